@@ -1,0 +1,50 @@
+# The two commands: `make demo` and `make test`. Everything is built in the release profile, so that librdkafka
+# is compiled once and what is tested is what runs.
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Where two targets run side by side, cargo would take their number for the number of its own jobs.
+cargo := env -u MAKEFLAGS cargo
+
+.PHONY: help
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Relay events from MySQL to Kafka while the relay is killed again and again
+	@$(MAKE) --jobs=2 demo-servers demo-build
+	cargo run --release --example demo
+
+# The servers are downloaded while the compiler works.
+.PHONY: test
+test: ## Format, lints, documentation, and all tests against real servers
+	@$(MAKE) --jobs=2 servers checks
+	cargo test --release
+
+.PHONY: build
+build: ## Build target/release/binlog-relay
+	cargo build --release
+
+.PHONY: servers
+servers: ## Fetch MySQL and Kafka into .servers/ (see servers/README.md)
+	servers/fetch
+
+.PHONY: clean-servers
+clean-servers: ## Remove what was fetched
+	rm -rf "$${BINLOG_RELAY_SERVERS_DIR:-.servers}"
+
+.PHONY: demo-servers
+demo-servers:
+	servers/fetch mysql-8.0 kafka
+
+.PHONY: demo-build
+demo-build:
+	$(cargo) build --release --bin binlog-relay --example demo
+
+.PHONY: checks
+checks:
+	$(cargo) fmt --check
+	$(cargo) clippy --release --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(cargo) doc --release --no-deps
+	$(cargo) test --release --no-run
