@@ -1,0 +1,286 @@
+//! The buffer between reading and publishing: records as ranges of one reused byte buffer.
+//!
+//! Drafts enter (topic, key, value); a sealed batch leaves, which becomes one Kafka transaction together
+//! with the checkpoint it leads to. The batch knows where the last MySQL transaction ended (its boundary),
+//! so that it can be cut there; what came after moves to the next batch. It never decides anything about
+//! Kafka or MySQL and touches neither.
+
+use std::ops::Range;
+
+/// How much one batch (one Kafka transaction) may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most records in one batch; at least 1.
+    pub records_max: usize,
+    /// Most bytes of keys and values in one batch. A single larger record is a batch of its own.
+    pub bytes_max: usize,
+}
+
+/// Index of a destination topic in the table of known topics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TopicId(pub u32);
+
+/// One record as the publisher sends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordRef<'a> {
+    pub topic: TopicId,
+    pub key: &'a [u8],
+    pub value: &'a [u8],
+}
+
+#[derive(Debug, Clone)]
+struct Span {
+    topic: TopicId,
+    key: Range<usize>,
+    value: Range<usize>,
+}
+
+/// Records in stream order, with the boundary of the last whole MySQL transaction among them.
+#[derive(Debug)]
+pub struct Batch {
+    limits: Limits,
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+    boundary: usize,
+}
+
+/// Where a batch is to be cut, and what the cut means for the checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// After the last whole transaction: this many records.
+    Boundary(usize),
+    /// Inside a transaction that is larger than the limits: this many records, all of it.
+    Part(usize),
+}
+
+impl Cut {
+    /// How many records stay in the batch that is cut.
+    pub fn records(self) -> usize {
+        match self {
+            Cut::Boundary(records) | Cut::Part(records) => records,
+        }
+    }
+}
+
+impl Batch {
+    pub fn new(limits: Limits) -> Batch {
+        Batch { limits, bytes: Vec::new(), spans: Vec::new(), boundary: 0 }
+    }
+
+    /// The buffer to which the envelope appends a key and then a value, before [`Batch::push`] or
+    /// [`Batch::discard_draft`].
+    pub fn draft(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// The bytes appended since the last record: key and value of the draft.
+    pub fn draft_len(&self) -> usize {
+        self.bytes.len() - self.end()
+    }
+
+    /// Takes back what was appended since the last record.
+    pub fn discard_draft(&mut self) {
+        let end = self.end();
+        self.bytes.truncate(end);
+    }
+
+    /// Makes the draft a record: its first `key_len` bytes are the key, the rest is the value.
+    pub fn push(&mut self, topic: TopicId, key_len: usize) {
+        let start = self.end();
+        let key = start..start + key_len;
+        self.spans.push(Span { topic, value: key.end..self.bytes.len(), key });
+    }
+
+    /// All records so far belong to whole transactions.
+    pub fn mark_boundary(&mut self) {
+        self.boundary = self.spans.len();
+    }
+
+    /// Drops the records after the boundary: their transaction was rolled back, or is read again later.
+    pub fn roll_back(&mut self) {
+        self.spans.truncate(self.boundary);
+        let end = self.end();
+        self.bytes.truncate(end);
+    }
+
+    /// Empties the batch and keeps its memory, up to what the limits ask for.
+    pub fn clear(&mut self) {
+        self.spans.clear();
+        self.bytes.clear();
+        self.boundary = 0;
+        self.bytes.shrink_to(self.limits.bytes_max);
+    }
+
+    /// Records after the boundary: rows of the transaction that is being read.
+    pub fn open_records(&self) -> usize {
+        self.spans.len() - self.boundary
+    }
+
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Bytes of keys and values held.
+    pub fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The records in stream order.
+    pub fn records(&self) -> impl ExactSizeIterator<Item = RecordRef<'_>> {
+        self.spans.iter().map(|span| RecordRef {
+            topic: span.topic,
+            key: &self.bytes[span.key.clone()],
+            value: &self.bytes[span.value.clone()],
+        })
+    }
+
+    /// Where this batch would be cut to be published now; `None` when it holds nothing that may be.
+    pub fn cut_now(&self) -> Option<Cut> {
+        (self.boundary > 0).then_some(Cut::Boundary(self.boundary))
+    }
+
+    /// Where this batch must be cut because it is over its limits; `None` while there is room.
+    ///
+    /// The last record is the one that went over, so a part of a large transaction ends before it.
+    pub fn cut_full(&self) -> Option<Cut> {
+        if self.spans.len() <= self.limits.records_max && self.bytes.len() <= self.limits.bytes_max
+        {
+            return None;
+        }
+        match (self.boundary, self.spans.len()) {
+            (1.., _) => Some(Cut::Boundary(self.boundary)),
+            (0, 2..) => Some(Cut::Part(self.spans.len() - 1)),
+            _ => None,
+        }
+    }
+
+    /// Cuts this batch and moves what comes after the cut into `rest`, which must be empty.
+    pub fn cut(&mut self, cut: Cut, rest: &mut Batch) {
+        debug_assert!(rest.is_empty());
+        let keep = cut.records();
+        let start = keep.checked_sub(1).map_or(0, |last| self.spans[last].value.end);
+        rest.bytes.extend_from_slice(&self.bytes[start..]);
+        rest.spans.extend(self.spans.drain(keep..).map(|span| Span {
+            topic: span.topic,
+            key: span.key.start - start..span.key.end - start,
+            value: span.value.start - start..span.value.end - start,
+        }));
+        rest.boundary = self.boundary.saturating_sub(keep);
+        self.bytes.truncate(start);
+        self.boundary = self.boundary.min(keep);
+    }
+
+    fn end(&self) -> usize {
+        self.spans.last().map_or(0, |span| span.value.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn push(batch: &mut Batch, text: &str) {
+        batch.draft().extend_from_slice(text.as_bytes());
+        batch.draft().extend_from_slice(text.as_bytes());
+        batch.push(TopicId(7), text.len());
+    }
+
+    fn keys(batch: &Batch) -> Vec<String> {
+        batch
+            .records()
+            .map(|record| {
+                assert_eq!(record.key, record.value);
+                String::from_utf8(record.key.to_vec()).unwrap()
+            })
+            .collect()
+    }
+
+    fn batch(records_max: usize) -> Batch {
+        Batch::new(Limits { records_max, bytes_max: 1 << 20 })
+    }
+
+    #[test]
+    fn a_transaction_of_exactly_the_limit_is_not_split() {
+        let mut batch = batch(3);
+        for text in ["a", "b", "c"] {
+            push(&mut batch, text);
+        }
+        assert_eq!(batch.cut_full(), None);
+        push(&mut batch, "d");
+        assert_eq!(batch.cut_full(), Some(Cut::Part(3)));
+    }
+
+    #[test]
+    fn a_full_batch_is_cut_at_the_boundary_before_any_transaction_is_split() {
+        let mut batch = batch(3);
+        push(&mut batch, "a");
+        batch.mark_boundary();
+        for text in ["b", "c", "d"] {
+            push(&mut batch, text);
+        }
+        let mut rest = Batch::new(batch.limits);
+        assert_eq!(batch.cut_full(), Some(Cut::Boundary(1)));
+        batch.cut(Cut::Boundary(1), &mut rest);
+        assert_eq!(keys(&batch), ["a"]);
+        assert_eq!(keys(&rest), ["b", "c", "d"]);
+        assert_eq!((rest.open_records(), rest.cut_full()), (3, None));
+    }
+
+    #[test]
+    fn a_single_record_above_the_limit_is_a_batch_of_its_own() {
+        let mut batch = Batch::new(Limits { records_max: 10, bytes_max: 4 });
+        push(&mut batch, "far too long");
+        assert_eq!(batch.cut_full(), None);
+        push(&mut batch, "b");
+        assert_eq!(batch.cut_full(), Some(Cut::Part(1)));
+    }
+
+    #[test]
+    fn rolling_back_keeps_the_whole_transactions() {
+        let mut batch = batch(10);
+        push(&mut batch, "a");
+        batch.mark_boundary();
+        push(&mut batch, "b");
+        batch.draft().extend_from_slice(b"half a draft");
+        batch.roll_back();
+        assert_eq!(keys(&batch), ["a"]);
+        push(&mut batch, "c");
+        assert_eq!(keys(&batch), ["a", "c"]);
+    }
+
+    proptest! {
+        /// Whatever is pushed, marked and cut comes out once and in order, and no part of a transaction
+        /// leaves before the rest unless the transaction is above the limits.
+        #[test]
+        fn cutting_loses_repeats_and_reorders_nothing(
+            sizes in prop::collection::vec(1usize..8, 1..40), limit in 1usize..6,
+        ) {
+            let mut filling = batch(limit);
+            let mut out: Vec<Vec<String>> = Vec::new();
+            let mut next = 0u32;
+            for size in &sizes {
+                for _ in 0..*size {
+                    push(&mut filling, &next.to_string());
+                    next += 1;
+                    while let Some(cut) = filling.cut_full() {
+                        prop_assert!(matches!(cut, Cut::Boundary(_)) || *size > limit);
+                        let mut rest = batch(limit);
+                        filling.cut(cut, &mut rest);
+                        prop_assert!(filling.len() <= limit);
+                        out.push(keys(&filling));
+                        filling = rest;
+                    }
+                }
+                filling.mark_boundary();
+            }
+            out.push(keys(&filling));
+            let all: Vec<String> = out.concat();
+            prop_assert_eq!(all, (0..next).map(|n| n.to_string()).collect::<Vec<_>>());
+        }
+    }
+}

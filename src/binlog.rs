@@ -1,0 +1,414 @@
+//! The source: connects to the primary as a replica and turns its dump stream into changes.
+//!
+//! What enters is the binlog from a [`Start`] on; what leaves is a [`Change`] at a time, rows borrowed from
+//! the event they came in. It promises that every inserted row of an outbox table is handed out once, in
+//! binlog order, or that an error says where the stream cannot be followed.
+
+pub mod bytes;
+pub mod charset;
+pub mod json;
+pub mod payload;
+pub mod query;
+pub mod row;
+pub mod server;
+pub mod start;
+pub mod table;
+pub mod transaction;
+pub mod value;
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use mysql_async::binlog::BinlogChecksumAlg;
+use mysql_async::binlog::events::Event;
+use mysql_async::prelude::Queryable;
+use mysql_async::{BinlogStream, BinlogStreamRequest};
+use tokio::time::Instant;
+
+use self::row::RowsEvent;
+pub use self::server::{Identity, Server};
+pub use self::start::Resume;
+use self::table::{Table, TableMap};
+pub use self::transaction::{Passed, Place, RowsAt, Start};
+use self::transaction::{RawEvent, Step, Tracker};
+use crate::coordinates::{Coordinates, Gtid};
+use crate::secret::Secret;
+
+/// How to reach the primary and how to be a replica of it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub host: String,
+    pub port: u16,
+    pub user: String,
+    pub password: Secret,
+    /// `None`: derived from the relay's name, so that the same relay is always the same replica.
+    pub server_id: Option<NonZeroU32>,
+    /// How often an idle server shows that it is alive.
+    pub heartbeat: Duration,
+    pub tls: TlsOptions,
+}
+
+#[derive(Debug, Clone)]
+pub struct TlsOptions {
+    pub mode: TlsMode,
+    pub ca: Option<PathBuf>,
+    pub cert: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+/// As `--ssl-mode` of the MySQL clients
+/// (<https://dev.mysql.com/doc/refman/8.4/en/connection-options.html#option_general_ssl-mode>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    Disabled,
+    Preferred,
+    Required,
+    VerifyCa,
+    VerifyIdentity,
+}
+
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// Who the relay is to the primary. MySQL ends the older of two dumps of one replica UUID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replica {
+    pub server_id: NonZeroU32,
+    pub uuid: crate::coordinates::Uuid,
+}
+
+/// The dump stream needs this many silent heartbeats to count as dead …
+const SILENT_HEARTBEATS: u32 = 3;
+
+/// … and at least this long: a busy server may be late with a heartbeat.
+const SILENCE_MIN: Duration = Duration::from_secs(10);
+
+/// How long the server waits for us to read on before it cuts the dump (its `net_write_timeout`, default
+/// 60 s): back-pressure from Kafka can last for hours, the most the server takes is a year.
+const NET_WRITE_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Why the stream cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Server(#[from] server::Error),
+    #[error(transparent)]
+    Start(#[from] start::Error),
+    #[error(transparent)]
+    Transaction(#[from] transaction::Error),
+    #[error("the dump stream failed after {after}")]
+    Stream { after: Coordinates, source: mysql_async::Error },
+    #[error("the server ended the dump stream after {after}")]
+    Ended { after: Coordinates },
+    #[error("no event and no heartbeat for {} s after {after}", silence.as_secs())]
+    Silent { after: Coordinates, silence: Duration },
+    #[error("the event that ends at {at} has a wrong checksum")]
+    Checksum { at: Coordinates },
+    #[error("the table map that ends at {at} cannot be read")]
+    TableMap { at: Coordinates, source: table::Error },
+    #[error("the rows event that ends at {at} cannot be read")]
+    Rows { at: Coordinates, source: row::Error },
+    #[error("rows at {at} come without their table map")]
+    NoTableMap { at: Coordinates },
+    #[error("the columns of {table}, read at {at}, are not those of information_schema")]
+    Columns { table: String, at: Coordinates, source: table::Mismatch },
+    #[error("an XA transaction at {at} wrote to {table}")]
+    Xa { table: String, at: Coordinates },
+}
+
+/// Which databases and tables are relayed.
+pub type TableFilter = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
+
+/// Index of a table layout: a table with its columns as they stood when rows were logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LayoutId(pub usize);
+
+/// What an event means to the line.
+#[derive(Debug)]
+pub enum Change<'a> {
+    /// Nothing that the line must act on.
+    Nothing,
+    /// Rows inserted into an outbox table.
+    Rows(Rows<'a>),
+    /// The transaction is complete: [`Source::place`] stands after it.
+    Committed,
+    /// The rows since the last boundary were taken back by the server.
+    RolledBack,
+}
+
+/// The rows of one event.
+#[derive(Debug)]
+pub struct Rows<'a> {
+    pub layout: LayoutId,
+    pub table: &'a Arc<Table>,
+    pub event: RowsEvent<'a>,
+    pub at: RowsAt,
+    /// The boundary before the rows' transaction; its file is the one [`RowsAt::end`] is an offset of.
+    pub place: &'a Place,
+    /// The rows' transaction.
+    pub gtid: Option<&'a Gtid>,
+}
+
+struct Layout {
+    schema: String,
+    name: String,
+    /// What the table map said when the columns were learnt; the same bytes mean the same columns.
+    signature: Vec<u8>,
+    table: Arc<Table>,
+}
+
+/// A dump stream and what is known of its tables.
+pub struct Source {
+    stream: BinlogStream,
+    tracker: Tracker,
+    /// The event that was read last; rows borrow from it.
+    event: Option<Event>,
+    server: Server,
+    filter: TableFilter,
+    layouts: Vec<Layout>,
+    /// Table ids of the open transaction; `None` for tables that are not relayed.
+    table_ids: Vec<(u64, Option<LayoutId>)>,
+    silence_max: Duration,
+    silent_since: Option<Instant>,
+}
+
+impl Source {
+    /// Registers as a replica and asks for the binlog from `start` on.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses the dump.
+    pub async fn open(
+        options: &Options,
+        replica: &Replica,
+        start: Start,
+        server: Server,
+        filter: TableFilter,
+    ) -> Result<Source, Error> {
+        let mut conn = server::connect(options).await?;
+        let heartbeat_nanos = options.heartbeat.as_nanos();
+        // Both spellings: servers read @source_… from 8.0.26 on, @master_… before.
+        let session = format!(
+            "SET @source_heartbeat_period = {heartbeat_nanos}, @master_heartbeat_period = {heartbeat_nanos}, \
+             @replica_uuid = '{uuid}', @slave_uuid = '{uuid}', SESSION net_write_timeout = {write_timeout}",
+            uuid = replica.uuid,
+            write_timeout = NET_WRITE_TIMEOUT.as_secs(),
+        );
+        server::within(options.heartbeat.max(SILENCE_MIN), conn.query_drop(session)).await?;
+        let offset = start.read_from.offset;
+        let request = BinlogStreamRequest::new(replica.server_id.get())
+            .with_filename(start.read_from.file().as_bytes())
+            .with_pos(offset);
+        let stream = server::within(SILENCE_MIN, conn.get_binlog_stream(request)).await?;
+        Ok(Source {
+            stream,
+            tracker: Tracker::new(start),
+            event: None,
+            server,
+            filter,
+            layouts: Vec::new(),
+            table_ids: Vec::new(),
+            silence_max: (options.heartbeat * SILENT_HEARTBEATS).max(SILENCE_MIN),
+            silent_since: None,
+        })
+    }
+
+    /// The last transaction boundary.
+    pub fn place(&self) -> &Place {
+        self.tracker.place()
+    }
+
+    /// End of the last event that was read.
+    pub fn position(&self) -> &Coordinates {
+        self.tracker.position()
+    }
+
+    /// The GTID of the transaction that is being read.
+    pub fn open_gtid(&self) -> Option<&Gtid> {
+        self.tracker.open_gtid()
+    }
+
+    /// Whether the offset from which relaying begins has not been reached yet.
+    pub fn is_before_start(&self) -> bool {
+        self.tracker.is_before_start()
+    }
+
+    /// Takes the next event if it is here already; `false` when we must wait for it.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    pub fn try_read(&mut self) -> Result<bool, Error> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match Pin::new(&mut self.stream).poll_next(&mut context) {
+            Poll::Ready(event) => self.take(event).map(|()| true),
+            Poll::Pending => Ok(false),
+        }
+    }
+
+    /// Waits for the next event. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// The connection is lost or silent for too long, or the event is damaged.
+    pub async fn read(&mut self) -> Result<(), Error> {
+        let since = *self.silent_since.get_or_insert_with(Instant::now);
+        match tokio::time::timeout_at(since + self.silence_max, self.stream.next()).await {
+            Ok(event) => self.take(event),
+            Err(_) => {
+                Err(Error::Silent { after: self.position().clone(), silence: self.silence_max })
+            }
+        }
+    }
+
+    /// Says what the event read last means.
+    ///
+    /// # Errors
+    /// The event cannot be followed; see [`Error`].
+    pub async fn interpret(&mut self) -> Result<Change<'_>, Error> {
+        let event = self.event.take().expect("an event was read before it is interpreted");
+        let header = event.header();
+        let raw = RawEvent {
+            event_type: header.event_type_raw(),
+            flags: header.flags_raw(),
+            size: header.event_size(),
+            log_pos: header.log_pos(),
+            body: event.data(),
+        };
+        let is_inside_payload = self.tracker.is_inside_payload();
+        let filter = self.filter.clone();
+        let step = self.tracker.accept(raw, &*filter)?;
+        if !is_inside_payload {
+            self.ensure_checksum(&event)?;
+        }
+        match step {
+            Step::TableMap => self.learn_table(event.data()).await?,
+            Step::WriteRows(at) => return self.rows(event, at),
+            Step::Committed => {
+                self.table_ids.clear();
+                return Ok(Change::Committed);
+            }
+            Step::Altered => {
+                self.table_ids.clear();
+                // The same types may now stand under other names: learn them again.
+                self.layouts.iter_mut().for_each(|layout| layout.signature.clear());
+                return Ok(Change::Committed);
+            }
+            Step::RolledBack => {
+                self.table_ids.clear();
+                return Ok(Change::RolledBack);
+            }
+            Step::Nothing | Step::Idle => {}
+        }
+        Ok(Change::Nothing)
+    }
+
+    /// Ends the dump in an orderly way.
+    ///
+    /// # Errors
+    /// The connection broke while it was closed.
+    pub async fn close(self) -> Result<(), Error> {
+        Ok(server::within(Duration::from_secs(1), self.stream.close()).await?)
+    }
+
+    fn take(&mut self, event: Option<mysql_async::Result<Event>>) -> Result<(), Error> {
+        self.silent_since = None;
+        let after = || self.tracker.position().clone();
+        match event {
+            Some(Ok(event)) => self.event = Some(event),
+            Some(Err(source)) => return Err(Error::Stream { after: after(), source }),
+            None => return Err(Error::Ended { after: after() }),
+        }
+        Ok(())
+    }
+
+    /// Servers send each event with the CRC32 that stands in the file (`binlog_checksum`, on by default).
+    fn ensure_checksum(&self, event: &Event) -> Result<(), Error> {
+        match event.checksum() {
+            Some(sent)
+                if u32::from_le_bytes(sent)
+                    != event.calc_checksum(BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_CRC32) =>
+            {
+                Err(Error::Checksum { at: self.position().clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn learn_table(&mut self, body: &[u8]) -> Result<(), Error> {
+        let damaged = |source| Error::TableMap { at: self.tracker.position().clone(), source };
+        let (table_id, schema, name) = table::peek(body).map_err(damaged)?;
+        let layout = match (self.filter)(schema, name) {
+            false => None,
+            true => {
+                let map = TableMap::parse(body).map_err(damaged)?;
+                Some(self.layout_of(&map).await?)
+            }
+        };
+        self.table_ids.retain(|(id, _)| *id != table_id);
+        self.table_ids.push((table_id, layout));
+        Ok(())
+    }
+
+    async fn layout_of(&mut self, map: &TableMap<'_>) -> Result<LayoutId, Error> {
+        let (schema, name) = (map.schema(), map.table());
+        let known =
+            self.layouts.iter().rposition(|layout| layout.schema == schema && layout.name == name);
+        if let Some(index) = known.filter(|index| self.layouts[*index].signature == map.signature())
+        {
+            return Ok(LayoutId(index));
+        }
+        let table = match Table::from_metadata(map) {
+            Some(table) => table,
+            None => {
+                let columns = self.server.columns(schema, name).await?;
+                Table::from_schema(map, &columns).map_err(|source| Error::Columns {
+                    table: format!("{schema}.{name}"),
+                    at: self.tracker.position().clone(),
+                    source,
+                })?
+            }
+        };
+        self.layouts.push(Layout {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            signature: map.signature().to_vec(),
+            table: Arc::new(table),
+        });
+        Ok(LayoutId(self.layouts.len() - 1))
+    }
+
+    fn rows(&mut self, event: Event, at: RowsAt) -> Result<Change<'_>, Error> {
+        let event_type = event.header().event_type_raw();
+        let event = self.event.insert(event);
+        let position = self.tracker.position();
+        let rows = RowsEvent::parse(event_type, event.data())
+            .map_err(|source| Error::Rows { at: position.clone(), source })?;
+        let known = self.table_ids.iter().find(|(id, _)| *id == rows.table_id());
+        let Some((_, layout)) = known else {
+            return match is_dummy(rows.table_id()) {
+                true => Ok(Change::Nothing),
+                false => Err(Error::NoTableMap { at: position.clone() }),
+            };
+        };
+        let Some(layout) = *layout else { return Ok(Change::Nothing) };
+        let table = &self.layouts[layout.0].table;
+        if at.in_xa && at.passed != Passed::InGtidSet {
+            return Err(Error::Xa { table: table.full_name(), at: position.clone() });
+        }
+        self.tracker.note_outbox_rows();
+        let (place, gtid) = (self.tracker.place(), self.tracker.open_gtid());
+        Ok(Change::Rows(Rows { layout, table, event: rows, at, place, gtid }))
+    }
+}
+
+/// An event with this table id only closes a statement and has no rows.
+fn is_dummy(table_id: u64) -> bool {
+    table_id == 0x00FF_FFFF
+}

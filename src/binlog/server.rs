@@ -1,0 +1,301 @@
+//! The SQL side of a MySQL server: who it is, which binlogs it has, where a place resolves to, and the
+//! columns of a table. One connection, made again when it was lost; the dump stream is another one.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mysql_async::prelude::{FromRow, Queryable};
+use mysql_async::{ClientIdentity, Conn, DriverError, IoError, Opts, OptsBuilder, SslOpts};
+
+use super::table::{SCHEMA_COLUMNS_SQL, SchemaColumn};
+use super::{Options, TlsMode};
+use crate::coordinates::{Coordinates, GtidSet, Uuid};
+use crate::secret;
+
+/// Connecting, TLS and login together may take this long; a server that is gone without a word would
+/// otherwise hold us for the kernel's two minutes.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One statement may take this long. The slowest is SHOW BINLOG EVENTS, which reads the head of a file.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The largest packet the protocol allows (1 GiB): an event can be as large as a row can be.
+const PACKET_BYTES_MAX: usize = 1 << 30;
+
+/// Why the server could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Secret(#[from] secret::Error),
+    #[error("read {path}", path = path.display())]
+    CertificateFile { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    MySql(#[from] mysql_async::Error),
+    #[error("no answer within {} s", timeout.as_secs())]
+    Timeout { timeout: Duration },
+    #[error("the server answered {answer:?} to {question}")]
+    UnexpectedAnswer { question: &'static str, answer: String },
+}
+
+/// What a server says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub version: String,
+    pub server_uuid: Uuid,
+    pub is_mariadb: bool,
+    /// Every transaction has a GTID (`gtid_mode=ON`).
+    pub has_gtids: bool,
+}
+
+/// One file of SHOW BINARY LOGS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BinlogFile {
+    pub name: String,
+    pub size_bytes: u64,
+}
+
+/// A connection for SQL.
+pub struct Server {
+    options: Options,
+    conn: Conn,
+}
+
+impl Server {
+    /// # Errors
+    /// The server cannot be reached, refuses TLS or the login, or does not answer in time.
+    pub async fn connect(options: &Options) -> Result<Server, Error> {
+        Ok(Server { conn: connect(options).await?, options: options.clone() })
+    }
+
+    /// # Errors
+    /// As every question to the server.
+    pub async fn identity(&mut self) -> Result<Identity, Error> {
+        let version: String = self.one("SELECT VERSION()").await?;
+        let is_mariadb = version.contains("MariaDB");
+        let uuid = match is_mariadb {
+            true => "00000000-0000-0000-0000-000000000000".to_owned(),
+            false => self.one("SELECT @@GLOBAL.server_uuid").await?,
+        };
+        let server_uuid = uuid
+            .parse()
+            .map_err(|_| Error::UnexpectedAnswer { question: "@@server_uuid", answer: uuid })?;
+        let has_gtids = !is_mariadb && self.variable("gtid_mode").await?.as_deref() == Some("ON");
+        Ok(Identity { version, server_uuid, is_mariadb, has_gtids })
+    }
+
+    /// A global variable as text; `None` where this version has no such variable.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn variable(&mut self, name: &str) -> Result<Option<String>, Error> {
+        let sql = format!("SHOW GLOBAL VARIABLES WHERE Variable_name = '{name}'");
+        let row: Option<(String, String)> = self.rows(&sql).await?.pop();
+        Ok(row.map(|(_, value)| value))
+    }
+
+    /// A variable that holds a GTID set.
+    ///
+    /// # Errors
+    /// As every question to the server; an answer that is no GTID set.
+    pub async fn gtid_set(&mut self, variable: &'static str) -> Result<GtidSet, Error> {
+        let text: String = self.one(&format!("SELECT @@GLOBAL.{variable}")).await?;
+        text.parse().map_err(|_| Error::UnexpectedAnswer { question: variable, answer: text })
+    }
+
+    /// The binlog files, oldest first. Needs REPLICATION CLIENT.
+    ///
+    /// # Errors
+    /// As every question to the server; error 1381 where `log_bin` is off.
+    pub async fn binlog_files(&mut self) -> Result<Vec<BinlogFile>, Error> {
+        let rows: Vec<mysql_async::Row> = self.rows("SHOW BINARY LOGS").await?;
+        rows.into_iter()
+            .map(|row| match (row.get_opt(0), row.get_opt(1)) {
+                (Some(Ok(name)), Some(Ok(size_bytes))) => Ok(BinlogFile { name, size_bytes }),
+                _ => Err(unexpected("SHOW BINARY LOGS", &row)),
+            })
+            .collect()
+    }
+
+    /// The end of the binlog. Needs REPLICATION CLIENT.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn binlog_end(&mut self) -> Result<Coordinates, Error> {
+        // Renamed in 8.2, the old name removed in 8.4
+        // (https://dev.mysql.com/doc/refman/8.4/en/show-binary-log-status.html).
+        let question = match self.conn.server_version() >= (8, 2, 0) {
+            true => "SHOW BINARY LOG STATUS",
+            false => "SHOW MASTER STATUS",
+        };
+        let rows: Vec<mysql_async::Row> = self.rows(question).await?;
+        let row =
+            rows.first().ok_or(Error::UnexpectedAnswer { question, answer: String::new() })?;
+        match (row.get_opt::<String, _>(0), row.get_opt(1)) {
+            (Some(Ok(file)), Some(Ok(offset))) => {
+                Coordinates::new(file, offset).map_err(|_| unexpected(question, row))
+            }
+            _ => Err(unexpected(question, row)),
+        }
+    }
+
+    /// The GTIDs before a binlog file, from the event at its head. Needs REPLICATION SLAVE.
+    ///
+    /// # Errors
+    /// As every question to the server; a file without that event.
+    pub async fn previous_gtids(&mut self, file: &str) -> Result<GtidSet, Error> {
+        let question = "SHOW BINLOG EVENTS";
+        let sql = format!("SHOW BINLOG EVENTS IN '{}' LIMIT 3", file.replace(['\'', '\\'], ""));
+        let rows: Vec<mysql_async::Row> = self.rows(&sql).await?;
+        let info =
+            rows.iter().find_map(|row| match (row.get_opt::<String, _>(2), row.get_opt(5)) {
+                (Some(Ok(event_type)), Some(Ok(info))) if event_type == "Previous_gtids" => {
+                    Some(info)
+                }
+                _ => None,
+            });
+        let info: String =
+            info.ok_or(Error::UnexpectedAnswer { question, answer: file.to_owned() })?;
+        info.parse().map_err(|_| Error::UnexpectedAnswer { question, answer: info })
+    }
+
+    /// The columns of a table in ordinal order; empty when there is no such table (or no right to see it).
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn columns(
+        &mut self,
+        database: &str,
+        table: &str,
+    ) -> Result<Vec<SchemaColumn>, Error> {
+        self.reconnect_if_lost().await?;
+        let rows: Vec<mysql_async::Row> =
+            within(QUERY_TIMEOUT, self.conn.exec(SCHEMA_COLUMNS_SQL, (database, table))).await?;
+        rows.iter()
+            .map(|row| {
+                SchemaColumn::from_row(row)
+                    .ok_or_else(|| unexpected("information_schema.columns", row))
+            })
+            .collect()
+    }
+
+    /// Database, name and engine of all base tables that the user may see, system databases left out.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn tables(&mut self) -> Result<Vec<(String, String, Option<String>)>, Error> {
+        self.rows(
+            "SELECT table_schema, table_name, engine FROM information_schema.tables \
+             WHERE table_type = 'BASE TABLE' \
+             AND table_schema NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema')",
+        )
+        .await
+    }
+
+    async fn one<T: mysql_async::prelude::FromValue + Send + 'static>(
+        &mut self,
+        sql: &str,
+    ) -> Result<T, Error> {
+        let rows: Vec<(T,)> = self.rows(sql).await?;
+        rows.into_iter()
+            .next()
+            .map(|(value,)| value)
+            .ok_or_else(|| Error::UnexpectedAnswer { question: "a SELECT", answer: sql.to_owned() })
+    }
+
+    async fn rows<T: FromRow + Send + 'static>(&mut self, sql: &str) -> Result<Vec<T>, Error> {
+        self.reconnect_if_lost().await?;
+        within(QUERY_TIMEOUT, self.conn.query(sql)).await
+    }
+
+    /// The server closes a connection that is idle for its `wait_timeout`: hours may pass between questions.
+    async fn reconnect_if_lost(&mut self) -> Result<(), Error> {
+        if within(QUERY_TIMEOUT, self.conn.ping()).await.is_err() {
+            self.conn = connect(&self.options).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Connects with the TLS mode asked for.
+///
+/// # Errors
+/// The server cannot be reached, refuses TLS or the login, or does not answer in time.
+pub async fn connect(options: &Options) -> Result<Conn, Error> {
+    match within(CONNECT_TIMEOUT, Conn::new(conn_opts(options, options.tls.mode)?)).await {
+        // https://dev.mysql.com/doc/refman/8.4/en/connection-options.html#option_general_ssl-mode:
+        // PREFERRED falls back to an unencrypted connection when an encrypted one cannot be established.
+        Err(Error::MySql(error))
+            if options.tls.mode == TlsMode::Preferred && is_tls_failure(&error) =>
+        {
+            tracing::debug!(%error, "TLS cannot be established, connecting without it");
+            within(CONNECT_TIMEOUT, Conn::new(conn_opts(options, TlsMode::Disabled)?)).await
+        }
+        connected => connected,
+    }
+}
+
+fn is_tls_failure(error: &mysql_async::Error) -> bool {
+    match error {
+        mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer) => true,
+        mysql_async::Error::Io(IoError::Tls(_)) => true,
+        // A failed handshake comes from tokio-rustls as an I/O error that carries rustls' own.
+        mysql_async::Error::Io(IoError::Io(error)) => {
+            error.kind() == std::io::ErrorKind::InvalidData
+        }
+        _ => false,
+    }
+}
+
+fn conn_opts(options: &Options, mode: TlsMode) -> Result<Opts, Error> {
+    let builder = OptsBuilder::default()
+        .ip_or_hostname(&options.host)
+        .tcp_port(options.port)
+        .user(Some(&options.user))
+        .pass(Some(options.password.reveal()?))
+        .prefer_socket(false)
+        .tcp_keepalive(Some(CONNECT_TIMEOUT))
+        .max_allowed_packet(Some(PACKET_BYTES_MAX))
+        .ssl_opts(ssl_opts(options, mode)?);
+    Ok(builder.into())
+}
+
+fn ssl_opts(options: &Options, mode: TlsMode) -> Result<Option<SslOpts>, Error> {
+    let tls = &options.tls;
+    if mode == TlsMode::Disabled {
+        return Ok(None);
+    }
+    let verifies_chain = matches!(mode, TlsMode::VerifyCa | TlsMode::VerifyIdentity);
+    let mut ssl = SslOpts::default()
+        .with_danger_accept_invalid_certs(!verifies_chain)
+        .with_danger_skip_domain_validation(mode != TlsMode::VerifyIdentity);
+    if let Some(ca) = &tls.ca {
+        ssl = ssl.with_root_certs(vec![read_file(ca)?.into()]).with_disable_built_in_roots(true);
+    }
+    if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
+        let identity = ClientIdentity::new(read_file(cert)?.into(), read_file(key)?.into());
+        ssl = ssl.with_client_identity(Some(identity));
+    }
+    Ok(Some(ssl))
+}
+
+fn read_file(path: &PathBuf) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::CertificateFile { path: path.clone(), source })
+}
+
+/// Awaits an answer of the server, but not for ever.
+///
+/// # Errors
+/// The answer's own error, or [`Error::Timeout`].
+pub async fn within<T>(
+    timeout: Duration,
+    answer: impl Future<Output = mysql_async::Result<T>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(timeout, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Error::Timeout { timeout }),
+    }
+}
+
+fn unexpected(question: &'static str, row: &mysql_async::Row) -> Error {
+    Error::UnexpectedAnswer { question, answer: format!("{row:?}") }
+}

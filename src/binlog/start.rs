@@ -1,0 +1,178 @@
+//! Where a dump begins: from a configured start or a stored checkpoint to coordinates on this server.
+//!
+//! Every answer is checked against what the server has before a row is read: a purged file, another
+//! server under the same address or a history that went another way is an error, never a gap.
+
+use super::server::{self, BinlogFile, Identity, Server};
+use super::transaction::Start;
+use crate::coordinates::{Coordinates, GtidSet, StartFrom, Uuid};
+
+/// COM_BINLOG_DUMP has 32 bits for the offset
+/// (<https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_binlog_dump.html>).
+const DUMP_OFFSET_MAX: u64 = u32::MAX as u64;
+
+/// Why there is no place to begin.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Server(#[from] server::Error),
+    #[error(
+        "the binlog {file}, from which relaying should go on, is not on the server any more; \
+         it has {oldest} to {newest}"
+    )]
+    Purged { file: String, oldest: String, newest: String },
+    #[error("{coordinates} is behind the end of that binlog, which has {size_bytes} bytes")]
+    BeyondEnd { coordinates: Coordinates, size_bytes: u64 },
+    #[error("the server has purged the transactions {missing}, which were not relayed yet")]
+    PurgedGtids { missing: GtidSet },
+    #[error("the transactions {unknown} were relayed, but this server does not have them")]
+    Diverged { unknown: GtidSet },
+    #[error("the checkpoint was written on server {was}; this is server {is}, another history")]
+    ServerChanged { was: Uuid, is: Uuid },
+    #[error("the server has no binlog")]
+    NoBinlog,
+}
+
+/// A stored place that reading is to go on from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resume {
+    pub coordinates: Coordinates,
+    pub gtid_set: Option<GtidSet>,
+    /// `None`: written by another relay, which did not name its server.
+    pub server_uuid: Option<Uuid>,
+    /// The coordinates are certainly a transaction boundary.
+    pub is_boundary: bool,
+}
+
+/// Finds the start for a relay that has no checkpoint.
+///
+/// # Errors
+/// The start is not on this server; see [`Error`].
+pub async fn resolve(
+    server: &mut Server,
+    identity: &Identity,
+    from: &StartFrom,
+) -> Result<Start, Error> {
+    match from {
+        StartFrom::Earliest => {
+            let files = server.binlog_files().await?;
+            let oldest = files.first().ok_or(Error::NoBinlog)?;
+            let read_from =
+                Coordinates::start_of_file(oldest.name.as_str()).map_err(|_| Error::NoBinlog)?;
+            Ok(at_boundary(read_from, None, identity))
+        }
+        StartFrom::Latest => {
+            let end = server.binlog_end().await?;
+            match identity.has_gtids {
+                true => Ok(after(end, identity)),
+                false => Ok(at_boundary(end, None, identity)),
+            }
+        }
+        StartFrom::Coordinates(coordinates) => {
+            ensure_on_server(coordinates, &server.binlog_files().await?)?;
+            Ok(after(coordinates.clone(), identity))
+        }
+        StartFrom::Gtid(set) => resolve_gtid_set(server, identity, set).await,
+    }
+}
+
+/// Finds the start for a relay that has a checkpoint.
+///
+/// # Errors
+/// The checkpoint does not fit this server; see [`Error`].
+pub async fn resume(
+    server: &mut Server,
+    identity: &Identity,
+    resume: &Resume,
+) -> Result<Start, Error> {
+    match (resume.server_uuid, &resume.gtid_set) {
+        (Some(was), Some(set)) if was != identity.server_uuid && identity.has_gtids => {
+            return resolve_gtid_set(server, identity, set).await;
+        }
+        (Some(was), _) if was != identity.server_uuid => {
+            return Err(Error::ServerChanged { was, is: identity.server_uuid });
+        }
+        _ => {}
+    }
+    ensure_on_server(&resume.coordinates, &server.binlog_files().await?)?;
+    if let (Some(set), true) = (&resume.gtid_set, identity.has_gtids) {
+        // The same file name and server UUID after RESET MASTER: the GTIDs tell.
+        ensure_executed(server, set).await?;
+    }
+    let coordinates = resume.coordinates.clone();
+    let lacks_gtid_set = resume.gtid_set.is_none() && identity.has_gtids;
+    if lacks_gtid_set || !resume.is_boundary || coordinates.offset > DUMP_OFFSET_MAX {
+        return Ok(after(coordinates, identity));
+    }
+    Ok(at_boundary(coordinates, resume.gtid_set.clone(), identity))
+}
+
+fn at_boundary(read_from: Coordinates, gtid_set: Option<GtidSet>, identity: &Identity) -> Start {
+    Start { read_from, gtid_set, start_offset: None, gtids_are_complete: identity.has_gtids }
+}
+
+/// Reads the file from its head and passes over what ends at or before the coordinates. That finds the
+/// transaction around them, if there is one, and all GTIDs before them; it costs one file at the most.
+fn after(coordinates: Coordinates, identity: &Identity) -> Start {
+    Start {
+        read_from: coordinates.at(crate::coordinates::FIRST_EVENT_OFFSET),
+        gtid_set: None,
+        start_offset: Some(coordinates.offset),
+        gtids_are_complete: identity.has_gtids,
+    }
+}
+
+fn ensure_on_server(coordinates: &Coordinates, files: &[BinlogFile]) -> Result<(), Error> {
+    let (Some(oldest), Some(newest)) = (files.first(), files.last()) else {
+        return Err(Error::NoBinlog);
+    };
+    let Some(file) = files.iter().find(|file| file.name == coordinates.file()) else {
+        return Err(Error::Purged {
+            file: coordinates.file().to_owned(),
+            oldest: oldest.name.clone(),
+            newest: newest.name.clone(),
+        });
+    };
+    if coordinates.offset > file.size_bytes {
+        return Err(Error::BeyondEnd {
+            coordinates: coordinates.clone(),
+            size_bytes: file.size_bytes,
+        });
+    }
+    Ok(())
+}
+
+async fn ensure_executed(server: &mut Server, set: &GtidSet) -> Result<(), Error> {
+    let unknown = set.difference(&server.gtid_set("gtid_executed").await?);
+    match unknown.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Diverged { unknown }),
+    }
+}
+
+/// Everything before the newest file whose head names only relayed GTIDs was relayed; from there on,
+/// transactions that are in the set are passed over one by one.
+async fn resolve_gtid_set(
+    server: &mut Server,
+    identity: &Identity,
+    set: &GtidSet,
+) -> Result<Start, Error> {
+    let missing = server.gtid_set("gtid_purged").await?.difference(set);
+    if !missing.is_empty() {
+        return Err(Error::PurgedGtids { missing });
+    }
+    ensure_executed(server, set).await?;
+    let files = server.binlog_files().await?;
+    // The heads only grow from file to file, so the files that qualify come first.
+    let (mut qualify, mut exceed) = (0, files.len());
+    while qualify < exceed {
+        let middle = qualify + (exceed - qualify) / 2;
+        match server.previous_gtids(&files[middle].name).await?.is_subset_of(set) {
+            true => qualify = middle + 1,
+            false => exceed = middle,
+        }
+    }
+    let file = qualify.checked_sub(1).and_then(|index| files.get(index)).ok_or(Error::NoBinlog)?;
+    let read_from = Coordinates::start_of_file(file.name.as_str()).map_err(|_| Error::NoBinlog)?;
+    Ok(at_boundary(read_from, Some(set.clone()), identity))
+}

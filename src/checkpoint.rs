@@ -1,0 +1,427 @@
+//! The relay's place, kept in a Kafka topic: what its record says, and how the last one is found.
+//!
+//! The record is read and written so that Eventuate CDC reads ours and we read its. Reading goes to the end
+//! that was there when it began, and answers "none" only when the whole topic was looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Message, Offset, TopicPartitionList};
+use serde::{Deserialize, Serialize};
+
+use crate::binlog::{Place, Resume};
+use crate::coordinates::{self, Coordinates, Gtid, GtidSet, Uuid};
+use crate::kafka;
+
+/// Where checkpoints are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    pub topic: String,
+    /// The record's key: relays with one key take over from each other.
+    pub key: String,
+}
+
+/// How records get to Kafka, as the checkpoint names it.
+pub const EXACTLY_ONCE: &str = "exactly-once";
+
+/// The value of a checkpoint record. The first three fields are Eventuate's; all others are ours, and
+/// missing in a record of its.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Checkpoint {
+    pub binlog_filename: String,
+    pub offset: u64,
+    /// Always 0 in ours: Eventuate would count other things by it.
+    pub rows_to_skip: u64,
+    /// So many relayed rows of the transaction that begins here are in Kafka as well.
+    #[serde(default)]
+    pub rows_done: u64,
+    /// That transaction, when `rows_done` is not 0 and the server has GTIDs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gtid: Option<String>,
+    /// Every GTID before the place; missing unless it is complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gtid_set: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_uuid: Option<String>,
+    /// Milliseconds since 1970 at which this numbering of rows began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// Number of the last relayed row.
+    #[serde(default)]
+    pub sequence: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<String>,
+    /// Random id of the process that wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outbox_fingerprint: Option<String>,
+    /// The last one of a drain.
+    #[serde(default)]
+    pub clean: bool,
+    /// When it was written: UTC, ISO 8601, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded_at: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay_version: Option<String>,
+}
+
+/// Why no checkpoint could be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("read the checkpoint topic {topic}")]
+    Kafka { topic: String, source: kafka::Error },
+    #[error("the checkpoint topic {topic} did not deliver its end within {} s", timeout.as_secs())]
+    Timeout { topic: String, timeout: Duration },
+    #[error(
+        "an open transaction of another producer holds back the checkpoint topic {topic} for {} s already",
+        waited.as_secs()
+    )]
+    HeldBack { topic: String, waited: Duration },
+    #[error("the record of key {key:?} in the checkpoint topic {topic} is no checkpoint: {what}")]
+    Unreadable { topic: String, key: String, what: String },
+}
+
+/// How far from the end of a partition the search begins, in offsets. Transaction markers take one each,
+/// and other relays may write there too.
+const WINDOW: i64 = 64;
+/// The window grows by this factor until the key is found.
+const WINDOW_GROWTH: i64 = 16;
+
+/// How long reading to the end may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long another producer's open transaction may hold us back in one try; recovery tries again. A
+/// transaction lives as long as its own timeout, 60 s by default.
+const HELD_BACK_MAX: Duration = Duration::from_secs(90);
+
+impl Checkpoint {
+    /// The fields' names in the order of the record.
+    pub const FIELDS: [&str; 15] = [
+        "binlogFilename",
+        "offset",
+        "rowsToSkip",
+        "rowsDone",
+        "gtid",
+        "gtidSet",
+        "serverUuid",
+        "generation",
+        "sequence",
+        "delivery",
+        "instance",
+        "outboxFingerprint",
+        "clean",
+        "recordedAt",
+        "relayVersion",
+    ];
+
+    /// The record's value.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings and numbers are always JSON")
+    }
+
+    /// Where to go on reading.
+    ///
+    /// # Errors
+    /// A field is not what its name says.
+    pub fn resume(&self) -> Result<Resume, coordinates::Error> {
+        let gtid_set: Option<GtidSet> = self.gtid_set.as_deref().map(str::parse).transpose()?;
+        let server_uuid: Option<Uuid> = self.server_uuid.as_deref().map(str::parse).transpose()?;
+        Ok(Resume {
+            coordinates: Coordinates::new(self.binlog_filename.as_str(), self.offset)?,
+            gtid_set,
+            server_uuid,
+            // A place as it was configured, or one of Eventuate's, can be inside a transaction; one that
+            // follows relayed rows is a boundary.
+            is_boundary: self.generation.is_some() && self.sequence > 0,
+        })
+    }
+
+    /// The transaction of which `rows_done` rows are in Kafka.
+    ///
+    /// # Errors
+    /// The field is no GTID.
+    pub fn open_gtid(&self) -> Result<Option<Gtid>, coordinates::Error> {
+        self.gtid.as_deref().map(str::parse).transpose()
+    }
+
+    /// The part that says where in the binlog it stands.
+    pub fn place(place: &Place, rows_done: u64, open_gtid: Option<&Gtid>) -> Checkpoint {
+        Checkpoint {
+            binlog_filename: place.coordinates.file().to_owned(),
+            offset: place.coordinates.offset,
+            rows_done,
+            gtid: open_gtid.filter(|_| rows_done > 0).map(ToString::to_string),
+            gtid_set: place.gtid_set.as_ref().map(ToString::to_string),
+            ..Checkpoint::default()
+        }
+    }
+
+    /// Which of two partitions' last records is the later one: by generation, then sequence, then place.
+    fn is_later_than(&self, other: &Checkpoint) -> bool {
+        let order = (self.generation, self.sequence).cmp(&(other.generation, other.sequence));
+        let place =
+            |checkpoint: &Checkpoint| checkpoint.resume().ok().map(|resume| resume.coordinates);
+        order.is_gt() || order.is_eq() && place(self) > place(other)
+    }
+}
+
+/// Reads the last checkpoint; `None` when there is none, or it was reset.
+///
+/// # Errors
+/// Kafka cannot be read to the end, or the only record of the key is no checkpoint.
+pub fn read(
+    kafka: &kafka::Options,
+    client_id: &str,
+    options: &Options,
+) -> Result<Option<Checkpoint>, Error> {
+    Reader::new(kafka, client_id, options)?.read()
+}
+
+/// What the last record of the key in a partition says.
+enum Last {
+    Checkpoint(Box<Checkpoint>),
+    Tombstone,
+}
+
+struct Reader<'a> {
+    options: &'a Options,
+    /// Sees the end of a partition whatever transactions are open.
+    uncommitted: BaseConsumer<kafka::Context>,
+    /// Sees committed records only.
+    committed: BaseConsumer<kafka::Context>,
+    unreadable: Option<String>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(
+        kafka: &kafka::Options,
+        client_id: &str,
+        options: &'a Options,
+    ) -> Result<Reader<'a>, Error> {
+        let consumer = |isolation: &str, group: Option<&str>| -> Result<_, kafka::Error> {
+            use rdkafka::config::FromClientConfigAndContext;
+            let mut config = kafka.client_config(client_id)?;
+            config
+                .set("isolation.level", isolation)
+                .set("enable.auto.commit", "false")
+                .set("enable.partition.eof", "true")
+                // The end of a partition is only known once a fetch found nothing more.
+                .set("fetch.wait.max.ms", "10")
+                .set("check.crcs", "true");
+            if let Some(group) = group {
+                // librdkafka assigns partitions only to members of a group; it is never joined.
+                config.set("group.id", group);
+            }
+            Ok(BaseConsumer::from_config_and_context(&config, kafka::Context)?)
+        };
+        let failed = |source| Error::Kafka { topic: options.topic.clone(), source };
+        Ok(Reader {
+            options,
+            uncommitted: consumer("read_uncommitted", None).map_err(failed)?,
+            committed: consumer("read_committed", Some(client_id)).map_err(failed)?,
+            unreadable: None,
+        })
+    }
+
+    fn read(mut self) -> Result<Option<Checkpoint>, Error> {
+        let ends = self.ends()?;
+        self.await_committed(&ends)?;
+        let mut found: BTreeMap<i32, Last> = BTreeMap::new();
+        let mut window = WINDOW;
+        loop {
+            let from: BTreeMap<i32, i64> = ends
+                .iter()
+                .filter(|(partition, _)| !found.contains_key(partition))
+                .map(|(partition, (low, high))| (*partition, (high - window).max(*low)))
+                .collect();
+            found.extend(self.read_from(&from)?);
+            let is_whole =
+                |partition: &i32| from.get(partition).is_none_or(|from| *from == ends[partition].0);
+            if ends.keys().all(|partition| found.contains_key(partition) || is_whole(partition)) {
+                break;
+            }
+            window = window.saturating_mul(WINDOW_GROWTH);
+        }
+        self.choose(found)
+    }
+
+    fn choose(&self, found: BTreeMap<i32, Last>) -> Result<Option<Checkpoint>, Error> {
+        if let (true, Some(what)) = (found.is_empty(), &self.unreadable) {
+            return Err(Error::Unreadable {
+                topic: self.options.topic.clone(),
+                key: self.options.key.clone(),
+                what: what.clone(),
+            });
+        }
+        let mut latest: Option<Checkpoint> = None;
+        for last in found.into_values() {
+            if let Last::Checkpoint(checkpoint) = last
+                && latest.as_ref().is_none_or(|latest| checkpoint.is_later_than(latest))
+            {
+                latest = Some(*checkpoint);
+            }
+        }
+        Ok(latest)
+    }
+
+    /// First and end offset of each partition that holds anything.
+    fn ends(&self) -> Result<BTreeMap<i32, (i64, i64)>, Error> {
+        let topic = &self.options.topic;
+        let metadata = self
+            .uncommitted
+            .fetch_metadata(Some(topic), kafka::REQUEST_TIMEOUT)
+            .map_err(|error| self.failed(error))?;
+        let mut ends = BTreeMap::new();
+        for found in metadata.topics() {
+            match found.error().map(RDKafkaErrorCode::from) {
+                None => {}
+                Some(
+                    RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
+                ) => continue,
+                Some(code) => return Err(self.failed(KafkaError::MetadataFetch(code))),
+            }
+            for partition in found.partitions() {
+                let (low, high) = self
+                    .uncommitted
+                    .fetch_watermarks(topic, partition.id(), kafka::REQUEST_TIMEOUT)
+                    .map_err(|error| self.failed(error))?;
+                if low < high {
+                    ends.insert(partition.id(), (low, high));
+                }
+            }
+        }
+        Ok(ends)
+    }
+
+    /// Waits until every transaction before the ends is finished.
+    fn await_committed(&self, ends: &BTreeMap<i32, (i64, i64)>) -> Result<(), Error> {
+        let topic = &self.options.topic;
+        let since = Instant::now();
+        for (partition, (_, end)) in ends {
+            loop {
+                let (_, last_stable) = self
+                    .committed
+                    .fetch_watermarks(topic, *partition, kafka::REQUEST_TIMEOUT)
+                    .map_err(|error| self.failed(error))?;
+                if last_stable >= *end {
+                    break;
+                }
+                if since.elapsed() > HELD_BACK_MAX {
+                    return Err(Error::HeldBack { topic: topic.clone(), waited: since.elapsed() });
+                }
+                tracing::debug!(
+                    topic,
+                    partition,
+                    "waiting for another producer's open transaction"
+                );
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads partitions from the given offsets to their ends, all at once.
+    fn read_from(&mut self, from: &BTreeMap<i32, i64>) -> Result<BTreeMap<i32, Last>, Error> {
+        let mut found = BTreeMap::new();
+        if from.is_empty() {
+            return Ok(found);
+        }
+        let mut assignment = TopicPartitionList::new();
+        for (partition, offset) in from {
+            assignment
+                .add_partition_offset(&self.options.topic, *partition, Offset::Offset(*offset))
+                .map_err(|error| self.failed(error))?;
+        }
+        self.committed.assign(&assignment).map_err(|error| self.failed(error))?;
+        let mut unfinished: BTreeSet<i32> = from.keys().copied().collect();
+        let deadline = Instant::now() + READ_TIMEOUT;
+        while !unfinished.is_empty() {
+            match self.committed.poll(deadline.saturating_duration_since(Instant::now())) {
+                Some(Ok(record)) if record.key() == Some(self.options.key.as_bytes()) => {
+                    match parse(record.payload()) {
+                        Ok(last) => drop(found.insert(record.partition(), last)),
+                        Err(what) => self.unreadable = Some(what),
+                    }
+                }
+                Some(Ok(_)) => {}
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    drop(unfinished.remove(&partition))
+                }
+                Some(Err(error)) => return Err(self.failed(error)),
+                None => {
+                    let topic = self.options.topic.clone();
+                    return Err(Error::Timeout { topic, timeout: READ_TIMEOUT });
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn failed(&self, error: KafkaError) -> Error {
+        Error::Kafka { topic: self.options.topic.clone(), source: error.into() }
+    }
+}
+
+fn parse(payload: Option<&[u8]>) -> Result<Last, String> {
+    let Some(payload) = payload else { return Ok(Last::Tombstone) };
+    let checkpoint: Checkpoint =
+        serde_json::from_slice(payload).map_err(|error| error.to_string())?;
+    checkpoint.resume().map_err(|error| error.to_string())?;
+    checkpoint.open_gtid().map_err(|error| error.to_string())?;
+    Ok(Last::Checkpoint(Box::new(checkpoint)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint(json: &str) -> Checkpoint {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn a_record_of_eventuate_is_a_checkpoint_that_may_stand_inside_a_transaction() {
+        let theirs =
+            checkpoint(r#"{"binlogFilename":"binlog.000001","offset":135547028,"rowsToSkip":0}"#);
+        let resume = theirs.resume().unwrap();
+        assert_eq!(resume.coordinates.to_string(), "binlog.000001:135547028");
+        assert_eq!((resume.is_boundary, resume.server_uuid, resume.gtid_set), (false, None, None));
+    }
+
+    #[test]
+    fn the_fields_stand_in_their_order_and_unknown_ones_are_accepted() {
+        let place = Place { coordinates: "binlog.000003:2960".parse().unwrap(), gtid_set: None };
+        let mut ours = Checkpoint::place(&place, 0, None);
+        ours.generation = Some(7);
+        let json = String::from_utf8(ours.to_json()).unwrap();
+        assert!(json.starts_with(
+            r#"{"binlogFilename":"binlog.000003","offset":2960,"rowsToSkip":0,"rowsDone":0,"generation":7,"#
+        ));
+        let later = json.replacen('{', r#"{"aFieldOfTheFuture":1,"#, 1);
+        assert_eq!(checkpoint(&later), ours);
+    }
+
+    #[test]
+    fn the_later_checkpoint_is_the_one_of_the_later_generation_then_sequence_then_place() {
+        let with = |generation: Option<u64>, sequence: u64, file: &str| {
+            let mut checkpoint =
+                checkpoint(&format!(r#"{{"binlogFilename":"{file}","offset":4,"rowsToSkip":0}}"#));
+            (checkpoint.generation, checkpoint.sequence) = (generation, sequence);
+            checkpoint
+        };
+        let ascending = [
+            with(None, 0, "binlog.000009"),
+            with(Some(1), 9, "binlog.000009"),
+            with(Some(2), 1, "binlog.000001"),
+            with(Some(2), 2, "binlog.999999"),
+            with(Some(2), 2, "binlog.1000000"),
+        ];
+        for (earlier, later) in ascending.iter().zip(&ascending[1..]) {
+            assert!(later.is_later_than(earlier) && !earlier.is_later_than(later));
+        }
+    }
+}

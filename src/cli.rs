@@ -1,0 +1,244 @@
+//! The command line: what can be asked of the program, and how it is spelled.
+//!
+//! Arguments and the environment enter; a [`Cli`] leaves, with the configuration file named. Nothing is
+//! opened here. Wrong usage ends the process with exit code 2 and a hint, as clap does it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+/// What was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cli {
+    pub command: Command,
+    pub config: PathBuf,
+    pub log_format: LogFormat,
+    /// `key=value`, in the order given: the last one of a key holds.
+    pub overrides: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    Run,
+    CheckpointShow { json: bool },
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl Cli {
+    /// Reads the arguments of this process. Wrong usage, `--help` and `--version` end it.
+    #[must_use]
+    pub fn read() -> Self {
+        Self::read_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The same from given arguments, the first of which is the program's name.
+    ///
+    /// # Errors
+    /// Wrong usage; and `--help` and `--version`, whose answer is the error's text.
+    pub fn read_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let Arguments { asked, global, overrides: before } = Arguments::try_parse_from(arguments)?;
+        let (command, after) = match asked {
+            Asked::Run { overrides } => (Command::Run, overrides),
+            Asked::Checkpoint { asked: AskedOfCheckpoint::Show { json, overrides } } => {
+                (Command::CheckpointShow { json }, overrides)
+            }
+        };
+        // clap cannot require an argument that may stand before and after the command.
+        let Some(config) = global.config else {
+            let problem = "no configuration file is given\n\n  \
+                tip: name it with --config FILE or in BINLOG_RELAY_CONFIG";
+            return Err(Arguments::command().error(ErrorKind::MissingRequiredArgument, problem));
+        };
+        let overrides = [before.given, after.given].concat();
+        Ok(Self { command, config, log_format: global.log_format, overrides })
+    }
+}
+
+/// Relay the rows of an outbox table from MySQL to Kafka
+///
+/// Reads the MySQL binlog as a replica does, publishes each row that is inserted into an outbox table
+/// to Kafka, and keeps its place in a Kafka topic: every committed row, once, in order.
+#[derive(Debug, Parser)]
+#[command(name = "binlog-relay", version, verbatim_doc_comment)]
+#[command(
+    after_help = "The logs go to standard error; RUST_LOG chooses what is logged (info by default)."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    asked: Asked,
+    #[command(flatten)]
+    global: Global,
+    #[command(flatten)]
+    overrides: Overrides,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// The configuration file (TOML)
+    #[arg(short, long, value_name = "FILE", env = "BINLOG_RELAY_CONFIG", global = true)]
+    config: Option<PathBuf>,
+
+    /// How to write the log
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "BINLOG_RELAY_LOG_FORMAT",
+        default_value = "text",
+        global = true
+    )]
+    log_format: LogFormat,
+}
+
+// Stands in each command, not among the globals: of a repeated global, clap drops what stands before
+// the command when it is given after it too. No doc comment: clap would print it as the command's own.
+#[derive(Debug, Args)]
+struct Overrides {
+    /// Override one key of the file, as in mysql.user=relay or outbox.0.table=shop.events; repeatable
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    given: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Asked {
+    /// Relay until SIGTERM or SIGINT, then finish what is begun and stop
+    ///
+    /// Reads the inserts into the outbox tables from the MySQL binlog and publishes each row to Kafka.
+    /// Begins at the stored checkpoint, or at mysql.start_from where there is none. A second signal, or
+    /// a stop that takes longer than shutdown_timeout, ends the relay at once; nothing is lost by it.
+    ///
+    /// Exit codes: 0 stopped cleanly, 1 halted and a person must act, 2 bad usage or configuration,
+    /// 3 another instance of this relay has taken over.
+    #[command(verbatim_doc_comment)]
+    Run {
+        #[command(flatten)]
+        overrides: Overrides,
+    },
+
+    /// Look at the stored place in the binlog
+    Checkpoint {
+        #[command(subcommand)]
+        asked: AskedOfCheckpoint,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum AskedOfCheckpoint {
+    /// Print the stored checkpoint
+    ///
+    /// Can be asked while the relay runs; it changes nothing. Exit codes: 0 printed, 1 there is none,
+    /// 2 bad usage or configuration.
+    #[command(verbatim_doc_comment)]
+    Show {
+        /// Print the record as it is stored, one line of JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        overrides: Overrides,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Cli, clap::Error> {
+        Cli::read_from(
+            ["binlog-relay"].into_iter().chain(line.split_whitespace()).map(OsString::from),
+        )
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn globals_may_stand_before_and_after_the_command() {
+        let expected = Cli {
+            command: Command::Run,
+            config: "a.toml".into(),
+            log_format: LogFormat::Json,
+            overrides: vec!["mysql.user=x=y".to_owned(), "name=b".to_owned()],
+        };
+        for line in [
+            "run --config a.toml --log-format json --set mysql.user=x=y --set name=b",
+            "-c a.toml --log-format json --set mysql.user=x=y --set name=b run",
+            "-c a.toml --set=mysql.user=x=y run --log-format=json --set name=b",
+        ] {
+            assert_eq!(read(line).unwrap(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_checkpoint_is_shown_for_people_or_as_json() {
+        for (line, json) in [("checkpoint show -c a", false), ("-c a checkpoint show --json", true)]
+        {
+            assert_eq!(read(line).unwrap().command, Command::CheckpointShow { json });
+        }
+        assert_eq!(read("run -c a").unwrap().log_format, LogFormat::Text);
+    }
+
+    #[test]
+    fn wrong_usage_exits_with_2() {
+        for line in [
+            "",
+            "run",
+            "checkpoint -c a",
+            "checkpoint show",
+            "-c a",
+            "run -c a extra",
+            "run -c a --set",
+            "run -c a --log-format xml",
+            "start -c a",
+            "check -c a",
+            "checkpoint reset -c a",
+            "run -c a -c b",
+        ] {
+            assert_eq!(read(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+        let message = read("run").unwrap_err().to_string();
+        assert!(message.contains("BINLOG_RELAY_CONFIG"), "{message}");
+    }
+
+    #[test]
+    fn help_and_version_need_no_configuration() {
+        for line in [
+            "--help",
+            "-h",
+            "--version",
+            "run --help",
+            "checkpoint --help",
+            "checkpoint show --help",
+        ] {
+            assert_eq!(read(line).unwrap_err().exit_code(), 0, "{line}");
+        }
+        let version = read("--version").unwrap_err().to_string();
+        assert_eq!(version.trim(), concat!("binlog-relay ", env!("CARGO_PKG_VERSION")));
+        let help = read("run --help").unwrap_err().to_string();
+        for word in ["--config", "--set", "--log-format", "Exit codes", "BINLOG_RELAY_CONFIG"] {
+            assert!(help.contains(word), "{word} is not in: {help}");
+        }
+    }
+
+    #[test]
+    fn the_environment_stands_in_for_two_arguments() {
+        let command = Arguments::command();
+        let variable = |id: &str| {
+            let argument = command.get_arguments().find(|argument| argument.get_id() == id);
+            argument.unwrap().get_env().map(|name| name.to_str().unwrap())
+        };
+        assert_eq!(variable("config"), Some("BINLOG_RELAY_CONFIG"));
+        assert_eq!(variable("log_format"), Some("BINLOG_RELAY_LOG_FORMAT"));
+        assert_eq!(variable("given"), None);
+    }
+}

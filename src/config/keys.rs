@@ -1,0 +1,176 @@
+//! The table of all keys: where each stands and what it is when it is not written.
+//!
+//! Unknown keys are found with it, defaults are read from it, and a test holds config.example.toml
+//! against it, so that the three cannot drift apart.
+
+use super::error::{Error, Place};
+use super::tree::{Node, Table, Value};
+use crate::nearest::nearest;
+use Absent::{Default, Later, Nothing, Required};
+
+/// What a key is when it is not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Absent {
+    /// An error, which shows this example.
+    Required(&'static str),
+    /// This value, written as TOML.
+    Default(&'static str),
+    /// Nothing: what follows from that is said in config.example.toml.
+    Nothing,
+    /// The key comes in a later version; to write it is an error.
+    Later,
+}
+
+/// One key of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Key {
+    /// The section, empty for the top of the file.
+    pub section: &'static str,
+    pub name: &'static str,
+    pub absent: Absent,
+}
+
+impl Key {
+    /// The key as messages and `--set` write it, but without the index of a list.
+    pub(super) fn path(&self) -> String {
+        join(self.section, self.name)
+    }
+}
+
+const fn key(section: &'static str, name: &'static str, absent: Absent) -> Key {
+    Key { section, name, absent }
+}
+
+/// Every key, in the order of config.example.toml.
+pub(super) const KEYS: [Key; 32] = [
+    key("", "name", Required(r#"name = "orders""#)),
+    key("", "shutdown_timeout", Default(r#""10s""#)),
+    key("mysql", "hosts", Required(r#"hosts = ["127.0.0.1:3306"] under [mysql]"#)),
+    key("mysql", "user", Required(r#"user = "relay" under [mysql]"#)),
+    key("mysql", "password", Default(r#""""#)),
+    key("mysql", "start_from", Nothing),
+    key("mysql", "server_id", Nothing),
+    key("mysql", "heartbeat", Default(r#""1s""#)),
+    key("mysql.tls", "mode", Default(r#""preferred""#)),
+    key("mysql.tls", "ca", Nothing),
+    key("mysql.tls", "cert", Nothing),
+    key("mysql.tls", "key", Nothing),
+    key(
+        "kafka",
+        "bootstrap_servers",
+        Required(r#"bootstrap_servers = "127.0.0.1:9092" under [kafka]"#),
+    ),
+    key("kafka", "delivery", Default(r#""exactly-once""#)),
+    key("kafka", "checkpoint_topic", Default(r#""offset.storage.topic""#)),
+    key("kafka", "checkpoint_key", Nothing),
+    key("kafka", "transaction_timeout", Default(r#""30s""#)),
+    key("kafka", "create_topics", Default("true")),
+    key("kafka", "topic_partitions", Nothing),
+    key("kafka", "topic_replication", Nothing),
+    key("kafka", PROPERTIES, Nothing),
+    key("batch", "max_records", Default("10000")),
+    key("batch", "max_bytes", Default(r#""16MiB""#)),
+    key("", OUTBOX, Required("an [[outbox]] section with table and preset")),
+    key(OUTBOX, "table", Required(r#"table = "eventuate.events" under [[outbox]]"#)),
+    key(OUTBOX, "preset", Required(r#"preset = "eventuate-local" under [[outbox]]"#)),
+    key(OUTBOX, "outbox_id", Nothing),
+    key(OUTBOX, "topic", Later),
+    key(OUTBOX, "key", Later),
+    key(OUTBOX, "value", Later),
+    key(OUTBOX, "headers", Later),
+    key("", "http", Later),
+];
+
+/// The one section that may stand several times.
+pub(super) const OUTBOX: &str = "outbox";
+
+/// The one section whose keys are librdkafka's.
+pub(super) const PROPERTIES: &str = "properties";
+
+/// Keys whose value is a list.
+pub(super) fn is_list(path: &str) -> bool {
+    matches!(path, OUTBOX | "mysql.hosts")
+}
+
+/// A section's name and a key's.
+pub(super) fn join(section: &str, name: &str) -> String {
+    match section {
+        "" => name.to_owned(),
+        _ => format!("{section}.{name}"),
+    }
+}
+
+/// The entry of a key. The key must be in the table: it is the code that asks, not the file.
+pub(super) fn known(section: &str, name: &str) -> Key {
+    let is_it = |key: &&Key| key.section == section && key.name == name;
+    *KEYS.iter().find(is_it).expect("the code asks for keys of the table only")
+}
+
+fn is_section(path: &str) -> bool {
+    KEYS.iter().any(|key| {
+        key.section == path
+            || key.section.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
+    })
+}
+
+/// The first key of the file, from top to bottom, that is not known or not known yet.
+pub(super) fn find_stranger(root: &Table) -> Option<Error> {
+    let mut strangers = Vec::new();
+    collect_strangers("", "", root, &mut strangers);
+    let line = |(node, _): &(&Node, Error)| match node.place {
+        Place::Line { line, .. } => line,
+        _ => usize::MAX,
+    };
+    strangers.into_iter().min_by_key(line).map(|(_, error)| error)
+}
+
+/// `section` is the path in the table of keys, `shown` the same with the indexes of lists.
+fn collect_strangers<'a>(
+    section: &str,
+    shown: &str,
+    table: &'a Table,
+    strangers: &mut Vec<(&'a Node, Error)>,
+) {
+    for (name, node) in table {
+        let (path, shown) = (join(section, name), join(shown, name));
+        let place = || node.place.clone();
+        match KEYS.iter().find(|key| key.path() == path) {
+            Some(Key { absent: Later, .. }) => {
+                strangers.push((node, Error::NotInThisVersion { place: place(), what: shown }));
+                continue;
+            }
+            Some(_) if path != OUTBOX => continue,
+            None if !is_section(&path) => {
+                let nearest = nearest_key(section, name);
+                strangers.push((node, Error::UnknownKey { place: place(), key: shown, nearest }));
+                continue;
+            }
+            _ => {}
+        }
+        match (&node.value, is_list(&path)) {
+            (Value::Table(table), false) => collect_strangers(&path, &shown, table, strangers),
+            (Value::List(items), true) => {
+                for (index, item) in items.iter().enumerate() {
+                    if let Value::Table(table) = &item.value {
+                        collect_strangers(&path, &format!("{shown}.{index}"), table, strangers);
+                    }
+                }
+            }
+            // Not a section where one is due: the reader says so.
+            _ => {}
+        }
+    }
+}
+
+/// Keys of the same section come first; else any key or section, as it is to be written.
+fn nearest_key(section: &str, name: &str) -> Option<String> {
+    let present = || KEYS.iter().filter(|key| key.absent != Later);
+    let siblings = present().filter(|key| key.section == section).map(|key| key.name);
+    if let Some(sibling) = nearest(name, siblings) {
+        return Some(join(section, sibling));
+    }
+    if let Some(name) = nearest(name, present().map(|key| key.name)) {
+        return present().find(|key| key.name == name).map(Key::path);
+    }
+    nearest(name, present().map(|key| key.section)).map(|section| format!("[{section}]"))
+}

@@ -1,0 +1,596 @@
+//! GTIDs and sets of them: text in, set algebra, text out as MySQL prints it.
+//!
+//! Source of the text formats: <https://dev.mysql.com/doc/refman/8.4/en/replication-gtids-concepts.html>.
+//! A set holds, for each server and tag, its intervals sorted, disjoint and never adjacent, so that
+//! two equal sets are equal values and print the same text.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::{Error, parse_digits};
+
+/// Largest transaction number of a GTID: MySQL counts in signed 64 bits and keeps the last one as end.
+const GNO_MAX: u64 = i64::MAX as u64 - 1;
+
+/// Longest tag, in characters.
+const TAG_LENGTH_MAX: usize = 32;
+
+/// A `server_uuid`, printed in lower case.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Uuid([u8; 16]);
+
+impl Uuid {
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// Where the dashes stand in the text of a UUID.
+const DASHES: [usize; 4] = [8, 13, 18, 23];
+
+impl FromStr for Uuid {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let malformed = || Error::Uuid(text.to_owned());
+        if text.len() != 36 || DASHES.iter().any(|&at| text.as_bytes()[at] != b'-') {
+            return Err(malformed());
+        }
+        let mut digits = text.chars().filter(|&c| c != '-').map(|c| c.to_digit(16));
+        let mut bytes = [0; 16];
+        for byte in &mut bytes {
+            let (Some(Some(high)), Some(Some(low))) = (digits.next(), digits.next()) else {
+                return Err(malformed());
+            };
+            *byte = u8::try_from(high << 4 | low).expect("two hexadecimal digits are one byte");
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, byte) in self.0.iter().enumerate() {
+            if matches!(index, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The tag of a GTID (MySQL 8.3 and later), in lower case.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag(Arc<str>);
+
+impl Tag {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Tag {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let first_is_legal = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        let rest_is_legal = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        match first_is_legal && rest_is_legal && text.len() <= TAG_LENGTH_MAX {
+            true => Ok(Self(text.to_ascii_lowercase().into())),
+            false => Err(Error::Tag(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who numbers transactions: a server, and perhaps a tag. Sorts as MySQL prints: by UUID, the
+/// untagged ones first, then by tag.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Origin {
+    uuid: Uuid,
+    tag: Option<Tag>,
+}
+
+/// The name of one transaction. Its number is between 1 and 2^63 - 2.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Gtid {
+    origin: Origin,
+    gno: u64,
+}
+
+impl Gtid {
+    /// `None` if the number is out of range.
+    #[must_use]
+    pub fn new(uuid: Uuid, tag: Option<Tag>, gno: u64) -> Option<Self> {
+        let origin = Origin { uuid, tag };
+        (1..=GNO_MAX).contains(&gno).then_some(Self { origin, gno })
+    }
+
+    #[must_use]
+    pub fn uuid(&self) -> Uuid {
+        self.origin.uuid
+    }
+
+    #[must_use]
+    pub fn tag(&self) -> Option<&Tag> {
+        self.origin.tag.as_ref()
+    }
+
+    #[must_use]
+    pub fn gno(&self) -> u64 {
+        self.gno
+    }
+}
+
+impl FromStr for Gtid {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let malformed = || Error::Gtid(text.to_owned());
+        let (origin, gno) = text.trim().rsplit_once(':').ok_or_else(malformed)?;
+        let (uuid, tag) = match origin.split_once(':') {
+            Some((uuid, tag)) => (uuid, Some(tag.trim().parse()?)),
+            None => (origin, None),
+        };
+        let gno = parse_digits(gno.trim()).ok_or_else(malformed)?;
+        Self::new(uuid.trim().parse()?, tag, gno).ok_or_else(malformed)
+    }
+}
+
+impl fmt::Display for Gtid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.origin.uuid)?;
+        if let Some(tag) = &self.origin.tag {
+            write!(f, "{tag}:")?;
+        }
+        write!(f, "{}", self.gno)
+    }
+}
+
+impl fmt::Debug for Gtid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Transaction numbers from `first` to `last`, both included, `first <= last <= GNO_MAX`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Interval {
+    first: u64,
+    last: u64,
+}
+
+impl Interval {
+    fn new(first: u64, last: u64) -> Option<Self> {
+        (1 <= first && first <= last && last <= GNO_MAX).then_some(Self { first, last })
+    }
+}
+
+impl FromStr for Interval {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let bounds = (parse_digits(first.trim()), parse_digits(last.trim()));
+        match bounds {
+            // MySQL takes 5-1 for nothing at all; here it is what it most likely is, a slip.
+            (Some(first), Some(last)) => Self::new(first, last),
+            _ => None,
+        }
+        .ok_or_else(|| Error::Interval(text.to_owned()))
+    }
+}
+
+/// Sorted, disjoint, not adjacent, never empty.
+type Intervals = Vec<Interval>;
+
+/// A set of GTIDs, such as `@@gtid_executed`.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct GtidSet(BTreeMap<Origin, Intervals>);
+
+impl GtidSet {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    #[must_use]
+    pub fn contains(&self, gtid: &Gtid) -> bool {
+        let Some(intervals) = self.0.get(&gtid.origin) else {
+            return false;
+        };
+        let after = intervals.partition_point(|interval| interval.first <= gtid.gno);
+        after > 0 && gtid.gno <= intervals[after - 1].last
+    }
+
+    /// Adds one GTID and answers whether it is new. Constant time for the number that follows the
+    /// greatest of its origin, which is what a binlog brings.
+    pub fn insert(&mut self, gtid: Gtid) -> bool {
+        let gno = gtid.gno;
+        let single = Interval { first: gno, last: gno };
+        let intervals = match self.0.entry(gtid.origin) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(vec![single]);
+                return true;
+            }
+            Entry::Occupied(occupied) => occupied.into_mut(),
+        };
+        insert_number(intervals, gno)
+    }
+
+    #[must_use]
+    pub fn is_subset_of(&self, other: &Self) -> bool {
+        self.0.iter().all(|(origin, intervals)| {
+            let others = other.0.get(origin).map_or(&[][..], Vec::as_slice);
+            subtract(intervals, others).is_empty()
+        })
+    }
+
+    /// What is in `self` and not in `other`.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Self {
+        let mut difference = Self::new();
+        for (origin, intervals) in &self.0 {
+            let rest = match other.0.get(origin) {
+                Some(others) => subtract(intervals, others),
+                None => intervals.clone(),
+            };
+            if !rest.is_empty() {
+                difference.0.insert(origin.clone(), rest);
+            }
+        }
+        difference
+    }
+
+    /// What is in `self`, in `other` or in both.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        let mut union = self.clone();
+        for (origin, intervals) in &other.0 {
+            union.add_intervals(origin.uuid, origin.tag.clone(), intervals);
+        }
+        union
+    }
+
+    /// Adds intervals given as pairs of first and last, both included. `None` if a pair is out of
+    /// range or the wrong way round.
+    pub(super) fn add_pairs(
+        &mut self,
+        uuid: Uuid,
+        tag: Option<Tag>,
+        pairs: impl Iterator<Item = (u64, u64)>,
+    ) -> Option<()> {
+        let intervals: Option<Vec<_>> =
+            pairs.map(|(first, last)| Interval::new(first, last)).collect();
+        self.add_intervals(uuid, tag, &intervals?);
+        Some(())
+    }
+
+    fn add_intervals(&mut self, uuid: Uuid, tag: Option<Tag>, intervals: &[Interval]) {
+        if intervals.is_empty() {
+            return;
+        }
+        let entry = self.0.entry(Origin { uuid, tag }).or_default();
+        entry.extend_from_slice(intervals);
+        normalise(entry);
+    }
+}
+
+/// Adds one number to intervals that are not empty. Answers whether it is new.
+fn insert_number(intervals: &mut Intervals, gno: u64) -> bool {
+    if let Some(last) = intervals.last_mut()
+        && last.last + 1 == gno
+    {
+        last.last = gno;
+        return true;
+    }
+    let after = intervals.partition_point(|interval| interval.first <= gno);
+    if after > 0 && gno <= intervals[after - 1].last {
+        return false;
+    }
+    let extends_before = after > 0 && intervals[after - 1].last + 1 == gno;
+    let extends_after = after < intervals.len() && gno + 1 == intervals[after].first;
+    match (extends_before, extends_after) {
+        (true, true) => intervals[after - 1].last = intervals.remove(after).last,
+        (true, false) => intervals[after - 1].last = gno,
+        (false, true) => intervals[after].first = gno,
+        (false, false) => intervals.insert(after, Interval { first: gno, last: gno }),
+    }
+    true
+}
+
+/// Sorts intervals and joins those that overlap or touch.
+fn normalise(intervals: &mut Intervals) {
+    intervals.sort_unstable_by_key(|interval| interval.first);
+    intervals.dedup_by(|next, kept| {
+        let joins = next.first <= kept.last + 1;
+        if joins {
+            kept.last = kept.last.max(next.last);
+        }
+        joins
+    });
+}
+
+/// What of `from` is not in `others`.
+fn subtract(from: &[Interval], others: &[Interval]) -> Intervals {
+    let mut rest = Vec::new();
+    let mut others = others.iter().peekable();
+    for interval in from {
+        let mut first = interval.first;
+        while let Some(other) = others.peek()
+            && other.first <= interval.last
+        {
+            if first < other.first {
+                rest.push(Interval { first, last: other.first - 1 });
+            }
+            first = first.max(other.last + 1);
+            if other.last > interval.last {
+                // It may cover a part of the next interval too.
+                break;
+            }
+            others.next();
+        }
+        if first <= interval.last {
+            rest.push(Interval { first, last: interval.last });
+        }
+    }
+    rest
+}
+
+impl FromIterator<Gtid> for GtidSet {
+    fn from_iter<I: IntoIterator<Item = Gtid>>(gtids: I) -> Self {
+        let mut set = Self::new();
+        for gtid in gtids {
+            set.insert(gtid);
+        }
+        set
+    }
+}
+
+impl FromStr for GtidSet {
+    type Err = Error;
+
+    /// Reads what MySQL prints and what people write: line breaks, blanks, upper case, a server twice,
+    /// intervals in any order. An empty text is the empty set.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let mut set = Self::new();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let mut items = part.split(':').map(str::trim);
+            let uuid: Uuid = items.next().unwrap_or_default().parse()?;
+            let mut tag = None;
+            let mut interval_is_due = true;
+            for item in items {
+                if item.starts_with(|c: char| c.is_ascii_digit()) {
+                    set.add_intervals(uuid, tag.clone(), &[item.parse()?]);
+                    interval_is_due = false;
+                } else if tag.is_some() && interval_is_due {
+                    return Err(Error::NoInterval(part.to_owned()));
+                } else {
+                    tag = Some(item.parse()?);
+                    interval_is_due = true;
+                }
+            }
+            if interval_is_due {
+                return Err(Error::NoInterval(part.to_owned()));
+            }
+        }
+        Ok(set)
+    }
+}
+
+impl fmt::Display for GtidSet {
+    /// As MySQL prints it, without the line break that `@@gtid_executed` has after each comma.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut printed: Option<Uuid> = None;
+        for (origin, intervals) in &self.0 {
+            if printed != Some(origin.uuid) {
+                let separator = if printed.is_some() { "," } else { "" };
+                write!(f, "{separator}{}", origin.uuid)?;
+                printed = Some(origin.uuid);
+            }
+            if let Some(tag) = &origin.tag {
+                write!(f, ":{tag}")?;
+            }
+            for Interval { first, last } in intervals {
+                write!(f, ":{first}")?;
+                if first < last {
+                    write!(f, "-{last}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for GtidSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    const A: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    const B: &str = "4e11fa47-71ca-11e1-9e33-c80aa9429562";
+
+    fn set(text: &str) -> GtidSet {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_set_prints_as_mysql_prints_it() {
+        for (text, printed) in [
+            ("", String::new()),
+            ("  ,\n, ", String::new()),
+            (&format!("{A}:1-5"), format!("{A}:1-5")),
+            (&format!(" {} : 1 - 5 : 7 ,\n{B}:3 ", A.to_uppercase()), format!("{A}:1-5:7,{B}:3")),
+            (&format!("{B}:3,{A}:7:1-5:6"), format!("{A}:1-7,{B}:3")),
+            (&format!("{A}:5-9:1-6:20"), format!("{A}:1-9:20")),
+            (&format!("{A}:1-5:Tag_1:7:8:a:2"), format!("{A}:1-5:a:2:tag_1:7-8")),
+            (&format!("{A}:tag:7,{A}:1,{A}:tag:8"), format!("{A}:1:tag:7-8")),
+        ] {
+            assert_eq!(set(text).to_string(), printed, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_set_is_refused() {
+        for text in [
+            "x",
+            A,
+            &format!("{A}:"),
+            &format!("{A}:0"),
+            &format!("{A}:5-1"),
+            &format!("{A}:1-"),
+            &format!("{A}:-5"),
+            &format!("{A}:1-5-6"),
+            &format!("{A}:9223372036854775807"),
+            &format!("{A}:tag"),
+            &format!("{A}:1:tag"),
+            &format!("{A}:tag:other:1"),
+            &format!("{A} {B}:1"),
+            &format!("{A}:ta-g:1"),
+            "3e11fa4771ca11e19e33c80aa9429562:1",
+            "3e11fa47-71ca-11e1-9e33-c80aa942956é:1",
+            &format!("{A}:{}:1", "t".repeat(33)),
+        ] {
+            assert!(text.parse::<GtidSet>().is_err(), "{text:?} was taken");
+        }
+        assert!(format!("{A}:9223372036854775806").parse::<GtidSet>().is_ok());
+        assert!(format!("{A}:{}:1", "t".repeat(32)).parse::<GtidSet>().is_ok());
+    }
+
+    #[test]
+    fn a_gtid_prints_as_it_was_written() {
+        for text in [format!("{A}:23"), format!("{A}:tag:23")] {
+            let gtid: Gtid = text.parse().unwrap();
+            assert_eq!((gtid.to_string(), gtid.gno()), (text, 23));
+        }
+        for text in [
+            A,
+            "23",
+            &format!("{A}:0"),
+            &format!("{A}:tag"),
+            &format!("{A}:1-2"),
+            &format!("{A}:a:b:1"),
+        ] {
+            assert!(text.parse::<Gtid>().is_err(), "{text:?} was taken");
+        }
+    }
+
+    #[test]
+    fn a_tag_makes_it_another_transaction() {
+        let executed = set(&format!("{A}:1-5:tag:7"));
+        assert!(executed.contains(&format!("{A}:tag:7").parse().unwrap()));
+        assert!(!executed.contains(&format!("{A}:7").parse().unwrap()));
+        assert!(!executed.contains(&format!("{A}:tag:1").parse().unwrap()));
+        assert_eq!(executed.difference(&set(&format!("{A}:1-9"))), set(&format!("{A}:tag:7")));
+    }
+
+    /// Few servers, few tags, small numbers: everything touches everything.
+    pub(in crate::coordinates) fn any_gtid() -> impl Strategy<Value = Gtid> {
+        (0..2u8, prop::option::of("[ab]"), 1..24u64).prop_map(|(server, tag, gno)| {
+            let tag = tag.map(|tag| tag.parse().unwrap());
+            Gtid::new(Uuid::from_bytes([server * 0xe1; 16]), tag, gno).unwrap()
+        })
+    }
+
+    fn any_model() -> impl Strategy<Value = BTreeSet<Gtid>> {
+        prop::collection::btree_set(any_gtid(), 0..60)
+    }
+
+    fn set_of<'a>(model: impl IntoIterator<Item = &'a Gtid>) -> GtidSet {
+        model.into_iter().cloned().collect()
+    }
+
+    /// The invariant: sorted, disjoint, not adjacent, nowhere empty.
+    fn is_normal(set: &GtidSet) -> bool {
+        set.0.values().all(|intervals| {
+            !intervals.is_empty()
+                && intervals.iter().all(|i| 1 <= i.first && i.first <= i.last)
+                && intervals.windows(2).all(|pair| pair[0].last + 1 < pair[1].first)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_printed_set_is_read_back(model in any_model()) {
+            let set = set_of(&model);
+            prop_assert_eq!(set.to_string().parse::<GtidSet>().unwrap(), set.clone());
+            prop_assert_eq!(set.to_string().to_uppercase().replace(',', " ,\n").parse::<GtidSet>().unwrap(), set);
+        }
+
+        #[test]
+        fn a_printed_gtid_is_read_back(gtid in any_gtid()) {
+            prop_assert_eq!(gtid.to_string().parse::<Gtid>().unwrap(), gtid);
+        }
+
+        #[test]
+        fn insertion_in_any_order_makes_the_same_set(gtids in prop::collection::vec(any_gtid(), 0..60)) {
+            let mut set = GtidSet::new();
+            let mut model = BTreeSet::new();
+            for gtid in gtids {
+                prop_assert_eq!(set.insert(gtid.clone()), model.insert(gtid));
+                prop_assert!(is_normal(&set));
+            }
+            prop_assert_eq!(&set, &set_of(&model));
+            prop_assert_eq!(set.is_empty(), model.is_empty());
+        }
+
+        #[test]
+        fn the_algebra_is_that_of_plain_sets(left in any_model(), right in any_model(), gtid in any_gtid()) {
+            let (one, other) = (set_of(&left), set_of(&right));
+            let (union, difference) = (one.union(&other), one.difference(&other));
+            prop_assert!(is_normal(&union) && is_normal(&difference));
+            prop_assert_eq!(&union, &set_of(left.union(&right)));
+            prop_assert_eq!(&difference, &set_of(left.difference(&right)));
+            prop_assert_eq!(one.is_subset_of(&other), left.is_subset(&right));
+            prop_assert!(difference.is_subset_of(&one) && one.is_subset_of(&union));
+            prop_assert_eq!(one.contains(&gtid), left.contains(&gtid));
+        }
+
+        #[test]
+        fn no_text_makes_the_parsers_panic(text in "[0-9a-f:,\\- \n\\PC]{0,80}") {
+            let _ = text.parse::<GtidSet>();
+            let _ = text.parse::<Gtid>();
+            let _ = text.parse::<Uuid>();
+        }
+    }
+}

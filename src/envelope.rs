@@ -1,0 +1,184 @@
+//! A row becomes the bytes of a record: topic, key and value, as its preset lays them down. Pure.
+//!
+//! Cells of one row enter; the topic's name, the key and the value leave into buffers of the caller. A row
+//! that cannot be a record is an error that names the column; nothing is filled in or left out.
+
+mod eventuate_local;
+mod eventuate_tram;
+mod json;
+
+use std::borrow::Cow;
+
+use crate::binlog::row::Cell;
+use crate::binlog::value;
+use crate::outbox::{Preset, Route};
+
+/// Where a row stands in the binlog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowPlace<'a> {
+    pub file: &'a str,
+    /// End of the rows event, or of the compressed transaction around it.
+    pub end: u64,
+    /// Index of the row within the event, or among the rows of its table in a compressed transaction.
+    pub index: u64,
+}
+
+/// What became of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The first `key_len` bytes that were appended are the key, the rest is the value.
+    Record { key_len: usize },
+    /// The row says that it was published already.
+    AlreadyPublished,
+}
+
+/// Why a row cannot be a record.
+#[derive(Debug, thiserror::Error)]
+#[error("column {column}: {problem}")]
+pub struct Error {
+    pub column: &'static str,
+    pub problem: Problem,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    #[error("it is NULL where a record needs a value")]
+    Null,
+    #[error("it is not in the row image that was logged")]
+    NotLogged,
+    #[error("{0}")]
+    Value(#[from] value::Error),
+    #[error(
+        "{0:?} is no legal topic name (1 to 249 characters of A-Z a-z 0-9 . _ -, but not . or ..)"
+    )]
+    IllegalTopic(String),
+    #[error(
+        "it is empty, so the id comes from the auto-increment column, but the table has no outbox_id"
+    )]
+    NoOutboxId,
+    #[error("its text is no JSON object: {0}")]
+    NotAnObject(String),
+    #[error("its JSON object has no string ID")]
+    NoId,
+    #[error("its member {0:?} is an object or an array; headers are flat")]
+    Nested(String),
+    #[error("its member PARTITION_ID is not a string")]
+    PartitionIdNotAString,
+}
+
+/// Appends the key and the value of a row to `out` and writes the name of its topic.
+///
+/// # Errors
+/// The row cannot be a record. What was appended so far is for the caller to take back.
+pub fn write(
+    route: &Route,
+    cells: &[Cell<'_>],
+    place: RowPlace<'_>,
+    topic: &mut String,
+    out: &mut Vec<u8>,
+) -> Result<Outcome, Error> {
+    let row = Row { route, cells };
+    match route.preset {
+        Preset::EventuateLocal => eventuate_local::write(&row, place, topic, out),
+        Preset::EventuateTram => eventuate_tram::write(&row, topic, out),
+    }
+}
+
+/// Whether the row becomes a record, without writing it.
+///
+/// # Errors
+/// The column that tells cannot be read.
+pub fn is_relayed(route: &Route, cells: &[Cell<'_>]) -> Result<bool, Error> {
+    let row = Row { route, cells };
+    let published = match route.preset {
+        Preset::EventuateLocal => eventuate_local::PUBLISHED,
+        Preset::EventuateTram => eventuate_tram::PUBLISHED,
+    };
+    Ok(!row.is_published(published)?)
+}
+
+/// The cells of one row, found by their index among the columns of the preset.
+struct Row<'a> {
+    route: &'a Route,
+    cells: &'a [Cell<'a>],
+}
+
+impl<'a> Row<'a> {
+    fn name(&self, wanted: usize) -> &'static str {
+        self.route.preset.columns()[wanted].name
+    }
+
+    fn error(&self, wanted: usize, problem: impl Into<Problem>) -> Error {
+        Error { column: self.name(wanted), problem: problem.into() }
+    }
+
+    /// The text of a column; `None` when it is NULL or the table does not have it.
+    fn text(&self, wanted: usize) -> Result<Option<Cow<'a, str>>, Error> {
+        let Some((column, cell)) = self.route.column(wanted) else { return Ok(None) };
+        match self.cells[cell] {
+            Cell::Absent => Err(self.error(wanted, Problem::NotLogged)),
+            Cell::Null => Ok(None),
+            Cell::Bytes(bytes) => {
+                value::text(column, bytes).map(Some).map_err(|problem| self.error(wanted, problem))
+            }
+        }
+    }
+
+    /// The text of a column that a record cannot do without.
+    fn needed_text(&self, wanted: usize) -> Result<Cow<'a, str>, Error> {
+        self.text(wanted)?.ok_or_else(|| self.error(wanted, Problem::Null))
+    }
+
+    fn integer(&self, wanted: usize) -> Result<Option<i128>, Error> {
+        let Some((column, cell)) = self.route.column(wanted) else { return Ok(None) };
+        match self.cells[cell] {
+            Cell::Absent => Err(self.error(wanted, Problem::NotLogged)),
+            Cell::Null => Ok(None),
+            Cell::Bytes(bytes) => value::integer(column, bytes)
+                .map(Some)
+                .map_err(|problem| self.error(wanted, problem)),
+        }
+    }
+
+    /// NULL and a missing column count as 0: not published yet.
+    fn is_published(&self, wanted: usize) -> Result<bool, Error> {
+        Ok(self.integer(wanted)?.is_some_and(|published| published != 0))
+    }
+
+    /// The id of a row: its own, or, where that is empty and the table numbers its rows, one made of the
+    /// number and the configured `outbox_id`, as Eventuate's database id generator writes it.
+    fn id(&self, wanted: usize, number: usize) -> Result<Id<'a>, Error> {
+        let own = self.text(wanted)?;
+        match (own, self.integer(number)?) {
+            (Some(own), None) => Ok(Id::Own(own)),
+            (Some(own), Some(_)) if !own.is_empty() => Ok(Id::Own(own)),
+            (None, None) => Err(self.error(wanted, Problem::Null)),
+            (_, Some(number)) => {
+                let outbox_id =
+                    self.route.outbox_id.ok_or_else(|| self.error(wanted, Problem::NoOutboxId))?;
+                Ok(Id::Generated(format!("{number:016x}-{outbox_id:016x}")))
+            }
+        }
+    }
+}
+
+enum Id<'a> {
+    Own(Cow<'a, str>),
+    Generated(String),
+}
+
+impl Id<'_> {
+    fn as_str(&self) -> &str {
+        match self {
+            Id::Own(id) => id,
+            Id::Generated(id) => id,
+        }
+    }
+}
+
+/// Kafka's rule for topic names
+/// (<https://github.com/apache/kafka/blob/trunk/clients/src/main/java/org/apache/kafka/common/internals/Topic.java>).
+fn is_legal_topic(name: &str) -> bool {
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    matches!(name.len(), 1..=249) && name != "." && name != ".." && name.bytes().all(is_legal)
+}

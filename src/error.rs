@@ -1,0 +1,379 @@
+//! The fate of every error, in one place: it may heal and is tried again, a person must act, or another
+//! instance has taken over.
+
+use mysql_async::{DriverError, IoError};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+use crate::binlog::{self, row, server, start, transaction};
+use crate::coordinates::Coordinates;
+use crate::outbox::{Ambiguous, MissingColumn};
+use crate::{checkpoint, envelope, kafka, preflight, publish, secret, topics};
+
+/// Whatever ends a session of the relay.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("MySQL {server}: {source}")]
+    Binlog { server: String, source: binlog::Error },
+    #[error("MySQL {server}: {source}")]
+    Preflight { server: String, source: preflight::mysql::Error },
+    #[error("Kafka {brokers}: {source}")]
+    Kafka { brokers: String, source: kafka::Error },
+    #[error("Kafka {brokers}: {source}")]
+    Topics { brokers: String, source: topics::Error },
+    #[error("Kafka {brokers}: {source}")]
+    Publish { brokers: String, source: publish::Error },
+    #[error("Kafka {brokers}: {source}")]
+    Checkpoint { brokers: String, source: checkpoint::Error },
+    #[error("row {row} of {table} in the event that ends at {at} cannot be a record: {source}")]
+    Row { table: String, at: Coordinates, row: u64, source: envelope::Error },
+    #[error(
+        "row {row} of {table} in the event that ends at {at} makes a record of {bytes} bytes; the topic {topic} \
+         takes {bytes_max} (max.message.bytes)"
+    )]
+    RecordTooLarge {
+        table: String,
+        at: Coordinates,
+        row: u64,
+        topic: String,
+        bytes: usize,
+        bytes_max: usize,
+    },
+    #[error(transparent)]
+    MissingColumn(#[from] MissingColumn),
+    #[error(transparent)]
+    Ambiguous(#[from] Ambiguous),
+    #[error("there is no checkpoint of key {key:?} in {topic}, and no start_from")]
+    NoStart { key: String, topic: String },
+    #[error(
+        "the checkpoint was written inside a transaction under another configuration of [[outbox]]"
+    )]
+    OutboxChanged,
+    #[error("the checkpoint was written by idempotent delivery, and not at the end of a drain")]
+    UncleanIdempotent,
+    #[error(
+        "the checkpoint says that {rows_done} rows of the transaction at {at} are in Kafka, but it has fewer"
+    )]
+    FewerRows { rows_done: u64, at: Coordinates },
+    #[error("the transaction at {at} was rolled back after a part of it was relayed")]
+    RolledBackPart { at: Coordinates },
+    #[error("row {row} of {table} in the event that ends at {at} cannot be read: {source}")]
+    Decode { table: String, at: Coordinates, row: u64, source: row::Error },
+    #[error("read again, and damaged again: {0}")]
+    DamagedAgain(Box<Error>),
+    #[error(
+        "the topic {topic} takes batches of {bytes_max} bytes only; going on with smaller ones"
+    )]
+    SmallerBatches { topic: String, bytes_max: usize },
+    #[error("start the publisher's thread: {0}")]
+    Thread(std::io::Error),
+    #[error("a task of the relay ended without a word: {0}")]
+    Task(String),
+    #[error("taken over by instance {instance}, which began at {since}")]
+    TakenOver { instance: String, since: String },
+}
+
+/// What is to be done about an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It may heal: recover and go on.
+    Retry,
+    /// A person must act; the hint says how.
+    Halt { hint: String },
+    /// Somebody else may have this relay's identity: the checkpoint tells.
+    MaybeTakenOver,
+    /// Somebody else has.
+    TakenOver,
+}
+
+fn halt(hint: impl Into<String>) -> Fate {
+    Fate::Halt { hint: hint.into() }
+}
+
+impl Error {
+    pub fn fate(&self) -> Fate {
+        match self {
+            Error::Binlog { source, .. } => binlog_fate(source),
+            Error::Preflight { source, .. } => preflight_fate(source),
+            Error::Kafka { source, .. } => kafka_fate(source),
+            Error::Topics { source, .. } => topics_fate(source),
+            Error::Publish { source, .. } => publish_fate(source),
+            Error::Checkpoint { source, .. } => checkpoint_fate(source),
+            Error::Row { source, .. } => row_fate(&source.problem),
+            Error::RecordTooLarge { topic, .. } => halt(format!(
+                "raise max.message.bytes of the topic {topic} (and what its consumers fetch), then start the \
+                 relay again; everything before that transaction is in Kafka"
+            )),
+            Error::MissingColumn(_) => {
+                halt("give the table the columns of the preset, or [[outbox]] another preset")
+            }
+            Error::Ambiguous(_) => halt("make the patterns in [[outbox]] exclude each other"),
+            Error::NoStart { .. } => halt(
+                "set [mysql] start_from = \"earliest\", \"latest\" or a place, or the checkpoint_key of the relay \
+                 to take over from",
+            ),
+            Error::OutboxChanged => halt(
+                "start once with the configuration of [[outbox]] that was there before, stop the relay with \
+                 SIGTERM, then start it with the new one",
+            ),
+            Error::UncleanIdempotent => halt(
+                "start the version that wrote it once with delivery = \"idempotent\" and stop it with SIGTERM",
+            ),
+            Error::FewerRows { .. } | Error::RolledBackPart { .. } => halt(
+                "compare the topics with the table from that transaction on; the relay cannot tell what is right",
+            ),
+            Error::Decode { at, .. } => halt(look_at_binlog(at)),
+            Error::DamagedAgain(_) => halt(
+                "the binlog file itself is damaged: look at it with mysqlbinlog --verify-binlog-checksum",
+            ),
+            Error::SmallerBatches { .. } | Error::Thread(_) | Error::Task(_) => Fate::Retry,
+            Error::TakenOver { .. } => Fate::TakenOver,
+        }
+    }
+
+    /// Everything before the transaction that cannot be relayed may still be published.
+    pub fn is_of_the_stream(&self) -> bool {
+        matches!(
+            self,
+            Error::Binlog { .. }
+                | Error::Row { .. }
+                | Error::Decode { .. }
+                | Error::RecordTooLarge { .. }
+                | Error::MissingColumn(_)
+                | Error::Ambiguous(_)
+                | Error::RolledBackPart { .. }
+                | Error::FewerRows { .. }
+        )
+    }
+}
+
+fn binlog_fate(error: &binlog::Error) -> Fate {
+    use binlog::Error as E;
+    match error {
+        E::Server(error) => server_fate(error),
+        E::Start(error) => start_fate(error),
+        E::Transaction(error) => transaction_fate(error),
+        E::Stream { source, .. } => mysql_fate(source),
+        E::Ended { .. } | E::Silent { .. } => Fate::Retry,
+        // Damage on the way heals by reading again; damage in the file does not, and recovery gives up on it.
+        E::Checksum { .. } => Fate::Retry,
+        E::TableMap { at, .. } | E::Rows { at, .. } => halt(look_at_binlog(at)),
+        E::NoTableMap { .. } => halt(
+            "the relay began inside a statement; begin at the start of a transaction, as SHOW BINLOG EVENTS names it",
+        ),
+        E::Columns { table, .. } => halt(format!(
+            "SET GLOBAL binlog_row_metadata = 'FULL' (MySQL 8.0 and later), so that rows name their own columns; \
+             {table} was altered after these rows were written"
+        )),
+        E::Xa { .. } => halt(
+            "XA transactions on outbox tables are not in this version: write events in plain transactions",
+        ),
+    }
+}
+
+fn transaction_fate(error: &transaction::Error) -> Fate {
+    use transaction::Error as E;
+    match error {
+        E::Statement { .. } => halt(
+            "a session writes under binlog_format=STATEMENT or MIXED: take the right to change it from the writer, \
+             and insert those rows again",
+        ),
+        E::PartialRollback { .. } => halt(
+            "do not mix tables without transactions and outbox tables in one transaction with savepoints",
+        ),
+        E::Incident { .. } => {
+            halt("look into the server's error log: events before that place may be missing")
+        }
+        E::UnknownEvent { .. } => halt("a newer relay may know the event"),
+        E::StartBeyondEnd { .. } => halt("begin at a place that is in the binlog"),
+        E::Unfinished { at, .. } | E::DamagedPayload { at } | E::Damaged { at, .. } => {
+            halt(look_at_binlog(at))
+        }
+    }
+}
+
+fn start_fate(error: &start::Error) -> Fate {
+    use start::Error as E;
+    match error {
+        E::Server(error) => server_fate(error),
+        E::Purged { .. } | E::PurgedGtids { .. } => halt(
+            "what was written in between can only be read from the outbox table; keep binlogs longer \
+             (binlog_expire_logs_seconds), and begin anew with another checkpoint_key and a start_from",
+        ),
+        E::BeyondEnd { .. } | E::Diverged { .. } | E::ServerChanged { .. } => halt(
+            "the server was restored, reset or replaced: point the relay at the server of the checkpoint, or \
+             begin anew with another checkpoint_key and a start_from",
+        ),
+        E::NoBinlog => halt("start mysqld with --log-bin"),
+    }
+}
+
+fn server_fate(error: &server::Error) -> Fate {
+    match error {
+        server::Error::MySql(error) => mysql_fate(error),
+        server::Error::Timeout { .. } => Fate::Retry,
+        server::Error::Secret(error) => secret_fate(error),
+        server::Error::CertificateFile { .. } => halt("correct the paths in [mysql.tls]"),
+        server::Error::UnexpectedAnswer { .. } => {
+            halt("the server may be of a kind that this version does not know")
+        }
+    }
+}
+
+fn mysql_fate(error: &mysql_async::Error) -> Fate {
+    match error {
+        mysql_async::Error::Server(error) => mysql_server_fate(error),
+        mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer) => {
+            halt("the server has no TLS: enable it there, or set [mysql.tls] mode = \"preferred\"")
+        }
+        mysql_async::Error::Io(IoError::Tls(_)) => {
+            halt("check [mysql.tls]: mode, ca, cert and key")
+        }
+        mysql_async::Error::Io(IoError::Io(error))
+            if error.kind() == std::io::ErrorKind::InvalidData =>
+        {
+            halt("check [mysql.tls]: mode, ca, cert and key")
+        }
+        _ => Fate::Retry,
+    }
+}
+
+/// By the numbers of <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>.
+fn mysql_server_fate(error: &mysql_async::ServerError) -> Fate {
+    match error.code {
+        1044 | 1142 => halt("grant the user SELECT on the outbox tables"),
+        1045 | 1130 | 1698 | 1862 | 3118 => {
+            halt("correct [mysql] user and password, or the account on the server")
+        }
+        1227 => halt("grant the user REPLICATION SLAVE and REPLICATION CLIENT"),
+        1381 => halt("start mysqld with --log-bin"),
+        1236 => dump_fate(&error.message),
+        _ => Fate::Retry,
+    }
+}
+
+/// Error 1236 is every reason for which the server ends a dump; its text tells which.
+fn dump_fate(message: &str) -> Fate {
+    let says = |text: &str| message.contains(text);
+    if says("same server_uuid") || says("same server_id") {
+        return Fate::MaybeTakenOver;
+    }
+    if says("Could not find first log file") || says("purged") {
+        return halt(
+            "the binlog that relaying should go on from is gone: begin anew with another checkpoint_key and a \
+             start_from, and keep binlogs longer (binlog_expire_logs_seconds)",
+        );
+    }
+    halt("the server cannot send the binlog from that place; its error log says why")
+}
+
+fn preflight_fate(error: &preflight::mysql::Error) -> Fate {
+    use preflight::mysql::Error as E;
+    match error {
+        E::Server(error) => server_fate(error),
+        E::MariaDb { .. } => halt("point [mysql] hosts at a MySQL server, 5.7 or later"),
+        E::Variable { cure, .. } => halt(*cure),
+        E::NoTable { .. } => {
+            halt("create the table, grant SELECT on it, or correct [[outbox]] table")
+        }
+        E::Engine { table, .. } => halt(format!("ALTER TABLE {table} ENGINE = InnoDB")),
+        E::MissingColumn(_) => {
+            halt("give the table the columns of the preset, or [[outbox]] another preset")
+        }
+    }
+}
+
+fn kafka_fate(error: &kafka::Error) -> Fate {
+    match error {
+        kafka::Error::Secret(error) => secret_fate(error),
+        kafka::Error::Kafka(error) => client_fate(error),
+    }
+}
+
+fn client_fate(error: &KafkaError) -> Fate {
+    match error {
+        KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) => {
+            halt("correct [kafka] and [kafka.properties]")
+        }
+        KafkaError::AdminOp(code) => code_fate(*code),
+        error => error.rdkafka_error_code().map_or(Fate::Retry, code_fate),
+    }
+}
+
+fn code_fate(code: Code) -> Fate {
+    match code {
+        Code::TopicAuthorizationFailed => {
+            halt("grant the relay's principal Describe, Create and Write on the topic")
+        }
+        Code::ClusterAuthorizationFailed => {
+            halt("grant the relay's principal Create on the cluster or the topics")
+        }
+        Code::TransactionalIdAuthorizationFailed => {
+            halt("grant the relay's principal Write and Describe on its transactional ids")
+        }
+        Code::InvalidTransactionTimeout => halt(
+            "lower [kafka] transaction_timeout, or raise transaction.max.timeout.ms of the brokers",
+        ),
+        Code::InvalidPartitions
+        | Code::InvalidReplicationFactor
+        | Code::InvalidConfig
+        | Code::PolicyViolation => halt(
+            "correct [kafka] topic_partitions and topic_replication, or create the topic by hand",
+        ),
+        Code::UnsupportedVersion => halt("the brokers are too old: Kafka 2.4 or later is needed"),
+        _ => Fate::Retry,
+    }
+}
+
+fn topics_fate(error: &topics::Error) -> Fate {
+    match error {
+        topics::Error::LookUp { source, .. } | topics::Error::Create { source, .. } => {
+            client_fate(source)
+        }
+        // Waited for: the topic may come.
+        topics::Error::Missing { .. } | topics::Error::NotVisible { .. } => Fate::Retry,
+    }
+}
+
+fn publish_fate(error: &publish::Error) -> Fate {
+    match error {
+        publish::Error::Secret(error) => secret_fate(error),
+        publish::Error::Kafka { source, .. } => client_fate(source),
+        publish::Error::Fenced => Fate::MaybeTakenOver,
+        publish::Error::Refused { topic, .. } => halt(format!(
+            "raise max.message.bytes of the topic {topic}, or grant the relay DescribeConfigs on it so that it \
+             can say which row is too large"
+        )),
+        publish::Error::ThreadEnded => Fate::Retry,
+    }
+}
+
+fn checkpoint_fate(error: &checkpoint::Error) -> Fate {
+    match error {
+        checkpoint::Error::Kafka { source, .. } => kafka_fate(source),
+        checkpoint::Error::Timeout { .. } | checkpoint::Error::HeldBack { .. } => Fate::Retry,
+        checkpoint::Error::Unreadable { .. } => halt(
+            "find out who wrote the record; another checkpoint_key with a start_from begins anew",
+        ),
+    }
+}
+
+fn row_fate(problem: &envelope::Problem) -> Fate {
+    let mend = match problem {
+        envelope::Problem::NotLogged => {
+            "SET GLOBAL binlog_row_image = 'FULL', and reconnect the writers"
+        }
+        envelope::Problem::NoOutboxId => "set outbox_id in this table's [[outbox]]",
+        _ => "correct the writer; the row itself stands in the binlog as it is",
+    };
+    halt(format!(
+        "{mend}; everything before that transaction is in Kafka, and the checkpoint stands before it"
+    ))
+}
+
+fn secret_fate(error: &secret::Error) -> Fate {
+    halt(error.hint())
+}
+
+fn look_at_binlog(at: &Coordinates) -> String {
+    format!("look at the event with mysqlbinlog --stop-position={} {}", at.offset, at.file())
+}

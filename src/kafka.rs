@@ -1,0 +1,127 @@
+//! What every Kafka client of the relay has in common: addresses, security, and where its log lines go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::admin::AdminClient;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::secret::{self, Secret};
+
+/// How to reach the brokers.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `host:port`, several separated by commas.
+    pub bootstrap_servers: String,
+    /// librdkafka properties of the user, none of which the delivery guarantees rest on.
+    pub properties: BTreeMap<String, Secret>,
+}
+
+/// How long one request to a broker may take before it counts as failed. librdkafka's own default for
+/// `socket.timeout.ms` is 60 s, which is too long to find out that a broker is gone.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Options {
+    /// A client configuration with what all clients share; each room adds its own.
+    ///
+    /// # Errors
+    /// A secret that cannot be read any more.
+    pub fn client_config(&self, client_id: &str) -> Result<ClientConfig, secret::Error> {
+        let mut config = ClientConfig::new();
+        let level = match tracing::enabled!(target: "librdkafka", tracing::Level::DEBUG) {
+            true => RDKafkaLogLevel::Debug,
+            false => RDKafkaLogLevel::Warning,
+        };
+        for (name, value) in &self.properties {
+            config.set(name, value.reveal()?);
+        }
+        config
+            .set("bootstrap.servers", &self.bootstrap_servers)
+            .set("client.id", client_id)
+            .set_log_level(level);
+        Ok(config)
+    }
+
+    /// An admin client, for topics and their configuration.
+    ///
+    /// # Errors
+    /// A secret that cannot be read, or a property that librdkafka refuses.
+    pub fn admin_client(&self, client_id: &str) -> Result<AdminClient<Context>, Error> {
+        use rdkafka::config::FromClientConfigAndContext;
+        Ok(AdminClient::from_config_and_context(&self.client_config(client_id)?, Context)?)
+    }
+}
+
+/// Why a client could not be made or asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Secret(#[from] secret::Error),
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+}
+
+/// Sends librdkafka's log lines to the relay's log, at a level that fits a client which is expected to
+/// see brokers come and go.
+#[derive(Debug, Clone, Copy)]
+pub struct Context;
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log_error(&error, reason);
+    }
+}
+
+impl ConsumerContext for Context {}
+
+/// One log line of librdkafka. Its errors are at most warnings here: what they mean for the data is said
+/// where the failed call is handled.
+pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error => tracing::warn!(target: "librdkafka", facility, "{message}"),
+        // Its warnings are about what it tries again by itself.
+        RDKafkaLogLevel::Warning
+        | RDKafkaLogLevel::Notice
+        | RDKafkaLogLevel::Info
+        | RDKafkaLogLevel::Debug => {
+            tracing::debug!(target: "librdkafka", facility, "{message}");
+        }
+    }
+}
+
+/// A client-wide error event of librdkafka.
+pub fn log_error(error: &KafkaError, reason: &str) {
+    let is_ordinary = matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::PartitionEOF)
+    );
+    if is_ordinary {
+        // The end of a partition is asked for; a lost connection is in the log line as well.
+        tracing::debug!(target: "librdkafka", %error, "{reason}");
+    } else {
+        tracing::warn!(target: "librdkafka", %error, "{reason}");
+    }
+}
+
+/// The cluster's own id, and the proof that a broker answers.
+///
+/// # Errors
+/// No broker answered within [`REQUEST_TIMEOUT`], or it has no cluster id (older than Kafka 0.10.1).
+pub fn fetch_cluster_id(client: &AdminClient<Context>) -> Result<Arc<str>, KafkaError> {
+    client
+        .inner()
+        .fetch_cluster_id(REQUEST_TIMEOUT)
+        .map(Arc::from)
+        .ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure))
+}

@@ -1,0 +1,36 @@
+//! An event relay: rows inserted into an outbox table travel from the MySQL binlog to Kafka, every
+//! committed one, once, in order.
+//!
+//! The way of an event is one line, and the modules are its rooms. Each imports only from those below it:
+//!
+//! - [`cli`], [`config`]: what is asked, and a configuration that is valid by construction
+//! - [`relay`]: the line end to end: recovery, the loop, draining
+//! - [`error`]: the fate of every error: retry, halt with a hint, or taken over
+//! - [`preflight`]: what must hold before a row is read
+//! - [`publish`]: the publisher's thread; one batch is one Kafka transaction
+//! - [`checkpoint`]: the place, read from and written to Kafka
+//! - [`topics`]: destination topics: looked up, created, measured
+//! - [`batch`]: the buffer of records between reading and publishing
+//! - [`envelope`]: a row becomes the bytes of a record
+//! - [`outbox`]: which table goes where, by which columns
+//! - [`binlog`]: the source: a replica's dump stream as transactions of rows
+//! - [`coordinates`]: file and offset, GTIDs and their sets
+//! - [`kafka`], [`secret`], [`telemetry`]: what all of them share
+
+pub mod batch;
+pub mod binlog;
+pub mod checkpoint;
+pub mod cli;
+pub mod config;
+pub mod coordinates;
+pub mod envelope;
+pub mod error;
+pub mod kafka;
+mod nearest;
+pub mod outbox;
+pub mod preflight;
+pub mod publish;
+pub mod relay;
+pub mod secret;
+pub mod telemetry;
+pub mod topics;

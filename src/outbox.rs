@@ -1,0 +1,418 @@
+//! Which tables are relayed, and as what.
+//!
+//! The options of `[[outbox]]` enter; the index of the one that a table belongs to leaves. A table that
+//! two of them match is an error, never a choice made in silence. The fingerprint of the options goes
+//! into the checkpoint: rows of one transaction must not be counted by two meanings.
+
+mod route;
+
+use std::fmt;
+use std::str::FromStr;
+
+use sha2::{Digest, Sha256};
+
+pub use self::route::{CELLS_MAX, MissingColumn, Route, ensure_columns};
+use crate::nearest::nearest;
+
+/// Longest name of a database or a table in MySQL, in characters.
+/// <https://dev.mysql.com/doc/refman/8.4/en/identifier-length.html>
+const NAME_CHARS_MAX: usize = 64;
+
+/// Why a text of `[[outbox]]` means nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("{0:?} is no database.table")]
+    Table(String),
+    #[error("preset {0:?} is not in this version")]
+    PresetNotInThisVersion(String),
+    #[error("preset {given:?} is not known")]
+    UnknownPreset { given: String, nearest: Option<&'static str> },
+}
+
+/// A table that more than one `[[outbox]]` matches.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("table {database}.{table} is matched by two outboxes, {} and {}", patterns[0], patterns[1])]
+pub struct Ambiguous {
+    pub database: String,
+    pub table: String,
+    pub patterns: Box<[TablePattern; 2]>,
+}
+
+/// `database.table`, where a `*` in either name stands for any number of characters of that name.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct TablePattern {
+    database: String,
+    table: String,
+}
+
+impl TablePattern {
+    /// Letter case matters, as in MySQL on Linux.
+    #[must_use]
+    pub fn matches(&self, database: &str, table: &str) -> bool {
+        name_matches(&self.database, database) && name_matches(&self.table, table)
+    }
+
+    /// Whether it names one table and no other.
+    #[must_use]
+    pub fn is_literal(&self) -> bool {
+        !self.database.contains('*') && !self.table.contains('*')
+    }
+
+    /// The part before the dot.
+    #[must_use]
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// The part after the dot.
+    #[must_use]
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+}
+
+impl FromStr for TablePattern {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let is_name = |name: &str| {
+            let chars = name.chars().filter(|&c| c != '*').count();
+            name.trim() == name && !name.is_empty() && chars <= NAME_CHARS_MAX
+        };
+        match text.split_once('.') {
+            Some((database, table))
+                if is_name(database) && is_name(table) && !table.contains('.') =>
+            {
+                Ok(Self { database: join_stars(database), table: join_stars(table) })
+            }
+            _ => Err(Error::Table(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for TablePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.database, self.table)
+    }
+}
+
+impl fmt::Debug for TablePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Two stars in a row mean what one means; one spelling keeps the fingerprint the same.
+fn join_stars(name: &str) -> String {
+    let mut joined = String::with_capacity(name.len());
+    for c in name.chars() {
+        if c != '*' || !joined.ends_with('*') {
+            joined.push(c);
+        }
+    }
+    joined
+}
+
+fn name_matches(pattern: &str, name: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else {
+        return pattern == name;
+    };
+    let Some(name) = name.strip_prefix(start) else {
+        return false;
+    };
+    let (middle, end) = rest.rsplit_once('*').unwrap_or(("", rest));
+    let Some(mut name) = name.strip_suffix(end) else {
+        return false;
+    };
+    // The first place where a piece fits leaves the most for the pieces after it.
+    for piece in middle.split('*') {
+        match name.find(piece) {
+            Some(at) => name = &name[at + piece.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+/// How a row becomes a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Preset {
+    /// Eventuate Local's `events` table.
+    EventuateLocal,
+    /// Eventuate Tram's `message` table.
+    EventuateTram,
+}
+
+impl Preset {
+    /// Every preset of this version.
+    pub const ALL: [Self; 2] = [Self::EventuateLocal, Self::EventuateTram];
+
+    /// Presets that are named already and come later.
+    const LATER: [&str; 3] = ["outbox", "message-events", "custom"];
+
+    /// As the configuration spells it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EventuateLocal => "eventuate-local",
+            Self::EventuateTram => "eventuate-tram",
+        }
+    }
+}
+
+impl FromStr for Preset {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if let Some(preset) = Self::ALL.into_iter().find(|preset| preset.as_str() == text) {
+            return Ok(preset);
+        }
+        if Self::LATER.contains(&text) {
+            return Err(Error::PresetNotInThisVersion(text.to_owned()));
+        }
+        let nearest = nearest(text, Self::ALL.map(Self::as_str));
+        Err(Error::UnknownPreset { given: text.to_owned(), nearest })
+    }
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One `[[outbox]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxOptions {
+    pub table: TablePattern,
+    pub preset: Preset,
+    /// Second half of the ids of rows whose id the database numbers.
+    pub outbox_id: Option<u64>,
+}
+
+/// The index of the outbox that a table belongs to, or `None` if it belongs to none.
+///
+/// # Errors
+/// [`Ambiguous`] if two outboxes match it.
+pub fn find(
+    outboxes: &[OutboxOptions],
+    database: &str,
+    table: &str,
+) -> Result<Option<usize>, Ambiguous> {
+    let is_match = |(_, outbox): &(usize, &OutboxOptions)| outbox.table.matches(database, table);
+    let mut matches = outboxes.iter().enumerate().filter(is_match);
+    let Some((index, first)) = matches.next() else {
+        return Ok(None);
+    };
+    match matches.next() {
+        None => Ok(Some(index)),
+        Some((_, second)) => Err(Ambiguous {
+            database: database.to_owned(),
+            table: table.to_owned(),
+            patterns: Box::new([first.table.clone(), second.table.clone()]),
+        }),
+    }
+}
+
+/// Indexes of two outboxes that are sure to match one table: they are equal, or one names a table
+/// that the other one matches. Two patterns with stars may meet only in tables that do not exist.
+#[must_use]
+pub fn find_overlap(outboxes: &[OutboxOptions]) -> Option<(usize, usize)> {
+    let covers = |one: &TablePattern, other: &TablePattern| {
+        one == other || (other.is_literal() && one.matches(&other.database, &other.table))
+    };
+    let tables: Vec<_> = outboxes.iter().map(|outbox| &outbox.table).collect();
+    for (second, other) in tables.iter().enumerate() {
+        for (first, one) in tables[..second].iter().enumerate() {
+            if covers(one, other) || covers(other, one) {
+                return Some((first, second));
+            }
+        }
+    }
+    None
+}
+
+/// 16 hexadecimal characters that change when any table, preset or id changes, and not with the order
+/// or the spelling of the file.
+#[must_use]
+pub fn fingerprint(outboxes: &[OutboxOptions]) -> String {
+    let describe = |outbox: &OutboxOptions| {
+        let OutboxOptions { table, preset, outbox_id } = outbox;
+        // JSON, so that no name can run into its neighbour.
+        serde_json::json!([table.database, table.table, preset.as_str(), outbox_id]).to_string()
+    };
+    let mut lines: Vec<_> = outboxes.iter().map(describe).collect();
+    lines.sort_unstable();
+    let digest = Sha256::digest(lines.join("\n"));
+    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pattern(text: &str) -> TablePattern {
+        text.parse().unwrap()
+    }
+
+    fn outbox(table: &str, preset: Preset, outbox_id: Option<u64>) -> OutboxOptions {
+        OutboxOptions { table: pattern(table), preset, outbox_id }
+    }
+
+    fn local(tables: &[&str]) -> Vec<OutboxOptions> {
+        tables.iter().map(|table| outbox(table, Preset::EventuateLocal, None)).collect()
+    }
+
+    #[test]
+    fn a_star_matches_within_one_name() {
+        for (text, matching, other) in [
+            (
+                "eventuate.events",
+                &[("eventuate", "events")][..],
+                &[
+                    ("eventuate", "event"),
+                    ("Eventuate", "events"),
+                    ("eventuate", "Events"),
+                    ("", ""),
+                ][..],
+            ),
+            (
+                "tenant_*.events",
+                &[("tenant_1", "events"), ("tenant_", "events")],
+                &[("tenant", "events"), ("tenant_1", "events2")],
+            ),
+            ("*.*", &[("a", "b"), ("a.b", "c.d")], &[]),
+            (
+                "a.x*y*z",
+                &[("a", "xyz"), ("a", "x1y2yz"), ("a", "xyyz")],
+                &[("a", "xz"), ("a", "xzy"), ("a", "xy")],
+            ),
+            ("a.ab*ba", &[("a", "abba"), ("a", "ab_ba")], &[("a", "aba")]),
+            ("a.*é*", &[("a", "é"), ("a", "xéy")], &[("a", "e")]),
+        ] {
+            for (database, table) in matching {
+                assert!(
+                    pattern(text).matches(database, table),
+                    "{text} must match {database}.{table}"
+                );
+            }
+            for (database, table) in other {
+                assert!(
+                    !pattern(text).matches(database, table),
+                    "{text} must not match {database}.{table}"
+                );
+            }
+        }
+        assert!(pattern("a.b").is_literal());
+        assert!(!pattern("a.b*").is_literal());
+        assert!(!pattern("*.b").is_literal());
+    }
+
+    #[test]
+    fn what_is_no_table_is_refused() {
+        for text in [
+            "",
+            "events",
+            ".events",
+            "eventuate.",
+            "a.b.c",
+            "a. b",
+            "a .b",
+            &format!("a.{}", "x".repeat(65)),
+        ] {
+            assert_eq!(text.parse::<TablePattern>(), Err(Error::Table(text.to_owned())));
+        }
+        assert_eq!(pattern(&format!("a.{}*", "é".repeat(64))).table().chars().count(), 65);
+    }
+
+    #[test]
+    fn presets_are_named_as_in_the_configuration() {
+        for preset in Preset::ALL {
+            assert_eq!(preset.to_string().parse(), Ok(preset));
+        }
+        for later in ["outbox", "message-events", "custom"] {
+            let error = later.parse::<Preset>().unwrap_err();
+            assert_eq!(error.to_string(), format!("preset {later:?} is not in this version"));
+        }
+        assert_eq!(
+            "eventuate_tran".parse::<Preset>(),
+            Err(Error::UnknownPreset {
+                given: "eventuate_tran".to_owned(),
+                nearest: Some("eventuate-tram")
+            })
+        );
+    }
+
+    #[test]
+    fn a_table_belongs_to_one_outbox_or_to_none() {
+        let outboxes = local(&["a.events", "b.*", "*.message"]);
+        assert_eq!(find(&outboxes, "a", "events"), Ok(Some(0)));
+        assert_eq!(find(&outboxes, "b", "x"), Ok(Some(1)));
+        assert_eq!(find(&outboxes, "c", "message"), Ok(Some(2)));
+        assert_eq!(find(&outboxes, "c", "events"), Ok(None));
+        assert_eq!(
+            find(&outboxes, "b", "message").unwrap_err().to_string(),
+            "table b.message is matched by two outboxes, b.* and *.message"
+        );
+    }
+
+    #[test]
+    fn an_overlap_that_is_certain_is_found() {
+        assert_eq!(find_overlap(&local(&["a.b", "a.c", "a.b"])), Some((0, 2)));
+        assert_eq!(find_overlap(&local(&["a.b", "a.*"])), Some((0, 1)));
+        assert_eq!(find_overlap(&local(&["x.y", "a.*", "a.b"])), Some((1, 2)));
+        assert_eq!(find_overlap(&local(&["a.b*", "a.b**"])), Some((0, 1)));
+        assert_eq!(find_overlap(&local(&["a.*", "*.b", "A.B"])), None);
+    }
+
+    #[test]
+    fn the_fingerprint_changes_with_the_meaning_only() {
+        let base = [
+            outbox("a.b", Preset::EventuateLocal, None),
+            outbox("a.c*", Preset::EventuateTram, Some(1)),
+        ];
+        let [one, other] = base.clone();
+        let same = [outbox("a.c**", Preset::EventuateTram, Some(1)), one.clone()];
+        assert_eq!(fingerprint(&base), fingerprint(&same));
+        // Written into checkpoints: it must stay what it is.
+        assert_eq!(fingerprint(&base), "8171d391730e71e2");
+        let others = [
+            vec![one.clone()],
+            vec![one.clone(), other.clone(), outbox("a.d", Preset::EventuateLocal, None)],
+            vec![one.clone(), OutboxOptions { outbox_id: None, ..other.clone() }],
+            vec![one.clone(), OutboxOptions { outbox_id: Some(2), ..other.clone() }],
+            vec![one.clone(), OutboxOptions { preset: Preset::EventuateLocal, ..other.clone() }],
+            vec![one.clone(), OutboxOptions { table: pattern("a.c"), ..other.clone() }],
+            vec![OutboxOptions { table: pattern("A.b"), ..one }, other],
+        ];
+        for changed in others {
+            assert_ne!(fingerprint(&changed), fingerprint(&base), "{changed:?}");
+        }
+        assert_eq!(fingerprint(&[]).len(), 16);
+    }
+
+    /// The textbook's matcher: slow, and hard to get wrong.
+    fn naive(pattern: &[char], name: &[char]) -> bool {
+        match (pattern, name) {
+            ([], []) => true,
+            (['*', rest @ ..], _) => (0..=name.len()).any(|skipped| naive(rest, &name[skipped..])),
+            ([p, rest @ ..], [n, others @ ..]) => p == n && naive(rest, others),
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn matching_is_that_of_the_textbook(pattern in "[ab*]{0,8}", name in "[ab]{0,8}") {
+            let (p, n): (Vec<_>, Vec<_>) = (pattern.chars().collect(), name.chars().collect());
+            prop_assert_eq!(name_matches(&pattern, &name), naive(&p, &n));
+        }
+
+        #[test]
+        fn a_printed_pattern_is_read_back(text in "[a-z*_]{1,20}\\.[a-z*_]{1,20}") {
+            let read = pattern(&text);
+            prop_assert_eq!(read.to_string().parse::<TablePattern>().unwrap(), read);
+        }
+    }
+}

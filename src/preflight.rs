@@ -1,0 +1,3 @@
+//! What must hold before a row is read: one function a requirement, each with its cure.
+
+pub mod mysql;

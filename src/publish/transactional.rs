@@ -1,0 +1,311 @@
+//! `exactly-once`: each batch and its checkpoint are one Kafka transaction.
+//!
+//! Transactional producers are used in turn ("lanes"): a broker refuses to begin the next transaction of an
+//! id until the markers of its last one are written, and librdkafka then waits 20 ms. Order holds because a
+//! lane's records are sent only after the transaction of the lane before it was committed.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientContext, Message};
+
+use super::{Error, Options, Publish, Sealed};
+use crate::batch::Limits;
+use crate::{checkpoint, kafka};
+
+/// Transactional ids `{name}-0` … of which recovery fences every one, whatever number is used: a relay of
+/// another version, or in another mode, may use more or fewer.
+const FENCED_LANES: usize = 4;
+
+/// Lanes in use. Measured with one record a transaction: one lane 26 ms a cycle, two 5 ms, more no better.
+const USED_LANES: usize = 2;
+
+/// Waiting for a broker connection before `init_transactions`: right after creation there is none, and
+/// librdkafka then looks again only after 500 ms.
+const CONNECTION_PAUSE: Duration = Duration::from_millis(20);
+
+/// Header of every record: name, generation and sequence of the row.
+pub const SEQUENCE_HEADER: &str = "relay-sequence";
+
+/// Length of the header's value: the relay's name, a colon, twice 16 digits and a dash.
+pub fn sequence_header_len(name: &str) -> usize {
+    name.len() + 34
+}
+
+/// The lanes of one relay, all fenced against its predecessors.
+pub struct Transactional {
+    lanes: Vec<Lane>,
+    next_lane: usize,
+    options: Options,
+    checkpoint: checkpoint::Options,
+    topics: Vec<Arc<str>>,
+}
+
+impl Transactional {
+    /// Makes the producers and initialises all transactional ids: transactions that a predecessor left open
+    /// are finished or aborted, and it can write nothing more.
+    ///
+    /// # Errors
+    /// Kafka cannot be reached, or refuses the ids.
+    pub fn open(
+        kafka: &kafka::Options,
+        options: &Options,
+        checkpoint: &checkpoint::Options,
+        limits: Limits,
+        batch_bytes_max: Option<usize>,
+    ) -> Result<Transactional, Error> {
+        // In parallel: each waits for connections of its own.
+        let mut lanes: Vec<Lane> = std::thread::scope(|scope| {
+            let open_lane = |index| {
+                move || {
+                    Lane::open(kafka, options, &checkpoint.topic, limits, batch_bytes_max, index)
+                }
+            };
+            let opening: Vec<_> =
+                (0..FENCED_LANES).map(|index| scope.spawn(open_lane(index))).collect();
+            opening
+                .into_iter()
+                .map(|lane| lane.join().unwrap_or(Err(Error::ThreadEnded)))
+                .collect::<Result<_, _>>()
+        })?;
+        lanes.truncate(USED_LANES);
+        Ok(Transactional {
+            lanes,
+            next_lane: 0,
+            options: options.clone(),
+            checkpoint: checkpoint.clone(),
+            topics: Vec::new(),
+        })
+    }
+}
+
+impl Publish for Transactional {
+    fn publish(&mut self, sealed: &Sealed) -> Result<(), Error> {
+        let lane = &self.lanes[self.next_lane];
+        self.next_lane = (self.next_lane + 1) % self.lanes.len();
+        lane.begin(sealed.batch.len() + 1)?;
+        let generation = sealed.checkpoint.generation.unwrap_or_default();
+        let mut header = format!("{}:{generation:016x}-", self.options.name);
+        let prefix_len = header.len();
+        for (index, record) in sealed.batch.records().enumerate() {
+            use std::fmt::Write;
+            header.truncate(prefix_len);
+            write!(header, "{:016x}", sealed.first_sequence + index as u64)
+                .expect("a string takes all that is written");
+            let headers = OwnedHeaders::new_with_capacity(1)
+                .insert(Header { key: SEQUENCE_HEADER, value: Some(&header) });
+            let record = BaseRecord::with_opaque_to(&self.topics[record.topic.0 as usize], index)
+                .key(record.key)
+                .payload(record.value)
+                .headers(headers);
+            lane.send(record)?;
+        }
+        let value = sealed.checkpoint.to_json();
+        let record = BaseRecord::with_opaque_to(&self.checkpoint.topic, sealed.batch.len())
+            .key(self.checkpoint.key.as_bytes())
+            .payload(value.as_slice());
+        lane.send(record)?;
+        lane.await_acknowledged()?;
+        lane.commit()
+    }
+
+    fn learn_topic(&mut self, name: Arc<str>) {
+        self.topics.push(name);
+    }
+}
+
+/// One transactional producer.
+struct Lane {
+    producer: ThreadedProducer<LaneContext>,
+    acknowledgements: Arc<Acknowledgements>,
+    transaction_timeout: Duration,
+}
+
+impl Lane {
+    fn open(
+        kafka: &kafka::Options,
+        options: &Options,
+        checkpoint_topic: &str,
+        limits: Limits,
+        batch_bytes_max: Option<usize>,
+        index: usize,
+    ) -> Result<Lane, Error> {
+        let mut config = kafka.client_config(&options.name)?;
+        config
+            .set("transactional.id", format!("{}-{index}", options.name))
+            .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string())
+            .set("partitioner", "murmur2_random")
+            .set("queue.buffering.max.messages", (limits.records_max + 1).to_string())
+            // The batch is bounded already; librdkafka must take all of it.
+            .set("queue.buffering.max.kbytes", "2147483647")
+            .set("message.max.bytes", "1000000000");
+        set_unless_given(&mut config, "linger.ms", "0");
+        set_unless_given(&mut config, "compression.type", "lz4");
+        if let Some(bytes) = batch_bytes_max {
+            config.set("batch.size", bytes.to_string());
+        }
+        let acknowledgements = Arc::new(Acknowledgements::default());
+        let context = LaneContext(acknowledgements.clone());
+        let producer = ThreadedProducer::from_config_and_context(&config, context)
+            .map_err(failed("make a producer"))?;
+        producer
+            .client()
+            .fetch_metadata(Some(checkpoint_topic), kafka::REQUEST_TIMEOUT)
+            .map_err(failed("reach Kafka"))?;
+        std::thread::sleep(CONNECTION_PAUSE);
+        let lane =
+            Lane { producer, acknowledgements, transaction_timeout: options.transaction_timeout };
+        lane.producer
+            .init_transactions(options.transaction_timeout)
+            .map_err(|error| lane.classify("initialise a transactional id", error))?;
+        Ok(lane)
+    }
+
+    fn begin(&self, records: usize) -> Result<(), Error> {
+        self.acknowledgements.expect(records);
+        self.producer
+            .begin_transaction()
+            .map_err(|error| self.classify("begin a transaction", error))
+    }
+
+    fn send(&self, record: BaseRecord<'_, [u8], [u8], usize>) -> Result<(), Error> {
+        self.producer.send(record).map_err(|(error, record)| match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => Error::Refused {
+                index: record.delivery_opaque,
+                topic: record.topic.to_owned(),
+                source: error,
+            },
+            _ => self.classify("send a record", error),
+        })
+    }
+
+    /// Waits until the broker has acknowledged every record of the transaction, or refused one.
+    fn await_acknowledged(&self) -> Result<(), Error> {
+        if let Err(refused) = self.acknowledgements.wait() {
+            let Refused { index, topic, error } = refused;
+            return Err(match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidRecord) => {
+                    Error::Refused { index, topic, source: error }
+                }
+                _ => self.classify("have a record acknowledged", error),
+            });
+        }
+        // The last report came from within its event, which still counts as in flight; `commit_transaction`
+        // would wait 100 ms for it.
+        let since = Instant::now();
+        while self.producer.in_flight_count() > 0 && since.elapsed() < kafka::REQUEST_TIMEOUT {
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// A commit that fails, or whose answer is lost, is never tried again: recovery finds out what it was.
+    fn commit(&self) -> Result<(), Error> {
+        self.producer
+            .commit_transaction(self.transaction_timeout)
+            .map_err(|error| self.classify("commit a transaction", error))
+    }
+
+    /// Tells being fenced from all else. A producer whose transaction timed out is fenced as well: its
+    /// epoch was raised by the broker.
+    fn classify(&self, doing: &'static str, error: KafkaError) -> Error {
+        let is_fenced = |code: RDKafkaErrorCode| {
+            matches!(
+                code,
+                RDKafkaErrorCode::Fenced
+                    | RDKafkaErrorCode::ProducerFenced
+                    | RDKafkaErrorCode::InvalidProducerEpoch
+            )
+        };
+        let fatal = self.producer.client().fatal_error();
+        if error.rdkafka_error_code().is_some_and(is_fenced)
+            || fatal.is_some_and(|(code, _)| is_fenced(code))
+        {
+            return Error::Fenced;
+        }
+        Error::Kafka { doing, source: error }
+    }
+}
+
+fn set_unless_given(config: &mut rdkafka::ClientConfig, name: &str, value: &str) {
+    if config.get(name).is_none() {
+        config.set(name, value);
+    }
+}
+
+fn failed(doing: &'static str) -> impl Fn(KafkaError) -> Error {
+    move |source| Error::Kafka { doing, source }
+}
+
+/// A record that was not acknowledged.
+struct Refused {
+    index: usize,
+    topic: String,
+    error: KafkaError,
+}
+
+/// Counts the records of one transaction down as their reports come.
+#[derive(Default)]
+struct Acknowledgements {
+    missing: AtomicUsize,
+    refused: Mutex<Option<Refused>>,
+    all_here: Condvar,
+}
+
+impl Acknowledgements {
+    fn expect(&self, records: usize) {
+        self.missing.store(records, Ordering::Release);
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn note(&self, refused: Option<Refused>) {
+        if let Some(refused) = refused {
+            let mut first = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert(refused);
+        }
+        if self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // Under the lock, so that the waiter is either before its look or already asleep.
+            let _guard = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            self.all_here.notify_one();
+        }
+    }
+
+    /// librdkafka reports on every record, at the latest when its `message.timeout.ms` has passed.
+    fn wait(&self) -> Result<(), Refused> {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.missing.load(Ordering::Acquire) > 0 {
+            refused = self.all_here.wait(refused).unwrap_or_else(PoisonError::into_inner);
+        }
+        refused.take().map_or(Ok(()), Err)
+    }
+}
+
+struct LaneContext(Arc<Acknowledgements>);
+
+impl ClientContext for LaneContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        kafka::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        kafka::log_error(&error, reason);
+    }
+}
+
+impl ProducerContext for LaneContext {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &rdkafka::producer::DeliveryResult<'_>, index: usize) {
+        let refused = result.as_ref().err().map(|(error, record)| Refused {
+            index,
+            topic: record.topic().to_owned(),
+            error: error.clone(),
+        });
+        self.0.note(refused);
+    }
+}

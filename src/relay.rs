@@ -1,0 +1,242 @@
+//! The line, end to end: recovery, the loop that follows the binlog, and draining.
+//!
+//! There is one recovery path. Whatever fails, both ends are dropped, and after a pause a new session fences
+//! all predecessors, reads the checkpoint and goes on there. Starting, crashing and failing over are the
+//! same code. A session ends with a drain, or with the error that decides what comes next.
+
+mod line;
+mod recovery;
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use self::line::Line;
+pub use self::recovery::read_checkpoint;
+use crate::binlog::{self, Change, Source};
+use crate::config::Config;
+use crate::error::{Error, Fate};
+use crate::publish;
+
+/// First pause before a new session; each failure in a row doubles it …
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// … up to this.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// How often the checkpoint follows a binlog that moves on without rows for us.
+const IDLE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// After so many events in a row that needed no waiting, the clock is looked at.
+const EVENTS_PER_CLOCK_LOOK: u32 = 1024;
+
+/// A relay that fences us stores its claim only after it fenced all ids: we look no sooner.
+const CLAIM_PAUSE: Duration = Duration::from_secs(1);
+
+/// Turns true when the relay is to drain and stop.
+pub type Stop = watch::Receiver<bool>;
+
+/// What stays the same from session to session.
+struct Relay<'a> {
+    config: &'a Config,
+    /// Random id of this process.
+    instance: String,
+    /// The smallest `max.message.bytes` found that is below the batches librdkafka makes.
+    batch_bytes_max: Option<usize>,
+    backoff: Duration,
+}
+
+/// Relays until `stop`, then drains.
+///
+/// # Errors
+/// What a person must act on, or that another instance has taken over.
+pub async fn run(config: &Config, mut stop: Stop) -> Result<(), Error> {
+    let instance = uuid::Uuid::new_v4().to_string();
+    tracing::info!(name = config.name, instance, version = env!("CARGO_PKG_VERSION"), "starting");
+    let mut relay = Relay { config, instance, batch_bytes_max: None, backoff: BACKOFF_MIN };
+    let mut last: Option<Error> = None;
+    loop {
+        let error = match relay.session(&mut stop).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let recover = async {
+            let error = relay.decide(error, last.as_ref()).await?;
+            let pause = relay.backoff;
+            relay.backoff = (pause * 2).min(BACKOFF_MAX);
+            let causes = crate::telemetry::Causes(&error);
+            tracing::warn!(retry_in_ms = pause.as_millis(), "{causes}");
+            tokio::time::sleep(pause).await;
+            Ok(error)
+        };
+        let recovered: Result<Error, Error> = tokio::select! {
+            biased; // a stop wins over the next session
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            recovered = recover => recovered,
+        };
+        last = Some(recovered?);
+    }
+}
+
+impl Relay<'_> {
+    async fn session(&mut self, stop: &mut Stop) -> Result<(), Error> {
+        let (source, line) = tokio::select! {
+            biased; // a stop wins: nothing is on its way yet
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            recovered = recovery::recover(self) => recovered?,
+        };
+        let mut session =
+            Session { server: self.config.mysql.to_string(), source, line, events: 0 };
+        let followed = session.follow(stop).await;
+        if session.line.has_published() {
+            self.backoff = BACKOFF_MIN;
+        }
+        session.end(followed).await
+    }
+
+    /// Says whether to go on after an error: `Ok` gives it back to be tried again, `Err` ends the run.
+    async fn decide(&mut self, error: Error, last: Option<&Error>) -> Result<Error, Error> {
+        if let Error::SmallerBatches { bytes_max, .. } = &error {
+            self.batch_bytes_max = Some(*bytes_max);
+        }
+        match (error.fate(), last) {
+            (Fate::Retry, Some(last)) if is_damaged_again(&error, last) => {
+                Err(Error::DamagedAgain(Box::new(error)))
+            }
+            (Fate::Retry, _) => Ok(error),
+            // The topic's limit may have been lowered since it was looked up: the next session knows it,
+            // and names the row.
+            (Fate::Halt { .. }, None) if is_refused(&error) => Ok(error),
+            (Fate::Halt { .. }, Some(last)) if is_refused(&error) && !is_refused(last) => Ok(error),
+            (Fate::Halt { .. } | Fate::TakenOver, _) => Err(error),
+            (Fate::MaybeTakenOver, _) => match recovery::successor(self).await? {
+                Some((instance, since)) => Err(Error::TakenOver { instance, since }),
+                None => Ok(error),
+            },
+        }
+    }
+}
+
+fn is_damaged_again(error: &Error, last: &Error) -> bool {
+    match (error, last) {
+        (
+            Error::Binlog { source: binlog::Error::Checksum { at }, .. },
+            Error::Binlog { source: binlog::Error::Checksum { at: before }, .. },
+        ) => at == before,
+        _ => false,
+    }
+}
+
+fn is_refused(error: &Error) -> bool {
+    matches!(error, Error::Publish { source: publish::Error::Refused { .. }, .. })
+}
+
+/// Both ends, connected.
+struct Session {
+    server: String,
+    source: Source,
+    line: Line,
+    events: u32,
+}
+
+impl Session {
+    /// Follows the binlog until the stop. Reading, filling and handing over are here; publishing goes on
+    /// beside it.
+    async fn follow(&mut self, stop: &mut Stop) -> Result<(), Error> {
+        while !*stop.borrow() {
+            if self.line.is_publishing() {
+                self.line.try_answer()?;
+            }
+            if !self.source.is_before_start() {
+                self.line.publish_whole(self.source.place(), self.source.open_gtid())?;
+            }
+            if self.try_step().await? {
+                continue;
+            }
+            let checkpoint_due = self.line.stored_at() + IDLE_CHECKPOINT_INTERVAL;
+            tokio::select! {
+                // The stop first; then what is finished, so that the next batch leaves; then what comes in.
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                answer = self.line.answer(), if self.line.is_publishing() => answer?,
+                read = self.source.read() => {
+                    read.map_err(|error| self.binlog_error(error))?;
+                    self.step().await?;
+                }
+                () = tokio::time::sleep_until(checkpoint_due), if self.has_moved() => self.store_place()?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an event that is here already.
+    async fn try_step(&mut self) -> Result<bool, Error> {
+        if !self.source.try_read().map_err(|error| self.binlog_error(error))? {
+            return Ok(false);
+        }
+        self.step().await?;
+        self.events = self.events.wrapping_add(1);
+        let is_time_to_look = self.events.is_multiple_of(EVENTS_PER_CLOCK_LOOK);
+        if is_time_to_look
+            && self.has_moved()
+            && self.line.stored_at().elapsed() > IDLE_CHECKPOINT_INTERVAL
+        {
+            self.store_place()?;
+        }
+        Ok(true)
+    }
+
+    async fn step(&mut self) -> Result<(), Error> {
+        let change = match self.source.interpret().await {
+            Ok(change) => change,
+            Err(source) => return Err(Error::Binlog { server: self.server.clone(), source }),
+        };
+        match change {
+            Change::Nothing => Ok(()),
+            Change::Rows(rows) => self.line.relay(rows).await,
+            Change::Committed => self.line.commit(self.source.place()),
+            Change::RolledBack => self.line.roll_back(self.source.place()),
+        }
+    }
+
+    /// The binlog moved on since the last checkpoint, and nothing is on its way.
+    fn has_moved(&self) -> bool {
+        !self.line.is_publishing()
+            && !self.source.is_before_start()
+            && self.line.is_behind(self.source.place())
+    }
+
+    fn store_place(&mut self) -> Result<(), Error> {
+        self.line.store_place(self.source.place(), self.source.open_gtid())
+    }
+
+    /// Ends the session: what is whole is published first, unless the way to Kafka itself failed.
+    async fn end(mut self, followed: Result<(), Error>) -> Result<(), Error> {
+        let may_publish = !self.source.is_before_start();
+        let finished = match &followed {
+            Ok(()) if may_publish => self.finish(true).await,
+            Err(error) if may_publish && is_halt_of_the_stream(error) => self.finish(false).await,
+            _ => Ok(()),
+        };
+        self.line.stop().await;
+        // A server that is gone need not be told.
+        if let Err(error) = self.source.close().await {
+            tracing::debug!(%error, "close the dump connection");
+        }
+        finished.and(followed)
+    }
+
+    async fn finish(&mut self, is_clean: bool) -> Result<(), Error> {
+        self.line.finish(self.source.place(), self.source.open_gtid(), is_clean).await?;
+        let place = self.source.place();
+        tracing::info!(place = %place.coordinates, is_clean, "drained");
+        Ok(())
+    }
+
+    fn binlog_error(&self, source: binlog::Error) -> Error {
+        Error::Binlog { server: self.server.clone(), source }
+    }
+}
+
+fn is_halt_of_the_stream(error: &Error) -> bool {
+    error.is_of_the_stream() && matches!(error.fate(), Fate::Halt { .. })
+}

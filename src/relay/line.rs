@@ -1,0 +1,465 @@
+//! Rows to records to sealed batches: what stands between the source and the publisher.
+//!
+//! Two batches exist: one is filled while the other is published. A batch is handed over as soon as the
+//! publisher is free and a transaction is whole; a full one stops the reading until then.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+use crate::batch::{Batch, Cut, Limits, TopicId};
+use crate::binlog::row::Cell;
+use crate::binlog::table::Table;
+use crate::binlog::{LayoutId, Passed, Place, Rows};
+use crate::checkpoint::{self, Checkpoint};
+use crate::coordinates::{Coordinates, Gtid};
+use crate::envelope::{self, Outcome, RowPlace};
+use crate::error::Error;
+use crate::outbox::{self, CELLS_MAX, OutboxOptions, Route};
+use crate::publish::transactional::{SEQUENCE_HEADER, sequence_header_len};
+use crate::publish::{self, Published, Publisher, Sealed};
+use crate::topics::{Topics, record_batch_bytes};
+
+/// librdkafka's default `batch.size`: it makes no larger record batches of several records.
+const BATCH_BYTES_DEFAULT: usize = 1_000_000;
+
+/// What every checkpoint of this session says beside its place.
+#[derive(Debug, Clone)]
+pub struct Signature {
+    pub server_uuid: String,
+    pub generation: u64,
+    pub instance: String,
+    pub outbox_fingerprint: String,
+}
+
+/// Rows of one transaction that are in Kafka already, as the checkpoint says.
+#[derive(Debug, Clone)]
+pub struct Skip {
+    pub rows: u64,
+    /// The transaction; `None`: the first one with rows.
+    pub gtid: Option<Gtid>,
+}
+
+/// Where the line goes on.
+#[derive(Debug)]
+pub struct Beginning {
+    pub signature: Signature,
+    /// Number of the last relayed row.
+    pub sequence: u64,
+    pub skip: Option<Skip>,
+    /// The place of the stored checkpoint, if it is this session's own.
+    pub stored: Option<Coordinates>,
+}
+
+/// What does not change while the line runs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub name: String,
+    pub brokers: String,
+    pub outboxes: Arc<[OutboxOptions]>,
+    pub limits: Limits,
+    /// What librdkafka was told to keep record batches below, if it was.
+    pub batch_bytes_max: Option<usize>,
+}
+
+pub struct Line {
+    options: Options,
+    signature: Signature,
+    publisher: Publisher,
+    topics: Topics,
+    routes: HashMap<LayoutId, Route>,
+    filling: Batch,
+    /// The other batch; it is with the publisher while one is on its way.
+    spare: Option<Batch>,
+    sequence: u64,
+    /// Relayed rows of the open transaction that are in Kafka already.
+    rows_done: u64,
+    skip: Option<Skip>,
+    /// Rows still to be skipped of the transaction that [`Line::skip`] named.
+    skip_left: u64,
+    /// Rows of each layout seen in the open compressed transaction.
+    payload_rows: HashMap<LayoutId, u64>,
+    topic: String,
+    stored: Option<Coordinates>,
+    stored_at: Instant,
+    has_published: bool,
+}
+
+impl Line {
+    pub fn new(
+        options: Options,
+        publisher: Publisher,
+        topics: Topics,
+        beginning: Beginning,
+    ) -> Line {
+        let Beginning { signature, sequence, skip, stored } = beginning;
+        Line {
+            filling: Batch::new(options.limits),
+            spare: Some(Batch::new(options.limits)),
+            options,
+            signature,
+            publisher,
+            topics,
+            routes: HashMap::new(),
+            sequence,
+            rows_done: 0,
+            skip,
+            skip_left: 0,
+            payload_rows: HashMap::new(),
+            topic: String::new(),
+            stored,
+            stored_at: Instant::now(),
+            has_published: false,
+        }
+    }
+
+    /// Makes records of inserted rows. Waits for the publisher when the batch is full.
+    ///
+    /// # Errors
+    /// A row that cannot be a record, or the way to Kafka failed.
+    pub async fn relay(&mut self, rows: Rows<'_>) -> Result<(), Error> {
+        if rows.at.passed == Passed::InGtidSet {
+            return Ok(());
+        }
+        self.ensure_route(rows.layout, rows.table)?;
+        let mut index = match rows.at.in_payload {
+            true => self.payload_rows.get(&rows.layout).copied().unwrap_or_default(),
+            false => 0,
+        };
+        let mut cells = [Cell::Null; CELLS_MAX];
+        let mut bytes = rows.event.rows();
+        while !bytes.is_empty() {
+            let route = &self.routes[&rows.layout];
+            let cells = &mut cells[..route.decoder.cells()];
+            route.decoder.decode(&mut bytes, rows.event.present(), cells).map_err(|source| {
+                let at = rows.place.coordinates.at(rows.at.end);
+                Error::Decode { table: rows.table.full_name(), at, row: index, source }
+            })?;
+            self.relay_row(&rows, index, cells).await?;
+            index += 1;
+        }
+        if rows.at.in_payload {
+            self.payload_rows.insert(rows.layout, index);
+        }
+        Ok(())
+    }
+
+    async fn relay_row(
+        &mut self,
+        rows: &Rows<'_>,
+        index: u64,
+        cells: &[Cell<'_>],
+    ) -> Result<(), Error> {
+        if self.is_done(rows, index, cells)? {
+            return Ok(());
+        }
+        let (file, end) = (rows.place.coordinates.file(), rows.at.end);
+        let route = &self.routes[&rows.layout];
+        let place = RowPlace { file, end, index };
+        let outcome = envelope::write(route, cells, place, &mut self.topic, self.filling.draft());
+        match outcome.map_err(|source| row_error(rows, index, source))? {
+            Outcome::AlreadyPublished => return Ok(()),
+            Outcome::Record { key_len } => {
+                let topic = self.topic_id().await?;
+                self.ensure_size(rows, index, topic, key_len)?;
+                self.filling.push(topic, key_len);
+            }
+        }
+        while let Some(cut) = self.filling.cut_full() {
+            if self.is_publishing() {
+                self.answer().await?;
+            }
+            self.seal(cut, rows.place, rows.gtid, false)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the row was relayed before this session, by position or by count.
+    fn is_done(&mut self, rows: &Rows<'_>, index: u64, cells: &[Cell<'_>]) -> Result<bool, Error> {
+        let is_relayed = |line: &Line| {
+            envelope::is_relayed(&line.routes[&rows.layout], cells)
+                .map_err(|source| row_error(rows, index, source))
+        };
+        if rows.at.passed == Passed::BeforeStart {
+            self.rows_done += u64::from(is_relayed(self)?);
+            return Ok(true);
+        }
+        if let Some(skip) =
+            self.skip.take_if(|skip| skip.gtid.is_none() || skip.gtid.as_ref() == rows.gtid)
+        {
+            (self.rows_done, self.skip_left) = (skip.rows, skip.rows);
+        }
+        if self.skip_left == 0 {
+            return Ok(false);
+        }
+        self.skip_left -= u64::from(is_relayed(self)?);
+        Ok(true)
+    }
+
+    /// The transaction is complete.
+    ///
+    /// # Errors
+    /// It has fewer rows than the checkpoint says are in Kafka.
+    pub fn commit(&mut self, place: &Place) -> Result<(), Error> {
+        if self.skip_left > 0 {
+            return Err(Error::FewerRows {
+                rows_done: self.rows_done,
+                at: place.coordinates.clone(),
+            });
+        }
+        self.filling.mark_boundary();
+        self.rows_done = 0;
+        self.payload_rows.clear();
+        Ok(())
+    }
+
+    /// The server took the open transaction back.
+    ///
+    /// # Errors
+    /// A part of it was relayed already.
+    pub fn roll_back(&mut self, place: &Place) -> Result<(), Error> {
+        if self.rows_done > 0 {
+            return Err(Error::RolledBackPart { at: place.coordinates.clone() });
+        }
+        self.filling.roll_back();
+        self.commit(place)
+    }
+
+    pub fn is_publishing(&self) -> bool {
+        self.publisher.is_busy()
+    }
+
+    /// Something of this session is in Kafka.
+    pub fn has_published(&self) -> bool {
+        self.has_published
+    }
+
+    pub fn stored_at(&self) -> Instant {
+        self.stored_at
+    }
+
+    /// The stored checkpoint stands at another place.
+    pub fn is_behind(&self, place: &Place) -> bool {
+        self.stored.as_ref() != Some(&place.coordinates)
+    }
+
+    /// Hands over what is whole, if there is any and the publisher is free.
+    ///
+    /// # Errors
+    /// The publisher's thread has ended.
+    pub fn publish_whole(&mut self, place: &Place, gtid: Option<&Gtid>) -> Result<(), Error> {
+        match self.filling.cut_now() {
+            Some(cut) if !self.is_publishing() => self.seal(cut, place, gtid, false),
+            _ => Ok(()),
+        }
+    }
+
+    /// Stores the place without records.
+    ///
+    /// # Errors
+    /// The publisher's thread has ended.
+    pub fn store_place(&mut self, place: &Place, gtid: Option<&Gtid>) -> Result<(), Error> {
+        self.seal(Cut::Boundary(0), place, gtid, false)
+    }
+
+    /// Publishes what is whole, drops what is not, and stores the place.
+    ///
+    /// # Errors
+    /// The way to Kafka failed.
+    pub async fn finish(
+        &mut self,
+        place: &Place,
+        gtid: Option<&Gtid>,
+        is_clean: bool,
+    ) -> Result<(), Error> {
+        self.filling.roll_back();
+        if self.is_publishing() {
+            self.answer().await?;
+        }
+        self.seal(Cut::Boundary(self.filling.len()), place, gtid, is_clean)?;
+        self.answer().await
+    }
+
+    /// Stores a checkpoint as it is and waits until it is in Kafka.
+    ///
+    /// # Errors
+    /// The way to Kafka failed.
+    pub async fn claim(&mut self, checkpoint: Checkpoint) -> Result<(), Error> {
+        let batch = self.spare.take().expect("nothing is on its way when a session begins");
+        self.publish(Sealed { batch, first_sequence: self.sequence + 1, checkpoint })?;
+        self.answer().await?;
+        self.has_published = false;
+        Ok(())
+    }
+
+    /// Takes the publisher's answer if it is here.
+    ///
+    /// # Errors
+    /// The batch is not in Kafka, or nobody knows.
+    pub fn try_answer(&mut self) -> Result<(), Error> {
+        match self.publisher.try_answer() {
+            Ok(Some(published)) => {
+                self.note(published);
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(source) => Err(self.publish_error(source)),
+        }
+    }
+
+    /// Waits for the publisher's answer. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// The batch is not in Kafka, or nobody knows.
+    pub async fn answer(&mut self) -> Result<(), Error> {
+        match self.publisher.answer().await {
+            Ok(published) => {
+                self.note(published);
+                Ok(())
+            }
+            Err(source) => Err(self.publish_error(source)),
+        }
+    }
+
+    /// Ends the publisher's thread.
+    pub async fn stop(self) {
+        self.publisher.stop().await;
+    }
+
+    fn note(&mut self, published: Published) {
+        let Published { batch, checkpoint, records } = published;
+        tracing::debug!(
+            records,
+            offset = checkpoint.offset,
+            sequence = checkpoint.sequence,
+            "published"
+        );
+        self.spare = Some(batch);
+        self.has_published = true;
+    }
+
+    fn seal(
+        &mut self,
+        cut: Cut,
+        place: &Place,
+        gtid: Option<&Gtid>,
+        is_clean: bool,
+    ) -> Result<(), Error> {
+        let mut rest =
+            self.spare.take().expect("a batch is sealed only when the other one is here");
+        self.filling.cut(cut, &mut rest);
+        let batch = std::mem::replace(&mut self.filling, rest);
+        let records = batch.len() as u64;
+        if let Cut::Part(_) = cut {
+            self.rows_done += records;
+        }
+        let first_sequence = self.sequence + 1;
+        self.sequence += records;
+        let checkpoint = self.checkpoint(place, gtid, is_clean);
+        self.stored = Some(place.coordinates.clone());
+        self.publish(Sealed { batch, first_sequence, checkpoint })
+    }
+
+    fn publish(&mut self, sealed: Sealed) -> Result<(), Error> {
+        self.stored_at = Instant::now();
+        self.publisher.publish(sealed).map_err(|source| self.publish_error(source))
+    }
+
+    fn checkpoint(&self, place: &Place, gtid: Option<&Gtid>, clean: bool) -> Checkpoint {
+        // Until the transaction that was relayed in part comes by, it must not be forgotten.
+        let (rows_done, gtid) = match &self.skip {
+            Some(skip) => (skip.rows, skip.gtid.as_ref()),
+            None => (self.rows_done, gtid),
+        };
+        let checkpoint = Checkpoint {
+            server_uuid: Some(self.signature.server_uuid.clone()),
+            generation: Some(self.signature.generation),
+            sequence: self.sequence,
+            clean,
+            ..Checkpoint::place(place, rows_done, gtid)
+        };
+        self.signature.sign(checkpoint)
+    }
+
+    fn ensure_route(&mut self, layout: LayoutId, table: &Table) -> Result<(), Error> {
+        if self.routes.contains_key(&layout) {
+            return Ok(());
+        }
+        let outboxes = &self.options.outboxes;
+        let index = outbox::find(outboxes, &table.schema, &table.name)?
+            .expect("the source hands out rows of outbox tables only");
+        self.routes.insert(layout, Route::new(&outboxes[index], table)?);
+        Ok(())
+    }
+
+    async fn topic_id(&mut self) -> Result<TopicId, Error> {
+        if let Some(id) = self.topics.find(&self.topic) {
+            return Ok(id);
+        }
+        let brokers = || self.options.brokers.clone();
+        let id = self
+            .topics
+            .ensure(&self.topic)
+            .await
+            .map_err(|source| Error::Topics { brokers: brokers(), source })?;
+        let topic = self.topics.get(id);
+        let batch_bytes_max = self.options.batch_bytes_max.unwrap_or(BATCH_BYTES_DEFAULT);
+        if let Some(bytes_max) = topic.batch_bytes_max.filter(|bytes| *bytes < batch_bytes_max) {
+            return Err(Error::SmallerBatches { topic: self.topic.clone(), bytes_max });
+        }
+        let learnt = self.publisher.learn_topic(topic.name.clone());
+        learnt.map_err(|source| Error::Publish { brokers: brokers(), source })?;
+        Ok(id)
+    }
+
+    fn ensure_size(
+        &self,
+        rows: &Rows<'_>,
+        row: u64,
+        topic: TopicId,
+        key_len: usize,
+    ) -> Result<(), Error> {
+        let topic = self.topics.get(topic);
+        let Some(bytes_max) = topic.batch_bytes_max else { return Ok(()) };
+        let header = [(SEQUENCE_HEADER, sequence_header_len(&self.options.name))];
+        let bytes = record_batch_bytes(key_len, self.filling.draft_len() - key_len, &header);
+        if bytes <= bytes_max {
+            return Ok(());
+        }
+        Err(Error::RecordTooLarge {
+            table: rows.table.full_name(),
+            at: rows.place.coordinates.at(rows.at.end),
+            row,
+            topic: topic.name.to_string(),
+            bytes,
+            bytes_max,
+        })
+    }
+
+    fn publish_error(&self, source: publish::Error) -> Error {
+        Error::Publish { brokers: self.options.brokers.clone(), source }
+    }
+}
+
+impl Signature {
+    /// Fills in who wrote the checkpoint, and when.
+    pub fn sign(&self, checkpoint: Checkpoint) -> Checkpoint {
+        let now =
+            jiff::Timestamp::try_from(SystemTime::now()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        Checkpoint {
+            delivery: Some(checkpoint::EXACTLY_ONCE.to_owned()),
+            instance: Some(self.instance.clone()),
+            outbox_fingerprint: Some(self.outbox_fingerprint.clone()),
+            recorded_at: Some(now.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()),
+            relay_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            ..checkpoint
+        }
+    }
+}
+
+fn row_error(rows: &Rows<'_>, row: u64, source: envelope::Error) -> Error {
+    let at = rows.place.coordinates.at(rows.at.end);
+    Error::Row { table: rows.table.full_name(), at, row, source }
+}

@@ -1,0 +1,258 @@
+//! The one way into a session: from configuration and checkpoint to both ends, connected.
+//!
+//! MySQL is looked at first, so that a relay that cannot read does not fence one that can. Then Kafka: all
+//! transactional ids are initialised, the checkpoint is read and claimed, and only then the dump begins.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
+
+use super::line::{Beginning, Line, Options, Signature, Skip};
+use super::{BACKOFF_MAX, CLAIM_PAUSE, Relay};
+use crate::binlog::{self, Identity, Replica, Server, Source, Start, TableFilter, start};
+use crate::checkpoint::{self, Checkpoint};
+use crate::config::Config;
+use crate::coordinates::Uuid;
+use crate::error::{Error, Fate};
+use crate::publish::Publisher;
+use crate::publish::transactional::Transactional;
+use crate::topics::Topics;
+use crate::{kafka, outbox, preflight, publish};
+
+/// Fences all predecessors, reads the checkpoint and connects both ends there.
+///
+/// # Errors
+/// Either end cannot be reached, or does not fit the checkpoint.
+pub(super) async fn recover(relay: &Relay<'_>) -> Result<(Source, Line), Error> {
+    let config = relay.config;
+    let (mut server, identity) = connect_mysql(config).await?;
+    let (topics, cluster_id) = connect_kafka(config).await?;
+    let transactional = fence(relay).await?;
+    let stored = read_checkpoint(config).await?;
+
+    let fingerprint = outbox::fingerprint(&config.outbox);
+    if let Some(checkpoint) = &stored {
+        ensure_continuable(checkpoint, &fingerprint)?;
+    }
+    let start = find_start(config, &mut server, &identity, stored.as_ref()).await?;
+    let signature = Signature {
+        server_uuid: identity.server_uuid.to_string(),
+        generation: generation(stored.as_ref()),
+        instance: relay.instance.clone(),
+        outbox_fingerprint: fingerprint,
+    };
+    let publisher = Publisher::start(transactional).map_err(Error::Thread)?;
+    let claim = claim(&start, stored.as_ref(), &signature);
+    let beginning = Beginning {
+        sequence: stored.as_ref().map_or(0, |checkpoint| checkpoint.sequence),
+        skip: skip(stored.as_ref()),
+        stored: claim
+            .as_ref()
+            .and_then(|claim| claim.resume().ok())
+            .map(|resume| resume.coordinates),
+        signature,
+    };
+    let mut line = Line::new(line_options(relay), publisher, topics, beginning);
+    if let Some(claim) = claim {
+        line.claim(claim).await?;
+    }
+    tracing::info!(
+        server = %config.mysql, version = identity.version, server_uuid = %identity.server_uuid,
+        read_from = %start.read_from, relay_after_offset = start.start_offset, "relaying"
+    );
+    let replica = replica(config, &cluster_id);
+    let source = Source::open(&config.mysql, &replica, start, server, table_filter(config)).await;
+    Ok((source.map_err(|source| binlog_error(config, source))?, line))
+}
+
+/// Who has taken over from this instance, and since when; `None` when nobody has.
+///
+/// # Errors
+/// The checkpoint will never be readable.
+pub(super) async fn successor(relay: &Relay<'_>) -> Result<Option<(String, String)>, Error> {
+    loop {
+        tokio::time::sleep(CLAIM_PAUSE).await;
+        match read_checkpoint(relay.config).await {
+            Ok(checkpoint) => {
+                let checkpoint = checkpoint.unwrap_or_default();
+                let since = checkpoint.recorded_at.unwrap_or_default();
+                let instance = checkpoint.instance.filter(|instance| *instance != relay.instance);
+                return Ok(instance.map(|instance| (instance, since)));
+            }
+            // Without the answer we must not fence anybody.
+            Err(error) if error.fate() == Fate::Retry => {
+                let causes = crate::telemetry::Causes(&error);
+                tracing::warn!(
+                    "fenced, and the checkpoint cannot be read to see by whom: {causes}"
+                );
+                tokio::time::sleep(BACKOFF_MAX).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Reads the stored checkpoint, off the runtime's thread.
+///
+/// # Errors
+/// It cannot be read.
+pub async fn read_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Error> {
+    let (kafka, options) = (config.kafka.clone(), config.checkpoint.clone());
+    let name = config.name.clone();
+    blocking(move || checkpoint::read(&kafka, &name, &options)).await?.map_err(|source| {
+        Error::Checkpoint { brokers: config.kafka.bootstrap_servers.clone(), source }
+    })
+}
+
+async fn connect_mysql(config: &Config) -> Result<(Server, Identity), Error> {
+    let failed = |source: binlog::server::Error| binlog_error(config, source.into());
+    let mut server = Server::connect(&config.mysql).await.map_err(failed)?;
+    let identity = server.identity().await.map_err(failed)?;
+    preflight::mysql::ensure(&mut server, &identity, &config.outbox)
+        .await
+        .map_err(|source| Error::Preflight { server: config.mysql.to_string(), source })?;
+    Ok((server, identity))
+}
+
+async fn connect_kafka(config: &Config) -> Result<(Topics, Arc<str>), Error> {
+    let brokers = || config.kafka.bootstrap_servers.clone();
+    let (kafka, name) = (config.kafka.clone(), config.name.clone());
+    let connected = blocking(move || {
+        let admin = kafka.admin_client(&name)?;
+        let cluster_id = kafka::fetch_cluster_id(&admin)?;
+        Ok((admin, cluster_id))
+    });
+    let (admin, cluster_id) =
+        connected.await?.map_err(|source| Error::Kafka { brokers: brokers(), source })?;
+    let topics = Topics::new(admin, config.topics);
+    topics
+        .ensure_checkpoint_topic(&config.checkpoint.topic)
+        .await
+        .map_err(|source| Error::Topics { brokers: brokers(), source })?;
+    Ok((topics, cluster_id))
+}
+
+async fn fence(relay: &Relay<'_>) -> Result<Transactional, Error> {
+    let config = relay.config;
+    let (kafka, options) = (config.kafka.clone(), config.publish.clone());
+    let (checkpoint, limits) = (config.checkpoint.clone(), config.batch);
+    let batch_bytes_max = relay.batch_bytes_max;
+    blocking(move || Transactional::open(&kafka, &options, &checkpoint, limits, batch_bytes_max))
+        .await?
+        .map_err(|source| publish_error(config, source))
+}
+
+fn ensure_continuable(checkpoint: &Checkpoint, fingerprint: &str) -> Result<(), Error> {
+    let is_own_fingerprint =
+        checkpoint.outbox_fingerprint.as_deref().is_none_or(|own| own == fingerprint);
+    if checkpoint.rows_done > 0 && !is_own_fingerprint {
+        return Err(Error::OutboxChanged);
+    }
+    let is_exactly_once =
+        checkpoint.delivery.as_deref().is_none_or(|delivery| delivery == checkpoint::EXACTLY_ONCE);
+    if !is_exactly_once && !checkpoint.clean {
+        return Err(Error::UncleanIdempotent);
+    }
+    Ok(())
+}
+
+async fn find_start(
+    config: &Config,
+    server: &mut Server,
+    identity: &Identity,
+    stored: Option<&Checkpoint>,
+) -> Result<Start, Error> {
+    let found = match (stored, &config.start_from) {
+        (Some(checkpoint), _) => {
+            let resume = checkpoint.resume().expect("a checkpoint is checked when it is read");
+            start::resume(server, identity, &resume).await
+        }
+        (None, Some(from)) => start::resolve(server, identity, from).await,
+        (None, None) => {
+            let checkpoint::Options { topic, key } = config.checkpoint.clone();
+            return Err(Error::NoStart { key, topic });
+        }
+    };
+    found.map_err(|source| binlog_error(config, source.into()))
+}
+
+/// A generation begins with every start that has none to go on with.
+fn generation(stored: Option<&Checkpoint>) -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    stored
+        .and_then(|checkpoint| checkpoint.generation)
+        .unwrap_or_else(|| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn skip(stored: Option<&Checkpoint>) -> Option<Skip> {
+    let checkpoint = stored.filter(|checkpoint| checkpoint.rows_done > 0)?;
+    let gtid = checkpoint.open_gtid().expect("a checkpoint is checked when it is read");
+    Some(Skip { rows: checkpoint.rows_done, gtid })
+}
+
+/// The record that says that this instance goes on from here. A checkpoint of Eventuate's may stand inside a
+/// transaction, which ours must not: it is replaced by the first boundary after it.
+fn claim(start: &Start, stored: Option<&Checkpoint>, signature: &Signature) -> Option<Checkpoint> {
+    let claim = match stored {
+        Some(stored) if stored.generation.is_none() => return None,
+        Some(stored) => Checkpoint { clean: false, ..stored.clone() },
+        None => Checkpoint {
+            server_uuid: Some(signature.server_uuid.clone()),
+            generation: Some(signature.generation),
+            ..Checkpoint::place(&start.place(), 0, None)
+        },
+    };
+    Some(signature.sign(claim))
+}
+
+fn line_options(relay: &Relay<'_>) -> Options {
+    Options {
+        name: relay.config.name.clone(),
+        brokers: relay.config.kafka.bootstrap_servers.clone(),
+        outboxes: relay.config.outbox.clone().into(),
+        limits: relay.config.batch,
+        batch_bytes_max: relay.batch_bytes_max,
+    }
+}
+
+fn table_filter(config: &Config) -> TableFilter {
+    let outboxes = config.outbox.clone();
+    Arc::new(move |database, table| {
+        outboxes.iter().any(|outbox| outbox.table.matches(database, table))
+    })
+}
+
+/// The same relay is always the same replica, and no other relay is: not even one of the same name on
+/// another Kafka cluster or with another checkpoint topic.
+fn replica(config: &Config, cluster_id: &str) -> Replica {
+    let mut hash = Sha256::new();
+    for part in [&config.name, cluster_id, &config.checkpoint.topic] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    let hash = hash.finalize();
+    let (id, uuid) = (&hash[..4], &hash[4..20]);
+    let id = u32::from_be_bytes(id.try_into().expect("four bytes"));
+    let uuid = uuid::Builder::from_sha1_bytes(uuid.try_into().expect("sixteen bytes"));
+    Replica {
+        server_id: config.mysql.server_id.or(NonZeroU32::new(id)).unwrap_or(NonZeroU32::MAX),
+        uuid: Uuid::from_bytes(uuid.into_uuid().into_bytes()),
+    }
+}
+
+/// Runs what waits for librdkafka on a thread of its own, so that signals are heard meanwhile.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::Task(error.to_string()))
+}
+
+fn binlog_error(config: &Config, source: binlog::Error) -> Error {
+    Error::Binlog { server: config.mysql.to_string(), source }
+}
+
+fn publish_error(config: &Config, source: publish::Error) -> Error {
+    Error::Publish { brokers: config.kafka.bootstrap_servers.clone(), source }
+}
