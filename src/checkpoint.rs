@@ -343,13 +343,15 @@ impl<'a> Reader<'a> {
             match self.committed.poll(deadline.saturating_duration_since(Instant::now())) {
                 Some(Ok(record)) if record.key() == Some(self.options.key.as_bytes()) => {
                     match parse(record.payload()) {
-                        Ok(last) => drop(found.insert(record.partition(), last)),
+                        Ok(last) => {
+                            found.insert(record.partition(), last);
+                        }
                         Err(what) => self.unreadable = Some(what),
                     }
                 }
                 Some(Ok(_)) => {}
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    drop(unfinished.remove(&partition))
+                    unfinished.remove(&partition);
                 }
                 Some(Err(error)) => return Err(self.failed(error)),
                 None => {

@@ -28,9 +28,13 @@ use crate::{kafka, outbox, preflight, publish};
 pub(super) async fn recover(relay: &Relay<'_>) -> Result<(Source, Line), Error> {
     let config = relay.config;
     let (mut server, identity) = connect_mysql(config).await?;
+    tracing::debug!(server = %config.mysql, "MySQL is fit");
     let (topics, cluster_id) = connect_kafka(config).await?;
+    tracing::debug!(%cluster_id, "Kafka is there");
     let transactional = fence(relay).await?;
+    tracing::debug!("fenced all predecessors");
     let stored = read_checkpoint(config).await?;
+    tracing::debug!(is_there = stored.is_some(), "read the checkpoint");
 
     let fingerprint = outbox::fingerprint(&config.outbox);
     if let Some(checkpoint) = &stored {
