@@ -63,14 +63,17 @@ via_docker() {
   esac
 }
 
-# Becomes `docker run` with the arguments given, under a name that belongs to the data directory. A container
-# outlives a client that is killed with -9, so a watcher removes it when this process is gone, and a start on
-# the same data directory removes one that was left.
+# Becomes `docker run` with the arguments given. A container outlives a client that is killed with -9, so a watcher
+# removes it when this process is gone. The name tells the data directory, for a start to remove what was left
+# there, and the process, for an old watcher not to remove the next container.
 exec_docker() {
-  local data_dir=$1 name
+  local data_dir=$1 prefix name left
   shift
-  name=binlog-relay-$(printf %s "$data_dir" | cksum | cut -d' ' -f1)
-  docker rm -f "$name" >/dev/null 2>&1 || true
+  prefix=binlog-relay-$(printf %s "$data_dir" | cksum | cut -d' ' -f1)
+  name=$prefix-$$
+  for left in $(docker ps -aq --filter "name=^$prefix-"); do
+    docker rm -f "$left" >/dev/null 2>&1 || true
+  done
   # shellcheck disable=SC2016 # the watcher replaces these
   setsid bash -c 'while kill -0 "$0" 2>/dev/null; do sleep 0.2; done; docker rm -f "$1"' $$ "$name" \
     </dev/null >/dev/null 2>&1 &

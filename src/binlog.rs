@@ -34,7 +34,7 @@ use tokio::time::Instant;
 use self::row::RowsEvent;
 pub use self::server::{Identity, Server};
 pub use self::start::Resume;
-use self::table::{Table, TableMap};
+use self::table::{Table, TableId, TableMap};
 pub use self::transaction::{Passed, Place, RowsAt, Start};
 use self::transaction::{RawEvent, Step, Tracker};
 use crate::coordinates::{Coordinates, Gtid};
@@ -343,27 +343,33 @@ impl Source {
 
     async fn learn_table(&mut self, body: &[u8]) -> Result<(), Error> {
         let damaged = |source| Error::TableMap { at: self.tracker.position().clone(), source };
-        let (table_id, schema, name) = table::peek(body).map_err(damaged)?;
-        let layout = match (self.filter)(schema, name) {
+        let id = TableId::peek(body).map_err(damaged)?;
+        let layout = match (self.filter)(id.schema, id.table) {
             false => None,
-            true => {
-                let map = TableMap::parse(body).map_err(damaged)?;
-                Some(self.layout_of(&map).await?)
-            }
+            true => match self.known_layout(&id) {
+                Some(layout) => Some(layout),
+                None => {
+                    let map = TableMap::parse(body).map_err(damaged)?;
+                    Some(self.learn_layout(&map).await?)
+                }
+            },
         };
-        self.table_ids.retain(|(id, _)| *id != table_id);
-        self.table_ids.push((table_id, layout));
+        self.table_ids.retain(|(table_id, _)| *table_id != id.table_id);
+        self.table_ids.push((id.table_id, layout));
         Ok(())
     }
 
-    async fn layout_of(&mut self, map: &TableMap<'_>) -> Result<LayoutId, Error> {
+    fn known_layout(&self, id: &TableId<'_>) -> Option<LayoutId> {
+        let is_same = |layout: &Layout| {
+            layout.schema == id.schema
+                && layout.name == id.table
+                && layout.signature == id.signature
+        };
+        self.layouts.iter().rposition(is_same).map(LayoutId)
+    }
+
+    async fn learn_layout(&mut self, map: &TableMap<'_>) -> Result<LayoutId, Error> {
         let (schema, name) = (map.schema(), map.table());
-        let known =
-            self.layouts.iter().rposition(|layout| layout.schema == schema && layout.name == name);
-        if let Some(index) = known.filter(|index| self.layouts[*index].signature == map.signature())
-        {
-            return Ok(LayoutId(index));
-        }
         let table = match Table::from_metadata(map) {
             Some(table) => table,
             None => {

@@ -150,6 +150,11 @@ impl Charset {
         }
     }
 
+    /// Whether it has characters that take four bytes in UTF-8.
+    pub fn is_beyond_basic_plane(self) -> bool {
+        matches!(self, Self::Utf8mb4 | Self::Utf16 | Self::Utf16le | Self::Utf32 | Self::Gb18030)
+    }
+
     fn transcode(self, bytes: &[u8]) -> Result<Cow<'_, str>, Invalid> {
         if let Some(upper_half) = self.upper_half() {
             return single_byte::decode(bytes, upper_half);

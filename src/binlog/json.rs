@@ -1,6 +1,6 @@
 //! A JSON column's binary format → the text of it, byte for byte as `CAST(column AS CHAR)` of the server
 //! prints it: keys in stored order, `", "` and `": "` between things, its escapes, its way of printing
-//! doubles, decimals, times and binary strings. Damaged bytes are an [`Error`], never a panic; what they
+//! doubles, decimals, times and binary strings. Damaged bytes are an [`enum@Error`], never a panic; what they
 //! can cost is bounded by their length and [`DEPTH_MAX`].
 //!
 //! Format: `json_binary.h` of the MySQL source.
@@ -71,7 +71,7 @@ pub enum Error {
 /// The text of a document. An empty one is `null`, as the server reads it (`INSERT IGNORE` can leave one).
 ///
 /// # Errors
-/// [`Error`] when the bytes are no document.
+/// [`enum@Error`] when the bytes are no document.
 pub fn text(document: &[u8], style: Style) -> Result<String, Error> {
     let Some((kind, value)) = document.split_first() else {
         return Ok("null".to_owned());
@@ -118,9 +118,8 @@ impl Printer {
                 self.claim(bytes.len())
             }
             DOUBLE => {
-                self.claim(8)?;
                 self.print_double(f64::from_bits(uint_le(self.bytes_of(value, 8)?)));
-                Ok(())
+                self.claim(8)
             }
             STRING => {
                 let string = self.sized_bytes(&mut Bytes::new(value))?;
@@ -322,8 +321,8 @@ fn sign_extended(bytes: &[u8]) -> i64 {
     ((uint_le(bytes) << unused_bits) as i64) >> unused_bits
 }
 
-/// The shortest digits that read back as the same double, as a plain number when the point comes at most
-/// 15 digits after or 14 zeros before the first digit, else with an exponent: the server's `my_gcvt`.
+/// The shortest digits that read back as the same double: the server's `my_gcvt`. With an exponent when
+/// more than 14 zeros would follow the point, or when the number is whole and has more than 15 digits.
 fn print_double(text: &mut String, double: f64) {
     if double == 0.0 {
         text.push_str(if double.is_sign_negative() { "-0" } else { "0" });
@@ -340,7 +339,7 @@ fn print_double(text: &mut String, double: f64) {
             text.extend(std::iter::repeat_n('0', point.unsigned_abs() as usize));
             text.push_str(&digits);
         }
-        1..=15 => {
+        1.. if point <= 15 || point < digits.len() as i32 => {
             let whole = point as usize;
             let zeros = whole.saturating_sub(digits.len());
             let (integer, fraction) = digits.split_at(whole.min(digits.len()));

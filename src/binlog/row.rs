@@ -1,7 +1,7 @@
 //! The row decoder. In goes the body of a WRITE_ROWS event, out come its rows as slices of that body. It
 //! allocates nothing for a row, looks at the wanted columns only and passes over the others by their
 //! length. Each row is read to its end, so a wrong length shows up in the row where it happens. Bytes
-//! that fit no row are an [`Error`], never a panic.
+//! that fit no row are an [`enum@Error`], never a panic.
 //!
 //! Format: `Rows_event` in the MySQL source documentation (mysql::binlog::event).
 
@@ -208,7 +208,7 @@ impl RowDecoder {
     /// Call it until `rows` is empty.
     ///
     /// # Errors
-    /// [`Error`] when the bytes are no row of this table; `rows` stays where it was, and what `cells`
+    /// [`enum@Error`] when the bytes are no row of this table; `rows` stays where it was, and what `cells`
     /// holds means nothing.
     ///
     /// # Panics

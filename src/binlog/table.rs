@@ -77,16 +77,6 @@ impl<'a> TableId<'a> {
     }
 }
 
-/// Id, database and name of the table that the body of a TABLE_MAP event describes: [`TableId::peek`]
-/// without the signature.
-///
-/// # Errors
-/// As [`TableId::peek`].
-pub fn peek(body: &[u8]) -> Result<(u64, &str, &str), Error> {
-    let TableId { table_id, schema, table, .. } = TableId::peek(body)?;
-    Ok((table_id, schema, table))
-}
-
 /// A whole TABLE_MAP event.
 #[derive(Debug, Clone)]
 pub struct TableMap<'a> {
@@ -100,7 +90,7 @@ impl<'a> TableMap<'a> {
     /// Reads the body of a TABLE_MAP event (after the common header, without checksum).
     ///
     /// # Errors
-    /// [`Error`] when it is damaged or has a column of an unknown type.
+    /// [`enum@Error`] when it is damaged or has a column of an unknown type.
     pub fn parse(body: &'a [u8]) -> Result<Self, Error> {
         let id = TableId::peek(body)?;
         let mut bytes = Bytes::new(id.signature);
@@ -386,7 +376,7 @@ impl ColumnKind {
         }
     }
 
-    /// Whether the SIGNEDNESS metadata has a bit for a column of this type.
+    /// Whether the SIGNEDNESS metadata has a bit for a column of this type. YEAR counts, BIT does not.
     pub fn is_numeric(self) -> bool {
         matches!(
             self,
@@ -395,6 +385,7 @@ impl ColumnKind {
                 | Self::Int24
                 | Self::Long
                 | Self::LongLong
+                | Self::Year
                 | Self::Float
                 | Self::Double
                 | Self::Decimal { .. }
@@ -443,10 +434,9 @@ pub struct Column {
     /// Character set of a text, binary, ENUM or SET column; `None` for other types and where nobody
     /// says it.
     pub charset: Option<Charset>,
-    /// What the values of an ENUM or SET stand for; `None` for other types and where it is not known.
-    pub values: Option<Vec<String>>,
-    /// Whether `SELECT *` shows the column.
-    pub visible: bool,
+    /// What the values of an ENUM or SET stand for; `None` for other types, and `None` of a value where
+    /// it is not known.
+    pub values: Option<Vec<Option<String>>>,
     /// How the server that has the table prints JSON.
     pub json_style: json::Style,
 }
@@ -478,7 +468,6 @@ impl Table {
                 unsigned: map.optional.unsigned[index],
                 charset: map.optional.charsets[index],
                 values: map.optional.values(index),
-                visible: map.optional.visible[index],
                 // Events have column names from 8.0.1 on only.
                 json_style: json::Style::V8_0,
             })
@@ -507,5 +496,7 @@ impl Table {
     }
 }
 
+#[cfg(test)]
+pub(super) mod golden;
 #[cfg(test)]
 mod tests;

@@ -83,7 +83,7 @@ pub enum Error {
 /// decimal, YEAR in four digits, ENUM and SET by name, JSON as the server prints it.
 ///
 /// # Errors
-/// [`Error`] when the value has no text.
+/// [`enum@Error`] when the value has no text.
 pub fn text<'a>(column: &Column, bytes: &'a [u8]) -> Result<Cow<'a, str>, Error> {
     match column.kind {
         ColumnKind::VarChar { .. } | ColumnKind::Blob { .. } => characters(column, bytes),
@@ -109,7 +109,7 @@ pub fn text<'a>(column: &Column, bytes: &'a [u8]) -> Result<Cow<'a, str>, Error>
 /// The number that an integer, BIT or YEAR column holds.
 ///
 /// # Errors
-/// [`Error`] when the column is of another type, or its sign matters and is not known.
+/// [`enum@Error`] when the column is of another type, or its sign matters and is not known.
 pub fn integer(column: &Column, bytes: &[u8]) -> Result<i128, Error> {
     match column.kind {
         ColumnKind::Tiny
@@ -190,10 +190,9 @@ fn enum_text<'a>(column: &Column, bytes: &[u8]) -> Result<Cow<'a, str>, Error> {
     let Some(index) = number.checked_sub(1) else {
         return Ok(Cow::Borrowed(""));
     };
-    let known = column.values.as_ref().and_then(|values| values.get(usize::try_from(index).ok()?));
-    known
-        .map(|value| Cow::Owned(value.clone()))
-        .ok_or_else(|| Error::UnknownValue { column: column.name.clone(), number })
+    let values = column.values.as_deref().unwrap_or_default();
+    let known = usize::try_from(index).ok().and_then(|index| values.get(index)?.clone());
+    known.map(Cow::Owned).ok_or_else(|| Error::UnknownValue { column: column.name.clone(), number })
 }
 
 fn set_text<'a>(column: &Column, bytes: &[u8]) -> Result<Cow<'a, str>, Error> {
@@ -201,7 +200,7 @@ fn set_text<'a>(column: &Column, bytes: &[u8]) -> Result<Cow<'a, str>, Error> {
     let unknown = || Error::UnknownValue { column: column.name.clone(), number };
     let values = column.values.as_deref().ok_or_else(unknown)?;
     let members = (0..64).filter(|bit| number >> bit & 1 == 1);
-    let names = members.map(|bit| values.get(bit).map(String::as_str)).collect::<Option<Vec<_>>>();
+    let names = members.map(|bit| values.get(bit)?.as_deref()).collect::<Option<Vec<_>>>();
     Ok(Cow::Owned(names.ok_or_else(unknown)?.join(",")))
 }
 

@@ -115,12 +115,7 @@ impl Route {
         let mut columns = Vec::new();
         let mut cells = Vec::new();
         for wanted in options.preset.columns() {
-            // MySQL compares column names without case.
-            let found = table
-                .columns
-                .iter()
-                .position(|column| column.name.eq_ignore_ascii_case(wanted.name));
-            match found {
+            match table.position(wanted.name) {
                 None => {
                     columns.push(None);
                     cells.push(None);

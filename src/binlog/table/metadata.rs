@@ -13,7 +13,6 @@ const SET_VALUES: u8 = 5;
 const ENUM_VALUES: u8 = 6;
 const ENUM_AND_SET_DEFAULT_CHARSET: u8 = 10;
 const ENUM_AND_SET_COLUMN_CHARSET: u8 = 11;
-const COLUMN_VISIBILITY: u8 = 12;
 
 /// What the server adds of its own accord (sign and character set, from MySQL 8.0) and under
 /// `binlog_row_metadata=FULL` (all the rest). Each list has one entry a column of the table.
@@ -25,8 +24,6 @@ pub(super) struct OptionalMetadata<'a> {
     pub(super) charsets: Vec<Option<Charset>>,
     /// Names of all columns.
     pub(super) names: Option<Vec<&'a str>>,
-    /// Whether the column is shown by `SELECT *`.
-    pub(super) visible: Vec<bool>,
     values: Vec<Option<Vec<&'a [u8]>>>,
 }
 
@@ -36,7 +33,6 @@ impl<'a> OptionalMetadata<'a> {
             unsigned: vec![None; kinds.len()],
             charsets: vec![None; kinds.len()],
             names: None,
-            visible: vec![true; kinds.len()],
             values: vec![None; kinds.len()],
         };
         let of = |wanted: fn(ColumnKind) -> bool| -> Vec<usize> {
@@ -64,7 +60,6 @@ impl<'a> OptionalMetadata<'a> {
                 ENUM_AND_SET_COLUMN_CHARSET => {
                     metadata.read_charsets(&of(ColumnKind::is_enum_or_set), value)?;
                 }
-                COLUMN_VISIBILITY => metadata.read_visibility(value)?,
                 _ => {}
             }
         }
@@ -72,11 +67,11 @@ impl<'a> OptionalMetadata<'a> {
     }
 
     /// What the values of an ENUM or SET column stand for, decoded by the column's character set; `None`
-    /// when the event does not say it or the character set cannot be decoded.
-    pub(super) fn values(&self, column: usize) -> Option<Vec<String>> {
+    /// when the event does not say it, and `None` of a value that cannot be decoded.
+    pub(super) fn values(&self, column: usize) -> Option<Vec<Option<String>>> {
         let charset = self.charsets[column]?;
         let raw = self.values[column].as_ref()?;
-        raw.iter().map(|value| Some(charset.decode(value).ok()?.into_owned())).collect()
+        Some(raw.iter().map(|value| Some(charset.decode(value).ok()?.into_owned())).collect())
     }
 
     fn read_signs(&mut self, columns: &[usize], mut value: Bytes<'a>) -> Result<(), Malformed> {
@@ -127,14 +122,6 @@ impl<'a> OptionalMetadata<'a> {
             // Not `with_capacity`: the count is not to be trusted before that many values were read.
             let values = (0..count).map(|_| value.lenenc_bytes()).collect::<Result<Vec<_>, _>>()?;
             self.values[*column] = Some(values);
-        }
-        Ok(())
-    }
-
-    fn read_visibility(&mut self, mut value: Bytes<'a>) -> Result<(), Malformed> {
-        let bits = value.take(self.visible.len().div_ceil(8))?;
-        for (index, visible) in self.visible.iter_mut().enumerate() {
-            *visible = bit_from_left(bits, index);
         }
         Ok(())
     }

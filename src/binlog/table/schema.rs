@@ -13,7 +13,7 @@ pub const SCHEMA_COLUMNS_SQL: &str = "\
 SELECT CAST(COLUMN_NAME AS CHAR), CAST(DATA_TYPE AS CHAR), CAST(COLUMN_TYPE AS CHAR), \
 CAST(IS_NULLABLE AS CHAR), CAST(CHARACTER_OCTET_LENGTH AS UNSIGNED), CAST(NUMERIC_PRECISION AS UNSIGNED), \
 CAST(NUMERIC_SCALE AS UNSIGNED), CAST(DATETIME_PRECISION AS UNSIGNED), CAST(CHARACTER_SET_NAME AS CHAR), \
-CAST(EXTRA AS CHAR), VERSION() \
+VERSION() \
 FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION";
 
 /// One row of [`SCHEMA_COLUMNS_SQL`].
@@ -37,8 +37,6 @@ pub struct SchemaColumn {
     pub datetime_precision: Option<u64>,
     /// CHARACTER_SET_NAME of a text column
     pub charset: Option<String>,
-    /// EXTRA, e.g. `auto_increment`, `INVISIBLE`
-    pub extra: String,
     /// VERSION() of the server, e.g. `5.7.22-log`
     pub server_version: String,
 }
@@ -62,8 +60,7 @@ impl SchemaColumn {
             numeric_scale: get(row, 6)?,
             datetime_precision: get(row, 7)?,
             charset: get(row, 8)?,
-            extra: get::<Option<String>>(row, 9)?.unwrap_or_default(),
-            server_version: get(row, 10)?,
+            server_version: get(row, 9)?,
         })
     }
 }
@@ -174,20 +171,19 @@ fn column(map: &TableMap<'_>, index: usize, schema: &SchemaColumn) -> Result<Col
     if nullable != schema.nullable {
         return Err(Difference::Nullable { column: name, event: nullable });
     }
-    let unsigned = kind.is_numeric().then(|| has_word(&schema.column_type, "unsigned"));
+    // A YEAR is UNSIGNED by nature, and information_schema does not say so.
+    let is_unsigned = || kind == ColumnKind::Year || has_word(&schema.column_type, "unsigned");
+    let unsigned = kind.is_numeric().then(is_unsigned);
     if let Some(event) = map.optional.unsigned[index]
         && Some(event) != unsigned
     {
         return Err(Difference::Unsigned { column: name, event });
     }
     let charset = checked_charset(map.optional.charsets[index], kind, schema)?;
-    let values = match kind {
-        ColumnKind::Enum { .. } | ColumnKind::Set { .. } => quoted_values(&schema.column_type),
-        _ => None,
-    };
-    let visible = !has_word(&schema.extra, "invisible");
+    let values =
+        charset.filter(|_| kind.is_enum_or_set()).and_then(|charset| known_values(charset, schema));
     let json_style = json::Style::of_server(&schema.server_version);
-    Ok(Column { name, kind, nullable, unsigned, charset, values, visible, json_style })
+    Ok(Column { name, kind, nullable, unsigned, charset, values, json_style })
 }
 
 fn checked_kind(event: ColumnKind, schema: &SchemaColumn) -> Result<ColumnKind, Difference> {
@@ -296,6 +292,15 @@ fn checked_charset(
 fn has_word(text: &str, word: &str) -> bool {
     // Quoted values of an ENUM never matter here: only numeric types and EXTRA are asked.
     text.split_ascii_whitespace().any(|part| part.eq_ignore_ascii_case(word))
+}
+
+/// The values of an ENUM or SET. information_schema speaks utf8mb3 and shows a `?` for a character beyond
+/// the basic plane, so where the column's character set has such characters, a value with a `?` in it is
+/// not known.
+fn known_values(charset: Charset, schema: &SchemaColumn) -> Option<Vec<Option<String>>> {
+    let values = quoted_values(&schema.column_type)?;
+    let is_known = |value: &String| !(charset.is_beyond_basic_plane() && value.contains('?'));
+    Some(values.into_iter().map(|value| Some(value).filter(is_known)).collect())
 }
 
 /// The values in `enum('a','b')` or `set('a','b')`, as the server quotes them: `''` for a quote, and
