@@ -37,7 +37,7 @@ pub use self::start::Resume;
 use self::table::{Table, TableId, TableMap};
 pub use self::transaction::{Passed, Place, RowsAt, Start};
 use self::transaction::{RawEvent, Step, Tracker};
-use crate::coordinates::{Coordinates, Gtid};
+use crate::coordinates::{Coordinates, Gtid, Uuid};
 use crate::secret::Secret;
 
 /// How to reach the primary and how to be a replica of it.
@@ -83,7 +83,7 @@ impl fmt::Display for Options {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replica {
     pub server_id: NonZeroU32,
-    pub uuid: crate::coordinates::Uuid,
+    pub uuid: Uuid,
 }
 
 /// The dump stream needs this many silent heartbeats to count as dead …
@@ -111,8 +111,8 @@ pub enum Error {
     Ended { after: Coordinates },
     #[error("no event and no heartbeat for {} s after {after}", silence.as_secs())]
     Silent { after: Coordinates, silence: Duration },
-    #[error("the event that ends at {at} has a wrong checksum")]
-    Checksum { at: Coordinates },
+    #[error("the event after {after} has a wrong checksum")]
+    Checksum { after: Coordinates },
     #[error("the table map that ends at {at} cannot be read")]
     TableMap { at: Coordinates, source: table::Error },
     #[error("the rows event that ends at {at} cannot be read")]
@@ -166,6 +166,31 @@ struct Layout {
     table: Arc<Table>,
 }
 
+/// What a table id stands for.
+#[derive(Debug)]
+enum Mapped {
+    /// A table that is not relayed.
+    Foreign,
+    Layout(LayoutId),
+    /// A table whose columns could not be learnt, at a place where that may not matter.
+    Unknown(Unknown),
+}
+
+/// A table whose columns are not those that its rows were logged with.
+#[derive(Debug, Clone)]
+struct Unknown {
+    table: String,
+    at: Coordinates,
+    source: table::Mismatch,
+}
+
+impl From<Unknown> for Error {
+    fn from(unknown: Unknown) -> Error {
+        let Unknown { table, at, source } = unknown;
+        Error::Columns { table, at, source }
+    }
+}
+
 /// A dump stream and what is known of its tables.
 pub struct Source {
     stream: BinlogStream,
@@ -175,8 +200,10 @@ pub struct Source {
     server: Server,
     filter: TableFilter,
     layouts: Vec<Layout>,
-    /// Table ids of the open transaction; `None` for tables that are not relayed.
-    table_ids: Vec<(u64, Option<LayoutId>)>,
+    /// The tables of the open transaction by their ids.
+    tables: Vec<(u64, Mapped)>,
+    /// Why rows before the start could not be read. It matters only when the transaction goes on after it.
+    uncounted: Option<Unknown>,
     silence_max: Duration,
     silent_since: Option<Instant>,
 }
@@ -193,7 +220,7 @@ impl Source {
         server: Server,
         filter: TableFilter,
     ) -> Result<Source, Error> {
-        let mut conn = server::connect(options).await?;
+        let mut conn = server.connect_again().await?;
         let heartbeat_nanos = options.heartbeat.as_nanos();
         // Both spellings: servers read @source_… from 8.0.26 on, @master_… before.
         let session = format!(
@@ -215,7 +242,8 @@ impl Source {
             server,
             filter,
             layouts: Vec::new(),
-            table_ids: Vec::new(),
+            tables: Vec::new(),
+            uncounted: None,
             silence_max: (options.heartbeat * SILENT_HEARTBEATS).max(SILENCE_MIN),
             silent_since: None,
         })
@@ -281,32 +309,30 @@ impl Source {
             log_pos: header.log_pos(),
             body: event.data(),
         };
-        let is_inside_payload = self.tracker.is_inside_payload();
         let filter = self.filter.clone();
-        let step = self.tracker.accept(raw, &*filter)?;
-        if !is_inside_payload {
+        if !self.tracker.is_inside_payload() {
             self.ensure_checksum(&event)?;
         }
+        let step = self.tracker.accept(raw, &*filter)?;
         match step {
             Step::TableMap => self.learn_table(event.data()).await?,
             Step::WriteRows(at) => return self.rows(event, at),
-            Step::Committed => {
-                self.table_ids.clear();
-                return Ok(Change::Committed);
-            }
+            Step::Committed => return Ok(self.close_transaction(Change::Committed)),
+            Step::RolledBack => return Ok(self.close_transaction(Change::RolledBack)),
             Step::Altered => {
-                self.table_ids.clear();
                 // The same types may now stand under other names: learn them again.
                 self.layouts.iter_mut().for_each(|layout| layout.signature.clear());
-                return Ok(Change::Committed);
-            }
-            Step::RolledBack => {
-                self.table_ids.clear();
-                return Ok(Change::RolledBack);
+                return Ok(self.close_transaction(Change::Committed));
             }
             Step::Nothing | Step::Idle => {}
         }
         Ok(Change::Nothing)
+    }
+
+    fn close_transaction(&mut self, change: Change<'static>) -> Change<'static> {
+        self.tables.clear();
+        self.uncounted = None;
+        change
     }
 
     /// Ends the dump in an orderly way.
@@ -335,7 +361,7 @@ impl Source {
                 if u32::from_le_bytes(sent)
                     != event.calc_checksum(BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_CRC32) =>
             {
-                Err(Error::Checksum { at: self.position().clone() })
+                Err(Error::Checksum { after: self.position().clone() })
             }
             _ => Ok(()),
         }
@@ -344,18 +370,23 @@ impl Source {
     async fn learn_table(&mut self, body: &[u8]) -> Result<(), Error> {
         let damaged = |source| Error::TableMap { at: self.tracker.position().clone(), source };
         let id = TableId::peek(body).map_err(damaged)?;
-        let layout = match (self.filter)(id.schema, id.table) {
-            false => None,
+        let mapped = match (self.filter)(id.schema, id.table) {
+            false => Mapped::Foreign,
             true => match self.known_layout(&id) {
-                Some(layout) => Some(layout),
+                Some(layout) => Mapped::Layout(layout),
                 None => {
                     let map = TableMap::parse(body).map_err(damaged)?;
-                    Some(self.learn_layout(&map).await?)
+                    match self.learn_layout(&map).await? {
+                        Ok(layout) => Mapped::Layout(layout),
+                        // Rows before the start may be of a shape that the table has no more.
+                        Err(unknown) if self.tracker.is_passed() => Mapped::Unknown(unknown),
+                        Err(unknown) => return Err(unknown.into()),
+                    }
                 }
             },
         };
-        self.table_ids.retain(|(table_id, _)| *table_id != id.table_id);
-        self.table_ids.push((id.table_id, layout));
+        self.tables.retain(|(table_id, _)| *table_id != id.table_id);
+        self.tables.push((id.table_id, mapped));
         Ok(())
     }
 
@@ -368,17 +399,23 @@ impl Source {
         self.layouts.iter().rposition(is_same).map(LayoutId)
     }
 
-    async fn learn_layout(&mut self, map: &TableMap<'_>) -> Result<LayoutId, Error> {
+    /// The columns by name: from the event where it has names, else from the server, checked against it.
+    async fn learn_layout(
+        &mut self,
+        map: &TableMap<'_>,
+    ) -> Result<Result<LayoutId, Unknown>, Error> {
         let (schema, name) = (map.schema(), map.table());
         let table = match Table::from_metadata(map) {
             Some(table) => table,
             None => {
                 let columns = self.server.columns(schema, name).await?;
-                Table::from_schema(map, &columns).map_err(|source| Error::Columns {
-                    table: format!("{schema}.{name}"),
-                    at: self.tracker.position().clone(),
-                    source,
-                })?
+                match Table::from_schema(map, &columns) {
+                    Ok(table) => table,
+                    Err(source) => {
+                        let (table, at) = (format!("{schema}.{name}"), self.position().clone());
+                        return Ok(Err(Unknown { table, at, source }));
+                    }
+                }
             }
         };
         self.layouts.push(Layout {
@@ -387,7 +424,7 @@ impl Source {
             signature: map.signature().to_vec(),
             table: Arc::new(table),
         });
-        Ok(LayoutId(self.layouts.len() - 1))
+        Ok(Ok(LayoutId(self.layouts.len() - 1)))
     }
 
     fn rows(&mut self, event: Event, at: RowsAt) -> Result<Change<'_>, Error> {
@@ -396,17 +433,26 @@ impl Source {
         let position = self.tracker.position();
         let rows = RowsEvent::parse(event_type, event.data())
             .map_err(|source| Error::Rows { at: position.clone(), source })?;
-        let known = self.table_ids.iter().find(|(id, _)| *id == rows.table_id());
-        let Some((_, layout)) = known else {
-            return match is_dummy(rows.table_id()) {
-                true => Ok(Change::Nothing),
-                false => Err(Error::NoTableMap { at: position.clone() }),
-            };
+        let is_passed = at.passed != Passed::No;
+        let known = self.tables.iter().find(|(id, _)| *id == rows.table_id());
+        let layout = match known.map(|(_, mapped)| mapped) {
+            Some(Mapped::Foreign) => return Ok(Change::Nothing),
+            Some(Mapped::Layout(layout)) => *layout,
+            Some(Mapped::Unknown(unknown)) if is_passed => {
+                self.uncounted = Some(unknown.clone());
+                return Ok(Change::Nothing);
+            }
+            Some(Mapped::Unknown(unknown)) => return Err(unknown.clone().into()),
+            None if is_dummy(rows.table_id()) => return Ok(Change::Nothing),
+            None => return Err(Error::NoTableMap { at: position.clone() }),
         };
-        let Some(layout) = *layout else { return Ok(Change::Nothing) };
+        if let Some(unknown) = self.uncounted.take_if(|_| !is_passed) {
+            return Err(unknown.into());
+        }
         let table = &self.layouts[layout.0].table;
-        if at.in_xa && at.passed != Passed::InGtidSet {
-            return Err(Error::Xa { table: table.full_name(), at: position.clone() });
+        if at.in_xa {
+            let (table, at) = (table.full_name(), position.clone());
+            return if is_passed { Ok(Change::Nothing) } else { Err(Error::Xa { table, at }) };
         }
         self.tracker.note_outbox_rows();
         let (place, gtid) = (self.tracker.place(), self.tracker.open_gtid());

@@ -178,7 +178,25 @@ pub fn read(
     client_id: &str,
     options: &Options,
 ) -> Result<Option<Checkpoint>, Error> {
-    Reader::new(kafka, client_id, options)?.read()
+    let reader = Reader::new(kafka, client_id, options)?;
+    let ends = ends(&reader.uncommitted, options)?;
+    reader.await_committed(&ends)?;
+    reader.read(&ends)
+}
+
+/// Reads the last checkpoint of those committed by now: an open transaction of any producer may hide a later
+/// one.
+///
+/// # Errors
+/// As [`read`].
+pub fn look(
+    kafka: &kafka::Options,
+    client_id: &str,
+    options: &Options,
+) -> Result<Option<Checkpoint>, Error> {
+    let reader = Reader::new(kafka, client_id, options)?;
+    let ends = ends(&reader.committed, options)?;
+    reader.read(&ends)
 }
 
 /// What the last record of the key in a partition says.
@@ -203,12 +221,13 @@ impl<'a> Reader<'a> {
         options: &'a Options,
     ) -> Result<Reader<'a>, Error> {
         let consumer = |isolation: &str, group: Option<&str>| -> Result<_, kafka::Error> {
-            use rdkafka::config::FromClientConfigAndContext;
             let mut config = kafka.client_config(client_id)?;
             config
                 .set("isolation.level", isolation)
                 .set("enable.auto.commit", "false")
                 .set("enable.partition.eof", "true")
+                // Where the log was cut meanwhile, to jump to its end would read as "none".
+                .set("auto.offset.reset", "error")
                 // The end of a partition is only known once a fetch found nothing more.
                 .set("fetch.wait.max.ms", "10")
                 .set("check.crcs", "true");
@@ -216,7 +235,7 @@ impl<'a> Reader<'a> {
                 // librdkafka assigns partitions only to members of a group; it is never joined.
                 config.set("group.id", group);
             }
-            Ok(BaseConsumer::from_config_and_context(&config, kafka::Context)?)
+            kafka::create(&config, kafka::Context)
         };
         let failed = |source| Error::Kafka { topic: options.topic.clone(), source };
         Ok(Reader {
@@ -227,9 +246,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn read(mut self) -> Result<Option<Checkpoint>, Error> {
-        let ends = self.ends()?;
-        self.await_committed(&ends)?;
+    fn read(mut self, ends: &BTreeMap<i32, (i64, i64)>) -> Result<Option<Checkpoint>, Error> {
         let mut found: BTreeMap<i32, Last> = BTreeMap::new();
         let mut window = WINDOW;
         loop {
@@ -268,39 +285,11 @@ impl<'a> Reader<'a> {
         Ok(latest)
     }
 
-    /// First and end offset of each partition that holds anything.
-    fn ends(&self) -> Result<BTreeMap<i32, (i64, i64)>, Error> {
-        let topic = &self.options.topic;
-        let metadata = self
-            .uncommitted
-            .fetch_metadata(Some(topic), kafka::REQUEST_TIMEOUT)
-            .map_err(|error| self.failed(error))?;
-        let mut ends = BTreeMap::new();
-        for found in metadata.topics() {
-            match found.error().map(RDKafkaErrorCode::from) {
-                None => {}
-                Some(
-                    RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
-                ) => continue,
-                Some(code) => return Err(self.failed(KafkaError::MetadataFetch(code))),
-            }
-            for partition in found.partitions() {
-                let (low, high) = self
-                    .uncommitted
-                    .fetch_watermarks(topic, partition.id(), kafka::REQUEST_TIMEOUT)
-                    .map_err(|error| self.failed(error))?;
-                if low < high {
-                    ends.insert(partition.id(), (low, high));
-                }
-            }
-        }
-        Ok(ends)
-    }
-
     /// Waits until every transaction before the ends is finished.
     fn await_committed(&self, ends: &BTreeMap<i32, (i64, i64)>) -> Result<(), Error> {
         let topic = &self.options.topic;
         let since = Instant::now();
+        let mut is_said = false;
         for (partition, (_, end)) in ends {
             loop {
                 let (_, last_stable) = self
@@ -313,11 +302,14 @@ impl<'a> Reader<'a> {
                 if since.elapsed() > HELD_BACK_MAX {
                     return Err(Error::HeldBack { topic: topic.clone(), waited: since.elapsed() });
                 }
-                tracing::debug!(
-                    topic,
-                    partition,
-                    "waiting for another producer's open transaction"
-                );
+                if !is_said {
+                    tracing::info!(
+                        topic,
+                        partition,
+                        "waiting for an open transaction of another producer"
+                    );
+                    is_said = true;
+                }
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
@@ -346,13 +338,23 @@ impl<'a> Reader<'a> {
                         Ok(last) => {
                             found.insert(record.partition(), last);
                         }
-                        Err(what) => self.unreadable = Some(what),
+                        Err(what) => {
+                            let (topic, offset) = (record.topic(), record.offset());
+                            tracing::warn!(
+                                topic,
+                                offset,
+                                "a record of our key is no checkpoint: {what}"
+                            );
+                            self.unreadable = Some(what);
+                        }
                     }
                 }
                 Some(Ok(_)) => {}
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     unfinished.remove(&partition);
                 }
+                // A broker that is gone: another one may answer before the deadline.
+                Some(Err(error)) if is_about_a_connection(&error) => {}
                 Some(Err(error)) => return Err(self.failed(error)),
                 None => {
                     let topic = self.options.topic.clone();
@@ -366,6 +368,46 @@ impl<'a> Reader<'a> {
     fn failed(&self, error: KafkaError) -> Error {
         Error::Kafka { topic: self.options.topic.clone(), source: error.into() }
     }
+}
+
+/// First and end offset of each partition that holds anything, as far as the consumer sees.
+fn ends(
+    consumer: &BaseConsumer<kafka::Context>,
+    options: &Options,
+) -> Result<BTreeMap<i32, (i64, i64)>, Error> {
+    let topic = &options.topic;
+    let failed = |error: KafkaError| Error::Kafka { topic: topic.clone(), source: error.into() };
+    let metadata = consumer.fetch_metadata(Some(topic), kafka::REQUEST_TIMEOUT).map_err(failed)?;
+    let mut ends = BTreeMap::new();
+    for found in metadata.topics() {
+        match found.error().map(RDKafkaErrorCode::from) {
+            None => {}
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                continue;
+            }
+            Some(code) => return Err(failed(KafkaError::MetadataFetch(code))),
+        }
+        for partition in found.partitions() {
+            let (low, high) = consumer
+                .fetch_watermarks(topic, partition.id(), kafka::REQUEST_TIMEOUT)
+                .map_err(failed)?;
+            if low < high {
+                ends.insert(partition.id(), (low, high));
+            }
+        }
+    }
+    Ok(ends)
+}
+
+fn is_about_a_connection(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::Resolve
+        )
+    )
 }
 
 fn parse(payload: Option<&[u8]>) -> Result<Last, String> {

@@ -58,7 +58,7 @@ const REPLICATION_MAX: i32 = i16::MAX as i32;
 /// Properties that the guarantees rest on, with librdkafka's other names for them, and why each is
 /// not open. `max.in.flight*` is matched by its beginning.
 /// <https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md>
-const FORBIDDEN_PROPERTIES: [(&str, &str); 15] = [
+const FORBIDDEN_PROPERTIES: [(&str, &str); 19] = [
     ("transactional.id", "it follows from name; another one would not fence the relay it replaces"),
     ("enable.idempotence", "without it a retry can repeat or reorder records"),
     ("acks", "a record is relayed only when all in-sync replicas have it"),
@@ -73,6 +73,13 @@ const FORBIDDEN_PROPERTIES: [(&str, &str); 15] = [
     ("bootstrap.servers", "it is kafka.bootstrap_servers"),
     ("metadata.broker.list", "it is kafka.bootstrap_servers"),
     ("client.id", "it follows from name"),
+    (
+        "allow.auto.create.topics",
+        "to look at a topic must not create it; it is kafka.create_topics",
+    ),
+    ("auto.offset.reset", "a checkpoint that is not there must not read as another one"),
+    ("topic.auto.offset.reset", "a checkpoint that is not there must not read as another one"),
+    ("enable.auto.commit", "the relay reads its checkpoint without a consumer group"),
     ("max.in.flight*", "more requests on their way could reorder records"),
 ];
 
@@ -137,10 +144,7 @@ impl Config {
             shutdown_timeout: root.field("shutdown_timeout")?.duration(bounds(SHUTDOWN_TIMEOUT))?,
             start_from: mysql.optional("start_from").map(build_start_from).transpose()?,
             mysql: build_mysql(&mysql, &root.section("mysql.tls")?)?,
-            kafka: kafka::Options {
-                bootstrap_servers: build_bootstrap_servers(&kafka.field("bootstrap_servers")?)?,
-                properties: build_properties(&root.section("kafka.properties")?)?,
-            },
+            kafka: build_kafka(&kafka, &root.section("kafka.properties")?)?,
             topics: build_topics(&kafka)?,
             checkpoint: build_checkpoint(&kafka, &name)?,
             publish: publish::Options { name: name.clone(), transaction_timeout: timeout },
@@ -162,6 +166,18 @@ fn build_start_from(field: Field<'_>) -> Result<StartFrom, Error> {
             field.rule(error, "write earliest, latest, \"binlog.000012:4711\" or \"gtid:<set>\"")
         }
     })
+}
+
+fn build_kafka(kafka: &Section<'_>, properties: &Section<'_>) -> Result<kafka::Options, Error> {
+    let options = kafka::Options {
+        bootstrap_servers: build_bootstrap_servers(&kafka.field("bootstrap_servers")?)?,
+        properties: build_properties(properties)?,
+    };
+    options.validate().map_err(|error| Error::Properties {
+        place: properties.place().clone(),
+        source: Box::new(error),
+    })?;
+    Ok(options)
 }
 
 fn build_mysql(mysql: &Section<'_>, tls: &Section<'_>) -> Result<binlog::Options, Error> {
@@ -572,6 +588,14 @@ preset = "eventuate-local"
                 "tls = \"on\"",
                 r#"relay.toml:3: mysql.tls is "on"; expected a section, [mysql.tls]"#,
             ),
+        ] {
+            assert_eq!(message(with_line(section, line)), expected);
+        }
+    }
+
+    #[test]
+    fn a_bad_value_of_a_later_section_names_its_line_too() {
+        for (section, line, expected) in [
             (
                 "[kafka]",
                 "transaction_timeout = \"1h\"",
@@ -620,6 +644,10 @@ preset = "eventuate-local"
         ] {
             assert_eq!(message(with_line(section, line)), expected);
         }
+    }
+
+    #[test]
+    fn a_bad_value_from_the_command_line_names_its_option() {
         for (given, expected) in [
             (
                 "name=a b",
@@ -757,7 +785,8 @@ preset = "eventuate-local"
     #[test]
     fn properties_are_named_with_dots_however_they_are_written() {
         let text = format!(
-            "{MINIMAL}[kafka.properties]\n\"a.b\" = \"${{NAME}}\"\nc.d = 5\nc.e.f = true\ng = 1.5\n[kafka.properties.h]\ni = 0x10\n"
+            "{MINIMAL}[kafka.properties]\n\"client.rack\" = \"${{NAME}}\"\nstatistics.interval.ms = 5\n\
+             socket.keepalive.enable = true\n[kafka.properties.socket.send]\nbuffer.bytes = 0x10\n"
         );
         let revealed = |config: Config| -> Vec<(String, String)> {
             config
@@ -769,28 +798,47 @@ preset = "eventuate-local"
         };
         let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         assert_eq!(
-            revealed(
-                parse(&text, &["kafka.properties.a.b=1_0", "kafka.properties.\"c.d\"=x"]).unwrap()
-            ),
-            [("a.b", "1_0"), ("c.d", "x"), ("c.e.f", "true"), ("g", "1.5"), ("h.i", "16")]
-                .map(pair)
+            revealed(parse(&text, &[]).unwrap()),
+            [
+                ("client.rack", "value-of-NAME"),
+                ("socket.keepalive.enable", "true"),
+                ("socket.send.buffer.bytes", "16"),
+                ("statistics.interval.ms", "5"),
+            ]
+            .map(pair)
         );
+        let overrides =
+            ["kafka.properties.client.rack=1_0", "kafka.properties.\"statistics.interval.ms\"=7"];
         assert_eq!(
-            revealed(parse(&text, &[]).unwrap())[..2],
-            [("a.b", "value-of-NAME"), ("c.d", "5")].map(pair)
+            revealed(parse(&text, &overrides).unwrap())
+                .into_iter()
+                .map(|(_, value)| value)
+                .collect::<Vec<_>>(),
+            ["1_0", "true", "16", "7"]
         );
         assert!(
-            message(parse(&format!("{text}[kafka.properties.\"c\".\"e\"]\n\"f\" = 1\n"), &[]))
-                .contains("not TOML")
+            message(parse(
+                &format!("{text}[kafka.properties.\"socket\".\"send\"]\n\"f\" = 1\n"),
+                &[]
+            ))
+            .contains("not TOML")
         );
         assert!(
-            message(parse(&format!("{text}[kafka.properties.a]\nb = 1\n"), &[]))
+            message(parse(&format!("{text}[kafka.properties.client]\nrack = 1\n"), &[]))
                 .contains("is written twice")
         );
         assert!(
             message(with(&["kafka.properties.a=[1]"]))
                 .contains("is a list; expected text in quotes, a number")
         );
+    }
+
+    #[test]
+    fn a_property_that_librdkafka_refuses_is_named_without_its_value() {
+        for (name, value) in [("sasl.pasword", "hunter2"), ("socket.timeout.ms", "hunter2")] {
+            let message = message(with(&[&format!("kafka.properties.{name}={value}")]));
+            assert!(message.contains(name) && !message.contains(value), "{message}");
+        }
     }
 
     #[test]
@@ -812,6 +860,9 @@ preset = "eventuate-local"
             "bootstrap.servers",
             "metadata.broker.list",
             "client.id",
+            "allow.auto.create.topics",
+            "auto.offset.reset",
+            "enable.auto.commit",
         ] {
             let message = message(with_line("[kafka]", &format!("properties.{name} = \"all\"")));
             assert!(

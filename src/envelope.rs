@@ -148,16 +148,18 @@ impl<'a> Row<'a> {
     /// The id of a row: its own, or, where that is empty and the table numbers its rows, one made of the
     /// number and the configured `outbox_id`, as Eventuate's database id generator writes it.
     fn id(&self, wanted: usize, number: usize) -> Result<Id<'a>, Error> {
-        let own = self.text(wanted)?;
+        let own = match self.text(wanted)? {
+            Some(own) if !own.is_empty() => return Ok(Id::Own(own)),
+            own => own,
+        };
         match (own, self.integer(number)?) {
-            (Some(own), None) => Ok(Id::Own(own)),
-            (Some(own), Some(_)) if !own.is_empty() => Ok(Id::Own(own)),
-            (None, None) => Err(self.error(wanted, Problem::Null)),
             (_, Some(number)) => {
-                let outbox_id =
-                    self.route.outbox_id.ok_or_else(|| self.error(wanted, Problem::NoOutboxId))?;
+                let outbox_id = self.route.outbox_id;
+                let outbox_id = outbox_id.ok_or_else(|| self.error(wanted, Problem::NoOutboxId))?;
                 Ok(Id::Generated(format!("{number:016x}-{outbox_id:016x}")))
             }
+            (Some(empty), None) => Ok(Id::Own(empty)),
+            (None, None) => Err(self.error(wanted, Problem::Null)),
         }
     }
 }

@@ -140,8 +140,7 @@ impl Error {
                 | Error::RecordTooLarge { .. }
                 | Error::MissingColumn(_)
                 | Error::Ambiguous(_)
-                | Error::RolledBackPart { .. }
-                | Error::FewerRows { .. }
+                | Error::Topics { .. }
         )
     }
 }
@@ -152,7 +151,9 @@ fn binlog_fate(error: &binlog::Error) -> Fate {
         E::Server(error) => server_fate(error),
         E::Start(error) => start_fate(error),
         E::Transaction(error) => transaction_fate(error),
-        E::Stream { source, .. } => mysql_fate(source),
+        // What TLS or the protocol say in mid-stream is about the connection, not about the configuration.
+        E::Stream { source: mysql_async::Error::Server(error), .. } => mysql_server_fate(error),
+        E::Stream { .. } => Fate::Retry,
         E::Ended { .. } | E::Silent { .. } => Fate::Retry,
         // Damage on the way heals by reading again; damage in the file does not, and recovery gives up on it.
         E::Checksum { .. } => Fate::Retry,
@@ -210,7 +211,7 @@ fn start_fate(error: &start::Error) -> Fate {
 fn server_fate(error: &server::Error) -> Fate {
     match error {
         server::Error::MySql(error) => mysql_fate(error),
-        server::Error::Timeout { .. } => Fate::Retry,
+        server::Error::Timeout { .. } | server::Error::OtherServer { .. } => Fate::Retry,
         server::Error::Secret(error) => secret_fate(error),
         server::Error::CertificateFile { .. } => halt("correct the paths in [mysql.tls]"),
         server::Error::UnexpectedAnswer { .. } => {
@@ -225,6 +226,11 @@ fn mysql_fate(error: &mysql_async::Error) -> Fate {
         mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer) => {
             halt("the server has no TLS: enable it there, or set [mysql.tls] mode = \"preferred\"")
         }
+        mysql_async::Error::Driver(
+            DriverError::UnknownAuthPlugin { .. }
+            | DriverError::MysqlOldPasswordDisabled
+            | DriverError::CleartextPluginDisabled,
+        ) => halt("give the user mysql_native_password, sha256_password or caching_sha2_password"),
         mysql_async::Error::Io(IoError::Tls(_)) => {
             halt("check [mysql.tls]: mode, ca, cert and key")
         }
@@ -245,6 +251,9 @@ fn mysql_server_fate(error: &mysql_async::ServerError) -> Fate {
             halt("correct [mysql] user and password, or the account on the server")
         }
         1227 => halt("grant the user REPLICATION SLAVE and REPLICATION CLIENT"),
+        3159 => {
+            halt("the server takes encrypted connections only: set [mysql.tls] mode = \"required\"")
+        }
         1381 => halt("start mysqld with --log-bin"),
         1236 => dump_fate(&error.message),
         _ => Fate::Retry,
@@ -285,15 +294,14 @@ fn preflight_fate(error: &preflight::mysql::Error) -> Fate {
 fn kafka_fate(error: &kafka::Error) -> Fate {
     match error {
         kafka::Error::Secret(error) => secret_fate(error),
+        kafka::Error::Property { .. } => halt("correct [kafka.properties]"),
         kafka::Error::Kafka(error) => client_fate(error),
     }
 }
 
 fn client_fate(error: &KafkaError) -> Fate {
     match error {
-        KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) => {
-            halt("correct [kafka] and [kafka.properties]")
-        }
+        KafkaError::ClientCreation(_) => halt("correct [kafka] and [kafka.properties]"),
         KafkaError::AdminOp(code) => code_fate(*code),
         error => error.rdkafka_error_code().map_or(Fate::Retry, code_fate),
     }
@@ -306,6 +314,9 @@ fn code_fate(code: Code) -> Fate {
         }
         Code::ClusterAuthorizationFailed => {
             halt("grant the relay's principal Create on the cluster or the topics")
+        }
+        Code::GroupAuthorizationFailed => {
+            halt("grant the relay's principal Read on the group of the relay's name")
         }
         Code::TransactionalIdAuthorizationFailed => {
             halt("grant the relay's principal Write and Describe on its transactional ids")
@@ -336,7 +347,7 @@ fn topics_fate(error: &topics::Error) -> Fate {
 
 fn publish_fate(error: &publish::Error) -> Fate {
     match error {
-        publish::Error::Secret(error) => secret_fate(error),
+        publish::Error::Client(error) => kafka_fate(error),
         publish::Error::Kafka { source, .. } => client_fate(source),
         publish::Error::Fenced => Fate::MaybeTakenOver,
         publish::Error::Refused { topic, .. } => halt(format!(

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::admin::AdminClient;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaConfRes;
 
 use crate::secret::{self, Secret};
 
@@ -42,8 +43,19 @@ impl Options {
         config
             .set("bootstrap.servers", &self.bootstrap_servers)
             .set("client.id", client_id)
+            // Looking at a topic must not create it: a producer's default would, where the brokers allow it.
+            .set("allow.auto.create.topics", "false")
             .set_log_level(level);
         Ok(config)
+    }
+
+    /// Holds the user's properties against those that librdkafka knows.
+    ///
+    /// # Errors
+    /// The first one that it does not know, or whose value it does not take.
+    pub fn validate(&self) -> Result<(), Error> {
+        let config = self.client_config("validate")?;
+        config.create_native_config().map(drop).map_err(Error::from)
     }
 
     /// An admin client, for topics and their configuration.
@@ -51,9 +63,20 @@ impl Options {
     /// # Errors
     /// A secret that cannot be read, or a property that librdkafka refuses.
     pub fn admin_client(&self, client_id: &str) -> Result<AdminClient<Context>, Error> {
-        use rdkafka::config::FromClientConfigAndContext;
-        Ok(AdminClient::from_config_and_context(&self.client_config(client_id)?, Context)?)
+        create(&self.client_config(client_id)?, Context)
     }
+}
+
+/// Makes a client of any kind.
+///
+/// # Errors
+/// librdkafka refuses the configuration.
+pub fn create<C, T>(config: &ClientConfig, context: C) -> Result<T, Error>
+where
+    C: ClientContext,
+    T: FromClientConfigAndContext<C>,
+{
+    T::from_config_and_context(config, context).map_err(Error::from)
 }
 
 /// Why a client could not be made or asked.
@@ -61,8 +84,25 @@ impl Options {
 pub enum Error {
     #[error(transparent)]
     Secret(#[from] secret::Error),
+    /// librdkafka's own words would repeat the value, which may be a secret.
+    #[error("[kafka.properties] {name}: {problem}")]
+    Property { name: String, problem: &'static str },
     #[error(transparent)]
-    Kafka(#[from] KafkaError),
+    Kafka(KafkaError),
+}
+
+impl From<KafkaError> for Error {
+    fn from(error: KafkaError) -> Error {
+        match error {
+            KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, _, name, _) => {
+                Error::Property { name, problem: "librdkafka knows no such property" }
+            }
+            KafkaError::ClientConfig(_, _, name, _) => {
+                Error::Property { name, problem: "librdkafka does not take that value" }
+            }
+            error => Error::Kafka(error),
+        }
+    }
 }
 
 /// Sends librdkafka's log lines to the relay's log, at a level that fits a client which is expected to

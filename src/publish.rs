@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
-use crate::{kafka, secret};
+use crate::kafka;
 
 /// Who the relay is to Kafka.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct Published {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
-    Secret(#[from] secret::Error),
+    Client(#[from] kafka::Error),
     #[error("{doing}")]
     Kafka { doing: &'static str, source: KafkaError },
     #[error("another producer has this relay's transactional ids")]
@@ -57,15 +57,6 @@ pub enum Error {
     Refused { index: usize, topic: String, source: KafkaError },
     #[error("the publisher's thread ended without a word")]
     ThreadEnded,
-}
-
-impl From<kafka::Error> for Error {
-    fn from(error: kafka::Error) -> Error {
-        match error {
-            kafka::Error::Secret(error) => Error::Secret(error),
-            kafka::Error::Kafka(source) => Error::Kafka { doing: "make a producer", source },
-        }
-    }
 }
 
 /// A way to have batches in Kafka. One call a batch, in stream order.

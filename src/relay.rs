@@ -7,7 +7,10 @@
 mod line;
 mod recovery;
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
+
+use futures_util::FutureExt;
 
 use tokio::sync::watch;
 
@@ -43,6 +46,10 @@ struct Relay<'a> {
     /// The smallest `max.message.bytes` found that is below the batches librdkafka makes.
     batch_bytes_max: Option<usize>,
     backoff: Duration,
+    /// The instance that the checkpoint named before this one claimed it; `None` once it has.
+    predecessor: Option<String>,
+    /// This instance's claim is stored.
+    has_claimed: bool,
 }
 
 /// Relays until `stop`, then drains.
@@ -52,11 +59,20 @@ struct Relay<'a> {
 pub async fn run(config: &Config, mut stop: Stop) -> Result<(), Error> {
     let instance = uuid::Uuid::new_v4().to_string();
     tracing::info!(name = config.name, instance, version = env!("CARGO_PKG_VERSION"), "starting");
-    let mut relay = Relay { config, instance, batch_bytes_max: None, backoff: BACKOFF_MIN };
+    let mut relay = Relay {
+        config,
+        instance,
+        batch_bytes_max: None,
+        backoff: BACKOFF_MIN,
+        predecessor: None,
+        has_claimed: false,
+    };
     let mut last: Option<Error> = None;
     loop {
         let error = match relay.session(&mut stop).await {
             Ok(()) => return Ok(()),
+            // What was not drained is said, and is not a clean end.
+            Err(error) if *stop.borrow() => return Err(error),
             Err(error) => error,
         };
         let recover = async {
@@ -82,11 +98,11 @@ impl Relay<'_> {
         let (source, line) = tokio::select! {
             biased; // a stop wins: nothing is on its way yet
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
-            recovered = recovery::recover(self) => recovered?,
+            recovered = supervised(recovery::recover(self)) => recovered?,
         };
         let mut session =
             Session { server: self.config.mysql.to_string(), source, line, events: 0 };
-        let followed = session.follow(stop).await;
+        let followed = supervised(session.follow(stop)).await;
         if session.line.has_published() {
             self.backoff = BACKOFF_MIN;
         }
@@ -116,12 +132,23 @@ impl Relay<'_> {
     }
 }
 
+/// The driver can panic on damaged bytes: that ends the session like any error.
+async fn supervised<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    // What was half done is dropped with the session.
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic");
+        Err(Error::Task(text.to_owned()))
+    })
+}
+
 fn is_damaged_again(error: &Error, last: &Error) -> bool {
     match (error, last) {
         (
-            Error::Binlog { source: binlog::Error::Checksum { at }, .. },
-            Error::Binlog { source: binlog::Error::Checksum { at: before }, .. },
-        ) => at == before,
+            Error::Binlog { source: binlog::Error::Checksum { after }, .. },
+            Error::Binlog { source: binlog::Error::Checksum { after: before }, .. },
+        ) => after == before,
+        (Error::Task(panic), Error::Task(before)) => panic == before,
         _ => false,
     }
 }

@@ -82,7 +82,7 @@ impl Topics {
     /// It does not exist, or Kafka cannot be asked.
     pub async fn ensure(&mut self, name: &str) -> Result<TopicId, Error> {
         let batch_bytes_max = match self.look_up(name).await? {
-            LookUp::Found { batch_bytes_max } => batch_bytes_max,
+            LookUp::Found { batch_bytes_max, .. } => batch_bytes_max,
             LookUp::Missing if !self.options.create => {
                 return Err(Error::Missing { topic: name.to_owned() });
             }
@@ -104,7 +104,16 @@ impl Topics {
     /// It does not exist, or Kafka cannot be asked.
     pub async fn ensure_checkpoint_topic(&self, name: &str) -> Result<(), Error> {
         match self.look_up(name).await? {
-            LookUp::Found { .. } => Ok(()),
+            LookUp::Found { cleanup_policy, .. } => {
+                if let Some(policy) = cleanup_policy.filter(|policy| policy != "compact") {
+                    tracing::warn!(
+                        topic = name,
+                        policy,
+                        "retention may delete the checkpoint: set cleanup.policy=compact on its topic"
+                    );
+                }
+                Ok(())
+            }
             LookUp::Missing if !self.options.create => {
                 Err(Error::Missing { topic: name.to_owned() })
             }
@@ -129,9 +138,9 @@ impl Topics {
             .map_err(failed)?;
         match answers.into_iter().next() {
             Some(Ok(config)) => {
-                let value =
-                    config.get("max.message.bytes").and_then(|entry| entry.value.as_deref());
-                Ok(LookUp::Found { batch_bytes_max: value.and_then(|value| value.parse().ok()) })
+                let value = |name| config.get(name).and_then(|entry| entry.value.clone());
+                let batch_bytes_max = value("max.message.bytes").and_then(|text| text.parse().ok());
+                Ok(LookUp::Found { batch_bytes_max, cleanup_policy: value("cleanup.policy") })
             }
             Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition)) => Ok(LookUp::Missing),
             Some(Err(RDKafkaErrorCode::TopicAuthorizationFailed)) => {
@@ -140,7 +149,7 @@ impl Topics {
                     "no right to read the topic's configuration (DescribeConfigs): a record larger than it \
                      takes is found out only when the broker refuses it"
                 );
-                Ok(LookUp::Found { batch_bytes_max: None })
+                Ok(LookUp::Found { batch_bytes_max: None, cleanup_policy: None })
             }
             Some(Err(code)) => Err(failed(KafkaError::AdminOp(code))),
             None => Err(failed(KafkaError::Canceled)),
@@ -195,7 +204,7 @@ impl Topics {
     async fn await_visible(&self, name: &str) -> Result<Option<usize>, Error> {
         let deadline = Instant::now() + CREATION_TIMEOUT;
         loop {
-            if let LookUp::Found { batch_bytes_max } = self.look_up(name).await? {
+            if let LookUp::Found { batch_bytes_max, .. } = self.look_up(name).await? {
                 return Ok(batch_bytes_max);
             }
             if Instant::now() > deadline {
@@ -207,7 +216,7 @@ impl Topics {
 }
 
 enum LookUp {
-    Found { batch_bytes_max: Option<usize> },
+    Found { batch_bytes_max: Option<usize>, cleanup_policy: Option<String> },
     Missing,
 }
 

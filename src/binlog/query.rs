@@ -90,7 +90,10 @@ impl<'a> Query<'a> {
         while let Some(word) = words.next() {
             let name = std::str::from_utf8(word).unwrap_or_default();
             let database = if before.is_empty() { default_database } else { before };
-            if !name.is_empty() && is_outbox(database, name) {
+            // A server with lower_case_table_names keeps the case of the statement here, not in row events.
+            let is_named = is_outbox(database, name)
+                || is_outbox(&database.to_lowercase(), &name.to_lowercase());
+            if !name.is_empty() && is_named {
                 return Some(format!("{database}.{name}"));
             }
             before = if words.is_at_dot() { name } else { "" };
@@ -123,8 +126,8 @@ impl<'a> Iterator for Words<'a> {
             let &first = self.rest.first()?;
             if first == b'`' {
                 let name = &self.rest[1..];
-                let end = memchr(b'`', name)?;
-                self.rest = &name[end + 1..];
+                let end = memchr(b'`', name).unwrap_or(name.len());
+                self.rest = name.get(end + 1..).unwrap_or_default();
                 return Some(&name[..end]);
             }
             if self.rest.starts_with(b"/*") && !self.rest.starts_with(b"/*!") {

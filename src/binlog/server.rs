@@ -19,6 +19,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// One statement may take this long. The slowest is SHOW BINLOG EVENTS, which reads the head of a file.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
+const SERVER_UUID_SQL: &str = "SELECT @@GLOBAL.server_uuid";
+
 /// The largest packet the protocol allows (1 GiB): an event can be as large as a row can be.
 const PACKET_BYTES_MAX: usize = 1 << 30;
 
@@ -33,6 +35,8 @@ pub enum Error {
     MySql(#[from] mysql_async::Error),
     #[error("no answer within {} s", timeout.as_secs())]
     Timeout { timeout: Duration },
+    #[error("behind the same address is now another server, {is}; it was {was} a moment ago")]
+    OtherServer { was: String, is: String },
     #[error("the server answered {answer:?} to {question}")]
     UnexpectedAnswer { question: &'static str, answer: String },
 }
@@ -58,13 +62,16 @@ pub struct BinlogFile {
 pub struct Server {
     options: Options,
     conn: Conn,
+    /// The server that answered first; connections made later must be to the same one.
+    server_uuid: Option<String>,
 }
 
 impl Server {
     /// # Errors
     /// The server cannot be reached, refuses TLS or the login, or does not answer in time.
     pub async fn connect(options: &Options) -> Result<Server, Error> {
-        Ok(Server { conn: connect(options).await?, options: options.clone() })
+        let conn = connect(options).await?;
+        Ok(Server { conn, options: options.clone(), server_uuid: None })
     }
 
     /// # Errors
@@ -74,8 +81,9 @@ impl Server {
         let is_mariadb = version.contains("MariaDB");
         let uuid = match is_mariadb {
             true => "00000000-0000-0000-0000-000000000000".to_owned(),
-            false => self.one("SELECT @@GLOBAL.server_uuid").await?,
+            false => self.one(SERVER_UUID_SQL).await?,
         };
+        self.server_uuid = Some(uuid.clone());
         let server_uuid = uuid
             .parse()
             .map_err(|_| Error::UnexpectedAnswer { question: "@@server_uuid", answer: uuid })?;
@@ -210,9 +218,27 @@ impl Server {
     /// The server closes a connection that is idle for its `wait_timeout`: hours may pass between questions.
     async fn reconnect_if_lost(&mut self) -> Result<(), Error> {
         if within(QUERY_TIMEOUT, self.conn.ping()).await.is_err() {
-            self.conn = connect(&self.options).await?;
+            self.conn = self.connect_again().await?;
         }
         Ok(())
+    }
+
+    /// Another connection to the same server: a name or a proxy may lead elsewhere by now, where the same
+    /// file and offset are another history.
+    ///
+    /// # Errors
+    /// As [`Server::connect`]; it is another server.
+    pub async fn connect_again(&self) -> Result<Conn, Error> {
+        let mut conn = connect(&self.options).await?;
+        if let Some(was) = &self.server_uuid {
+            let is: Option<String> =
+                within(QUERY_TIMEOUT, conn.query_first(SERVER_UUID_SQL)).await?;
+            let is = is.unwrap_or_default();
+            if is != *was {
+                return Err(Error::OtherServer { was: was.clone(), is });
+            }
+        }
+        Ok(conn)
     }
 }
 

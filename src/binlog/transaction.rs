@@ -264,13 +264,14 @@ impl Tracker {
             ROTATE => self.rotate(&event),
             PREVIOUS_GTIDS => self.adopt_previous_gtids(event.body),
             HEARTBEAT | HEARTBEAT_V2 => Ok(Step::Idle),
+            INCIDENT if self.is_passed() => Ok(Step::Nothing),
             INCIDENT => Err(Error::Incident { at: self.position.clone() }),
             FORMAT_DESCRIPTION | STOP | INTVAR | RAND | USER_VAR | IGNORABLE | ROWS_QUERY
             | UPDATE_ROWS_V1 | DELETE_ROWS_V1 | UPDATE_ROWS | DELETE_ROWS | PARTIAL_UPDATE_ROWS
             | TRANSACTION_CONTEXT | VIEW_CHANGE | APPEND_BLOCK | DELETE_FILE | BEGIN_LOAD_QUERY => {
                 Ok(Step::Nothing)
             }
-            _ if event.flags & FLAG_IGNORABLE != 0 => Ok(Step::Nothing),
+            _ if event.flags & FLAG_IGNORABLE != 0 || self.is_passed() => Ok(Step::Nothing),
             event_type => Err(Error::UnknownEvent { at: self.position.clone(), event_type }),
         }
     }
@@ -324,6 +325,11 @@ impl Tracker {
         }
     }
 
+    /// What the event just read did is done already: it is not held against the stream.
+    pub fn is_passed(&self) -> bool {
+        self.rows_at().passed != Passed::No
+    }
+
     fn begin_group(&mut self, event: &RawEvent<'_>) -> Result<Step, Error> {
         self.ensure_closed()?;
         let decoded = Gtid::decode(event.event_type, event.body)
@@ -361,19 +367,20 @@ impl Tracker {
         let query = Query::parse(body)
             .ok_or_else(|| Error::Damaged { at: self.position.clone(), what: "query" })?;
         let start = self.place.coordinates.offset;
+        let is_passed = self.is_passed();
         let open = self.open.get_or_insert_with(|| Open::new(start, None));
         match query.verb() {
             Verb::Begin => open.begun = true,
             Verb::XaStart => (open.begun, open.in_xa) = (true, true),
             Verb::Commit => return Ok(self.commit()),
             Verb::Rollback => return Ok(self.roll_back()),
-            Verb::RollbackTo if open.has_outbox_rows => {
+            Verb::RollbackTo if open.has_outbox_rows && !is_passed => {
                 return Err(Error::PartialRollback { at: self.position.clone() });
             }
             Verb::XaEnd | Verb::Savepoint | Verb::RollbackTo => {}
             Verb::XaFinish => return Ok(self.commit()),
             Verb::Write => {
-                if let Some(table) = query.table_named(is_outbox) {
+                if !is_passed && let Some(table) = query.table_named(is_outbox) {
                     return Err(Error::Statement { at: self.position.clone(), table });
                 }
                 return Ok(self.statement());
@@ -402,7 +409,7 @@ impl Tracker {
     ) -> Result<Step, Error> {
         let query = Query::parse_load(body)
             .ok_or_else(|| Error::Damaged { at: self.position.clone(), what: "load query" })?;
-        match query.table_named(is_outbox) {
+        match query.table_named(is_outbox).filter(|_| !self.is_passed()) {
             Some(table) => Err(Error::Statement { at: self.position.clone(), table }),
             None => Ok(Step::Nothing),
         }
@@ -475,5 +482,239 @@ impl Tracker {
             }),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::event_type::*;
+    use super::*;
+
+    const FILE: &str = "binlog.000001";
+
+    /// A tracker with what a server would send: each event 100 bytes long, one after the other.
+    struct Stream {
+        tracker: Tracker,
+        end: u32,
+    }
+
+    impl Stream {
+        fn from(start_offset: Option<u64>) -> Stream {
+            let read_from = Coordinates::start_of_file(FILE).unwrap();
+            let start = Start { read_from, gtid_set: None, start_offset, gtids_are_complete: true };
+            Stream { tracker: Tracker::new(start), end: 4 }
+        }
+
+        fn send(&mut self, event_type: u8, body: &[u8]) -> Result<Step, Error> {
+            self.end += 100;
+            self.send_at(event_type, body, 100, self.end)
+        }
+
+        fn send_at(
+            &mut self,
+            event_type: u8,
+            body: &[u8],
+            size: u32,
+            log_pos: u32,
+        ) -> Result<Step, Error> {
+            let event = RawEvent { event_type, flags: 0, size, log_pos, body };
+            self.tracker.accept(event, &|database, table| (database, table) == ("shop", "events"))
+        }
+
+        fn query(&mut self, text: &str) -> Result<Step, Error> {
+            self.send(QUERY, &query_body(text))
+        }
+
+        fn gtid(&mut self, number: u64) -> Result<Step, Error> {
+            let mut body = vec![0; 1];
+            body.extend_from_slice(&[7; 16]);
+            body.extend_from_slice(&number.to_le_bytes());
+            self.send(GTID, &body)
+        }
+
+        fn place(&self) -> String {
+            self.tracker.place().coordinates.to_string()
+        }
+    }
+
+    fn query_body(text: &str) -> Vec<u8> {
+        let mut body = vec![0; 13];
+        body[8] = 4;
+        body.extend_from_slice(b"shop\0");
+        body.extend_from_slice(text.as_bytes());
+        body
+    }
+
+    fn rotate_body(file: &str) -> Vec<u8> {
+        [&4u64.to_le_bytes(), file.as_bytes()].concat()
+    }
+
+    fn passed(step: Result<Step, Error>) -> Passed {
+        match step {
+            Ok(Step::WriteRows(at)) => at.passed,
+            other => panic!("{other:?} are no rows"),
+        }
+    }
+
+    #[test]
+    fn a_place_is_after_a_whole_transaction_and_names_its_gtid() {
+        let mut stream = Stream::from(None);
+        stream.send(PREVIOUS_GTIDS, &[0; 8]).unwrap();
+        stream.gtid(1).unwrap();
+        stream.query("BEGIN").unwrap();
+        stream.send(TABLE_MAP, &[]).unwrap();
+        assert_eq!(passed(stream.send(WRITE_ROWS, &[])), Passed::No);
+        assert_eq!(stream.place(), "binlog.000001:104");
+        assert_eq!(stream.send(XID, &[]), Ok(Step::Committed));
+        assert_eq!(stream.place(), "binlog.000001:604");
+        let gtid_set = stream.tracker.place().gtid_set.clone().unwrap();
+        assert_eq!(gtid_set.to_string(), "07070707-0707-0707-0707-070707070707:1");
+    }
+
+    #[test]
+    fn what_ends_at_or_before_the_start_is_passed_and_the_rest_of_its_transaction_is_not() {
+        let mut stream = Stream::from(Some(404));
+        stream.gtid(1).unwrap();
+        stream.query("BEGIN").unwrap();
+        stream.send(TABLE_MAP, &[]).unwrap();
+        assert_eq!(passed(stream.send(WRITE_ROWS, &[])), Passed::BeforeStart);
+        assert!(!stream.tracker.is_before_start());
+        assert_eq!(passed(stream.send(WRITE_ROWS, &[])), Passed::No);
+        stream.send(XID, &[]).unwrap();
+        stream.gtid(2).unwrap();
+        stream.query("BEGIN").unwrap();
+        assert_eq!(passed(stream.send(WRITE_ROWS, &[])), Passed::No);
+    }
+
+    #[test]
+    fn a_transaction_in_the_known_set_is_passed_whole() {
+        let mut stream = Stream::from(None);
+        stream.tracker.place.gtid_set =
+            Some("07070707-0707-0707-0707-070707070707:2".parse().unwrap());
+        for (number, expected) in [(1, Passed::No), (2, Passed::InGtidSet), (3, Passed::No)] {
+            stream.gtid(number).unwrap();
+            stream.query("BEGIN").unwrap();
+            assert_eq!(passed(stream.send(WRITE_ROWS, &[])), expected, "{number}");
+            stream.send(XID, &[]).unwrap();
+        }
+        let gtid_set = stream.tracker.place().gtid_set.clone().unwrap();
+        assert_eq!(gtid_set.to_string(), "07070707-0707-0707-0707-070707070707:1-3");
+    }
+
+    #[test]
+    fn a_transaction_without_a_gtid_makes_the_set_unknown() {
+        let mut stream = Stream::from(None);
+        stream.send(PREVIOUS_GTIDS, &[0; 8]).unwrap();
+        assert!(stream.tracker.place().gtid_set.is_some());
+        stream.send(ANONYMOUS_GTID, &[0; 25]).unwrap();
+        stream.query("BEGIN").unwrap();
+        stream.send(XID, &[]).unwrap();
+        assert_eq!(stream.tracker.place().gtid_set, None);
+    }
+
+    #[test]
+    fn a_made_up_rotate_moves_only_to_another_file() {
+        let mut stream = Stream::from(None);
+        assert_eq!(stream.send_at(ROTATE, &rotate_body(FILE), 40, 0), Ok(Step::Nothing));
+        stream.query("CREATE DATABASE a").unwrap();
+        assert_eq!(stream.place(), "binlog.000001:104");
+        // After a crash of the server there is no real rotate at the end of the file.
+        let next = rotate_body("binlog.000002");
+        assert_eq!(stream.send_at(ROTATE, &next, 40, 0), Ok(Step::Committed));
+        assert_eq!(stream.place(), "binlog.000002:4");
+        assert_eq!(stream.send_at(ROTATE, &next, 40, 0), Ok(Step::Nothing));
+    }
+
+    #[test]
+    fn a_file_that_ends_inside_a_transaction_or_before_the_start_is_an_error() {
+        let mut stream = Stream::from(None);
+        stream.query("BEGIN").unwrap();
+        let rotated = stream.send(ROTATE, &rotate_body("binlog.000002"));
+        assert!(matches!(rotated, Err(Error::Unfinished { .. })), "{rotated:?}");
+        let mut stream = Stream::from(Some(5000));
+        let rotated = stream.send(ROTATE, &rotate_body("binlog.000002"));
+        assert!(matches!(rotated, Err(Error::StartBeyondEnd { offset: 5000, .. })), "{rotated:?}");
+    }
+
+    #[test]
+    fn positions_grow_past_four_gibibytes() {
+        let mut stream = Stream::from(None);
+        stream.tracker.position.offset = u64::from(u32::MAX) - 50;
+        stream.send_at(QUERY, &query_body("CREATE DATABASE a"), 100, 49).unwrap();
+        assert_eq!(stream.place(), format!("{FILE}:{}", (1u64 << 32) + 49));
+    }
+
+    #[test]
+    fn events_of_a_compressed_transaction_have_the_end_of_the_one_around_them() {
+        let mut stream = Stream::from(None);
+        stream.gtid(1).unwrap();
+        // It states 100 bytes: one event of 60 and one of 40.
+        stream.send(TRANSACTION_PAYLOAD, &[3, 1, 100, 1, 1, 9, 0]).unwrap();
+        match stream.send_at(WRITE_ROWS, &[], 60, 0) {
+            Ok(Step::WriteRows(at)) => assert_eq!((at.end, at.in_payload), (204, true)),
+            other => panic!("{other:?}"),
+        }
+        assert!(stream.tracker.is_inside_payload());
+        assert_eq!(stream.send_at(XID, &[], 40, 0), Ok(Step::Committed));
+        assert!(!stream.tracker.is_inside_payload());
+        assert_eq!(stream.place(), "binlog.000001:204");
+    }
+
+    #[test]
+    fn a_compressed_transaction_that_breaks_off_is_an_error() {
+        for (size, log_pos) in [(120, 0), (50, 304), (0, 0)] {
+            let mut stream = Stream::from(None);
+            stream.gtid(1).unwrap();
+            stream.send(TRANSACTION_PAYLOAD, &[3, 1, 100, 1, 1, 9, 0]).unwrap();
+            let next = stream.send_at(WRITE_ROWS, &[], size, log_pos);
+            assert!(matches!(next, Err(Error::DamagedPayload { .. })), "{next:?}");
+        }
+    }
+
+    #[test]
+    fn a_group_that_does_not_end_is_an_error_at_its_beginning() {
+        let mut stream = Stream::from(None);
+        stream.gtid(1).unwrap();
+        stream.query("BEGIN").unwrap();
+        match stream.gtid(2) {
+            Err(Error::Unfinished { start, at }) => {
+                assert_eq!((start.offset, at.offset), (4, 304));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_statement_that_writes_to_an_outbox_is_an_error_unless_it_was_before_the_start() {
+        let insert = "INSERT INTO events VALUES (1)";
+        let mut stream = Stream::from(None);
+        stream.query("BEGIN").unwrap();
+        let logged = stream.query(insert);
+        assert!(
+            matches!(logged, Err(Error::Statement { ref table, .. }) if table == "shop.events")
+        );
+        let mut stream = Stream::from(Some(204));
+        stream.query("BEGIN").unwrap();
+        assert_eq!(stream.query(insert), Ok(Step::Nothing));
+    }
+
+    #[test]
+    fn ddl_is_a_transaction_of_its_own_and_one_on_an_outbox_is_told() {
+        let mut stream = Stream::from(None);
+        assert_eq!(stream.query("CREATE TABLE other (id INT)"), Ok(Step::Committed));
+        assert_eq!(stream.query("ALTER TABLE events ADD COLUMN a INT"), Ok(Step::Altered));
+        stream.query("BEGIN").unwrap();
+        assert_eq!(stream.query("CREATE TABLE t2 (id INT)"), Ok(Step::Nothing));
+        assert_eq!(stream.query("ROLLBACK"), Ok(Step::RolledBack));
+    }
+
+    #[test]
+    fn an_unknown_event_is_an_error_unless_it_says_that_it_may_be_ignored() {
+        let mut stream = Stream::from(None);
+        assert!(matches!(stream.send(200, &[]), Err(Error::UnknownEvent { event_type: 200, .. })));
+        let event =
+            RawEvent { event_type: 200, flags: FLAG_IGNORABLE, size: 9, log_pos: 304, body: &[] };
+        assert_eq!(stream.tracker.accept(event, &|_, _| false), Ok(Step::Nothing));
+        assert!(matches!(stream.send(INCIDENT, &[]), Err(Error::Incident { .. })));
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::secret;
+use crate::{kafka, secret};
 
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub enum Error {
     Interpolation { place: Place, key: String, source: secret::Error },
     #[error("{place}: {what} is not in this version")]
     NotInThisVersion { place: Place, what: String },
+    #[error("{place}: {source}")]
+    Properties { place: Place, source: Box<kafka::Error> },
     #[error("{place}: {key}: {problem}")]
     Rule { place: Place, key: String, problem: String, hint: String },
 }
@@ -74,6 +76,9 @@ impl Error {
             Self::Interpolation { source, .. } => Some(source.hint()),
             Self::NotInThisVersion { .. } => {
                 Some("take it out; CHANGELOG.md says what each version brings".to_owned())
+            }
+            Self::Properties { .. } => {
+                Some("the properties are those of librdkafka's CONFIGURATION.md".to_owned())
             }
             Self::Rule { hint, .. } => Some(hint.clone()),
         }

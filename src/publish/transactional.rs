@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
@@ -135,7 +135,7 @@ impl Lane {
         batch_bytes_max: Option<usize>,
         index: usize,
     ) -> Result<Lane, Error> {
-        let mut config = kafka.client_config(&options.name)?;
+        let mut config = kafka.client_config(&options.name).map_err(kafka::Error::from)?;
         config
             .set("transactional.id", format!("{}-{index}", options.name))
             .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string())
@@ -144,15 +144,14 @@ impl Lane {
             // The batch is bounded already; librdkafka must take all of it.
             .set("queue.buffering.max.kbytes", "2147483647")
             .set("message.max.bytes", "1000000000");
-        set_unless_given(&mut config, "linger.ms", "0");
-        set_unless_given(&mut config, "compression.type", "lz4");
+        set_unless_given(&mut config, ["linger.ms", "queue.buffering.max.ms"], "0");
+        set_unless_given(&mut config, ["compression.type", "compression.codec"], "lz4");
         if let Some(bytes) = batch_bytes_max {
             config.set("batch.size", bytes.to_string());
         }
         let acknowledgements = Arc::new(Acknowledgements::default());
         let context = LaneContext(acknowledgements.clone());
-        let producer = ThreadedProducer::from_config_and_context(&config, context)
-            .map_err(failed("make a producer"))?;
+        let producer: ThreadedProducer<LaneContext> = kafka::create(&config, context)?;
         producer
             .client()
             .fetch_metadata(Some(checkpoint_topic), kafka::REQUEST_TIMEOUT)
@@ -187,13 +186,7 @@ impl Lane {
     /// Waits until the broker has acknowledged every record of the transaction, or refused one.
     fn await_acknowledged(&self) -> Result<(), Error> {
         if let Err(refused) = self.acknowledgements.wait() {
-            let Refused { index, topic, error } = refused;
-            return Err(match error.rdkafka_error_code() {
-                Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidRecord) => {
-                    Error::Refused { index, topic, source: error }
-                }
-                _ => self.classify("have a record acknowledged", error),
-            });
+            return Err(self.classify_refused(refused));
         }
         // The last report came from within its event, which still counts as in flight; `commit_transaction`
         // would wait 100 ms for it.
@@ -202,6 +195,32 @@ impl Lane {
             std::thread::yield_now();
         }
         Ok(())
+    }
+
+    fn classify_refused(&self, refused: Refused) -> Error {
+        let Refused { index, topic, error } = refused;
+        if is_purged(&error) {
+            // librdkafka gave the whole transaction up and tells why only to who wants to commit it.
+            let doing = "have records acknowledged";
+            return match self.producer.commit_transaction(self.transaction_timeout) {
+                Err(reason) => self.classify(doing, reason),
+                Ok(()) => Error::Kafka { doing, source: error },
+            };
+        }
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidRecord) => {
+                self.abort();
+                Error::Refused { index, topic, source: error }
+            }
+            _ => self.classify("have a record acknowledged", error),
+        }
+    }
+
+    /// Lets readers of the partitions go on at once. Where it fails, the transaction's timeout does it.
+    fn abort(&self) {
+        if let Err(error) = self.producer.abort_transaction(kafka::REQUEST_TIMEOUT) {
+            tracing::debug!(%error, "abort a transaction");
+        }
     }
 
     /// A commit that fails, or whose answer is lost, is never tried again: recovery finds out what it was.
@@ -232,14 +251,23 @@ impl Lane {
     }
 }
 
-fn set_unless_given(config: &mut rdkafka::ClientConfig, name: &str, value: &str) {
-    if config.get(name).is_none() {
+/// Sets a property that has two names in librdkafka.
+fn set_unless_given(config: &mut ClientConfig, [name, alias]: [&str; 2], value: &str) {
+    if config.get(name).is_none() && config.get(alias).is_none() {
         config.set(name, value);
     }
 }
 
 fn failed(doing: &'static str) -> impl Fn(KafkaError) -> Error {
     move |source| Error::Kafka { doing, source }
+}
+
+/// The record was given up because of another one, or of the transaction.
+fn is_purged(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
+    )
 }
 
 /// A record that was not acknowledged.
@@ -265,8 +293,11 @@ impl Acknowledgements {
 
     fn note(&self, refused: Option<Refused>) {
         if let Some(refused) = refused {
-            let mut first = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert(refused);
+            let mut kept = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            // The first one tells why; records that were purged because of it may be reported before it.
+            if kept.as_ref().is_none_or(|kept| is_purged(&kept.error)) {
+                *kept = Some(refused);
+            }
         }
         if self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
             // Under the lock, so that the waiter is either before its look or already asleep.

@@ -82,6 +82,8 @@ pub struct Line {
     /// Rows of each layout seen in the open compressed transaction.
     payload_rows: HashMap<LayoutId, u64>,
     topic: String,
+    /// Why rows before the start could not be counted. It matters only when their transaction goes on.
+    uncounted: Option<Error>,
     stored: Option<Coordinates>,
     stored_at: Instant,
     has_published: bool,
@@ -109,6 +111,7 @@ impl Line {
             skip_left: 0,
             payload_rows: HashMap::new(),
             topic: String::new(),
+            uncounted: None,
             stored,
             stored_at: Instant::now(),
             has_published: false,
@@ -120,9 +123,23 @@ impl Line {
     /// # Errors
     /// A row that cannot be a record, or the way to Kafka failed.
     pub async fn relay(&mut self, rows: Rows<'_>) -> Result<(), Error> {
-        if rows.at.passed == Passed::InGtidSet {
-            return Ok(());
+        match rows.at.passed {
+            Passed::InGtidSet => return Ok(()),
+            Passed::BeforeStart => {
+                if let Err(error) = self.relay_rows(&rows).await {
+                    self.uncounted = Some(error);
+                }
+                return Ok(());
+            }
+            Passed::No => {}
         }
+        match self.uncounted.take() {
+            Some(error) => Err(error),
+            None => self.relay_rows(&rows).await,
+        }
+    }
+
+    async fn relay_rows(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
         self.ensure_route(rows.layout, rows.table)?;
         let mut index = match rows.at.in_payload {
             true => self.payload_rows.get(&rows.layout).copied().unwrap_or_default(),
@@ -137,7 +154,7 @@ impl Line {
                 let at = rows.place.coordinates.at(rows.at.end);
                 Error::Decode { table: rows.table.full_name(), at, row: index, source }
             })?;
-            self.relay_row(&rows, index, cells).await?;
+            self.relay_row(rows, index, cells).await?;
             index += 1;
         }
         if rows.at.in_payload {
@@ -211,6 +228,7 @@ impl Line {
         }
         self.filling.mark_boundary();
         self.rows_done = 0;
+        self.uncounted = None;
         self.payload_rows.clear();
         Ok(())
     }
@@ -256,12 +274,14 @@ impl Line {
         }
     }
 
-    /// Stores the place without records.
+    /// Stores the place, with the records before it, if there are any.
     ///
     /// # Errors
     /// The publisher's thread has ended.
     pub fn store_place(&mut self, place: &Place, gtid: Option<&Gtid>) -> Result<(), Error> {
-        self.seal(Cut::Boundary(0), place, gtid, false)
+        // The place is after all that is whole, so that must go with it.
+        let cut = self.filling.cut_now().unwrap_or(Cut::Boundary(0));
+        self.seal(cut, place, gtid, false)
     }
 
     /// Publishes what is whole, drops what is not, and stores the place.

@@ -25,8 +25,12 @@ use crate::{kafka, outbox, preflight, publish};
 ///
 /// # Errors
 /// Either end cannot be reached, or does not fit the checkpoint.
-pub(super) async fn recover(relay: &Relay<'_>) -> Result<(Source, Line), Error> {
+pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Error> {
     let config = relay.config;
+    if relay.has_claimed {
+        // Who was cut off or paused may have been replaced: look before fencing the one that did.
+        ensure_not_replaced(relay, look_at_checkpoint(config).await?.as_ref())?;
+    }
     let (mut server, identity) = connect_mysql(config).await?;
     tracing::debug!(server = %config.mysql, "MySQL is fit");
     let (topics, cluster_id) = connect_kafka(config).await?;
@@ -35,6 +39,7 @@ pub(super) async fn recover(relay: &Relay<'_>) -> Result<(Source, Line), Error> 
     tracing::debug!("fenced all predecessors");
     let stored = read_checkpoint(config).await?;
     tracing::debug!(is_there = stored.is_some(), "read the checkpoint");
+    ensure_not_replaced(relay, stored.as_ref())?;
 
     let fingerprint = outbox::fingerprint(&config.outbox);
     if let Some(checkpoint) = &stored {
@@ -52,16 +57,13 @@ pub(super) async fn recover(relay: &Relay<'_>) -> Result<(Source, Line), Error> 
     let beginning = Beginning {
         sequence: stored.as_ref().map_or(0, |checkpoint| checkpoint.sequence),
         skip: skip(stored.as_ref()),
-        stored: claim
-            .as_ref()
-            .and_then(|claim| claim.resume().ok())
-            .map(|resume| resume.coordinates),
+        stored: claim.resume().ok().map(|resume| resume.coordinates),
         signature,
     };
     let mut line = Line::new(line_options(relay), publisher, topics, beginning);
-    if let Some(claim) = claim {
-        line.claim(claim).await?;
-    }
+    relay.predecessor = stored.and_then(|checkpoint| checkpoint.instance);
+    line.claim(claim).await?;
+    (relay.predecessor, relay.has_claimed) = (None, true);
     tracing::info!(
         server = %config.mysql, version = identity.version, server_uuid = %identity.server_uuid,
         read_from = %start.read_from, relay_after_offset = start.start_offset, "relaying"
@@ -80,10 +82,7 @@ pub(super) async fn successor(relay: &Relay<'_>) -> Result<Option<(String, Strin
         tokio::time::sleep(CLAIM_PAUSE).await;
         match read_checkpoint(relay.config).await {
             Ok(checkpoint) => {
-                let checkpoint = checkpoint.unwrap_or_default();
-                let since = checkpoint.recorded_at.unwrap_or_default();
-                let instance = checkpoint.instance.filter(|instance| *instance != relay.instance);
-                return Ok(instance.map(|instance| (instance, since)));
+                return Ok(relay.replaced_by(checkpoint.as_ref()));
             }
             // Without the answer we must not fence anybody.
             Err(error) if error.fate() == Fate::Retry => {
@@ -98,15 +97,50 @@ pub(super) async fn successor(relay: &Relay<'_>) -> Result<Option<(String, Strin
     }
 }
 
+fn ensure_not_replaced(relay: &Relay<'_>, stored: Option<&Checkpoint>) -> Result<(), Error> {
+    match relay.replaced_by(stored).filter(|_| relay.has_claimed) {
+        Some((instance, since)) => Err(Error::TakenOver { instance, since }),
+        None => Ok(()),
+    }
+}
+
+impl Relay<'_> {
+    /// The instance that claimed the checkpoint after this one, and when it wrote it. One that was there
+    /// before is no successor.
+    fn replaced_by(&self, stored: Option<&Checkpoint>) -> Option<(String, String)> {
+        let checkpoint = stored?;
+        let instance = checkpoint.instance.clone()?;
+        let is_other = instance != self.instance && Some(&instance) != self.predecessor.as_ref();
+        is_other.then(|| (instance, checkpoint.recorded_at.clone().unwrap_or_default()))
+    }
+}
+
+/// Reads what is committed of the checkpoint by now, without waiting for transactions that are open: one of
+/// our own may be, as long as nobody fenced it.
+async fn look_at_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Error> {
+    ask_checkpoint(config, checkpoint::look).await
+}
+
 /// Reads the stored checkpoint, off the runtime's thread.
 ///
 /// # Errors
 /// It cannot be read.
 pub async fn read_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Error> {
+    ask_checkpoint(config, checkpoint::read).await
+}
+
+type Ask = fn(
+    &kafka::Options,
+    &str,
+    &checkpoint::Options,
+) -> Result<Option<Checkpoint>, checkpoint::Error>;
+
+async fn ask_checkpoint(config: &Config, ask: Ask) -> Result<Option<Checkpoint>, Error> {
     let (kafka, options) = (config.kafka.clone(), config.checkpoint.clone());
     let name = config.name.clone();
-    blocking(move || checkpoint::read(&kafka, &name, &options)).await?.map_err(|source| {
-        Error::Checkpoint { brokers: config.kafka.bootstrap_servers.clone(), source }
+    blocking(move || ask(&kafka, &name, &options)).await?.map_err(|source| Error::Checkpoint {
+        brokers: config.kafka.bootstrap_servers.clone(),
+        source,
     })
 }
 
@@ -196,11 +230,10 @@ fn skip(stored: Option<&Checkpoint>) -> Option<Skip> {
     Some(Skip { rows: checkpoint.rows_done, gtid })
 }
 
-/// The record that says that this instance goes on from here. A checkpoint of Eventuate's may stand inside a
-/// transaction, which ours must not: it is replaced by the first boundary after it.
-fn claim(start: &Start, stored: Option<&Checkpoint>, signature: &Signature) -> Option<Checkpoint> {
+/// The record that says that this instance goes on from here. A record of Eventuate's may stand inside a
+/// transaction: its claim keeps the place and names no generation, so that it still counts as one of its.
+fn claim(start: &Start, stored: Option<&Checkpoint>, signature: &Signature) -> Checkpoint {
     let claim = match stored {
-        Some(stored) if stored.generation.is_none() => return None,
         Some(stored) => Checkpoint { clean: false, ..stored.clone() },
         None => Checkpoint {
             server_uuid: Some(signature.server_uuid.clone()),
@@ -208,7 +241,7 @@ fn claim(start: &Start, stored: Option<&Checkpoint>, signature: &Signature) -> O
             ..Checkpoint::place(&start.place(), 0, None)
         },
     };
-    Some(signature.sign(claim))
+    signature.sign(claim)
 }
 
 fn line_options(relay: &Relay<'_>) -> Options {
@@ -217,8 +250,13 @@ fn line_options(relay: &Relay<'_>) -> Options {
         brokers: relay.config.kafka.bootstrap_servers.clone(),
         outboxes: relay.config.outbox.clone().into(),
         limits: relay.config.batch,
-        batch_bytes_max: relay.batch_bytes_max,
+        batch_bytes_max: relay.batch_bytes_max.or_else(|| configured_batch_size(relay.config)),
     }
+}
+
+/// The user's own `batch.size`, which librdkafka keeps record batches below.
+fn configured_batch_size(config: &Config) -> Option<usize> {
+    config.kafka.properties.get("batch.size")?.reveal().ok()?.parse().ok()
 }
 
 fn table_filter(config: &Config) -> TableFilter {

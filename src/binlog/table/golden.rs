@@ -1,5 +1,5 @@
 //! Events recorded from real servers, with what the servers themselves answered for the same rows:
-//! `../golden/tables.json` (MySQL 8.0.31 with FULL and MINIMAL metadata, 5.7.22). Test only.
+//! `../golden/tables.json` (MySQL 8.0.31 with FULL and MINIMAL metadata, 5.7.22). Compiled under `#[cfg(test)]` only.
 
 use serde::Deserialize;
 
@@ -66,7 +66,6 @@ impl GoldenTable {
             numeric_scale: number(&column[6]),
             datetime_precision: number(&column[7]),
             charset: column[8].clone(),
-            extra: column[9].clone().unwrap_or_default(),
             server_version: column[10].clone().unwrap(),
         });
         columns.collect()
