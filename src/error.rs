@@ -130,18 +130,24 @@ impl Error {
         }
     }
 
-    /// Everything before the transaction that cannot be relayed may still be published.
-    pub fn is_of_the_stream(&self) -> bool {
-        matches!(
-            self,
+    /// It is about one transaction, and the way to Kafka is open: what came before can be published still.
+    pub fn is_of_one_transaction(&self) -> bool {
+        match self {
             Error::Binlog { .. }
-                | Error::Row { .. }
-                | Error::Decode { .. }
-                | Error::RecordTooLarge { .. }
-                | Error::MissingColumn(_)
-                | Error::Ambiguous(_)
-                | Error::Topics { .. }
-        )
+            | Error::Row { .. }
+            | Error::Decode { .. }
+            | Error::RecordTooLarge { .. }
+            | Error::MissingColumn(_)
+            | Error::Ambiguous(_) => matches!(self.fate(), Fate::Halt { .. }),
+            Error::Topics { source, .. } => {
+                let is_waited_for = matches!(
+                    source,
+                    topics::Error::Missing { .. } | topics::Error::TooFewBrokers { .. }
+                );
+                is_waited_for || matches!(self.fate(), Fate::Halt { .. })
+            }
+            _ => false,
+        }
     }
 }
 
@@ -324,10 +330,7 @@ fn code_fate(code: Code) -> Fate {
         Code::InvalidTransactionTimeout => halt(
             "lower [kafka] transaction_timeout, or raise transaction.max.timeout.ms of the brokers",
         ),
-        Code::InvalidPartitions
-        | Code::InvalidReplicationFactor
-        | Code::InvalidConfig
-        | Code::PolicyViolation => halt(
+        Code::InvalidPartitions | Code::InvalidConfig | Code::PolicyViolation => halt(
             "correct [kafka] topic_partitions and topic_replication, or create the topic by hand",
         ),
         Code::UnsupportedVersion => halt("the brokers are too old: Kafka 2.4 or later is needed"),
@@ -340,8 +343,10 @@ fn topics_fate(error: &topics::Error) -> Fate {
         topics::Error::LookUp { source, .. } | topics::Error::Create { source, .. } => {
             client_fate(source)
         }
-        // Waited for: the topic may come.
-        topics::Error::Missing { .. } | topics::Error::NotVisible { .. } => Fate::Retry,
+        // Waited for: the topic may come, and a broker that has just started is not counted for a moment.
+        topics::Error::Missing { .. }
+        | topics::Error::NotVisible { .. }
+        | topics::Error::TooFewBrokers { .. } => Fate::Retry,
     }
 }
 

@@ -241,7 +241,7 @@ impl Session {
         let may_publish = !self.source.is_before_start();
         let finished = match &followed {
             Ok(()) if may_publish => self.finish(true).await,
-            Err(error) if may_publish && is_halt_of_the_stream(error) => self.finish(false).await,
+            Err(error) if may_publish && error.is_of_one_transaction() => self.finish(false).await,
             _ => Ok(()),
         };
         self.line.stop().await;
@@ -262,8 +262,4 @@ impl Session {
     fn binlog_error(&self, source: binlog::Error) -> Error {
         Error::Binlog { server: self.server.clone(), source }
     }
-}
-
-fn is_halt_of_the_stream(error: &Error) -> bool {
-    error.is_of_the_stream() && matches!(error.fate(), Fate::Halt { .. })
 }

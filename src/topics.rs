@@ -38,6 +38,11 @@ pub enum Error {
     LookUp { topic: String, source: KafkaError },
     #[error("create the topic {topic}")]
     Create { topic: String, source: KafkaError },
+    #[error(
+        "the topic {topic} cannot be created: fewer brokers are up than the topic needs replicas \
+         (topic_replication, or default.replication.factor of the brokers)"
+    )]
+    TooFewBrokers { topic: String },
     #[error("the topic {topic} does not exist, and create_topics is false")]
     Missing { topic: String },
     #[error("the topic {topic} was created, but is not known to the brokers after {} s", CREATION_TIMEOUT.as_secs())]
@@ -194,6 +199,9 @@ impl Topics {
         match answers.into_iter().next() {
             Some(Ok(_)) => tracing::info!(topic = name, "created topic"),
             Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {}
+            Some(Err((_, RDKafkaErrorCode::InvalidReplicationFactor))) => {
+                return Err(Error::TooFewBrokers { topic: name.to_owned() });
+            }
             Some(Err((_, code))) => return Err(failed(KafkaError::AdminOp(code))),
             None => return Err(failed(KafkaError::Canceled)),
         }
