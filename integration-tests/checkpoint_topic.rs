@@ -1,0 +1,82 @@
+//! The checkpoint is found whatever else the topic holds.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::harness::consumer::{Inbox, Isolation};
+use crate::harness::kafka::{OpenTransaction, create_topic, write_record};
+use crate::harness::relay::SOON;
+use crate::harness::scene::Scene;
+use crate::harness::workload::PlainWriter;
+
+#[test]
+fn several_partitions_garbage_and_other_relays_records_do_not_disturb() {
+    let scene = Scene::on_shared_servers("shared_topic");
+    let topic = scene.checkpoint_topic();
+    create_topic(&scene.kafka, &topic, 5, &[("cleanup.policy", "compact")]);
+    let other = r#"{"binlogFilename":"binlog.999999","offset":4,"rowsToSkip":0,"generation":9999999999999,"sequence":9}"#;
+    let litter = || {
+        for partition in 0..5 {
+            let write = |key, value: Option<&[u8]>| {
+                write_record(&scene.kafka, &topic, Some(partition), Some(key), value);
+            };
+            write("somebody-else", Some(other.as_bytes()));
+            write("not-json", Some(b"\x00garbage{"));
+            write("a-tombstone", None);
+        }
+    };
+    litter();
+    let mut writer = PlainWriter::on(&scene);
+    let setup = scene.relay_setup();
+    for _ in 0..3 {
+        let mut relay = setup.start();
+        writer.write(3);
+        let written = writer.sql.end_of_binlog();
+        scene.wait_for_checkpoint_at(&relay, &written);
+        relay.kill();
+        litter();
+        writer.write(1);
+    }
+    let relay = setup.start();
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+}
+
+#[test]
+fn another_producers_open_transaction_does_not_hide_the_newest_checkpoint() {
+    let scene = Scene::on_shared_servers("open_transaction");
+    let topic = scene.checkpoint_topic();
+    create_topic(&scene.kafka, &topic, 1, &[("cleanup.policy", "compact")]);
+    let mut writer = PlainWriter::on(&scene);
+    let setup = scene.relay_setup();
+    let mut relay = setup.start();
+    writer.write(3);
+    scene.wait_for_records(&relay, 3);
+    let other = OpenTransaction::begin(&scene.kafka, &format!("{}-other", scene.name));
+    other.write(&topic, 0, "somebody-else", b"{}");
+    // These checkpoints lie behind the open transaction, where read_committed does not reach.
+    writer.write(3);
+    scene.wait_for_records(&relay, 6);
+    relay.kill();
+    let relay = setup.start();
+    thread::sleep(Duration::from_secs(3));
+    drop(other);
+    writer.write(1);
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+}
+
+#[test]
+fn a_topic_the_relay_creates_is_compacted_and_has_one_partition() {
+    let scene = Scene::on_shared_servers("created_topic");
+    let mut writer = PlainWriter::on(&scene);
+    let relay = scene.start_relay();
+    writer.write(4);
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+    let topic = scene.checkpoint_topic();
+    let stored = Inbox::read_all(&scene.kafka, &topic, Isolation::ReadCommitted);
+    assert!(!stored.is_empty() && stored.iter().all(|record| record.partition == 0));
+    assert_eq!(crate::harness::kafka::partition_count(&scene.kafka, &topic), 1);
+    assert_eq!(
+        crate::harness::kafka::topic_config(&scene.kafka, &topic, "cleanup.policy"),
+        "compact"
+    );
+}

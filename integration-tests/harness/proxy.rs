@@ -1,0 +1,129 @@
+//! A TCP proxy that can fail: cut (connections are closed, new ones refused), freeze (everything
+//! stays open and nothing passes), or pass. It stands between the relay and MySQL or Kafka.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+const PASS: u8 = 0;
+const CUT: u8 = 1;
+const FREEZE: u8 = 2;
+
+/// How fast a change of mode reaches a connection.
+const TICK: Duration = Duration::from_millis(10);
+
+pub struct Proxy {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    mode: AtomicU8,
+    upstream: String,
+    connections: Mutex<Vec<TcpStream>>,
+    accepted: AtomicUsize,
+}
+
+impl Proxy {
+    /// Listens on a free port of loopback and passes everything to `upstream` (host:port).
+    pub fn to(upstream: &str) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind a free port");
+        let port = listener.local_addr().expect("a bound socket has an address").port();
+        let shared = Arc::new(Shared {
+            mode: AtomicU8::new(PASS),
+            upstream: upstream.to_owned(),
+            connections: Mutex::new(Vec::new()),
+            accepted: AtomicUsize::new(0),
+        });
+        let accepting = Arc::clone(&shared);
+        // It ends with the process: a test's proxy has nothing to give back.
+        thread::spawn(move || accept(&listener, &accepting));
+        Proxy { port, shared }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How many connections were accepted so far.
+    pub fn accepted(&self) -> usize {
+        self.shared.accepted.load(Ordering::SeqCst)
+    }
+
+    /// Closes every connection, and every new one at once.
+    pub fn cut(&self) {
+        self.shared.mode.store(CUT, Ordering::SeqCst);
+        self.close_all();
+    }
+
+    /// Keeps every connection open and lets nothing through.
+    pub fn freeze(&self) {
+        self.shared.mode.store(FREEZE, Ordering::SeqCst);
+    }
+
+    pub fn pass(&self) {
+        self.shared.mode.store(PASS, Ordering::SeqCst);
+    }
+
+    fn close_all(&self) {
+        let mut connections = self.shared.connections.lock().expect("no thread panics here");
+        for connection in connections.drain(..) {
+            // One that is closed already is what we want.
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for client in listener.incoming().flatten() {
+        shared.accepted.fetch_add(1, Ordering::SeqCst);
+        if shared.mode.load(Ordering::SeqCst) == CUT {
+            continue;
+        }
+        let Ok(server) = TcpStream::connect(&shared.upstream) else {
+            continue;
+        };
+        let mut connections = shared.connections.lock().expect("no thread panics here");
+        for (from, to) in [(&client, &server), (&server, &client)] {
+            let from = from.try_clone().expect("a socket can be cloned");
+            let to = to.try_clone().expect("a socket can be cloned");
+            connections.push(from.try_clone().expect("a socket can be cloned"));
+            let shared = Arc::clone(shared);
+            thread::spawn(move || pump(from, to, &shared));
+        }
+    }
+}
+
+/// Carries one direction until either side closes.
+fn pump(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
+    let mut buffer = vec![0; 64 * 1024];
+    from.set_read_timeout(Some(TICK)).expect("a socket takes a timeout");
+    to.set_nodelay(true).expect("a socket takes this option");
+    loop {
+        match shared.mode.load(Ordering::SeqCst) {
+            CUT => break,
+            FREEZE => thread::sleep(TICK),
+            _ => match from.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => {
+                    // Bytes taken just before a freeze stay here until it is over.
+                    while shared.mode.load(Ordering::SeqCst) == FREEZE {
+                        thread::sleep(TICK);
+                    }
+                    if to.write_all(&buffer[..length]).is_err() {
+                        break;
+                    }
+                }
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(_) => break,
+            },
+        }
+    }
+    // The other direction may have closed them before.
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
+}

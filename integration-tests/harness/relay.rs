@@ -1,0 +1,210 @@
+//! The relay as an operator sees it: a configuration file, a process with signals and an exit code,
+//! a log, and the `relay-sequence` header of its records.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::process::Process;
+use super::watchdog;
+
+/// Long enough for a slow machine, short enough to notice a relay that hangs.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// What goes into the configuration file. Lines that only one test needs go into `…_lines`.
+#[derive(Debug, Clone)]
+pub struct RelaySetup {
+    pub name: String,
+    pub mysql_address: String,
+    pub mysql_user: String,
+    pub mysql_password: String,
+    pub start_from: Option<String>,
+    pub mysql_lines: Vec<String>,
+    pub kafka_bootstrap: String,
+    pub checkpoint_topic: String,
+    pub transaction_timeout: Option<String>,
+    pub kafka_lines: Vec<String>,
+    pub batch_lines: Vec<String>,
+    pub outboxes: Vec<Outbox>,
+    /// Environment variables of the process.
+    pub environment: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    pub table: String,
+    pub preset: String,
+    pub lines: Vec<String>,
+}
+
+/// A running relay; killed with -9 when dropped.
+pub struct Relay {
+    process: Process,
+}
+
+/// The parts of a `relay-sequence` header. Text order is stream order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RelaySequence {
+    pub name: String,
+    pub generation: u64,
+    pub sequence: u64,
+}
+
+impl RelaySetup {
+    pub fn to_toml(&self) -> String {
+        let mut file = String::new();
+        let mut line = |text: String| writeln!(file, "{text}").expect("writing to a string");
+        line(format!("name = {}", toml_string(&self.name)));
+        line("[mysql]".to_owned());
+        line(format!("hosts = [{}]", toml_string(&self.mysql_address)));
+        line(format!("user = {}", toml_string(&self.mysql_user)));
+        line(format!("password = {}", toml_string(&self.mysql_password)));
+        if let Some(start_from) = &self.start_from {
+            line(format!("start_from = {}", toml_string(start_from)));
+        }
+        self.mysql_lines.iter().cloned().for_each(&mut line);
+        line("[kafka]".to_owned());
+        line(format!("bootstrap_servers = {}", toml_string(&self.kafka_bootstrap)));
+        line(format!("checkpoint_topic = {}", toml_string(&self.checkpoint_topic)));
+        if let Some(timeout) = &self.transaction_timeout {
+            line(format!("transaction_timeout = {}", toml_string(timeout)));
+        }
+        self.kafka_lines.iter().cloned().for_each(&mut line);
+        if !self.batch_lines.is_empty() {
+            line("[batch]".to_owned());
+            self.batch_lines.iter().cloned().for_each(&mut line);
+        }
+        for outbox in &self.outboxes {
+            line("[[outbox]]".to_owned());
+            line(format!("table = {}", toml_string(&outbox.table)));
+            line(format!("preset = {}", toml_string(&outbox.preset)));
+            outbox.lines.iter().cloned().for_each(&mut line);
+        }
+        file
+    }
+
+    pub fn start(&self) -> Relay {
+        let directory = watchdog::fresh_directory(&self.name);
+        let config = self.write_file(&directory);
+        let mut command = relay_command();
+        command.args(["run", "--config"]).arg(config).envs(self.environment.iter().cloned());
+        let process = Process::start("the relay", &mut command, directory.join("relay.log"));
+        Relay { process }
+    }
+
+    /// Runs a command of the relay with this configuration to its end.
+    pub fn answer(&self, arguments: &[&str]) -> Output {
+        let directory = watchdog::fresh_directory(&self.name);
+        let config = self.write_file(&directory);
+        relay_command()
+            .args(arguments)
+            .arg("--config")
+            .arg(config)
+            .envs(self.environment.iter().cloned())
+            .output()
+            .expect("run the relay")
+    }
+
+    fn write_file(&self, directory: &Path) -> PathBuf {
+        let path = directory.join("config.toml");
+        fs::write(&path, self.to_toml()).expect("write the configuration file");
+        path
+    }
+}
+
+impl Relay {
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.process.has_ended()
+    }
+
+    /// Waits for the relay to end by itself.
+    pub fn exit_code(&mut self) -> i32 {
+        let code = self.process.wait_for_exit(SOON);
+        code.unwrap_or_else(|| panic!("a signal ended the relay\n{}", self.process.log_tail()))
+    }
+
+    /// SIGTERM, then the exit code.
+    pub fn stop(&mut self) -> i32 {
+        self.process.signal("TERM");
+        self.exit_code()
+    }
+
+    /// Waits for a halt and returns the log; fails unless it ends with `error:` and `hint:` lines.
+    pub fn halts(&mut self) -> String {
+        let code = self.exit_code();
+        let log = self.log();
+        assert_eq!(code, 1, "a halt exits 1\n{}", self.log_tail());
+        assert!(log.contains("error:"), "a halt says why\n{}", self.log_tail());
+        assert!(log.contains("hint:"), "a halt says what to do\n{}", self.log_tail());
+        log
+    }
+
+    /// Waits until the log has these words.
+    pub fn wait_for_log(&mut self, words: &str) {
+        let deadline = Instant::now() + SOON;
+        while !self.log().contains(words) {
+            assert!(Instant::now() < deadline, "{words:?} does not come\n{}", self.log_tail());
+            assert!(!self.has_ended(), "it ended before {words:?}\n{}", self.log_tail());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    pub fn log_tail(&self) -> String {
+        self.process.log_tail()
+    }
+}
+
+impl RelaySequence {
+    /// Parses `NAME:%016x-%016x`.
+    pub fn parse(header: &[u8]) -> Option<RelaySequence> {
+        let text = std::str::from_utf8(header).ok()?;
+        let (name, numbers) = text.rsplit_once(':')?;
+        let (generation, sequence) = numbers.split_once('-')?;
+        Some(RelaySequence {
+            name: name.to_owned(),
+            generation: sixteen_lower_hex_digits(generation)?,
+            sequence: sixteen_lower_hex_digits(sequence)?,
+        })
+    }
+}
+
+/// The program under test: cargo's for the tests; beside the running program for the demo.
+pub fn relay_command() -> Command {
+    let built = option_env!("CARGO_BIN_EXE_binlog-relay").map(PathBuf::from);
+    let named = std::env::var_os("BINLOG_RELAY_TEST_BINARY").map(PathBuf::from);
+    let path = named.or(built).unwrap_or_else(beside_the_running_program);
+    let mut command = Command::new(path);
+    command.env_remove("RUST_LOG");
+    command
+}
+
+fn beside_the_running_program() -> PathBuf {
+    let program = std::env::current_exe().expect("the running program has a path");
+    let folder = program.parent().and_then(Path::parent).expect("examples lie in a folder");
+    folder.join("binlog-relay")
+}
+
+fn sixteen_lower_hex_digits(text: &str) -> Option<u64> {
+    let well_formed = text.len() == 16
+        && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    well_formed.then(|| u64::from_str_radix(text, 16).ok())?
+}
+
+fn toml_string(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}

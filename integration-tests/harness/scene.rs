@@ -1,0 +1,231 @@
+//! The stage of one test: servers, a database of its own, topics and a relay name that no other test
+//! has, and the ways to look at them. Tests on the shared servers run beside each other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::binlog::{self, WrittenRow};
+use super::consumer::{Inbox, Isolation, Record};
+use super::kafka::create_topic;
+use super::ledger::{Expected, Ledger};
+use super::oracle::{self, Verdict};
+use super::relay::{Outbox, Relay, RelaySetup, SOON};
+use super::servers::{Kafka, MySql, RELAY_PASSWORD, RELAY_USER, shared_kafka, shared_mysql};
+use super::sql::{Coordinates, Sql};
+
+pub const EVENTUATE_LOCAL: &str = "eventuate-local";
+pub const EVENTUATE_TRAM: &str = "eventuate-tram";
+
+pub struct Scene {
+    pub mysql: Arc<MySql>,
+    pub kafka: Arc<Kafka>,
+    /// The database's name; also the prefix of its topics and the relay's name.
+    pub name: String,
+    /// Where the binlog ended before the tables were made.
+    pub start: Coordinates,
+    pub partitions: i32,
+}
+
+impl Scene {
+    pub fn on_shared_servers(label: &str) -> Scene {
+        Scene::on(shared_mysql(), shared_kafka(), label)
+    }
+
+    /// The same on other servers. The name has a random part, so that runs on the servers of the
+    /// environment do not meet.
+    pub fn on(mysql: Arc<MySql>, kafka: Arc<Kafka>, label: &str) -> Scene {
+        static SCENES: AtomicU64 = AtomicU64::new(0);
+        let number = SCENES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{label}_{:06x}{number:02}", rand::random::<u32>() & 0xff_ffff);
+        Scene::named(mysql, kafka, name)
+    }
+
+    /// A fresh database of this name with the tables `events` and `message`.
+    pub fn named(mysql: Arc<MySql>, kafka: Arc<Kafka>, name: String) -> Scene {
+        let mut sql = mysql.connect();
+        let start = sql.end_of_binlog();
+        sql.run(format!("CREATE DATABASE {name}"));
+        sql.run(events_table(&format!("{name}.events"), "utf8mb4"));
+        sql.run(message_table(&format!("{name}.message"), "utf8mb4"));
+        Scene { mysql, kafka, name, start, partitions: 12 }
+    }
+
+    /// A session in this scene's database.
+    pub fn sql(&self) -> Sql {
+        let mut sql = self.mysql.connect();
+        sql.run(format!("USE {}", self.name));
+        sql
+    }
+
+    pub fn topic(&self, label: &str) -> String {
+        format!("{}.{label}", self.name)
+    }
+
+    pub fn checkpoint_topic(&self) -> String {
+        format!("checkpoints-{}", self.name)
+    }
+
+    /// A relay of both tables that starts where this scene's binlog begins.
+    pub fn relay_setup(&self) -> RelaySetup {
+        let login = self.mysql.login();
+        RelaySetup {
+            name: self.name.clone(),
+            mysql_address: format!("{}:{}", login.host, login.port),
+            mysql_user: RELAY_USER.to_owned(),
+            mysql_password: RELAY_PASSWORD.to_owned(),
+            start_from: Some(self.start.to_string()),
+            mysql_lines: Vec::new(),
+            kafka_bootstrap: self.kafka.bootstrap().to_owned(),
+            checkpoint_topic: self.checkpoint_topic(),
+            transaction_timeout: None,
+            kafka_lines: vec![
+                "create_topics = true".to_owned(),
+                format!("topic_partitions = {}", self.partitions),
+            ],
+            batch_lines: Vec::new(),
+            outboxes: vec![
+                self.outbox("events", EVENTUATE_LOCAL),
+                self.outbox("message", EVENTUATE_TRAM),
+            ],
+            environment: Vec::new(),
+        }
+    }
+
+    pub fn outbox(&self, table: &str, preset: &str) -> Outbox {
+        let table = format!("{}.{table}", self.name);
+        Outbox { table, preset: preset.to_owned(), lines: Vec::new() }
+    }
+
+    pub fn start_relay(&self) -> Relay {
+        self.relay_setup().start()
+    }
+
+    pub fn create_topic(&self, label: &str) -> String {
+        let topic = self.topic(label);
+        create_topic(&self.kafka, &topic, self.partitions, &[]);
+        topic
+    }
+
+    /// Reads on as records come.
+    pub fn inbox(&self) -> Inbox {
+        Inbox::open(&self.kafka, &self.topic(""), Isolation::ReadCommitted)
+    }
+
+    /// All that a `read_committed` consumer can read now.
+    pub fn records(&self) -> Vec<Record> {
+        Inbox::read_all(&self.kafka, &self.topic(""), Isolation::ReadCommitted)
+    }
+
+    /// Waits for this many records and returns all; the relay's log is shown when they do not come.
+    pub fn wait_for_records(&self, relay: &Relay, count: usize) -> Vec<Record> {
+        self.wait_for_records_within(relay, count, SOON)
+    }
+
+    pub fn wait_for_records_within(
+        &self,
+        relay: &Relay,
+        count: usize,
+        within: Duration,
+    ) -> Vec<Record> {
+        if let Err(error) = self.inbox().wait_for(count, within) {
+            panic!("{error}\n{}", relay.log_tail());
+        }
+        self.records()
+    }
+
+    /// The stored checkpoint as a reader of the topic sees it.
+    pub fn checkpoint(&self) -> Option<serde_json::Value> {
+        let topic = self.checkpoint_topic();
+        let mut records = Inbox::read_all(&self.kafka, &topic, Isolation::ReadCommitted);
+        records.retain(|record| record.topic == topic && record.key_text() == self.name);
+        records.sort_by_key(|record| record.offset);
+        let value = records.pop()?.value?;
+        Some(serde_json::from_slice(&value).expect("a checkpoint is JSON"))
+    }
+
+    /// Waits until the checkpoint is at `place` or past it.
+    pub fn wait_for_checkpoint_at(&self, relay: &Relay, place: &Coordinates) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let stored = self.checkpoint();
+            if stored.as_ref().is_some_and(|stored| checkpoint_place(stored) >= *place) {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the checkpoint does not reach {place}: {stored:?}\n{}",
+                relay.log_tail()
+            );
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The rows of this scene's tables in the binlog.
+    pub fn binlog(&self) -> Vec<WrittenRow> {
+        binlog::written_rows(self.mysql.login(), &self.start, &self.name)
+    }
+
+    /// What the ledger's rows must have become, given that all tables have their id first.
+    pub fn expected(&self, ledger: &Ledger) -> Vec<Expected> {
+        ledger.expected(&self.binlog(), 0)
+    }
+
+    /// Waits until everything in the ledger can have arrived and judges it.
+    pub fn judge(&self, ledger: &Ledger, relay: &Relay, within: Duration) -> Verdict {
+        let expected = self.expected(ledger);
+        let complete = self.inbox().wait_for(expected.len(), within).map(|_| ());
+        let verdict = oracle::judge(&self.name, &expected, &self.records(), self.partitions);
+        super::say(&format!("{}: {verdict}", self.name));
+        if let Err(error) = complete {
+            panic!("{error}: {verdict}\n{}", relay.log_tail());
+        }
+        verdict
+    }
+
+    /// The same, and fails unless the verdict is clean.
+    pub fn judge_clean(&self, ledger: &Ledger, relay: &Relay, within: Duration) {
+        let verdict = self.judge(ledger, relay, within);
+        assert!(verdict.is_clean(), "{verdict}\n{}", relay.log_tail());
+    }
+}
+
+/// The boundary that a checkpoint names.
+pub fn checkpoint_place(checkpoint: &serde_json::Value) -> Coordinates {
+    Coordinates {
+        file: checkpoint["binlogFilename"].as_str().expect("a file's name").to_owned(),
+        offset: checkpoint["offset"].as_u64().expect("an offset"),
+    }
+}
+
+/// Eventuate Local's table.
+pub fn events_table(name: &str, charset: &str) -> String {
+    format!(
+        "CREATE TABLE {name} (
+           event_id VARCHAR(256) PRIMARY KEY,
+           event_type VARCHAR(1000),
+           event_data LONGTEXT NOT NULL,
+           entity_type VARCHAR(1000) NOT NULL,
+           entity_id VARCHAR(1000),
+           triggering_event VARCHAR(1000),
+           metadata VARCHAR(1000),
+           published TINYINT DEFAULT 0
+         ) ENGINE=InnoDB CHARACTER SET {charset}"
+    )
+}
+
+/// Eventuate Tram's table.
+pub fn message_table(name: &str, charset: &str) -> String {
+    format!(
+        "CREATE TABLE {name} (
+           id VARCHAR(256) PRIMARY KEY,
+           destination LONGTEXT NOT NULL,
+           headers LONGTEXT NOT NULL,
+           payload LONGTEXT NOT NULL,
+           published SMALLINT DEFAULT 0,
+           message_partition SMALLINT,
+           creation_time BIGINT
+         ) ENGINE=InnoDB CHARACTER SET {charset}"
+    )
+}

@@ -1,0 +1,109 @@
+//! A checkpoint is trusted only where it is true: on the server that it is of, or by complete GTIDs,
+//! and as long as the binlog still has what follows it.
+
+use std::sync::Arc;
+
+use crate::harness::relay::SOON;
+use crate::harness::scene::Scene;
+use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
+use crate::harness::workload::PlainWriter;
+
+#[test]
+fn a_purged_binlog_halts_and_names_the_missing_file() {
+    let _permit = permit_for_own_servers();
+    let mysql = Arc::new(MySql::start("mysql-8.0", &[]));
+    let scene = Scene::on(mysql, shared_kafka(), "purged");
+    let mut writer = PlainWriter::on(&scene);
+    let setup = scene.relay_setup();
+    let mut relay = setup.start();
+    writer.write(2);
+    scene.wait_for_records(&relay, 2);
+    assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    let missing = writer.sql.end_of_binlog().file;
+    writer.write(1);
+    writer.sql.run("FLUSH BINARY LOGS");
+    let kept = writer.sql.end_of_binlog().file;
+    writer.sql.run(format!("PURGE BINARY LOGS TO '{kept}'"));
+    let log = setup.start().halts();
+    assert!(log.contains(&missing), "it names {missing}\n{log}");
+    assert_eq!(scene.records().len(), 2, "nothing is relayed past a gap");
+}
+
+#[test]
+fn another_server_uuid_with_the_same_gtids_is_resumed_from() {
+    let _permit = permit_for_own_servers();
+    let mysql = Arc::new(MySql::start("mysql-8.0", &[]));
+    let scene = Scene::on(Arc::clone(&mysql), shared_kafka(), "other_uuid");
+    let mut writer = PlainWriter::on(&scene);
+    let setup = scene.relay_setup();
+    let mut relay = setup.start();
+    writer.write(3);
+    scene.wait_for_records(&relay, 3);
+    assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    writer.write(2);
+    mysql.stop();
+    mysql.forget_uuid();
+    mysql.start_again();
+    writer.sql = scene.sql();
+    let relay = setup.start();
+    writer.write(2);
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+}
+
+#[test]
+fn a_reset_server_and_one_that_lacks_the_checkpoints_gtids_halt() {
+    let _permit = permit_for_own_servers();
+    let mysql = Arc::new(MySql::start("mysql-8.0", &[]));
+    let scene = Scene::on(Arc::clone(&mysql), shared_kafka(), "other_history");
+    let mut writer = PlainWriter::on(&scene);
+    let setup = scene.relay_setup();
+    let mut relay = setup.start();
+    writer.write(2);
+    scene.wait_for_records(&relay, 2);
+    assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    let uuid: String = writer.sql.value("SELECT @@server_uuid");
+    // The same file names begin anew with another history, shorter than the checkpoint's.
+    writer.sql.run("RESET MASTER");
+    writer.write(1);
+    let log = setup.start().halts();
+    assert!(log.contains("binlog.000001"), "{log}");
+    // Now longer, but of a server with another uuid, whose GTIDs are others.
+    mysql.stop();
+    mysql.forget_uuid();
+    mysql.start_again();
+    writer.sql = scene.sql();
+    writer.sql.run("RESET MASTER");
+    writer.write(40);
+    let log = setup.start().halts();
+    assert!(log.contains(&format!("{uuid}:")), "it names the missing GTIDs\n{log}");
+    assert_eq!(scene.records().len(), 2);
+}
+
+#[test]
+fn another_server_uuid_without_gtids_halts() {
+    let _permit = permit_for_own_servers();
+    let no_gtids = ["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
+    let mysql = Arc::new(MySql::start("mysql-8.0", &no_gtids));
+    let scene = Scene::on(Arc::clone(&mysql), shared_kafka(), "no_gtids");
+    let mut writer = PlainWriter::on(&scene);
+    let setup = scene.relay_setup();
+    let mut relay = setup.start();
+    writer.write(3);
+    scene.wait_for_records(&relay, 3);
+    relay.kill();
+    writer.write(3);
+    let mut relay = setup.start();
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+    let stored = scene.checkpoint().expect("a checkpoint");
+    assert!(stored.get("gtidSet").is_none_or(serde_json::Value::is_null), "{stored}");
+    assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    mysql.stop();
+    mysql.forget_uuid();
+    mysql.start_again();
+    writer.sql = scene.sql();
+    let uuid: String = writer.sql.value("SELECT @@server_uuid");
+    writer.write(1);
+    let log = setup.start().halts();
+    assert!(log.contains(&uuid), "it names the server it found\n{log}");
+    assert_eq!(scene.records().len(), 6);
+}

@@ -1,0 +1,127 @@
+//! Kafka goes away: restarted, killed, cut off, frozen.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::harness::kafka::{create_topic, partition_count, topic_config};
+use crate::harness::ledger::Content;
+use crate::harness::proxy::Proxy;
+use crate::harness::relay::SOON;
+use crate::harness::scene::Scene;
+use crate::harness::servers::{Kafka, free_port, permit_for_own_servers, shared_mysql};
+use crate::harness::workload::{PlainWriter, Plan, Workload, insert_rows};
+
+const BACK_WITHIN: Duration = Duration::from_secs(90);
+
+#[test]
+fn a_restarted_or_killed_broker_is_gone_on_with() {
+    let _permit = permit_for_own_servers();
+    let kafka = Arc::new(Kafka::start(&[]));
+    let scene = Scene::on(shared_mysql(), Arc::clone(&kafka), "kafka_restart");
+    let mut setup = scene.relay_setup();
+    setup.outboxes = Workload::outboxes(&scene);
+    let plan = Plan { writers: 2, ..Plan::with_seed_of_the_day(&scene.name) };
+    let workload = Workload::start(&scene, &plan);
+    let mut relay = setup.start();
+    thread::sleep(Duration::from_secs(2));
+    kafka.stop();
+    thread::sleep(Duration::from_secs(1));
+    kafka.start_again();
+    thread::sleep(Duration::from_secs(3));
+    kafka.kill();
+    kafka.start_again();
+    thread::sleep(Duration::from_secs(2));
+    let ledger = workload.finish();
+    scene.judge_clean(&ledger, &relay, BACK_WITHIN);
+    assert!(!relay.has_ended(), "{}", relay.log_tail());
+}
+
+#[test]
+fn a_cut_or_frozen_connection_to_kafka_loses_and_repeats_nothing() {
+    let _permit = permit_for_own_servers();
+    let port = free_port();
+    let proxy = Proxy::to(&format!("127.0.0.1:{port}"));
+    let advertised = format!("advertised.listeners=PLAINTEXT://127.0.0.1:{}", proxy.port());
+    let kafka = Arc::new(Kafka::start_on(port, &[&advertised]));
+    let scene = Scene::on(shared_mysql(), kafka, "kafka_cut");
+    let mut setup = scene.relay_setup();
+    setup.outboxes = Workload::outboxes(&scene);
+    setup.transaction_timeout = Some("5s".to_owned());
+    let plan = Plan { writers: 2, ..Plan::with_seed_of_the_day(&scene.name) };
+    let workload = Workload::start(&scene, &plan);
+    let mut relay = setup.start();
+    for _ in 0..4 {
+        thread::sleep(Duration::from_millis(900));
+        proxy.cut();
+        thread::sleep(Duration::from_millis(200));
+        proxy.pass();
+    }
+    thread::sleep(Duration::from_secs(2));
+    // Longer than the transaction timeout: the broker aborts what was open.
+    proxy.freeze();
+    thread::sleep(Duration::from_secs(7));
+    proxy.pass();
+    thread::sleep(Duration::from_secs(2));
+    let ledger = workload.finish();
+    scene.judge_clean(&ledger, &relay, BACK_WITHIN);
+    assert!(!relay.has_ended(), "{}", relay.log_tail());
+}
+
+#[test]
+fn a_missing_topic_is_waited_for_and_what_comes_before_it_is_published() {
+    let scene = Scene::on_shared_servers("missing_topic");
+    create_topic(&scene.kafka, &scene.checkpoint_topic(), 1, &[("cleanup.policy", "compact")]);
+    scene.create_topic("account");
+    let mut setup = scene.relay_setup();
+    setup.kafka_lines = vec!["create_topics = false".to_owned()];
+    let mut writer = PlainWriter::on(&scene);
+    writer.write(300);
+    let late = scene.topic("late");
+    let mut row = writer.next_row();
+    row.id.push_str("ff");
+    let Content::Event { entity_type, .. } = &mut row.content else {
+        panic!("the writer writes events");
+    };
+    entity_type.clone_from(&late);
+    writer.ledger.note_written(row.clone());
+    insert_rows(&mut writer.sql, "events", std::slice::from_ref(&row));
+    writer.ledger.note_committed([row.id]);
+    writer.write(2);
+    let mut relay = setup.start();
+    relay.wait_for_log(&format!("the topic {late} does not exist, and create_topics is false"));
+    scene.wait_for_records(&relay, 300);
+    assert_eq!(scene.records().len(), 300, "{}", relay.log_tail());
+    assert!(!relay.has_ended(), "{}", relay.log_tail());
+    scene.create_topic("late");
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+}
+
+#[test]
+fn a_topic_that_needs_more_brokers_than_are_up_is_waited_for() {
+    let scene = Scene::on_shared_servers("few_brokers");
+    create_topic(&scene.kafka, &scene.checkpoint_topic(), 1, &[("cleanup.policy", "compact")]);
+    let mut setup = scene.relay_setup();
+    setup.kafka_lines.push("topic_replication = 3".to_owned());
+    let mut writer = PlainWriter::on(&scene);
+    let mut relay = setup.start();
+    writer.write(2);
+    relay.wait_for_log("fewer brokers are up than the topic needs replicas");
+    assert!(!relay.has_ended(), "{}", relay.log_tail());
+    scene.create_topic("account");
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+}
+
+#[test]
+fn a_broker_that_creates_topics_by_itself_does_not_make_the_checkpoint_topic() {
+    let _permit = permit_for_own_servers();
+    let kafka = Arc::new(Kafka::start(&["auto.create.topics.enable=true"]));
+    let scene = Scene::on(shared_mysql(), kafka, "auto_create");
+    let mut writer = PlainWriter::on(&scene);
+    let relay = scene.start_relay();
+    writer.write(3);
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+    let topic = scene.checkpoint_topic();
+    assert_eq!(partition_count(&scene.kafka, &topic), 1);
+    assert_eq!(topic_config(&scene.kafka, &topic, "cleanup.policy"), "compact");
+}

@@ -1,0 +1,98 @@
+//! MySQL goes away: restarted, killed, cut off, and frozen with its connections open.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::harness::proxy::Proxy;
+use crate::harness::relay::SOON;
+use crate::harness::scene::Scene;
+use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
+use crate::harness::workload::{PlainWriter, Plan, Workload};
+
+/// Three heartbeats, but at least this long, without an event is a dead connection.
+const DEAD_AFTER: Duration = Duration::from_secs(10);
+const BACK_WITHIN: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_restarted_or_killed_mysql_is_resumed_from() {
+    let _permit = permit_for_own_servers();
+    let mysql = Arc::new(MySql::start("mysql-8.0", &[]));
+    let scene = Scene::on(Arc::clone(&mysql), shared_kafka(), "mysql_restart");
+    let mut writer = PlainWriter::on(&scene);
+    let mut relay = scene.start_relay();
+    writer.write(5);
+    scene.wait_for_records(&relay, 5);
+    writer.write(5);
+    mysql.stop();
+    thread::sleep(Duration::from_millis(1_500));
+    mysql.start_again();
+    writer.sql = scene.sql();
+    writer.write(5);
+    scene.wait_for_records_within(&relay, 15, BACK_WITHIN);
+    mysql.kill();
+    mysql.start_again();
+    writer.sql = scene.sql();
+    writer.write(5);
+    scene.judge_clean(&writer.ledger, &relay, BACK_WITHIN);
+    assert!(!relay.has_ended(), "{}", relay.log_tail());
+}
+
+#[test]
+fn a_cut_connection_to_mysql_is_made_again() {
+    let scene = Scene::on_shared_servers("mysql_cut");
+    let login = scene.mysql.login();
+    let proxy = Proxy::to(&format!("{}:{}", login.host, login.port));
+    let mut setup = scene.relay_setup();
+    setup.mysql_address = format!("127.0.0.1:{}", proxy.port());
+    setup.outboxes = Workload::outboxes(&scene);
+    let plan = Plan { large_rows: 500, ..Plan::with_seed_of_the_day(&scene.name) };
+    let workload = Workload::start(&scene, &plan);
+    let relay = setup.start();
+    for _ in 0..5 {
+        thread::sleep(Duration::from_millis(700));
+        proxy.cut();
+        thread::sleep(Duration::from_millis(100));
+        proxy.pass();
+    }
+    let ledger = workload.finish();
+    scene.judge_clean(&ledger, &relay, BACK_WITHIN);
+}
+
+#[test]
+fn a_frozen_connection_to_mysql_is_noticed_and_replaced() {
+    let scene = Scene::on_shared_servers("mysql_frozen");
+    let login = scene.mysql.login();
+    let proxy = Proxy::to(&format!("{}:{}", login.host, login.port));
+    let mut setup = scene.relay_setup();
+    setup.mysql_address = format!("127.0.0.1:{}", proxy.port());
+    let mut writer = PlainWriter::on(&scene);
+    let relay = setup.start();
+    writer.write(2);
+    scene.wait_for_records(&relay, 2);
+    let before = proxy.accepted();
+    proxy.freeze();
+    writer.write(2);
+    thread::sleep(DEAD_AFTER + Duration::from_secs(4));
+    assert!(proxy.accepted() > before, "the dead connection goes unnoticed\n{}", relay.log_tail());
+    proxy.pass();
+    scene.judge_clean(&writer.ledger, &relay, BACK_WITHIN);
+}
+
+#[test]
+fn an_idle_connection_is_kept_by_heartbeats() {
+    let scene = Scene::on_shared_servers("heartbeats");
+    let login = scene.mysql.login();
+    let proxy = Proxy::to(&format!("{}:{}", login.host, login.port));
+    let mut setup = scene.relay_setup();
+    setup.mysql_address = format!("127.0.0.1:{}", proxy.port());
+    let mut writer = PlainWriter::on(&scene);
+    let relay = setup.start();
+    writer.write(1);
+    scene.wait_for_records(&relay, 1);
+    let before = proxy.accepted();
+    thread::sleep(DEAD_AFTER + Duration::from_secs(3));
+    writer.write(1);
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+    assert_eq!(proxy.accepted(), before, "nothing was reconnected\n{}", relay.log_tail());
+}

@@ -1,0 +1,204 @@
+//! Where a relay begins that has no checkpoint: each `start_from`, and a crash before the first row.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::oracle;
+use crate::harness::relay::{Relay, SOON};
+use crate::harness::scene::{Scene, checkpoint_place};
+use crate::harness::workload::PlainWriter;
+
+#[test]
+fn earliest_relays_everything_in_the_binlog() {
+    let scene = Scene::on_shared_servers("earliest");
+    let mut writer = PlainWriter::on(&scene);
+    writer.write(3);
+    let relay = start_from(&scene, "earliest");
+    writer.write(3);
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+}
+
+#[test]
+fn latest_relays_what_is_written_from_the_start_on() {
+    let scene = Scene::on_shared_servers("latest");
+    let mut writer = PlainWriter::on(&scene);
+    writer.write(3);
+    let relay = start_from(&scene, "latest");
+    wait_for_a_checkpoint(&scene, &relay);
+    writer.write(3);
+    relays_from_row(&scene, &writer, &relay, 3);
+}
+
+#[test]
+fn what_lies_before_the_start_in_its_file_is_not_held_against_us() {
+    let scene = Scene::on_shared_servers("before_start");
+    let mut writer = PlainWriter::on(&scene);
+    let topic = scene.topic("account");
+    let insert = format!(
+        "INSERT INTO events (event_id, event_type, event_data, entity_type, entity_id)
+         VALUES ('1-1', 't', '{{}}', '{topic}', 'e')"
+    );
+    // Rows that were logged as text, an XA group, and rows of a table that has other columns now.
+    writer.sql.run("SET SESSION binlog_format = STATEMENT");
+    writer.sql.run(&insert);
+    writer.sql.run("DELETE FROM events");
+    writer.sql.run("SET SESSION binlog_format = ROW");
+    writer.sql.run(format!("XA START '{}'", scene.name));
+    writer.sql.run(&insert);
+    for step in ["END", "PREPARE", "COMMIT"] {
+        writer.sql.run(format!("XA {step} '{}'", scene.name));
+    }
+    writer.sql.run("ALTER TABLE events ADD COLUMN tenant INT NOT NULL DEFAULT 7 AFTER event_id");
+    let start = writer.sql.end_of_binlog();
+    writer.write(3);
+    let relay = start_from(&scene, &start.to_string());
+    let binlog: Vec<_> = scene.binlog().into_iter().filter(|row| row.place > start).collect();
+    let expected = writer.ledger.expected(&binlog, 0);
+    assert_eq!(expected.len(), 3);
+    let records = scene.wait_for_records(&relay, 3);
+    let verdict = oracle::judge(&scene.name, &expected, &records, scene.partitions);
+    assert!(verdict.is_clean(), "{verdict}\n{}", relay.log_tail());
+}
+
+#[test]
+fn a_place_in_a_file_is_started_from() {
+    let scene = Scene::on_shared_servers("place");
+    let mut writer = PlainWriter::on(&scene);
+    writer.write(2);
+    let place = writer.sql.end_of_binlog();
+    writer.write(3);
+    let relay = start_from(&scene, &place.to_string());
+    relays_from_row(&scene, &writer, &relay, 2);
+}
+
+#[test]
+fn a_gtid_set_names_what_was_relayed_already() {
+    let scene = Scene::on_shared_servers("gtid");
+    let mut writer = PlainWriter::on(&scene);
+    writer.write(2);
+    let relayed = writer.sql.executed_gtids();
+    writer.write(3);
+    let relay = start_from(&scene, &format!("gtid:{relayed}"));
+    relays_from_row(&scene, &writer, &relay, 2);
+}
+
+#[test]
+fn the_start_is_stored_before_the_first_row_so_that_a_crash_loses_nothing() {
+    let scene = Scene::on_shared_servers("first_crash");
+    let mut writer = PlainWriter::on(&scene);
+    writer.write(1);
+    let mut relay = start_from(&scene, "latest");
+    wait_for_a_checkpoint(&scene, &relay);
+    relay.kill();
+    // `latest` is now elsewhere; the stored start is what counts.
+    writer.write(3);
+    let relay = start_from(&scene, "latest");
+    writer.write(1);
+    relays_from_row(&scene, &writer, &relay, 1);
+}
+
+#[test]
+fn without_a_checkpoint_and_without_start_from_nothing_is_guessed() {
+    let scene = Scene::on_shared_servers("unnamed_start");
+    let mut setup = scene.relay_setup();
+    setup.start_from = None;
+    let log = setup.start().halts();
+    assert!(log.contains("start_from"), "{log}");
+}
+
+#[test]
+fn start_from_is_not_used_once_there_is_a_checkpoint() {
+    let scene = Scene::on_shared_servers("used_once");
+    let mut writer = PlainWriter::on(&scene);
+    writer.write(2);
+    let mut relay = start_from(&scene, &scene.start.to_string());
+    scene.wait_for_records(&relay, 2);
+    assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    writer.write(2);
+    let relay = start_from(&scene, "earliest");
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+}
+
+#[test]
+fn an_idle_outbox_on_a_busy_server_does_not_hold_the_checkpoint_back() {
+    let scene = Scene::on_shared_servers("idle");
+    let mut sql = scene.sql();
+    sql.run("CREATE TABLE busy (id INT AUTO_INCREMENT PRIMARY KEY, cell INT)");
+    let relay = scene.start_relay();
+    for _ in 0..3 {
+        for _ in 0..20 {
+            sql.run("INSERT INTO busy (cell) VALUES (1)");
+        }
+        let written = sql.end_of_binlog();
+        scene.wait_for_checkpoint_at(&relay, &written);
+    }
+    let stored = scene.checkpoint().expect("a checkpoint");
+    assert_eq!(stored["sequence"], 0, "no row was relayed: {stored}");
+    assert!(scene.records().is_empty());
+}
+
+#[test]
+fn checkpoints_of_an_idle_outbox_are_at_most_one_a_second() {
+    let scene = Scene::on_shared_servers("seldom");
+    let mut sql = scene.sql();
+    sql.run("CREATE TABLE busy (id INT AUTO_INCREMENT PRIMARY KEY, cell INT)");
+    let relay = scene.start_relay();
+    wait_for_a_checkpoint(&scene, &relay);
+    let count = || {
+        use crate::harness::consumer::{Inbox, Isolation};
+        let topic = scene.checkpoint_topic();
+        Inbox::read_all(&scene.kafka, &topic, Isolation::ReadCommitted).len()
+    };
+    let before = count();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(4) {
+        sql.run("INSERT INTO busy (cell) VALUES (1)");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let stored = count() - before;
+    assert!((2..=5).contains(&stored), "{stored} checkpoints in 4 s\n{}", relay.log_tail());
+}
+
+#[test]
+fn a_checkpoint_has_the_fields_that_others_read() {
+    let scene = Scene::on_shared_servers("fields");
+    let mut writer = PlainWriter::on(&scene);
+    let relay = scene.start_relay();
+    writer.write(3);
+    let written = writer.sql.end_of_binlog();
+    scene.wait_for_records(&relay, 3);
+    scene.wait_for_checkpoint_at(&relay, &written);
+    let stored = scene.checkpoint().expect("a checkpoint");
+    let uuid: String = writer.sql.value("SELECT @@server_uuid");
+    assert_eq!(stored["serverUuid"], uuid.as_str());
+    assert_eq!((&stored["rowsToSkip"], &stored["rowsDone"]), (&0.into(), &0.into()));
+    assert_eq!((&stored["sequence"], &stored["clean"]), (&3.into(), &false.into()));
+    assert_eq!(stored["delivery"], "exactly-once");
+    assert_eq!(stored["relayVersion"], env!("CARGO_PKG_VERSION"));
+    assert!(stored["generation"].as_u64().is_some_and(|millis| millis > 1_500_000_000_000));
+    for field in ["instance", "outboxFingerprint", "recordedAt"] {
+        assert!(stored[field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {stored}");
+    }
+    let gtids = stored["gtidSet"].as_str().expect("the server has GTIDs, all of them");
+    let contained: i64 =
+        writer.sql.value(format!("SELECT GTID_SUBSET('{gtids}', @@GLOBAL.gtid_executed)"));
+    assert_eq!(contained, 1);
+}
+
+fn start_from(scene: &Scene, place: &str) -> Relay {
+    let mut setup = scene.relay_setup();
+    setup.start_from = Some(place.to_owned());
+    setup.start()
+}
+
+fn wait_for_a_checkpoint(scene: &Scene, relay: &Relay) {
+    scene.wait_for_checkpoint_at(relay, &scene.start);
+    assert!(checkpoint_place(&scene.checkpoint().expect("a checkpoint")) >= scene.start);
+}
+
+/// All rows but the first `already` ones, as sequence 1, 2, 3, ….
+fn relays_from_row(scene: &Scene, writer: &PlainWriter, relay: &Relay, already: usize) {
+    let expected = scene.expected(&writer.ledger);
+    let records = scene.wait_for_records(relay, expected.len() - already);
+    let verdict = oracle::judge(&scene.name, &expected[already..], &records, scene.partitions);
+    assert!(verdict.is_clean(), "{verdict}\n{}", relay.log_tail());
+}

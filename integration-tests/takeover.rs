@@ -1,0 +1,116 @@
+//! Two relays of one name, and a relay that slept: whoever was replaced can write nothing more.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::harness::proxy::Proxy;
+use crate::harness::relay::{RelaySetup, SOON};
+use crate::harness::scene::Scene;
+use crate::harness::workload::{PlainWriter, Plan, Workload};
+
+const TRANSACTION_TIMEOUT: &str = "3s";
+const PAST_THE_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_paused_relay_that_was_replaced_exits_3_and_writes_nothing_more() {
+    let scene = Scene::on_shared_servers("replaced");
+    let setup = setup(&scene);
+    let workload = Workload::start(&scene, &Plan::with_seed_of_the_day(&scene.name));
+    let mut first = setup.start();
+    thread::sleep(Duration::from_millis(1_500));
+    first.signal("STOP");
+    let mut second = setup.start();
+    thread::sleep(PAST_THE_TIMEOUT);
+    let while_paused = scene.records().len();
+    first.signal("CONT");
+    assert_eq!(first.exit_code(), 3, "{}", first.log_tail());
+    assert!(first.log().contains("taken over by"), "{}", first.log_tail());
+    thread::sleep(Duration::from_secs(1));
+    let ledger = workload.finish();
+    scene.judge_clean(&ledger, &second, SOON);
+    assert!(scene.records().len() > while_paused, "the second relay goes on");
+    assert!(!second.has_ended(), "{}", second.log_tail());
+}
+
+#[test]
+fn a_second_relay_takes_over_from_a_running_one() {
+    let scene = Scene::on_shared_servers("second");
+    let setup = setup(&scene);
+    let workload = Workload::start(&scene, &Plan::with_seed_of_the_day(&scene.name));
+    let mut first = setup.start();
+    thread::sleep(Duration::from_millis(1_500));
+    let mut second = setup.start();
+    assert_eq!(first.exit_code(), 3, "{}", first.log_tail());
+    thread::sleep(Duration::from_secs(1));
+    let ledger = workload.finish();
+    scene.judge_clean(&ledger, &second, SOON);
+    assert!(!second.has_ended(), "{}", second.log_tail());
+}
+
+#[test]
+fn an_idle_relay_that_was_replaced_exits_3_when_rows_come() {
+    let scene = Scene::on_shared_servers("idle_replaced");
+    let setup = scene.relay_setup();
+    let mut writer = PlainWriter::on(&scene);
+    let mut first = setup.start();
+    writer.write(1);
+    scene.wait_for_records(&first, 1);
+    let mut second = setup.start();
+    writer.write(3);
+    scene.judge_clean(&writer.ledger, &second, SOON);
+    // Its dump connection is the same replica's as the second's: it is told soon, rows or none.
+    writer.write(3);
+    assert_eq!(first.exit_code(), 3, "{}", first.log_tail());
+    scene.judge_clean(&writer.ledger, &second, SOON);
+    assert!(!second.has_ended(), "{}", second.log_tail());
+}
+
+#[test]
+fn a_replaced_relay_that_was_cut_off_from_mysql_does_not_take_back() {
+    let scene = Scene::on_shared_servers("cut_replaced");
+    let login = scene.mysql.login();
+    let proxy = Proxy::to(&format!("{}:{}", login.host, login.port));
+    let mut behind_proxy = scene.relay_setup();
+    behind_proxy.mysql_address = format!("127.0.0.1:{}", proxy.port());
+    let mut writer = PlainWriter::on(&scene);
+    let mut first = behind_proxy.start();
+    writer.write(2);
+    scene.wait_for_records(&first, 2);
+    // The first relay does not hear that MySQL ends its dump: it knows nothing of the second.
+    proxy.freeze();
+    let mut second = scene.start_relay();
+    writer.write(2);
+    scene.wait_for_records(&second, 4);
+    proxy.cut();
+    proxy.pass();
+    assert_eq!(first.exit_code(), 3, "{}", first.log_tail());
+    writer.write(2);
+    scene.judge_clean(&writer.ledger, &second, SOON);
+    assert!(!second.has_ended(), "{}", second.log_tail());
+    assert!(!second.log().contains("fenced"), "nobody disturbed it\n{}", second.log_tail());
+}
+
+#[test]
+fn a_lone_relay_that_slept_past_its_transaction_timeout_recovers() {
+    let scene = Scene::on_shared_servers("slept");
+    let workload = Workload::start(&scene, &Plan::with_seed_of_the_day(&scene.name));
+    let mut relay = setup(&scene).start();
+    for _ in 0..2 {
+        thread::sleep(Duration::from_millis(1_500));
+        relay.signal("STOP");
+        thread::sleep(PAST_THE_TIMEOUT);
+        relay.signal("CONT");
+    }
+    thread::sleep(Duration::from_secs(1));
+    let ledger = workload.finish();
+    scene.judge_clean(&ledger, &relay, SOON);
+    assert!(!relay.has_ended(), "{}", relay.log_tail());
+    assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+}
+
+fn setup(scene: &Scene) -> RelaySetup {
+    let mut setup = scene.relay_setup();
+    setup.outboxes = Workload::outboxes(scene);
+    setup.transaction_timeout = Some(TRANSACTION_TIMEOUT.to_owned());
+    setup
+}
