@@ -7,6 +7,9 @@ MAKEFLAGS += --no-print-directory
 # Where two targets run side by side, cargo would take their number for the number of its own jobs.
 cargo := env -u MAKEFLAGS cargo
 
+# Integration tests wait for servers most of the time, so more of them run than the machine has cores.
+test_threads := $(or $(RUST_TEST_THREADS),6)
+
 .PHONY: help
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +23,7 @@ demo: ## Relay events from MySQL to Kafka while the relay is killed again and ag
 .PHONY: test
 test: ## Format, lints, documentation, and all tests against real servers
 	@$(MAKE) --jobs=2 servers checks
-	cargo test --release
+	RUST_TEST_THREADS=$(test_threads) cargo test --release
 
 .PHONY: build
 build: ## Build target/release/binlog-relay
