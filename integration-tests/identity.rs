@@ -2,6 +2,8 @@
 //! and as long as the binlog still has what follows it.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use crate::harness::relay::SOON;
 use crate::harness::scene::Scene;
@@ -77,6 +79,33 @@ fn a_reset_server_and_one_that_lacks_the_checkpoints_gtids_halt() {
     let log = setup.start().halts();
     assert!(log.contains(&format!("{uuid}:")), "it names the missing GTIDs\n{log}");
     assert_eq!(scene.records().len(), 2);
+}
+
+#[test]
+fn a_reset_server_halts_even_when_its_new_history_has_the_same_shape() {
+    let _permit = permit_for_own_servers();
+    for gtids in [&[][..], &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]] {
+        let mysql = Arc::new(MySql::start("mysql-8.0", gtids));
+        let scene = Scene::on(mysql, shared_kafka(), "same_shape");
+        let mut writer = PlainWriter::on(&scene);
+        let mut setup = scene.relay_setup();
+        setup.start_from = Some("earliest".to_owned());
+        writer.sql.run("RESET MASTER");
+        writer.write(2);
+        let end = writer.sql.end_of_binlog();
+        let mut relay = setup.start();
+        scene.wait_for_records(&relay, 2);
+        assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+        // Files name the second in which they began.
+        thread::sleep(Duration::from_millis(1_100));
+        writer.sql.run("RESET MASTER");
+        writer.write(2);
+        assert_eq!(writer.sql.end_of_binlog(), end, "the new history has the same shape");
+        writer.write(2);
+        let log = setup.start().halts();
+        assert!(log.contains("binlog.000001"), "{log}");
+        assert_eq!(scene.records().len(), 2, "{log}");
+    }
 }
 
 #[test]

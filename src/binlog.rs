@@ -306,6 +306,7 @@ impl Source {
             event_type: header.event_type_raw(),
             flags: header.flags_raw(),
             size: header.event_size(),
+            timestamp: header.timestamp(),
             log_pos: header.log_pos(),
             body: event.data(),
         };

@@ -46,6 +46,9 @@ pub struct Checkpoint {
     pub gtid_set: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_uuid: Option<String>,
+    /// When the binlog file was begun, in seconds since 1970, by its FORMAT_DESCRIPTION event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binlog_timestamp: Option<u32>,
     /// Milliseconds since 1970 at which this numbering of rows began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
@@ -100,7 +103,7 @@ const HELD_BACK_MAX: Duration = Duration::from_secs(90);
 
 impl Checkpoint {
     /// The fields' names in the order of the record.
-    pub const FIELDS: [&str; 15] = [
+    pub const FIELDS: [&str; 16] = [
         "binlogFilename",
         "offset",
         "rowsToSkip",
@@ -108,6 +111,7 @@ impl Checkpoint {
         "gtid",
         "gtidSet",
         "serverUuid",
+        "binlogTimestamp",
         "generation",
         "sequence",
         "delivery",
@@ -134,6 +138,7 @@ impl Checkpoint {
             coordinates: Coordinates::new(self.binlog_filename.as_str(), self.offset)?,
             gtid_set,
             server_uuid,
+            file_timestamp: self.binlog_timestamp,
             // A place as it was configured, or one of Eventuate's, can be inside a transaction; one that
             // follows relayed rows is a boundary.
             is_boundary: self.generation.is_some() && self.sequence > 0,
@@ -156,6 +161,7 @@ impl Checkpoint {
             rows_done,
             gtid: open_gtid.filter(|_| rows_done > 0).map(ToString::to_string),
             gtid_set: place.gtid_set.as_ref().map(ToString::to_string),
+            binlog_timestamp: place.file_timestamp,
             ..Checkpoint::default()
         }
     }
@@ -438,7 +444,11 @@ mod tests {
 
     #[test]
     fn the_fields_stand_in_their_order_and_unknown_ones_are_accepted() {
-        let place = Place { coordinates: "binlog.000003:2960".parse().unwrap(), gtid_set: None };
+        let place = Place {
+            coordinates: "binlog.000003:2960".parse().unwrap(),
+            gtid_set: None,
+            file_timestamp: None,
+        };
         let mut ours = Checkpoint::place(&place, 0, None);
         ours.generation = Some(7);
         let json = String::from_utf8(ours.to_json()).unwrap();

@@ -9,6 +9,7 @@ mod error;
 mod keys;
 mod read;
 mod tree;
+mod unknown;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -126,8 +127,8 @@ impl Config {
         for given in overrides {
             tree::apply_override(&mut tree, given)?;
         }
-        if let Some(stranger) = keys::find_stranger(&tree) {
-            return Err(stranger);
+        if let Some(error) = unknown::find_first(&tree) {
+            return Err(error);
         }
         Self::build(&Section::root(&tree, &file, environment))
     }

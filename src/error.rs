@@ -85,6 +85,9 @@ pub enum Fate {
     TakenOver,
 }
 
+const OTHER_HISTORY: &str = "the server was restored, reset or replaced: point the relay at the server of the \
+     checkpoint, or begin anew with another checkpoint_key and a start_from";
+
 fn halt(hint: impl Into<String>) -> Fate {
     Fate::Halt { hint: hint.into() }
 }
@@ -190,6 +193,7 @@ fn transaction_fate(error: &transaction::Error) -> Fate {
         E::Incident { .. } => {
             halt("look into the server's error log: events before that place may be missing")
         }
+        E::OtherFile { .. } => halt(OTHER_HISTORY),
         E::UnknownEvent { .. } => halt("a newer relay may know the event"),
         E::StartBeyondEnd { .. } => halt("begin at a place that is in the binlog"),
         E::Unfinished { at, .. } | E::DamagedPayload { at } | E::Damaged { at, .. } => {
@@ -206,10 +210,7 @@ fn start_fate(error: &start::Error) -> Fate {
             "what was written in between can only be read from the outbox table; keep binlogs longer \
              (binlog_expire_logs_seconds), and begin anew with another checkpoint_key and a start_from",
         ),
-        E::BeyondEnd { .. } | E::Diverged { .. } | E::ServerChanged { .. } => halt(
-            "the server was restored, reset or replaced: point the relay at the server of the checkpoint, or \
-             begin anew with another checkpoint_key and a start_from",
-        ),
+        E::BeyondEnd { .. } | E::Diverged { .. } | E::ServerChanged { .. } => halt(OTHER_HISTORY),
         E::NoBinlog => halt("start mysqld with --log-bin"),
     }
 }

@@ -40,6 +40,8 @@ pub struct Resume {
     pub gtid_set: Option<GtidSet>,
     /// `None`: written by another relay, which did not name its server.
     pub server_uuid: Option<Uuid>,
+    /// When the file was begun, in seconds since 1970.
+    pub file_timestamp: Option<u32>,
     /// The coordinates are certainly a transaction boundary.
     pub is_boundary: bool,
 }
@@ -96,19 +98,26 @@ pub async fn resume(
     }
     ensure_on_server(&resume.coordinates, &server.binlog_files().await?)?;
     if let (Some(set), true) = (&resume.gtid_set, identity.has_gtids) {
-        // The same file name and server UUID after RESET MASTER: the GTIDs tell.
+        // The same file name and server UUID after a restore or RESET MASTER: the GTIDs may tell, and the
+        // stream's first event says when the file was begun.
         ensure_executed(server, set).await?;
     }
-    let coordinates = resume.coordinates.clone();
+    let (coordinates, file_timestamp) = (resume.coordinates.clone(), resume.file_timestamp);
     let lacks_gtid_set = resume.gtid_set.is_none() && identity.has_gtids;
     if lacks_gtid_set || !resume.is_boundary || coordinates.offset > DUMP_OFFSET_MAX {
-        return Ok(after(coordinates, identity));
+        return Ok(Start { file_timestamp, ..after(coordinates, identity) });
     }
-    Ok(at_boundary(coordinates, resume.gtid_set.clone(), identity))
+    Ok(Start { file_timestamp, ..at_boundary(coordinates, resume.gtid_set.clone(), identity) })
 }
 
 fn at_boundary(read_from: Coordinates, gtid_set: Option<GtidSet>, identity: &Identity) -> Start {
-    Start { read_from, gtid_set, start_offset: None, gtids_are_complete: identity.has_gtids }
+    Start {
+        read_from,
+        gtid_set,
+        file_timestamp: None,
+        start_offset: None,
+        gtids_are_complete: identity.has_gtids,
+    }
 }
 
 /// Reads the file from its head and passes over what ends at or before the coordinates. That finds the
@@ -117,6 +126,7 @@ fn after(coordinates: Coordinates, identity: &Identity) -> Start {
     Start {
         read_from: coordinates.at(crate::coordinates::FIRST_EVENT_OFFSET),
         gtid_set: None,
+        file_timestamp: None,
         start_offset: Some(coordinates.offset),
         gtids_are_complete: identity.has_gtids,
     }

@@ -57,6 +57,8 @@ pub struct RawEvent<'a> {
     pub flags: u16,
     /// Bytes of the whole event: header, body and checksum.
     pub size: u32,
+    /// Seconds since 1970.
+    pub timestamp: u32,
     /// End of the event in its file, modulo 2^32; 0 for an event made up for the stream.
     pub log_pos: u32,
     pub body: &'a [u8],
@@ -68,6 +70,8 @@ pub struct Place {
     pub coordinates: Coordinates,
     /// Every GTID before the place; `None` when that is not known completely.
     pub gtid_set: Option<GtidSet>,
+    /// When its file was begun, in seconds since 1970; `None` while that is not known.
+    pub file_timestamp: Option<u32>,
 }
 
 /// Whether rows are to be relayed, or were before this reading began.
@@ -128,12 +132,21 @@ pub enum Error {
     Incident { at: Coordinates },
     #[error("the binlog {file} ends before offset {offset}, where relaying should begin")]
     StartBeyondEnd { file: Arc<str>, offset: u64 },
+    #[error(
+        "the binlog {file} was begun at {}, that of the checkpoint at {}: another file of the same name",
+        instant(*is), instant(*was)
+    )]
+    OtherFile { file: Arc<str>, is: u32, was: u32 },
     #[error("a statement at {at} wrote to {table} as a statement, not as rows")]
     Statement { at: Coordinates, table: String },
     #[error(
         "a statement at {at} rolled back to a savepoint after rows of an outbox table were logged"
     )]
     PartialRollback { at: Coordinates },
+}
+
+fn instant(seconds: u32) -> jiff::Timestamp {
+    jiff::Timestamp::constant(i64::from(seconds), 0)
 }
 
 #[derive(Debug)]
@@ -178,6 +191,8 @@ pub struct Start {
     pub read_from: Coordinates,
     /// Every GTID that was relayed before, or stands before `read_from`; `None` when not known.
     pub gtid_set: Option<GtidSet>,
+    /// When the file was begun; `None` when any will do.
+    pub file_timestamp: Option<u32>,
     /// What ends at or before this offset of the same file is marked as passed.
     pub start_offset: Option<u64>,
     /// The server gives every transaction a GTID (`gtid_mode=ON`), so that a set can name all of them.
@@ -187,19 +202,26 @@ pub struct Start {
 impl Start {
     /// The place from which rows count, as far as it is known before a row is read.
     pub fn place(&self) -> Place {
+        let file_timestamp = self.file_timestamp;
         match self.start_offset {
-            Some(offset) => Place { coordinates: self.read_from.at(offset), gtid_set: None },
-            None => Place { coordinates: self.read_from.clone(), gtid_set: self.gtid_set.clone() },
+            Some(offset) => {
+                Place { coordinates: self.read_from.at(offset), gtid_set: None, file_timestamp }
+            }
+            None => Place {
+                coordinates: self.read_from.clone(),
+                gtid_set: self.gtid_set.clone(),
+                file_timestamp,
+            },
         }
     }
 }
 
 impl Tracker {
     pub fn new(start: Start) -> Tracker {
-        let Start { read_from, gtid_set, start_offset, gtids_are_complete } = start;
+        let Start { read_from, gtid_set, file_timestamp, start_offset, gtids_are_complete } = start;
         Tracker {
             position: read_from.clone(),
-            place: Place { coordinates: read_from, gtid_set },
+            place: Place { coordinates: read_from, gtid_set, file_timestamp },
             open: None,
             payload_bytes_left: 0,
             start_offset,
@@ -263,11 +285,12 @@ impl Tracker {
             TRANSACTION_PAYLOAD => self.begin_payload(event.body),
             ROTATE => self.rotate(&event),
             PREVIOUS_GTIDS => self.adopt_previous_gtids(event.body),
+            FORMAT_DESCRIPTION => self.ensure_same_file(event.timestamp),
             HEARTBEAT | HEARTBEAT_V2 => Ok(Step::Idle),
             INCIDENT if self.is_passed() => Ok(Step::Nothing),
             INCIDENT => Err(Error::Incident { at: self.position.clone() }),
-            FORMAT_DESCRIPTION | STOP | INTVAR | RAND | USER_VAR | IGNORABLE | ROWS_QUERY
-            | UPDATE_ROWS_V1 | DELETE_ROWS_V1 | UPDATE_ROWS | DELETE_ROWS | PARTIAL_UPDATE_ROWS
+            STOP | INTVAR | RAND | USER_VAR | IGNORABLE | ROWS_QUERY | UPDATE_ROWS_V1
+            | DELETE_ROWS_V1 | UPDATE_ROWS | DELETE_ROWS | PARTIAL_UPDATE_ROWS
             | TRANSACTION_CONTEXT | VIEW_CHANGE | APPEND_BLOCK | DELETE_FILE | BEGIN_LOAD_QUERY => {
                 Ok(Step::Nothing)
             }
@@ -453,8 +476,24 @@ impl Tracker {
             return Err(Error::StartBeyondEnd { file: self.position.file().into(), offset });
         }
         self.position = next;
+        self.place.file_timestamp = None;
         self.close();
         Ok(Step::Committed)
+    }
+
+    /// The event at the head of each file, which also begins every stream, tells when the file was begun.
+    /// After RESET MASTER names and offsets come again.
+    fn ensure_same_file(&mut self, timestamp: u32) -> Result<Step, Error> {
+        let is = Some(timestamp).filter(|seconds| *seconds != 0);
+        match (is, self.place.file_timestamp) {
+            (Some(is), Some(was)) if is != was => {
+                Err(Error::OtherFile { file: self.position.file().into(), is, was })
+            }
+            _ => {
+                self.place.file_timestamp = is;
+                Ok(Step::Nothing)
+            }
+        }
     }
 
     /// The event at the head of each file names all GTIDs before that file. It is taken where the set was
@@ -501,7 +540,13 @@ mod tests {
     impl Stream {
         fn from(start_offset: Option<u64>) -> Stream {
             let read_from = Coordinates::start_of_file(FILE).unwrap();
-            let start = Start { read_from, gtid_set: None, start_offset, gtids_are_complete: true };
+            let start = Start {
+                read_from,
+                gtid_set: None,
+                file_timestamp: None,
+                start_offset,
+                gtids_are_complete: true,
+            };
             Stream { tracker: Tracker::new(start), end: 4 }
         }
 
@@ -517,7 +562,7 @@ mod tests {
             size: u32,
             log_pos: u32,
         ) -> Result<Step, Error> {
-            let event = RawEvent { event_type, flags: 0, size, log_pos, body };
+            let event = RawEvent { event_type, flags: 0, size, timestamp: 0, log_pos, body };
             self.tracker.accept(event, &|database, table| (database, table) == ("shop", "events"))
         }
 
@@ -712,8 +757,14 @@ mod tests {
     fn an_unknown_event_is_an_error_unless_it_says_that_it_may_be_ignored() {
         let mut stream = Stream::from(None);
         assert!(matches!(stream.send(200, &[]), Err(Error::UnknownEvent { event_type: 200, .. })));
-        let event =
-            RawEvent { event_type: 200, flags: FLAG_IGNORABLE, size: 9, log_pos: 304, body: &[] };
+        let event = RawEvent {
+            event_type: 200,
+            flags: FLAG_IGNORABLE,
+            size: 9,
+            timestamp: 0,
+            log_pos: 304,
+            body: &[],
+        };
         assert_eq!(stream.tracker.accept(event, &|_, _| false), Ok(Step::Nothing));
         assert!(matches!(stream.send(INCIDENT, &[]), Err(Error::Incident { .. })));
     }
