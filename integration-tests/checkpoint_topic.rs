@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::harness::consumer::{Inbox, Isolation};
-use crate::harness::kafka::{OpenTransaction, create_topic, write_record};
+use crate::harness::kafka::{OpenTransaction, create_topic, delete_topic, write_record};
 use crate::harness::relay::SOON;
 use crate::harness::scene::Scene;
 use crate::harness::workload::PlainWriter;
@@ -79,4 +79,43 @@ fn a_topic_the_relay_creates_is_compacted_and_has_one_partition() {
         crate::harness::kafka::topic_config(&scene.kafka, &topic, "cleanup.policy"),
         "compact"
     );
+}
+
+#[test]
+fn a_running_relay_whose_checkpoint_is_gone_halts_and_does_not_begin_anew() {
+    let scene = Scene::on_shared_servers("gone");
+    let mut writer = PlainWriter::on(&scene);
+    let mut setup = scene.relay_setup();
+    setup.transaction_timeout = Some("5s".to_owned());
+    let mut relay = setup.start();
+    writer.write(3);
+    scene.wait_for_records(&relay, 3);
+    delete_topic(&scene.kafka, &scene.checkpoint_topic());
+    writer.write(3);
+    let log = relay.halts();
+    assert!(log.contains(&scene.checkpoint_topic()), "{log}");
+    assert_eq!(scene.records().len(), 3, "{log}");
+}
+
+#[test]
+fn a_record_of_its_key_that_is_no_checkpoint_halts_unless_a_later_one_is() {
+    let scene = Scene::on_shared_servers("own_garbage");
+    let topic = scene.checkpoint_topic();
+    create_topic(&scene.kafka, &topic, 1, &[("cleanup.policy", "compact")]);
+    let write = |value: &[u8]| {
+        write_record(&scene.kafka, &topic, None, Some(&scene.name), Some(value));
+    };
+    write(b"{\"binlogFilename\":");
+    let mut writer = PlainWriter::on(&scene);
+    writer.write(2);
+    let log = scene.start_relay().halts();
+    assert!(log.contains(&topic), "{log}");
+    let start = &scene.start;
+    let place = format!(
+        r#"{{"binlogFilename":"{}","offset":{},"rowsToSkip":0}}"#,
+        start.file, start.offset
+    );
+    write(place.as_bytes());
+    let relay = scene.start_relay();
+    scene.judge_clean(&writer.ledger, &relay, SOON);
 }

@@ -136,3 +136,34 @@ fn another_server_uuid_without_gtids_halts() {
     assert!(log.contains(&uuid), "it names the server it found\n{log}");
     assert_eq!(scene.records().len(), 6);
 }
+
+#[test]
+fn a_damaged_event_halts_behind_all_that_comes_before_it() {
+    let _permit = permit_for_own_servers();
+    let mysql = Arc::new(MySql::start("mysql-8.0", &[]));
+    let scene = Scene::on(Arc::clone(&mysql), shared_kafka(), "damaged");
+    scene.create_topic("account");
+    let mut writer = PlainWriter::on(&scene);
+    writer.write(2_000);
+    let topic = scene.topic("account");
+    writer.sql.run(format!(
+        "INSERT INTO events (event_id, event_type, event_data, entity_type, entity_id)
+         VALUES ('1-1', 't', 'the mark of the damage', '{topic}', 'e')"
+    ));
+    let file = writer.sql.end_of_binlog().file;
+    mysql.stop();
+    let path = mysql.binlog_path(&file);
+    let mut bytes = std::fs::read(&path).expect("the binlog is a file");
+    let mark = b"the mark of the damage";
+    let at = bytes.windows(mark.len()).position(|text| text == mark).expect("the row is there");
+    bytes[at] ^= 0x20;
+    std::fs::write(&path, bytes).expect("the binlog can be written");
+    mysql.start_again();
+    for _ in 0..2 {
+        let log = scene.start_relay().halts();
+        assert!(log.contains("damaged"), "{log}");
+        assert_eq!(scene.records().len(), 2_000, "{log}");
+        let stored = scene.checkpoint().expect("a checkpoint");
+        assert_eq!((&stored["sequence"], &stored["rowsDone"]), (&2_000.into(), &0.into()));
+    }
+}

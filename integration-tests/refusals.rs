@@ -41,6 +41,28 @@ fn a_server_without_a_binlog_is_refused() {
 }
 
 #[test]
+fn a_server_that_keeps_the_database_out_of_its_binlog_is_refused() {
+    let _permit = permit_for_own_servers();
+    for (option, is_refused) in [
+        ("--binlog-ignore-db=kept_out", true),
+        ("--binlog-do-db=another", true),
+        ("--binlog-do-db=kept_out", false),
+    ] {
+        let mysql = Arc::new(MySql::start("mysql-8.0", &[option]));
+        let scene = Scene::named(mysql, shared_kafka(), "kept_out".to_owned());
+        let mut setup = scene.relay_setup();
+        setup.checkpoint_topic = format!("checkpoints-{:08x}", rand::random::<u32>());
+        let mut relay = setup.start();
+        if is_refused {
+            let log = relay.halts();
+            assert!(log.contains("kept_out") && log.contains("binlog-"), "{log}");
+        } else {
+            relay.wait_for_log("relaying");
+        }
+    }
+}
+
+#[test]
 fn a_missing_table_is_refused() {
     let scene = Scene::on_shared_servers("no_table");
     scene.sql().run("DROP TABLE message");

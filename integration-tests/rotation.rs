@@ -1,7 +1,10 @@
 //! The binlog goes on in another file, while the relay runs and while it does not.
 
+use std::sync::Arc;
+
 use crate::harness::relay::SOON;
 use crate::harness::scene::{Scene, checkpoint_place};
+use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
 use crate::harness::workload::PlainWriter;
 
 #[test]
@@ -51,5 +54,27 @@ fn a_relay_that_stopped_at_the_end_of_a_file_resumes_in_the_next() {
     }
     writer.write(1);
     let relay = setup.start();
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+}
+
+#[test]
+fn events_may_have_checksums_or_none() {
+    let _permit = permit_for_own_servers();
+    let mysql = Arc::new(MySql::start("mysql-8.0", &["--binlog-checksum=NONE"]));
+    let scene = Scene::on(mysql, shared_kafka(), "checksums");
+    let mut writer = PlainWriter::on(&scene);
+    let setup = scene.relay_setup();
+    writer.write(1);
+    let mut relay = setup.start();
+    writer.write(2);
+    for algorithm in ["CRC32", "NONE", "CRC32"] {
+        // The server begins a new file for it.
+        writer.sql.run(format!("SET GLOBAL binlog_checksum = {algorithm}"));
+        writer.write(2);
+        scene.judge_clean(&writer.ledger, &relay, SOON);
+        relay.kill();
+        writer.write(1);
+        relay = setup.start();
+    }
     scene.judge_clean(&writer.ledger, &relay, SOON);
 }

@@ -82,6 +82,23 @@ fn a_gtid_set_names_what_was_relayed_already() {
 }
 
 #[test]
+fn a_gtid_set_is_not_forgotten_by_a_crash_before_the_first_row() {
+    let scene = Scene::on_shared_servers("gtid_crash");
+    let mut writer = PlainWriter::on(&scene);
+    writer.write(2);
+    let start = format!("gtid:{}", writer.sql.executed_gtids());
+    let mut relay = start_from(&scene, &start);
+    let deadline = Instant::now() + SOON;
+    while scene.checkpoint().is_none() {
+        assert!(Instant::now() < deadline, "no checkpoint\n{}", relay.log_tail());
+    }
+    relay.kill();
+    writer.write(3);
+    let relay = start_from(&scene, &start);
+    relays_from_row(&scene, &writer, &relay, 2);
+}
+
+#[test]
 fn the_start_is_stored_before_the_first_row_so_that_a_crash_loses_nothing() {
     let scene = Scene::on_shared_servers("first_crash");
     let mut writer = PlainWriter::on(&scene);

@@ -357,11 +357,11 @@ impl Source {
 
     /// Servers send each event with the CRC32 that stands in the file (`binlog_checksum`, on by default).
     fn ensure_checksum(&self, event: &Event) -> Result<(), Error> {
-        match event.checksum() {
-            Some(sent)
-                if u32::from_le_bytes(sent)
-                    != event.calc_checksum(BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_CRC32) =>
-            {
+        const CRC32: BinlogChecksumAlg = BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_CRC32;
+        // A FORMAT_DESCRIPTION event has room for a checksum even under binlog_checksum=NONE.
+        let has_checksum = event.footer().get_checksum_alg() == Ok(Some(CRC32));
+        match event.checksum().filter(|_| has_checksum) {
+            Some(sent) if u32::from_le_bytes(sent) != event.calc_checksum(CRC32) => {
                 Err(Error::Checksum { after: self.position().clone() })
             }
             _ => Ok(()),

@@ -140,8 +140,9 @@ impl Checkpoint {
             server_uuid,
             file_timestamp: self.binlog_timestamp,
             // A place as it was configured, or one of Eventuate's, can be inside a transaction; one that
-            // follows relayed rows is a boundary.
-            is_boundary: self.generation.is_some() && self.sequence > 0,
+            // follows relayed rows, or to which GTIDs are known, is a boundary.
+            is_boundary: self.generation.is_some()
+                && (self.sequence > 0 || self.gtid_set.is_some()),
         })
     }
 

@@ -45,6 +45,10 @@ pub enum Error {
     #[error("there is no checkpoint of key {key:?} in {topic}, and no start_from")]
     NoStart { key: String, topic: String },
     #[error(
+        "the checkpoint of key {key:?} in {topic}, which this relay wrote, is not there any more"
+    )]
+    CheckpointGone { key: String, topic: String },
+    #[error(
         "the checkpoint was written inside a transaction under another configuration of [[outbox]]"
     )]
     OutboxChanged,
@@ -114,6 +118,10 @@ impl Error {
                 "set [mysql] start_from = \"earliest\", \"latest\" or a place, or the checkpoint_key of the relay \
                  to take over from",
             ),
+            Error::CheckpointGone { .. } => halt(
+                "find out who deleted the record or the topic; a new start begins anew at start_from, which relays \
+                 rows again, or leaves some out",
+            ),
             Error::OutboxChanged => halt(
                 "start once with the configuration of [[outbox]] that was there before, stop the relay with \
                  SIGTERM, then start it with the new one",
@@ -136,6 +144,8 @@ impl Error {
     /// It is about one transaction, and the way to Kafka is open: what came before can be published still.
     pub fn is_of_one_transaction(&self) -> bool {
         match self {
+            // Read again, it may be whole; if not, the relay halts behind what comes before it.
+            Error::Binlog { source: binlog::Error::Checksum { .. }, .. } => true,
             Error::Binlog { .. }
             | Error::Row { .. }
             | Error::Decode { .. }
@@ -288,6 +298,9 @@ fn preflight_fate(error: &preflight::mysql::Error) -> Fate {
         E::Server(error) => server_fate(error),
         E::MariaDb { .. } => halt("point [mysql] hosts at a MySQL server, 5.7 or later"),
         E::Variable { cure, .. } => halt(*cure),
+        E::Filtered { .. } => {
+            halt("start mysqld without that option, or give it the outbox's database")
+        }
         E::NoTable { .. } => {
             halt("create the table, grant SELECT on it, or correct [[outbox]] table")
         }

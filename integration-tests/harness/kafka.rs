@@ -32,6 +32,13 @@ pub fn create_topic(kafka: &Kafka, name: &str, partitions: i32, settings: &[(&st
     }
 }
 
+pub fn delete_topic(kafka: &Kafka, name: &str) {
+    let deleted = single_threaded_runtime()
+        .block_on(admin(kafka).delete_topics(&[name], &AdminOptions::new()))
+        .expect("ask the broker to delete a topic");
+    deleted[0].as_ref().unwrap_or_else(|(_, code)| panic!("delete {name}: {code}"));
+}
+
 pub fn set_topic_config(kafka: &Kafka, topic: &str, key: &str, value: &str) {
     let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(key, value);
     let changed = single_threaded_runtime()

@@ -170,6 +170,11 @@ impl MySql {
         fs::remove_file(self.own().data.join("auto.cnf")).expect("a server keeps its uuid there");
     }
 
+    /// A file of the binlog, to be damaged while the server is stopped.
+    pub fn binlog_path(&self, file: &str) -> PathBuf {
+        self.own().data.join(file)
+    }
+
     /// Starts a stopped server on its port and data again and waits until it answers.
     pub fn start_again(&self) {
         let own = self.own();

@@ -58,6 +58,14 @@ pub struct BinlogFile {
     pub size_bytes: u64,
 }
 
+/// Databases that the binlog is restricted to (all, when there are none), and databases left out of it
+/// (<https://dev.mysql.com/doc/refman/8.4/en/replication-options-binary-log.html>).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BinlogFilters {
+    pub do_db: Vec<String>,
+    pub ignore_db: Vec<String>,
+}
+
 /// A connection for SQL.
 pub struct Server {
     options: Options,
@@ -129,21 +137,41 @@ impl Server {
     /// # Errors
     /// As every question to the server.
     pub async fn binlog_end(&mut self) -> Result<Coordinates, Error> {
+        let (question, row) = self.binlog_status().await?;
+        match (row.get_opt::<String, _>(0), row.get_opt(1)) {
+            (Some(Ok(file)), Some(Ok(offset))) => {
+                Coordinates::new(file, offset).map_err(|_| unexpected(question, &row))
+            }
+            _ => Err(unexpected(question, &row)),
+        }
+    }
+
+    /// Which databases the binlog has. Needs REPLICATION CLIENT.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn binlog_filters(&mut self) -> Result<BinlogFilters, Error> {
+        let (question, row) = self.binlog_status().await?;
+        let list = |column: &str| -> Option<Vec<String>> {
+            let text: Option<String> = row.get_opt(column)?.ok()?;
+            let names = text.unwrap_or_default();
+            Some(names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect())
+        };
+        match (list("Binlog_Do_DB"), list("Binlog_Ignore_DB")) {
+            (Some(do_db), Some(ignore_db)) => Ok(BinlogFilters { do_db, ignore_db }),
+            _ => Err(unexpected(question, &row)),
+        }
+    }
+
+    async fn binlog_status(&mut self) -> Result<(&'static str, mysql_async::Row), Error> {
         // Renamed in 8.2, the old name removed in 8.4
         // (https://dev.mysql.com/doc/refman/8.4/en/show-binary-log-status.html).
         let question = match self.conn.server_version() >= (8, 2, 0) {
             true => "SHOW BINARY LOG STATUS",
             false => "SHOW MASTER STATUS",
         };
-        let rows: Vec<mysql_async::Row> = self.rows(question).await?;
-        let row =
-            rows.first().ok_or(Error::UnexpectedAnswer { question, answer: String::new() })?;
-        match (row.get_opt::<String, _>(0), row.get_opt(1)) {
-            (Some(Ok(file)), Some(Ok(offset))) => {
-                Coordinates::new(file, offset).map_err(|_| unexpected(question, row))
-            }
-            _ => Err(unexpected(question, row)),
-        }
+        let row = self.rows(question).await?.pop();
+        Ok((question, row.ok_or(Error::UnexpectedAnswer { question, answer: String::new() })?))
     }
 
     /// The GTIDs before a binlog file, from the event at its head. Needs REPLICATION SLAVE.

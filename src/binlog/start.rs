@@ -65,7 +65,7 @@ pub async fn resolve(
         }
         StartFrom::Latest => {
             let end = server.binlog_end().await?;
-            match identity.has_gtids {
+            match identity.has_gtids || end.offset > DUMP_OFFSET_MAX {
                 true => Ok(after(end, identity)),
                 false => Ok(at_boundary(end, None, identity)),
             }

@@ -361,7 +361,7 @@ impl Tracker {
         match (&open.gtid, &self.place.gtid_set) {
             (Some(gtid), Some(set)) => open.passed = set.contains(gtid),
             // A transaction without a GTID: no set can name all that is done any more.
-            (None, _) => self.place.gtid_set = None,
+            (None, _) => (self.place.gtid_set, self.gtids_are_complete) = (None, false),
             (Some(_), None) => {}
         }
         self.open = Some(open);

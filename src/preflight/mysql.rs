@@ -1,7 +1,7 @@
 //! The requirements on the MySQL server without which a run would lose or invent rows.
 
 use crate::binlog::Identity;
-use crate::binlog::server::{self, Server};
+use crate::binlog::server::{self, BinlogFilters, Server};
 use crate::outbox::{self, MissingColumn, OutboxOptions};
 
 /// A requirement that does not hold.
@@ -13,6 +13,10 @@ pub enum Error {
     MariaDb { version: String },
     #[error("the server has {variable}={value}; the relay needs {needed}")]
     Variable { variable: &'static str, value: String, needed: &'static str, cure: &'static str },
+    #[error(
+        "the server keeps the database {database} out of its binlog: it was started with {option}"
+    )]
+    Filtered { database: String, option: String },
     #[error("there is no table {table}, or the user has no SELECT right on it")]
     NoTable { table: String },
     #[error(
@@ -78,6 +82,7 @@ async fn ensure_variable(
 
 async fn ensure_tables(server: &mut Server, outboxes: &[OutboxOptions]) -> Result<(), Error> {
     let tables = server.tables().await?;
+    let filters = server.binlog_filters().await?;
     for outbox in outboxes {
         let mut is_there = false;
         for (database, name, engine) in &tables {
@@ -85,6 +90,7 @@ async fn ensure_tables(server: &mut Server, outboxes: &[OutboxOptions]) -> Resul
                 continue;
             }
             is_there = true;
+            ensure_logged(&filters, database)?;
             ensure_transactional(database, name, engine.as_deref())?;
             ensure_columns(server, outbox, database, name).await?;
         }
@@ -93,6 +99,18 @@ async fn ensure_tables(server: &mut Server, outboxes: &[OutboxOptions]) -> Resul
         }
     }
     Ok(())
+}
+
+fn ensure_logged(filters: &BinlogFilters, database: &str) -> Result<(), Error> {
+    let names = |list: &[String]| list.iter().any(|name| name == database);
+    let option = if !filters.do_db.is_empty() && !names(&filters.do_db) {
+        format!("--binlog-do-db={}", filters.do_db.join(","))
+    } else if filters.do_db.is_empty() && names(&filters.ignore_db) {
+        format!("--binlog-ignore-db={database}")
+    } else {
+        return Ok(());
+    };
+    Err(Error::Filtered { database: database.to_owned(), option })
 }
 
 fn ensure_transactional(database: &str, name: &str, engine: Option<&str>) -> Result<(), Error> {

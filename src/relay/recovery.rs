@@ -40,6 +40,7 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
     let stored = read_checkpoint(config).await?;
     tracing::debug!(is_there = stored.is_some(), "read the checkpoint");
     ensure_not_replaced(relay, stored.as_ref())?;
+    ensure_not_gone(relay, stored.as_ref())?;
 
     let fingerprint = outbox::fingerprint(&config.outbox);
     if let Some(checkpoint) = &stored {
@@ -101,6 +102,17 @@ fn ensure_not_replaced(relay: &Relay<'_>, stored: Option<&Checkpoint>) -> Result
     match relay.replaced_by(stored).filter(|_| relay.has_claimed) {
         Some((instance, since)) => Err(Error::TakenOver { instance, since }),
         None => Ok(()),
+    }
+}
+
+/// To begin anew in the middle of a run would repeat or lose rows.
+fn ensure_not_gone(relay: &Relay<'_>, stored: Option<&Checkpoint>) -> Result<(), Error> {
+    match stored.is_none() && relay.has_claimed {
+        true => {
+            let checkpoint::Options { topic, key } = relay.config.checkpoint.clone();
+            Err(Error::CheckpointGone { key, topic })
+        }
+        false => Ok(()),
     }
 }
 
