@@ -1,5 +1,6 @@
 //! The checkpoint is found whatever else the topic holds.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use crate::harness::consumer::{Inbox, Isolation};
 use crate::harness::kafka::{OpenTransaction, create_topic, delete_topic, write_record};
 use crate::harness::relay::SOON;
 use crate::harness::scene::Scene;
+use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
 use crate::harness::workload::PlainWriter;
 
 #[test]
@@ -118,4 +120,46 @@ fn a_record_of_its_key_that_is_no_checkpoint_halts_unless_a_later_one_is() {
     write(place.as_bytes());
     let relay = scene.start_relay();
     scene.judge_clean(&writer.ledger, &relay, SOON);
+}
+
+#[test]
+fn a_checkpoint_inside_a_transaction_that_does_not_fit_the_binlog_halts() {
+    let _permit = permit_for_own_servers();
+    let scene = Scene::on(Arc::new(MySql::start("mysql-8.0", &[])), shared_kafka(), "misfit");
+    let mut writer = PlainWriter::on(&scene);
+    let place = writer.sql.end_of_binlog();
+    let before = writer.sql.executed_gtids();
+    writer.write_together(5);
+    let first = gtid_added(&mut writer, &before);
+    let between = writer.sql.executed_gtids();
+    writer.write_together(3);
+    let second = gtid_added(&mut writer, &between);
+    let uuid: String = writer.sql.value("SELECT @@server_uuid");
+    let start = scene.relay_setup();
+    for (number, gtid, rows_done, fingerprint, words) in [
+        (1, &first, 9, "", "9 rows of the transaction"),
+        (2, &first, 2, r#""outboxFingerprint":"0000000000000000","#, "another configuration"),
+        // Another transaction, too large for a batch, comes before the one that was relayed in part.
+        (3, &second, 1, "", "before the transaction"),
+    ] {
+        let mut setup = start.clone();
+        setup.checkpoint_topic = format!("{}-{number}", start.checkpoint_topic);
+        setup.batch_lines = vec!["max_records = 2".to_owned()];
+        let topic = &setup.checkpoint_topic;
+        create_topic(&scene.kafka, topic, 1, &[("cleanup.policy", "compact")]);
+        let checkpoint = format!(
+            r#"{{"binlogFilename":"{}","offset":{},"rowsToSkip":0,"rowsDone":{rows_done},"gtid":"{gtid}","gtidSet":"{before}","serverUuid":"{uuid}","generation":7,"sequence":{rows_done},{fingerprint}"clean":false}}"#,
+            place.file, place.offset
+        );
+        write_record(&scene.kafka, topic, None, Some(&scene.name), Some(checkpoint.as_bytes()));
+        let log = setup.start().halts();
+        assert!(log.contains(words), "{words:?}\n{log}");
+    }
+    assert!(scene.records().is_empty());
+}
+
+/// The GTID of the one transaction since.
+fn gtid_added(writer: &mut PlainWriter, before: &str) -> String {
+    let sql = format!("SELECT GTID_SUBTRACT(@@GLOBAL.gtid_executed, '{before}')");
+    writer.sql.value(sql)
 }

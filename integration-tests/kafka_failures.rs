@@ -98,6 +98,23 @@ fn a_missing_topic_is_waited_for_and_what_comes_before_it_is_published() {
 }
 
 #[test]
+fn a_topic_whose_name_collides_with_another_halts_behind_what_comes_before_it() {
+    let scene = Scene::on_shared_servers("collision");
+    let mut writer = PlainWriter::on(&scene);
+    writer.write(300);
+    // To Kafka's metrics, a dot and an underscore are the same.
+    for (id, topic) in [("1-1", scene.topic("a.b_c")), ("1-2", scene.topic("a_b.c"))] {
+        writer.sql.run(format!(
+            "INSERT INTO events (event_id, event_type, event_data, entity_type, entity_id)
+             VALUES ('{id}', 't', '{{}}', '{topic}', 'e')"
+        ));
+    }
+    let log = scene.start_relay().halts();
+    assert!(log.contains(&scene.topic("a_b.c")), "{log}");
+    assert_eq!(scene.records().len(), 301, "{log}");
+}
+
+#[test]
 fn a_topic_that_needs_more_brokers_than_are_up_is_waited_for() {
     let scene = Scene::on_shared_servers("few_brokers");
     create_topic(&scene.kafka, &scene.checkpoint_topic(), 1, &[("cleanup.policy", "compact")]);

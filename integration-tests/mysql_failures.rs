@@ -96,3 +96,22 @@ fn an_idle_connection_is_kept_by_heartbeats() {
     scene.judge_clean(&writer.ledger, &relay, SOON);
     assert_eq!(proxy.accepted(), before, "nothing was reconnected\n{}", relay.log_tail());
 }
+
+#[test]
+fn an_event_that_takes_long_to_arrive_is_no_dead_connection_for_ever() {
+    let scene = Scene::on_shared_servers("mysql_slow");
+    let login = scene.mysql.login();
+    let proxy = Proxy::to(&format!("{}:{}", login.host, login.port));
+    let mut setup = scene.relay_setup();
+    setup.mysql_address = format!("127.0.0.1:{}", proxy.port());
+    let mut writer = PlainWriter::on(&scene);
+    writer.sql.run("CREATE TABLE large (cell LONGTEXT)");
+    writer.sql.run("INSERT INTO large VALUES (REPEAT('x', 23 << 20))");
+    writer.write(2);
+    setup.start_from = Some(scene.start.to_string());
+    proxy.slow();
+    let relay = setup.start();
+    scene.wait_for_records_within(&relay, 2, BACK_WITHIN);
+    proxy.pass();
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+}

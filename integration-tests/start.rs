@@ -191,6 +191,7 @@ fn a_checkpoint_has_the_fields_that_others_read() {
     assert_eq!((&stored["sequence"], &stored["clean"]), (&3.into(), &false.into()));
     assert_eq!(stored["delivery"], "exactly-once");
     assert_eq!(stored["relayVersion"], env!("CARGO_PKG_VERSION"));
+    assert!(stored["binlogTimestamp"].as_u64().is_some_and(|seconds| seconds > 1_500_000_000));
     assert!(stored["generation"].as_u64().is_some_and(|millis| millis > 1_500_000_000_000));
     for field in ["instance", "outboxFingerprint", "recordedAt"] {
         assert!(stored[field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {stored}");

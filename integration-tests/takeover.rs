@@ -91,6 +91,24 @@ fn a_replaced_relay_that_was_cut_off_from_mysql_does_not_take_back() {
 }
 
 #[test]
+fn a_replaced_relay_that_is_told_to_drain_says_that_it_was_replaced() {
+    let scene = Scene::on_shared_servers("drain_replaced");
+    let setup = scene.relay_setup();
+    let mut writer = PlainWriter::on(&scene);
+    let mut first = setup.start();
+    writer.write(2);
+    scene.wait_for_records(&first, 2);
+    first.signal("STOP");
+    let second = setup.start();
+    writer.write(2);
+    scene.wait_for_records(&second, 4);
+    first.signal("TERM");
+    first.signal("CONT");
+    assert_eq!(first.exit_code(), 3, "{}", first.log_tail());
+    scene.judge_clean(&writer.ledger, &second, SOON);
+}
+
+#[test]
 fn a_lone_relay_that_slept_past_its_transaction_timeout_recovers() {
     let scene = Scene::on_shared_servers("slept");
     let workload = Workload::start(&scene, &Plan::with_seed_of_the_day(&scene.name));

@@ -54,6 +54,14 @@ pub struct Options {
     pub tls: TlsOptions,
 }
 
+impl Options {
+    /// A connection that is silent for longer is dead.
+    pub fn silence_max(&self) -> Duration {
+        (self.heartbeat * SILENT_HEARTBEATS).max(SILENCE_MIN)
+    }
+}
+
+/// Whether and how the connection is encrypted; the files are PEM.
 #[derive(Debug, Clone)]
 pub struct TlsOptions {
     pub mode: TlsMode,
@@ -244,9 +252,14 @@ impl Source {
             layouts: Vec::new(),
             tables: Vec::new(),
             uncounted: None,
-            silence_max: (options.heartbeat * SILENT_HEARTBEATS).max(SILENCE_MIN),
+            silence_max: options.silence_max(),
             silent_since: None,
         })
+    }
+
+    /// Changes how long the connection may be silent, a large event under way included.
+    pub fn set_silence_max(&mut self, silence_max: Duration) {
+        self.silence_max = silence_max;
     }
 
     /// The last transaction boundary.

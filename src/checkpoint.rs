@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +78,8 @@ pub struct Checkpoint {
 pub enum Error {
     #[error("read the checkpoint topic {topic}")]
     Kafka { topic: String, source: kafka::Error },
+    #[error("the checkpoint topic {topic} is not known to the broker")]
+    NoTopic { topic: String },
     #[error("the checkpoint topic {topic} did not deliver its end within {} s", timeout.as_secs())]
     Timeout { topic: String, timeout: Duration },
     #[error(
@@ -179,7 +182,8 @@ impl Checkpoint {
 /// Reads the last checkpoint; `None` when there is none, or it was reset.
 ///
 /// # Errors
-/// Kafka cannot be read to the end, or the only record of the key is no checkpoint.
+/// Kafka cannot be read to the end, or the only record of the key is no checkpoint. That there is no topic
+/// may be what one broker says that has just started: it is an error, not "none".
 pub fn read(
     kafka: &kafka::Options,
     client_id: &str,
@@ -212,13 +216,34 @@ enum Last {
     Tombstone,
 }
 
+/// What was read so far.
+#[derive(Default)]
+struct Found {
+    /// By partition.
+    last: BTreeMap<i32, Last>,
+    /// What is wrong with the last record of the key that is no checkpoint.
+    unreadable: Option<String>,
+}
+
+impl Found {
+    fn take(&mut self, record: &BorrowedMessage<'_>) {
+        match parse(record.payload()) {
+            Ok(last) => drop(self.last.insert(record.partition(), last)),
+            Err(what) => {
+                let (topic, offset) = (record.topic(), record.offset());
+                tracing::warn!(topic, offset, "a record of our key is no checkpoint: {what}");
+                self.unreadable = Some(what);
+            }
+        }
+    }
+}
+
 struct Reader<'a> {
     options: &'a Options,
     /// Sees the end of a partition whatever transactions are open.
     uncommitted: BaseConsumer<kafka::Context>,
     /// Sees committed records only.
     committed: BaseConsumer<kafka::Context>,
-    unreadable: Option<String>,
 }
 
 impl<'a> Reader<'a> {
@@ -237,6 +262,8 @@ impl<'a> Reader<'a> {
                 .set("auto.offset.reset", "error")
                 // The end of a partition is only known once a fetch found nothing more.
                 .set("fetch.wait.max.ms", "10")
+                // Another replica than the leader may not have the end yet.
+                .set("client.rack", "")
                 .set("check.crcs", "true");
             if let Some(group) = group {
                 // librdkafka assigns partitions only to members of a group; it is never joined.
@@ -249,23 +276,25 @@ impl<'a> Reader<'a> {
             options,
             uncommitted: consumer("read_uncommitted", None).map_err(failed)?,
             committed: consumer("read_committed", Some(client_id)).map_err(failed)?,
-            unreadable: None,
         })
     }
 
-    fn read(mut self, ends: &BTreeMap<i32, (i64, i64)>) -> Result<Option<Checkpoint>, Error> {
-        let mut found: BTreeMap<i32, Last> = BTreeMap::new();
+    fn read(self, ends: &BTreeMap<i32, (i64, i64)>) -> Result<Option<Checkpoint>, Error> {
+        let mut found = Found::default();
         let mut window = WINDOW;
         loop {
             let from: BTreeMap<i32, i64> = ends
                 .iter()
-                .filter(|(partition, _)| !found.contains_key(partition))
+                .filter(|(partition, _)| !found.last.contains_key(partition))
                 .map(|(partition, (low, high))| (*partition, (high - window).max(*low)))
                 .collect();
-            found.extend(self.read_from(&from)?);
+            self.read_from(&from, ends, &mut found)?;
             let is_whole =
                 |partition: &i32| from.get(partition).is_none_or(|from| *from == ends[partition].0);
-            if ends.keys().all(|partition| found.contains_key(partition) || is_whole(partition)) {
+            if ends
+                .keys()
+                .all(|partition| found.last.contains_key(partition) || is_whole(partition))
+            {
                 break;
             }
             window = window.saturating_mul(WINDOW_GROWTH);
@@ -273,8 +302,8 @@ impl<'a> Reader<'a> {
         self.choose(found)
     }
 
-    fn choose(&self, found: BTreeMap<i32, Last>) -> Result<Option<Checkpoint>, Error> {
-        if let (true, Some(what)) = (found.is_empty(), &self.unreadable) {
+    fn choose(&self, found: Found) -> Result<Option<Checkpoint>, Error> {
+        if let (true, Some(what)) = (found.last.is_empty(), &found.unreadable) {
             return Err(Error::Unreadable {
                 topic: self.options.topic.clone(),
                 key: self.options.key.clone(),
@@ -282,7 +311,7 @@ impl<'a> Reader<'a> {
             });
         }
         let mut latest: Option<Checkpoint> = None;
-        for last in found.into_values() {
+        for last in found.last.into_values() {
             if let Last::Checkpoint(checkpoint) = last
                 && latest.as_ref().is_none_or(|latest| checkpoint.is_later_than(latest))
             {
@@ -324,10 +353,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads partitions from the given offsets to their ends, all at once.
-    fn read_from(&mut self, from: &BTreeMap<i32, i64>) -> Result<BTreeMap<i32, Last>, Error> {
-        let mut found = BTreeMap::new();
+    fn read_from(
+        &self,
+        from: &BTreeMap<i32, i64>,
+        ends: &BTreeMap<i32, (i64, i64)>,
+        found: &mut Found,
+    ) -> Result<(), Error> {
         if from.is_empty() {
-            return Ok(found);
+            return Ok(());
         }
         let mut assignment = TopicPartitionList::new();
         for (partition, offset) in from {
@@ -337,26 +370,22 @@ impl<'a> Reader<'a> {
         }
         self.committed.assign(&assignment).map_err(|error| self.failed(error))?;
         let mut unfinished: BTreeSet<i32> = from.keys().copied().collect();
-        let deadline = Instant::now() + READ_TIMEOUT;
+        // Each record shows that it goes on; connections that fail do not.
+        let mut deadline = Instant::now() + READ_TIMEOUT;
         while !unfinished.is_empty() {
             match self.committed.poll(deadline.saturating_duration_since(Instant::now())) {
-                Some(Ok(record)) if record.key() == Some(self.options.key.as_bytes()) => {
-                    match parse(record.payload()) {
-                        Ok(last) => {
-                            found.insert(record.partition(), last);
-                        }
-                        Err(what) => {
-                            let (topic, offset) = (record.topic(), record.offset());
-                            tracing::warn!(
-                                topic,
-                                offset,
-                                "a record of our key is no checkpoint: {what}"
-                            );
-                            self.unreadable = Some(what);
-                        }
+                Some(Ok(record)) => {
+                    deadline = Instant::now() + READ_TIMEOUT;
+                    let (partition, offset) = (record.partition(), record.offset());
+                    let (_, end) = ends[&partition];
+                    // Others may write there faster than we read: what comes after the end is not waited for.
+                    if offset + 1 >= end {
+                        unfinished.remove(&partition);
+                    }
+                    if offset < end && record.key() == Some(self.options.key.as_bytes()) {
+                        found.take(&record);
                     }
                 }
-                Some(Ok(_)) => {}
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     unfinished.remove(&partition);
                 }
@@ -369,7 +398,7 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     fn failed(&self, error: KafkaError) -> Error {
@@ -386,21 +415,21 @@ fn ends(
     let failed = |error: KafkaError| Error::Kafka { topic: topic.clone(), source: error.into() };
     let metadata = consumer.fetch_metadata(Some(topic), kafka::REQUEST_TIMEOUT).map_err(failed)?;
     let mut ends = BTreeMap::new();
-    for found in metadata.topics() {
-        match found.error().map(RDKafkaErrorCode::from) {
-            None => {}
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                continue;
-            }
-            Some(code) => return Err(failed(KafkaError::MetadataFetch(code))),
+    let no_topic = || Error::NoTopic { topic: topic.clone() };
+    let found = metadata.topics().first().ok_or_else(no_topic)?;
+    match found.error().map(RDKafkaErrorCode::from) {
+        None => {}
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+            return Err(no_topic());
         }
-        for partition in found.partitions() {
-            let (low, high) = consumer
-                .fetch_watermarks(topic, partition.id(), kafka::REQUEST_TIMEOUT)
-                .map_err(failed)?;
-            if low < high {
-                ends.insert(partition.id(), (low, high));
-            }
+        Some(code) => return Err(failed(KafkaError::MetadataFetch(code))),
+    }
+    for partition in found.partitions() {
+        let (low, high) = consumer
+            .fetch_watermarks(topic, partition.id(), kafka::REQUEST_TIMEOUT)
+            .map_err(failed)?;
+        if low < high {
+            ends.insert(partition.id(), (low, high));
         }
     }
     Ok(ends)

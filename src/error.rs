@@ -5,7 +5,7 @@ use mysql_async::{DriverError, IoError};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::binlog::{self, row, server, start, transaction};
-use crate::coordinates::Coordinates;
+use crate::coordinates::{Coordinates, Gtid};
 use crate::outbox::{Ambiguous, MissingColumn};
 use crate::{checkpoint, envelope, kafka, preflight, publish, secret, topics};
 
@@ -58,6 +58,12 @@ pub enum Error {
         "the checkpoint says that {rows_done} rows of the transaction at {at} are in Kafka, but it has fewer"
     )]
     FewerRows { rows_done: u64, at: Coordinates },
+    #[error(
+        "the transaction at {at} is larger than [batch] allows, and comes before the transaction{} of which the \
+         checkpoint says that a part is in Kafka",
+        gtid.as_ref().map(|gtid| format!(" {gtid}")).unwrap_or_default()
+    )]
+    SplitBeforePart { at: Coordinates, gtid: Option<Gtid> },
     #[error("the transaction at {at} was rolled back after a part of it was relayed")]
     RolledBackPart { at: Coordinates },
     #[error("row {row} of {table} in the event that ends at {at} cannot be read: {source}")]
@@ -72,8 +78,8 @@ pub enum Error {
     Thread(std::io::Error),
     #[error("a task of the relay ended without a word: {0}")]
     Task(String),
-    #[error("taken over by instance {instance}, which began at {since}")]
-    TakenOver { instance: String, since: String },
+    #[error("taken over by instance {instance}, whose last checkpoint is of {recorded_at}")]
+    TakenOver { instance: String, recorded_at: String },
 }
 
 /// What is to be done about an error.
@@ -128,6 +134,9 @@ impl Error {
             ),
             Error::UncleanIdempotent => halt(
                 "start the version that wrote it once with delivery = \"idempotent\" and stop it with SIGTERM",
+            ),
+            Error::SplitBeforePart { .. } => halt(
+                "raise [batch] max_records and max_bytes until that transaction fits, and start again",
             ),
             Error::FewerRows { .. } | Error::RolledBackPart { .. } => halt(
                 "compare the topics with the table from that transaction on; the relay cannot tell what is right",
@@ -344,6 +353,11 @@ fn code_fate(code: Code) -> Fate {
         Code::InvalidTransactionTimeout => halt(
             "lower [kafka] transaction_timeout, or raise transaction.max.timeout.ms of the brokers",
         ),
+        Code::InvalidTopic => halt(
+            "the name is illegal, or another topic's but for . and _: correct the writer, or delete that topic",
+        ),
+        Code::InvalidTimestamp => halt("correct the clock of the relay's machine"),
+        Code::InvalidRecord => halt("the broker's log says what is wrong with the record"),
         Code::InvalidPartitions | Code::InvalidConfig | Code::PolicyViolation => halt(
             "correct [kafka] topic_partitions and topic_replication, or create the topic by hand",
         ),
@@ -369,10 +383,13 @@ fn publish_fate(error: &publish::Error) -> Fate {
         publish::Error::Client(error) => kafka_fate(error),
         publish::Error::Kafka { source, .. } => client_fate(source),
         publish::Error::Fenced => Fate::MaybeTakenOver,
-        publish::Error::Refused { topic, .. } => halt(format!(
-            "raise max.message.bytes of the topic {topic}, or grant the relay DescribeConfigs on it so that it \
-             can say which row is too large"
-        )),
+        publish::Error::Refused { topic, source, .. } => match source.rdkafka_error_code() {
+            Some(Code::MessageSizeTooLarge) | None => halt(format!(
+                "raise max.message.bytes of the topic {topic}, or grant the relay DescribeConfigs on it so that \
+                 it can say which row is too large"
+            )),
+            Some(code) => code_fate(code),
+        },
         publish::Error::ThreadEnded => Fate::Retry,
     }
 }
@@ -380,7 +397,9 @@ fn publish_fate(error: &publish::Error) -> Fate {
 fn checkpoint_fate(error: &checkpoint::Error) -> Fate {
     match error {
         checkpoint::Error::Kafka { source, .. } => kafka_fate(source),
-        checkpoint::Error::Timeout { .. } | checkpoint::Error::HeldBack { .. } => Fate::Retry,
+        checkpoint::Error::NoTopic { .. }
+        | checkpoint::Error::Timeout { .. }
+        | checkpoint::Error::HeldBack { .. } => Fate::Retry,
         checkpoint::Error::Unreadable { .. } => halt(
             "find out who wrote the record; another checkpoint_key with a start_from begins anew",
         ),

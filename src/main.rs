@@ -56,7 +56,7 @@ fn run(config: &Config) -> anyhow::Result<ExitCode> {
 
 fn show_checkpoint(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
-    let stored = runtime.block_on(relay::read_checkpoint(config));
+    let stored = runtime.block_on(relay::show_checkpoint(config));
     let checkpoint = match stored {
         Ok(Some(checkpoint)) => checkpoint,
         Ok(None) => {

@@ -11,11 +11,10 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-
 use tokio::sync::watch;
 
 use self::line::Line;
-pub use self::recovery::read_checkpoint;
+pub use self::recovery::show_checkpoint;
 use crate::binlog::{self, Change, Source};
 use crate::config::Config;
 use crate::error::{Error, Fate};
@@ -25,6 +24,9 @@ use crate::publish;
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// … up to this.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// A connection that is silent again at the same place is given twice as long, up to this.
+const SILENCE_LIMIT: Duration = Duration::from_secs(600);
 
 /// How often the checkpoint follows a binlog that moves on without rows for us.
 const IDLE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
@@ -46,6 +48,8 @@ struct Relay<'a> {
     /// The smallest `max.message.bytes` found that is below the batches librdkafka makes.
     batch_bytes_max: Option<usize>,
     backoff: Duration,
+    /// A connection that is silent for longer is dead.
+    silence_max: Duration,
     /// The instance that the checkpoint named before this one claimed it; `None` once it has.
     predecessor: Option<String>,
     /// This instance's claim is stored.
@@ -64,6 +68,7 @@ pub async fn run(config: &Config, mut stop: Stop) -> Result<(), Error> {
         instance,
         batch_bytes_max: None,
         backoff: BACKOFF_MIN,
+        silence_max: config.mysql.silence_max(),
         predecessor: None,
         has_claimed: false,
     };
@@ -72,7 +77,7 @@ pub async fn run(config: &Config, mut stop: Stop) -> Result<(), Error> {
         let error = match relay.session(&mut stop).await {
             Ok(()) => return Ok(()),
             // What was not drained is said, and is not a clean end.
-            Err(error) if *stop.borrow() => return Err(error),
+            Err(error) if *stop.borrow() => return Err(relay.name_successor(error).await?),
             Err(error) => error,
         };
         let recover = async {
@@ -104,7 +109,7 @@ impl Relay<'_> {
             Session { server: self.config.mysql.to_string(), source, line, events: 0 };
         let followed = supervised(session.follow(stop)).await;
         if session.line.has_published() {
-            self.backoff = BACKOFF_MIN;
+            (self.backoff, self.silence_max) = (BACKOFF_MIN, self.config.mysql.silence_max());
         }
         session.end(followed).await
     }
@@ -113,6 +118,10 @@ impl Relay<'_> {
     async fn decide(&mut self, error: Error, last: Option<&Error>) -> Result<Error, Error> {
         if let Error::SmallerBatches { bytes_max, .. } = &error {
             self.batch_bytes_max = Some(*bytes_max);
+        }
+        if is_silent_again(&error, last) {
+            // An event may be so large, and the way so slow, that it takes longer to arrive.
+            self.silence_max = (self.silence_max * 2).min(SILENCE_LIMIT);
         }
         match (error.fate(), last) {
             (Fate::Retry, Some(last)) if is_damaged_again(&error, last) => {
@@ -124,11 +133,22 @@ impl Relay<'_> {
             (Fate::Halt { .. }, None) if is_refused(&error) => Ok(error),
             (Fate::Halt { .. }, Some(last)) if is_refused(&error) && !is_refused(last) => Ok(error),
             (Fate::Halt { .. } | Fate::TakenOver, _) => Err(error),
-            (Fate::MaybeTakenOver, _) => match recovery::successor(self).await? {
-                Some((instance, since)) => Err(Error::TakenOver { instance, since }),
-                None => Ok(error),
+            (Fate::MaybeTakenOver, _) => match self.name_successor(error).await? {
+                taken_over @ Error::TakenOver { .. } => Err(taken_over),
+                error => Ok(error),
             },
         }
+    }
+
+    /// Turns an error that may mean that somebody took over into one that says who did.
+    async fn name_successor(&self, error: Error) -> Result<Error, Error> {
+        if error.fate() != Fate::MaybeTakenOver {
+            return Ok(error);
+        }
+        Ok(match recovery::successor(self).await? {
+            Some((instance, recorded_at)) => Error::TakenOver { instance, recorded_at },
+            None => error,
+        })
     }
 }
 
@@ -151,6 +171,14 @@ fn is_damaged_again(error: &Error, last: &Error) -> bool {
         (Error::Task(panic), Error::Task(before)) => panic == before,
         _ => false,
     }
+}
+
+fn is_silent_again(error: &Error, last: Option<&Error>) -> bool {
+    let place = |error: &Error| match error {
+        Error::Binlog { source: binlog::Error::Silent { after, .. }, .. } => Some(after.clone()),
+        _ => None,
+    };
+    place(error).is_some() && place(error) == last.and_then(place)
 }
 
 fn is_refused(error: &Error) -> bool {

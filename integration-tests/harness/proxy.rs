@@ -11,6 +11,10 @@ use std::time::Duration;
 const PASS: u8 = 0;
 const CUT: u8 = 1;
 const FREEZE: u8 = 2;
+const SLOW: u8 = 3;
+
+/// What a slow connection carries in a tick.
+const SLOW_BYTES: usize = 16 * 1024;
 
 /// How fast a change of mode reaches a connection.
 const TICK: Duration = Duration::from_millis(10);
@@ -64,6 +68,11 @@ impl Proxy {
         self.shared.mode.store(FREEZE, Ordering::SeqCst);
     }
 
+    /// Lets some 1.6 MB through in a second, each way and for each connection.
+    pub fn slow(&self) {
+        self.shared.mode.store(SLOW, Ordering::SeqCst);
+    }
+
     pub fn pass(&self) {
         self.shared.mode.store(PASS, Ordering::SeqCst);
     }
@@ -103,10 +112,12 @@ fn pump(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
     from.set_read_timeout(Some(TICK)).expect("a socket takes a timeout");
     to.set_nodelay(true).expect("a socket takes this option");
     loop {
-        match shared.mode.load(Ordering::SeqCst) {
+        let mode = shared.mode.load(Ordering::SeqCst);
+        let length_max = if mode == SLOW { SLOW_BYTES } else { buffer.len() };
+        match mode {
             CUT => break,
             FREEZE => thread::sleep(TICK),
-            _ => match from.read(&mut buffer) {
+            _ => match from.read(&mut buffer[..length_max]) {
                 Ok(0) => break,
                 Ok(length) => {
                     // Bytes taken just before a freeze stay here until it is over.
@@ -115,6 +126,9 @@ fn pump(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
                     }
                     if to.write_all(&buffer[..length]).is_err() {
                         break;
+                    }
+                    if mode == SLOW {
+                        thread::sleep(TICK);
                     }
                 }
                 Err(error)

@@ -251,7 +251,10 @@ impl Tracker {
 
     /// Whether the offset from which relaying begins has not been reached yet.
     pub fn is_before_start(&self) -> bool {
-        self.start_offset.is_some_and(|offset| self.position.offset < offset)
+        self.start_offset.is_some_and(|offset| {
+            self.position.offset < offset
+                || self.position.offset == offset && self.payload_bytes_left > 0
+        })
     }
 
     /// The rows of the event just read belong to an outbox table.
@@ -396,6 +399,8 @@ impl Tracker {
             Verb::Begin => open.begun = true,
             Verb::XaStart => (open.begun, open.in_xa) = (true, true),
             Verb::Commit => return Ok(self.commit()),
+            // Nothing of it was relayed by us that could be taken back.
+            Verb::Rollback if is_passed => return Ok(self.commit()),
             Verb::Rollback => return Ok(self.roll_back()),
             Verb::RollbackTo if open.has_outbox_rows && !is_passed => {
                 return Err(Error::PartialRollback { at: self.position.clone() });
@@ -655,6 +660,58 @@ mod tests {
         stream.query("BEGIN").unwrap();
         stream.send(XID, &[]).unwrap();
         assert_eq!(stream.tracker.place().gtid_set, None);
+        // Nor does the head of the next file name it.
+        stream.send(PREVIOUS_GTIDS, &[0; 8]).unwrap();
+        assert_eq!(stream.tracker.place().gtid_set, None);
+    }
+
+    #[test]
+    fn a_group_that_was_rolled_back_before_the_start_took_nothing_back_of_ours() {
+        let mut stream = Stream::from(Some(504));
+        stream.gtid(1).unwrap();
+        stream.query("BEGIN").unwrap();
+        stream.send(TABLE_MAP, &[]).unwrap();
+        assert_eq!(passed(stream.send(WRITE_ROWS, &[])), Passed::BeforeStart);
+        assert_eq!(stream.query("ROLLBACK"), Ok(Step::Committed));
+    }
+
+    #[test]
+    fn a_file_of_the_same_name_that_was_begun_at_another_time_is_an_error() {
+        let mut stream = Stream::from(None);
+        stream.tracker.place.file_timestamp = Some(1_700_000_000);
+        let began = |stream: &mut Stream, timestamp| {
+            let event = RawEvent {
+                event_type: FORMAT_DESCRIPTION,
+                flags: 0,
+                size: 100,
+                timestamp,
+                log_pos: 0,
+                body: &[],
+            };
+            stream.tracker.accept(event, &|_, _| false)
+        };
+        assert_eq!(began(&mut stream, 1_700_000_000), Ok(Step::Nothing));
+        stream.send_at(ROTATE, &rotate_body("binlog.000002"), 40, 0).unwrap();
+        assert_eq!(began(&mut stream, 1_700_000_001), Ok(Step::Nothing));
+        assert_eq!(stream.tracker.place().file_timestamp, Some(1_700_000_001));
+        match began(&mut stream, 1_700_000_002) {
+            Err(error @ Error::OtherFile { .. }) => {
+                let text = error.to_string();
+                assert!(text.contains("binlog.000002 was begun at 2023-11-14T22:13:22Z"), "{text}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_compressed_transaction_that_ends_at_the_start_is_before_it_to_its_last_event() {
+        let mut stream = Stream::from(Some(204));
+        stream.gtid(1).unwrap();
+        stream.send(TRANSACTION_PAYLOAD, &[3, 1, 100, 1, 1, 9, 0]).unwrap();
+        stream.send_at(WRITE_ROWS, &[], 60, 0).unwrap();
+        assert!(stream.tracker.is_before_start());
+        stream.send_at(XID, &[], 40, 0).unwrap();
+        assert!(!stream.tracker.is_before_start());
     }
 
     #[test]

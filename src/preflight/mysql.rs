@@ -89,10 +89,16 @@ async fn ensure_tables(server: &mut Server, outboxes: &[OutboxOptions]) -> Resul
             if !outbox.table.matches(database, name) {
                 continue;
             }
+            let columns = server.columns(database, name).await?;
+            if columns.is_empty() {
+                // Dropped since the tables were listed.
+                continue;
+            }
             is_there = true;
             ensure_logged(&filters, database)?;
             ensure_transactional(database, name, engine.as_deref())?;
-            ensure_columns(server, outbox, database, name).await?;
+            let names = columns.iter().map(|column| column.name.as_str());
+            outbox::ensure_columns(outbox, &format!("{database}.{name}"), names)?;
         }
         if !is_there && outbox.table.is_literal() {
             return Err(Error::NoTable { table: outbox.table.to_string() });
@@ -121,15 +127,4 @@ fn ensure_transactional(database: &str, name: &str, engine: Option<&str>) -> Res
             Err(Error::Engine { table: format!("{database}.{name}"), engine: engine.to_owned() })
         }
     }
-}
-
-async fn ensure_columns(
-    server: &mut Server,
-    outbox: &OutboxOptions,
-    database: &str,
-    name: &str,
-) -> Result<(), Error> {
-    let present = server.columns(database, name).await?;
-    let names = present.iter().map(|column| column.name.as_str());
-    Ok(outbox::ensure_columns(outbox, &format!("{database}.{name}"), names)?)
 }

@@ -199,7 +199,7 @@ impl Lane {
 
     fn classify_refused(&self, refused: Refused) -> Error {
         let Refused { index, topic, error } = refused;
-        if is_purged(&error) {
+        if is_collateral(&error) {
             // librdkafka gave the whole transaction up and tells why only to who wants to commit it.
             let doing = "have records acknowledged";
             return match self.producer.commit_transaction(self.transaction_timeout) {
@@ -208,7 +208,12 @@ impl Lane {
             };
         }
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidRecord) => {
+            Some(
+                RDKafkaErrorCode::MessageSizeTooLarge
+                | RDKafkaErrorCode::InvalidRecord
+                | RDKafkaErrorCode::InvalidTimestamp
+                | RDKafkaErrorCode::TopicAuthorizationFailed,
+            ) => {
                 self.abort();
                 Error::Refused { index, topic, source: error }
             }
@@ -263,10 +268,14 @@ fn failed(doing: &'static str) -> impl Fn(KafkaError) -> Error {
 }
 
 /// The record was given up because of another one, or of the transaction.
-fn is_purged(error: &KafkaError) -> bool {
+fn is_collateral(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
-        Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
+        Some(
+            RDKafkaErrorCode::PurgeQueue
+                | RDKafkaErrorCode::PurgeInflight
+                | RDKafkaErrorCode::InvalidDifferentRecord
+        )
     )
 }
 
@@ -294,8 +303,8 @@ impl Acknowledgements {
     fn note(&self, refused: Option<Refused>) {
         if let Some(refused) = refused {
             let mut kept = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-            // The first one tells why; records that were purged because of it may be reported before it.
-            if kept.as_ref().is_none_or(|kept| is_purged(&kept.error)) {
+            // The first one tells why; records that were given up because of it may be reported before it.
+            if kept.as_ref().is_none_or(|kept| is_collateral(&kept.error)) {
                 *kept = Some(refused);
             }
         }

@@ -185,6 +185,13 @@ impl Line {
             }
         }
         while let Some(cut) = self.filling.cut_full() {
+            if let (Cut::Part(_), Some(skip)) = (cut, &self.skip) {
+                // One checkpoint cannot name two transactions that are relayed in part.
+                return Err(Error::SplitBeforePart {
+                    at: rows.place.coordinates.clone(),
+                    gtid: skip.gtid.clone(),
+                });
+            }
             if self.is_publishing() {
                 self.answer().await?;
             }

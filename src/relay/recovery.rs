@@ -70,11 +70,14 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
         read_from = %start.read_from, relay_after_offset = start.start_offset, "relaying"
     );
     let replica = replica(config, &cluster_id);
-    let source = Source::open(&config.mysql, &replica, start, server, table_filter(config)).await;
-    Ok((source.map_err(|source| binlog_error(config, source))?, line))
+    let mut source = Source::open(&config.mysql, &replica, start, server, table_filter(config))
+        .await
+        .map_err(|source| binlog_error(config, source))?;
+    source.set_silence_max(relay.silence_max);
+    Ok((source, line))
 }
 
-/// Who has taken over from this instance, and since when; `None` when nobody has.
+/// Who has taken over from this instance, and when its last checkpoint was written; `None` when nobody has.
 ///
 /// # Errors
 /// The checkpoint will never be readable.
@@ -100,7 +103,7 @@ pub(super) async fn successor(relay: &Relay<'_>) -> Result<Option<(String, Strin
 
 fn ensure_not_replaced(relay: &Relay<'_>, stored: Option<&Checkpoint>) -> Result<(), Error> {
     match relay.replaced_by(stored).filter(|_| relay.has_claimed) {
-        Some((instance, since)) => Err(Error::TakenOver { instance, since }),
+        Some((instance, recorded_at)) => Err(Error::TakenOver { instance, recorded_at }),
         None => Ok(()),
     }
 }
@@ -130,15 +133,29 @@ impl Relay<'_> {
 /// Reads what is committed of the checkpoint by now, without waiting for transactions that are open: one of
 /// our own may be, as long as nobody fenced it.
 async fn look_at_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Error> {
-    ask_checkpoint(config, checkpoint::look).await
+    none_without_topic(ask_checkpoint(config, checkpoint::look).await)
 }
 
-/// Reads the stored checkpoint, off the runtime's thread.
+/// Reads the stored checkpoint; `None` also where there is no topic.
 ///
 /// # Errors
 /// It cannot be read.
-pub async fn read_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Error> {
+pub async fn show_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Error> {
+    none_without_topic(read_checkpoint(config).await)
+}
+
+/// Reads the stored checkpoint from a topic that is there.
+async fn read_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Error> {
     ask_checkpoint(config, checkpoint::read).await
+}
+
+fn none_without_topic(
+    stored: Result<Option<Checkpoint>, Error>,
+) -> Result<Option<Checkpoint>, Error> {
+    match stored {
+        Err(Error::Checkpoint { source: checkpoint::Error::NoTopic { .. }, .. }) => Ok(None),
+        stored => stored,
+    }
 }
 
 type Ask = fn(
