@@ -1,4 +1,4 @@
-//! The demo: its own MySQL and Kafka, an outbox, the relay, a small writer and a consumer that prints
+//! The demo: its own MySQL and Kafka, an outbox, the relay, a small writer and a consumer that prints some of
 //! what arrives, while the relay is killed with -9 three times. It ends with a line that counts what
 //! was written and what arrived, and with exit code 1 if they are not the same. Run by `make demo`.
 

@@ -67,8 +67,7 @@ impl Batch {
         Batch { limits, bytes: Vec::new(), spans: Vec::new(), boundary: 0 }
     }
 
-    /// The buffer to which the envelope appends a key and then a value, before [`Batch::push`] or
-    /// [`Batch::discard_draft`].
+    /// The buffer to which the envelope appends a key and then a value, before [`Batch::push`].
     pub fn draft(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
@@ -76,12 +75,6 @@ impl Batch {
     /// The bytes appended since the last record: key and value of the draft.
     pub fn draft_len(&self) -> usize {
         self.bytes.len() - self.end()
-    }
-
-    /// Takes back what was appended since the last record.
-    pub fn discard_draft(&mut self) {
-        let end = self.end();
-        self.bytes.truncate(end);
     }
 
     /// Makes the draft a record: its first `key_len` bytes are the key, the rest is the value.
@@ -111,22 +104,12 @@ impl Batch {
         self.bytes.shrink_to(self.limits.bytes_max);
     }
 
-    /// Records after the boundary: rows of the transaction that is being read.
-    pub fn open_records(&self) -> usize {
-        self.spans.len() - self.boundary
-    }
-
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
-    }
-
-    /// Bytes of keys and values held.
-    pub fn bytes_len(&self) -> usize {
-        self.bytes.len()
     }
 
     /// The records in stream order.
@@ -228,7 +211,7 @@ mod tests {
         batch.cut(Cut::Boundary(1), &mut rest);
         assert_eq!(keys(&batch), ["a"]);
         assert_eq!(keys(&rest), ["b", "c", "d"]);
-        assert_eq!((rest.open_records(), rest.cut_full()), (3, None));
+        assert_eq!((rest.len() - rest.boundary, rest.cut_full()), (3, None));
     }
 
     #[test]

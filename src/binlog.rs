@@ -6,6 +6,7 @@
 
 pub mod bytes;
 pub mod charset;
+pub mod event_type;
 pub mod json;
 pub mod payload;
 pub mod query;
@@ -338,7 +339,7 @@ impl Source {
                 self.layouts.iter_mut().for_each(|layout| layout.signature.clear());
                 return Ok(self.close_transaction(Change::Committed));
             }
-            Step::Nothing | Step::Idle => {}
+            Step::Nothing => {}
         }
         Ok(Change::Nothing)
     }

@@ -7,7 +7,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::telemetry::LogFormat;
 
 /// What was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,15 +25,6 @@ pub struct Cli {
 pub enum Command {
     Run,
     CheckpointShow { json: bool },
-}
-
-/// How a line of the log looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people
-    Text,
-    /// One JSON object a line
-    Json,
 }
 
 impl Cli {
@@ -135,7 +128,7 @@ enum Asked {
 enum AskedOfCheckpoint {
     /// Print the stored checkpoint
     ///
-    /// Can be asked while the relay runs; it changes nothing. Exit codes: 0 printed, 1 there is none,
+    /// Can be asked while the relay runs; it changes nothing. Exit codes: 0 printed, 1 there is none, or Kafka cannot be read,
     /// 2 bad usage or configuration.
     #[command(verbatim_doc_comment)]
     Show {

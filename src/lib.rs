@@ -3,8 +3,9 @@
 //!
 //! The way of an event is one line, and the modules are its rooms. Each imports only from those below it:
 //!
-//! - [`cli`], [`config`]: what is asked, and a configuration that is valid by construction
+//! - [`cli`]: what is asked
 //! - [`relay`]: the line end to end: recovery, the loop, draining
+//! - [`config`]: a configuration that is valid by construction
 //! - [`error`]: the fate of every error: retry, halt with a hint, or taken over
 //! - [`preflight`]: what must hold before a row is read
 //! - [`publish`]: the publisher's thread; one batch is one Kafka transaction
@@ -15,7 +16,7 @@
 //! - [`outbox`]: which table goes where, by which columns
 //! - [`binlog`]: the source: a replica's dump stream as transactions of rows
 //! - [`coordinates`]: file and offset, GTIDs and their sets
-//! - [`kafka`], [`secret`], [`telemetry`]: what all of them share
+//! - [`kafka`], [`secret`], [`telemetry`], `nearest`: what all of them share
 
 pub mod batch;
 pub mod binlog;

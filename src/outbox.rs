@@ -57,18 +57,6 @@ impl TablePattern {
     pub fn is_literal(&self) -> bool {
         !self.database.contains('*') && !self.table.contains('*')
     }
-
-    /// The part before the dot.
-    #[must_use]
-    pub fn database(&self) -> &str {
-        &self.database
-    }
-
-    /// The part after the dot.
-    #[must_use]
-    pub fn table(&self) -> &str {
-        &self.table
-    }
 }
 
 impl FromStr for TablePattern {
@@ -323,7 +311,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<TablePattern>(), Err(Error::Table(text.to_owned())));
         }
-        assert_eq!(pattern(&format!("a.{}*", "é".repeat(64))).table().chars().count(), 65);
+        assert_eq!(pattern(&format!("a.{}*", "é".repeat(64))).table.chars().count(), 65);
     }
 
     #[test]

@@ -4,13 +4,20 @@ use std::error::Error;
 use std::fmt;
 use std::io::IsTerminal;
 
+use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::LogFormat;
+/// What is logged unless `RUST_LOG` says otherwise.
+const FILTER: &str = "info";
 
-/// What is logged unless `RUST_LOG` says otherwise. librdkafka's lines and those of the MySQL driver are
-/// about connections that recovery looks after.
-const FILTER: &str = "info,mysql_async=warn";
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
 
 /// Starts logging. Call once, before anything is logged.
 pub fn start(format: LogFormat) {

@@ -8,10 +8,9 @@
 use thiserror::Error;
 
 use super::bytes::{Bytes, Malformed};
+use super::event_type::{WRITE_ROWS, WRITE_ROWS_V1};
 use super::table::{Column, Size, Table};
 
-const WRITE_ROWS_V1: u8 = 23;
-const WRITE_ROWS_V2: u8 = 30;
 const STATEMENT_END: u16 = 1;
 
 /// Why rows cannot be decoded.
@@ -68,10 +67,10 @@ impl<'a> RowsEvent<'a> {
     /// # Errors
     /// [`Error::NotAnInsert`] for another type, [`Error::Head`] when it is damaged.
     pub fn parse(event_type: u8, body: &'a [u8]) -> Result<Self, Error> {
-        if !matches!(event_type, WRITE_ROWS_V1 | WRITE_ROWS_V2) {
+        if !matches!(event_type, WRITE_ROWS_V1 | WRITE_ROWS) {
             return Err(Error::NotAnInsert(event_type));
         }
-        Self::parse_head(event_type == WRITE_ROWS_V2, body).map_err(Error::Head)
+        Self::parse_head(event_type == WRITE_ROWS, body).map_err(Error::Head)
     }
 
     fn parse_head(has_extra_data: bool, body: &'a [u8]) -> Result<Self, Malformed> {

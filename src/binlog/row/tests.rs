@@ -28,7 +28,7 @@ fn rows_are_those_that_mysql_cdc_reads() {
         let map = TableMapEvent::parse(&mut Cursor::new(&recorded.table_map)).unwrap();
         let maps = HashMap::from([(map.table_id, map)]);
         let theirs = recorded.events.iter().flat_map(|(event_type, body)| {
-            let version = if *event_type == WRITE_ROWS_V2 { 2 } else { 1 };
+            let version = if *event_type == WRITE_ROWS { 2 } else { 1 };
             WriteRowsEvent::parse(&mut Cursor::new(body), &maps, version).unwrap().rows
         });
         let theirs: Vec<_> = theirs.collect();
