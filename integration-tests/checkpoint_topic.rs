@@ -8,7 +8,7 @@ use crate::harness::consumer::{Inbox, Isolation};
 use crate::harness::kafka::{OpenTransaction, create_topic, delete_topic, write_record};
 use crate::harness::relay::SOON;
 use crate::harness::scene::Scene;
-use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
+use crate::harness::servers::{Kafka, MySql, permit_for_own_servers, shared_kafka, shared_mysql};
 use crate::harness::workload::PlainWriter;
 
 #[test]
@@ -85,7 +85,9 @@ fn a_topic_the_relay_creates_is_compacted_and_has_one_partition() {
 
 #[test]
 fn a_running_relay_whose_checkpoint_is_gone_halts_and_does_not_begin_anew() {
-    let scene = Scene::on_shared_servers("gone");
+    // A topic that is deleted under an open transaction is no neighbour for other tests' transactions.
+    let _permit = permit_for_own_servers();
+    let scene = Scene::on(shared_mysql(), Arc::new(Kafka::start(&[])), "gone");
     let mut writer = PlainWriter::on(&scene);
     let mut setup = scene.relay_setup();
     setup.transaction_timeout = Some("5s".to_owned());

@@ -12,7 +12,7 @@ use super::process::Process;
 use super::watchdog;
 
 /// Long enough for a slow machine, short enough to notice a relay that hangs.
-pub const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// What goes into the configuration file. Lines that only one test needs go into `…_lines`.
 #[derive(Debug, Clone)]
