@@ -426,3 +426,68 @@ fn secret_fate(error: &secret::Error) -> Fate {
 fn look_at_binlog(at: &Coordinates) -> String {
     format!("look at the event with mysqlbinlog --stop-position={} {}", at.offset, at.file())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fate_of(code: u16, message: &str) -> Fate {
+        let source = mysql_async::ServerError {
+            code,
+            message: message.to_owned(),
+            state: "HY000".to_owned(),
+        };
+        let source = server::Error::MySql(mysql_async::Error::Server(source));
+        Error::Binlog { server: "db:3306".to_owned(), source: source.into() }.fate()
+    }
+
+    #[test]
+    fn a_server_that_is_busy_or_stops_is_waited_for() {
+        for (code, message) in [
+            (1040, "Too many connections"),
+            (1053, "Server shutdown in progress"),
+            (1205, "Lock wait timeout exceeded; try restarting transaction"),
+            (3032, "The server is currently in offline mode"),
+        ] {
+            assert_eq!(fate_of(code, message), Fate::Retry, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_a_person_must_change_halts_with_a_hint_that_names_it() {
+        for (code, message, word) in [
+            (1045, "Access denied for user 'relay'@'db' (using password: YES)", "password"),
+            (1142, "SELECT command denied to user 'relay'@'db' for table 'events'", "SELECT"),
+            (
+                1227,
+                "Access denied; you need (at least one of) the SUPER, REPLICATION CLIENT privilege(s)",
+                "REPLICATION",
+            ),
+            (3159, "Connections using insecure transport are prohibited", "tls"),
+            (1236, "Could not find first log file name in binary log index file", "checkpoint_key"),
+            (
+                1236,
+                "Cannot replicate because the source purged required binary logs.",
+                "binlog_expire_logs_seconds",
+            ),
+            (1236, "log event entry exceeded max_allowed_packet", "error log"),
+        ] {
+            match fate_of(code, message) {
+                Fate::Halt { hint } => assert!(hint.contains(word), "{code}: {hint}"),
+                other => panic!("{code}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_dump_that_another_replica_of_our_name_ended_may_be_a_takeover() {
+        for message in [
+            "A slave with the same server_uuid/server_id as this slave has connected to the master; the first \
+             event 'binlog.000001' at 4",
+            "A replica with the same server_uuid/server_id as this replica has connected to the source; the \
+             first event '' at 4",
+        ] {
+            assert_eq!(fate_of(1236, message), Fate::MaybeTakenOver);
+        }
+    }
+}
