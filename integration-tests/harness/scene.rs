@@ -45,6 +45,7 @@ impl Scene {
     /// A fresh database of this name with the tables `events` and `message`.
     pub fn named(mysql: Arc<MySql>, kafka: Arc<Kafka>, name: String) -> Scene {
         let mut sql = mysql.connect();
+        sql.run(format!("GRANT SELECT ON {name}.* TO '{RELAY_USER}'@'%'"));
         let start = sql.end_of_binlog();
         sql.run(format!("CREATE DATABASE {name}"));
         sql.run(events_table(&format!("{name}.events"), "utf8mb4"));
