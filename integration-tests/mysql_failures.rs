@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::proxy::Proxy;
-use crate::harness::relay::SOON;
+use crate::harness::relay::{Relay, SOON};
 use crate::harness::scene::Scene;
 use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
 use crate::harness::workload::{PlainWriter, Plan, Workload};
@@ -49,11 +49,18 @@ fn a_cut_connection_to_mysql_is_made_again() {
     let plan = Plan { large_rows: 500, ..Plan::with_seed_of_the_day(&scene.name) };
     let workload = Workload::start(&scene, &plan);
     let relay = setup.start();
+    let mut inbox = scene.inbox();
     for _ in 0..5 {
-        thread::sleep(Duration::from_millis(700));
+        // It is relaying again, then it is cut off and tries in vain, then it may connect.
+        let arrived = inbox.take_what_came().len();
+        let came = inbox.wait_for(arrived + 1, BACK_WITHIN).map(|_| ());
+        came.unwrap_or_else(|error| panic!("{error}\n{}", relay.log_tail()));
+        let before = proxy.accepted();
         proxy.cut();
-        thread::sleep(Duration::from_millis(100));
+        wait_for_connections(&proxy, before + 1, &relay);
+        let refused = proxy.accepted();
         proxy.pass();
+        wait_for_connections(&proxy, refused + 1, &relay);
     }
     let ledger = workload.finish();
     scene.judge_clean(&ledger, &relay, BACK_WITHIN);
@@ -81,7 +88,10 @@ fn a_frozen_connection_to_mysql_is_noticed_and_replaced() {
 
 #[test]
 fn an_idle_connection_is_kept_by_heartbeats() {
-    let scene = Scene::on_shared_servers("heartbeats");
+    // On the shared server other tests' events would come in between.
+    let _permit = permit_for_own_servers();
+    let mysql = Arc::new(MySql::start("mysql-8.0", &[]));
+    let scene = Scene::on(mysql, shared_kafka(), "heartbeats");
     let login = scene.mysql.login();
     let proxy = Proxy::to(&format!("{}:{}", login.host, login.port));
     let mut setup = scene.relay_setup();
@@ -95,4 +105,12 @@ fn an_idle_connection_is_kept_by_heartbeats() {
     writer.write(1);
     scene.judge_clean(&writer.ledger, &relay, SOON);
     assert_eq!(proxy.accepted(), before, "nothing was reconnected\n{}", relay.log_tail());
+}
+
+fn wait_for_connections(proxy: &Proxy, count: usize, relay: &Relay) {
+    let deadline = Instant::now() + BACK_WITHIN;
+    while proxy.accepted() < count {
+        assert!(Instant::now() < deadline, "it does not connect again\n{}", relay.log_tail());
+        thread::sleep(Duration::from_millis(5));
+    }
 }
