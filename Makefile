@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 cargo := env -u MAKEFLAGS cargo
 
 # Integration tests wait for servers most of the time, so more of them run than the machine has cores.
-test_threads := $(or $(RUST_TEST_THREADS),6)
+test_threads := $(or $(RUST_TEST_THREADS),4)
 
 .PHONY: help
 help: ## Show the targets

@@ -28,16 +28,22 @@ fn compressed_transactions_are_relayed_whole() {
 #[test]
 fn a_compressed_transaction_above_the_batch_limit_is_split_and_survives_kills() {
     let scene = Scene::on_shared_servers("compressed_split");
+    scene.create_topic("account");
     let mut writer = compressing_writer(&scene);
     writer.write_together(20_000);
     writer.write(3);
     assert_compressed(&scene);
     let mut setup = scene.relay_setup();
-    setup.batch_lines = vec!["max_records = 500".to_owned()];
-    for _ in 0..4 {
+    // Four hundred parts: whatever the machine's speed, the kills come between two of them.
+    setup.batch_lines = vec!["max_records = 50".to_owned()];
+    let mut inbox = scene.inbox();
+    for arrived in [500, 4_000, 8_000] {
         let mut relay = setup.start();
-        std::thread::sleep(std::time::Duration::from_millis(450));
+        let came = inbox.wait_for(arrived, SOON).map(|_| ());
+        came.unwrap_or_else(|error| panic!("{error}\n{}", relay.log_tail()));
         relay.kill();
+        let rows_done = scene.checkpoint().expect("a checkpoint")["rowsDone"].clone();
+        assert!(rows_done.as_u64() > Some(0), "the kill came within the transaction: {rows_done}");
     }
     let relay = setup.start();
     scene.judge_clean(&writer.ledger, &relay, SOON);

@@ -7,7 +7,7 @@ use crate::harness::oracle;
 use crate::harness::relay::SOON;
 use crate::harness::scene::{EVENTUATE_LOCAL, Scene, checkpoint_place, events_table};
 use crate::harness::sql::Coordinates;
-use crate::harness::workload::{PlainWriter, insert_rows};
+use crate::harness::workload::PlainWriter;
 
 #[test]
 fn a_null_entity_id_halts_before_its_transaction() {
@@ -74,6 +74,39 @@ fn a_statement_that_is_logged_as_text_halts() {
 }
 
 #[test]
+fn a_row_logged_without_the_columns_that_its_insert_left_out_halts() {
+    let scene = Scene::on_shared_servers("minimal_image");
+    let log = halts_at(&scene, |scene, writer| {
+        let topic = scene.topic("account");
+        writer.sql.run("SET SESSION binlog_row_image = MINIMAL");
+        writer.sql.run(format!(
+            "INSERT INTO events (event_id, event_type, event_data, entity_type, entity_id)
+             VALUES ('1-1', 't', '{{}}', '{topic}', 'e')"
+        ));
+        writer.sql.run("COMMIT");
+        writer.sql.run("SET SESSION binlog_row_image = FULL");
+        writer.sql.run("BEGIN");
+    });
+    assert!(log.contains("binlog_row_image"), "{log}");
+    assert!(log.contains("column published"), "{log}");
+}
+
+#[test]
+fn a_binary_value_that_is_no_utf8_halts() {
+    let scene = Scene::on_shared_servers("no_utf8");
+    scene.sql().run("ALTER TABLE events MODIFY event_data LONGBLOB NOT NULL");
+    let log = halts_at(&scene, |scene, writer| {
+        let topic = scene.topic("account");
+        writer.sql.run(format!(
+            "INSERT INTO events (event_id, event_type, event_data, entity_type, entity_id)
+             VALUES ('1-1', 't', X'6162ff63', '{topic}', 'e')"
+        ));
+    });
+    assert!(log.contains("column event_data is binary"), "{log}");
+    assert!(log.contains("not UTF-8 from byte 2 on"), "{log}");
+}
+
+#[test]
 fn an_xa_group_that_touches_an_outbox_halts_with_a_clear_word() {
     let scene = Scene::on_shared_servers("xa");
     let mut writer = PlainWriter::on(&scene);
@@ -107,15 +140,12 @@ fn a_record_that_the_topic_does_not_take_halts_until_its_limit_is_raised() {
     let mut relay = scene.start_relay();
     writer.write(3);
     let before = writer.sql.end_of_binlog();
-    let mut row = writer.next_row();
-    row.id.push_str("ff");
+    let mut row = writer.unnoted_row();
     let Content::Event { event_data, .. } = &mut row.content else {
         panic!("the writer writes events");
     };
     *event_data = incompressible_text(300_000);
-    writer.ledger.note_written(row.clone());
-    insert_rows(&mut writer.sql, "events", std::slice::from_ref(&row));
-    writer.ledger.note_committed([row.id]);
+    writer.write_row(row);
     writer.write(2);
     let log = relay.halts();
     assert!(log.contains("max.message.bytes"), "{log}");

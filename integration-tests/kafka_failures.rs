@@ -10,7 +10,7 @@ use crate::harness::proxy::Proxy;
 use crate::harness::relay::SOON;
 use crate::harness::scene::Scene;
 use crate::harness::servers::{Kafka, free_port, permit_for_own_servers, shared_mysql};
-use crate::harness::workload::{PlainWriter, Plan, Workload, insert_rows};
+use crate::harness::workload::{PlainWriter, Plan, Workload};
 
 const BACK_WITHIN: Duration = Duration::from_secs(90);
 
@@ -78,15 +78,12 @@ fn a_missing_topic_is_waited_for_and_what_comes_before_it_is_published() {
     let mut writer = PlainWriter::on(&scene);
     writer.write(300);
     let late = scene.topic("late");
-    let mut row = writer.next_row();
-    row.id.push_str("ff");
+    let mut row = writer.unnoted_row();
     let Content::Event { entity_type, .. } = &mut row.content else {
         panic!("the writer writes events");
     };
     entity_type.clone_from(&late);
-    writer.ledger.note_written(row.clone());
-    insert_rows(&mut writer.sql, "events", std::slice::from_ref(&row));
-    writer.ledger.note_committed([row.id]);
+    writer.write_row(row);
     writer.write(2);
     let mut relay = setup.start();
     relay.wait_for_log(&format!("the topic {late} does not exist, and create_topics is false"));

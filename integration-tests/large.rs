@@ -1,13 +1,15 @@
 //! Large rows, large transactions, and transactions split over several Kafka transactions.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use crate::harness::consumer::{Inbox, Isolation};
+use crate::harness::consumer::{Inbox, Isolation, Record};
 use crate::harness::ledger::Content;
-use crate::harness::oracle;
+use crate::harness::oracle::{self, partition_of};
 use crate::harness::relay::SOON;
 use crate::harness::scene::Scene;
-use crate::harness::workload::{PlainWriter, insert_rows};
+use crate::harness::sql::BinlogLine;
+use crate::harness::workload::PlainWriter;
 
 const A_LARGE_ONE_WITHIN: Duration = Duration::from_secs(90);
 
@@ -20,17 +22,40 @@ fn a_row_of_one_megabyte_arrives() {
     let mut writer = PlainWriter::on(&scene);
     let relay = scene.start_relay();
     writer.write(1);
-    let mut row = writer.next_row();
-    row.id.push_str("ff");
+    let mut row = writer.unnoted_row();
     let Content::Event { event_data, .. } = &mut row.content else {
         panic!("the writer writes events");
     };
     *event_data = "0123456789é\n".repeat((1 << 20) / 13 + 1);
-    writer.ledger.note_written(row.clone());
-    insert_rows(&mut writer.sql, "events", std::slice::from_ref(&row));
-    writer.ledger.note_committed([row.id]);
+    writer.write_row(row);
     writer.write(1);
     scene.judge_clean(&writer.ledger, &relay, SOON);
+}
+
+#[test]
+fn rows_beside_a_row_of_20_megabytes_in_another_table_arrive() {
+    let scene = Scene::on_shared_servers("other_20_mb");
+    let mut writer = PlainWriter::on(&scene);
+    writer.sql.run("CREATE TABLE other (id INT AUTO_INCREMENT PRIMARY KEY, body LONGBLOB)");
+    let mut relay = scene.start_relay();
+    // The protocol splits what is above 16 MiB into several packets.
+    let insert = "INSERT INTO other (body) VALUES (REPEAT('x', 20 * 1024 * 1024))";
+    let before = writer.sql.end_of_binlog();
+    writer.write(1);
+    writer.sql.run(insert);
+    writer.write(1);
+    writer.transaction(|writer| {
+        let mut ids = writer.insert(1);
+        writer.sql.run(insert);
+        ids.extend(writer.insert(2));
+        ids
+    });
+    writer.write(1);
+    let events = writer.sql.binlog_events_since(&before);
+    let is_large = |line: &BinlogLine| line.end > line.begin + (20 << 20);
+    assert!(events.iter().filter(|(_, line)| is_large(line)).count() >= 2, "the rows are large");
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+    assert!(!relay.has_ended(), "{}", relay.log_tail());
 }
 
 #[test]
@@ -81,21 +106,56 @@ fn a_transaction_below_the_limits_becomes_visible_at_once() {
     scene.create_topic("account");
     let mut writer = PlainWriter::on(&scene);
     let relay = scene.start_relay();
-    let mut inbox = scene.inbox();
     writer.write(1);
-    inbox.wait_for(1, SOON).unwrap_or_else(|error| panic!("{error}\n{}", relay.log_tail()));
+    let before = by_partition(&scene.wait_for_records(&relay, 1));
     writer.write_together(5_000);
-    // Whenever one looks: none or all of them.
-    loop {
-        let visible = scene.records().len();
-        assert!(matches!(visible, 1 | 5_001), "{visible} records are visible");
-        if visible == 5_001 {
-            break;
+    let expected = scene.expected(&writer.ledger);
+    let mut all: BTreeMap<i32, usize> = BTreeMap::new();
+    for row in &expected {
+        *all.entry(partition_of(row.key.as_bytes(), scene.partitions)).or_default() += 1;
+    }
+    // Whenever one looks: none or all of them in each partition. Each learns of the commit by itself.
+    let deadline = Instant::now() + SOON;
+    let mut visible = before.clone();
+    while visible != all {
+        assert!(Instant::now() < deadline, "{visible:?} of {all:?}\n{}", relay.log_tail());
+        visible = by_partition(&scene.records());
+        for (partition, count) in &visible {
+            let is_none_or_all = [before.get(partition), all.get(partition)].contains(&Some(count));
+            assert!(is_none_or_all, "{visible:?} of {all:?} are visible");
         }
     }
     scene.judge_clean(&writer.ledger, &relay, SOON);
-    let all = Inbox::read_all(&scene.kafka, &scene.topic(""), Isolation::ReadUncommitted);
-    let expected = scene.expected(&writer.ledger);
-    let verdict = oracle::judge(&scene.name, &expected, &all, scene.partitions);
+    assert_one_kafka_transaction(&scene, &before);
+    let uncommitted = Inbox::read_all(&scene.kafka, &scene.topic(""), Isolation::ReadUncommitted);
+    let verdict = oracle::judge(&scene.name, &expected, &uncommitted, scene.partitions);
     assert!(verdict.is_clean(), "a run without failures aborts nothing: {verdict}");
+}
+
+/// What followed `before` was one Kafka transaction: no end of another takes an offset between its
+/// records, and no checkpoint counts only some of them.
+fn assert_one_kafka_transaction(scene: &Scene, before: &BTreeMap<i32, usize>) {
+    let mut offsets: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+    for record in scene.records() {
+        offsets.entry(record.partition).or_default().push(record.offset);
+    }
+    for (partition, mut offsets) in offsets {
+        offsets.sort_unstable();
+        let own = &offsets[before.get(&partition).copied().unwrap_or_default()..];
+        let is_whole = own.windows(2).all(|pair| pair[1] == pair[0] + 1);
+        assert!(is_whole, "partition {partition} has an end of a transaction in between");
+    }
+    for stored in scene.checkpoints().into_iter().flatten() {
+        let sequence = stored["sequence"].as_u64().expect("a checkpoint counts rows");
+        assert!(matches!(sequence, 0 | 1 | 5_001), "{stored}");
+        assert_eq!(stored["rowsDone"], 0, "{stored}");
+    }
+}
+
+fn by_partition(records: &[Record]) -> BTreeMap<i32, usize> {
+    let mut counts = BTreeMap::new();
+    for record in records {
+        *counts.entry(record.partition).or_default() += 1;
+    }
+    counts
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::proxy::Proxy;
-use crate::harness::relay::SOON;
+use crate::harness::relay::{Relay, SOON};
 use crate::harness::scene::Scene;
 use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
 use crate::harness::workload::{PlainWriter, Plan, Workload};
@@ -41,19 +41,23 @@ fn a_restarted_or_killed_mysql_is_resumed_from() {
 #[test]
 fn a_cut_connection_to_mysql_is_made_again() {
     let scene = Scene::on_shared_servers("mysql_cut");
-    let login = scene.mysql.login();
-    let proxy = Proxy::to(&format!("{}:{}", login.host, login.port));
-    let mut setup = scene.relay_setup();
-    setup.mysql_address = format!("127.0.0.1:{}", proxy.port());
+    let (proxy, mut setup) = scene.behind_mysql_proxy();
     setup.outboxes = Workload::outboxes(&scene);
     let plan = Plan { large_rows: 500, ..Plan::with_seed_of_the_day(&scene.name) };
     let workload = Workload::start(&scene, &plan);
     let relay = setup.start();
+    let mut inbox = scene.inbox();
     for _ in 0..5 {
-        thread::sleep(Duration::from_millis(700));
+        // It is relaying again, then it is cut off and tries in vain, then it may connect.
+        let arrived = inbox.take_what_came().len();
+        let came = inbox.wait_for(arrived + 1, BACK_WITHIN).map(|_| ());
+        came.unwrap_or_else(|error| panic!("{error}\n{}", relay.log_tail()));
+        let before = proxy.accepted();
         proxy.cut();
-        thread::sleep(Duration::from_millis(100));
+        wait_for_connections(&proxy, before + 1, &relay);
+        let refused = proxy.accepted();
         proxy.pass();
+        wait_for_connections(&proxy, refused + 1, &relay);
     }
     let ledger = workload.finish();
     scene.judge_clean(&ledger, &relay, BACK_WITHIN);
@@ -62,10 +66,7 @@ fn a_cut_connection_to_mysql_is_made_again() {
 #[test]
 fn a_frozen_connection_to_mysql_is_noticed_and_replaced() {
     let scene = Scene::on_shared_servers("mysql_frozen");
-    let login = scene.mysql.login();
-    let proxy = Proxy::to(&format!("{}:{}", login.host, login.port));
-    let mut setup = scene.relay_setup();
-    setup.mysql_address = format!("127.0.0.1:{}", proxy.port());
+    let (proxy, setup) = scene.behind_mysql_proxy();
     let mut writer = PlainWriter::on(&scene);
     let relay = setup.start();
     writer.write(2);
@@ -81,11 +82,11 @@ fn a_frozen_connection_to_mysql_is_noticed_and_replaced() {
 
 #[test]
 fn an_idle_connection_is_kept_by_heartbeats() {
-    let scene = Scene::on_shared_servers("heartbeats");
-    let login = scene.mysql.login();
-    let proxy = Proxy::to(&format!("{}:{}", login.host, login.port));
-    let mut setup = scene.relay_setup();
-    setup.mysql_address = format!("127.0.0.1:{}", proxy.port());
+    // On the shared server other tests' events would come in between.
+    let _permit = permit_for_own_servers();
+    let mysql = Arc::new(MySql::start("mysql-8.0", &[]));
+    let scene = Scene::on(mysql, shared_kafka(), "heartbeats");
+    let (proxy, setup) = scene.behind_mysql_proxy();
     let mut writer = PlainWriter::on(&scene);
     let relay = setup.start();
     writer.write(1);
@@ -100,10 +101,7 @@ fn an_idle_connection_is_kept_by_heartbeats() {
 #[test]
 fn an_event_that_takes_long_to_arrive_is_no_dead_connection_for_ever() {
     let scene = Scene::on_shared_servers("mysql_slow");
-    let login = scene.mysql.login();
-    let proxy = Proxy::to(&format!("{}:{}", login.host, login.port));
-    let mut setup = scene.relay_setup();
-    setup.mysql_address = format!("127.0.0.1:{}", proxy.port());
+    let (proxy, mut setup) = scene.behind_mysql_proxy();
     let mut writer = PlainWriter::on(&scene);
     writer.sql.run("CREATE TABLE large (cell LONGTEXT)");
     writer.sql.run("INSERT INTO large VALUES (REPEAT('x', 23 << 20))");
@@ -114,4 +112,12 @@ fn an_event_that_takes_long_to_arrive_is_no_dead_connection_for_ever() {
     scene.wait_for_records_within(&relay, 2, BACK_WITHIN);
     proxy.pass();
     scene.judge_clean(&writer.ledger, &relay, SOON);
+}
+
+fn wait_for_connections(proxy: &Proxy, count: usize, relay: &Relay) {
+    let deadline = Instant::now() + BACK_WITHIN;
+    while proxy.accepted() < count {
+        assert!(Instant::now() < deadline, "it does not connect again\n{}", relay.log_tail());
+        thread::sleep(Duration::from_millis(5));
+    }
 }

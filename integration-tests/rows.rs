@@ -1,8 +1,10 @@
 //! Every committed row of every kind of insert arrives once, and nothing else does.
 
-use crate::harness::ledger::{Content, OutboxRow};
-use crate::harness::relay::SOON;
+use crate::harness::ledger::{Content, Expected, OutboxRow};
+use crate::harness::oracle;
+use crate::harness::relay::{Relay, SOON};
 use crate::harness::scene::Scene;
+use crate::harness::sql::{BinlogLine, Coordinates};
 use crate::harness::workload::{PlainWriter, insert_rows};
 
 #[test]
@@ -68,8 +70,8 @@ fn published_1_is_skipped_and_published_null_is_relayed() {
     let mut writer = PlainWriter::on(&scene);
     let relay = scene.start_relay();
     for published in [Some(1), None, Some(0), Some(-1), None] {
-        let row = OutboxRow { published, ..unnoted(&mut writer) };
-        write_one(&mut writer, row);
+        let row = OutboxRow { published, ..writer.unnoted_row() };
+        writer.write_row(row);
     }
     scene.judge_clean(&writer.ledger, &relay, SOON);
     assert_eq!(scene.records().len(), 3, "two NULLs and a 0");
@@ -82,7 +84,7 @@ fn skipped_rows_inside_an_insert_still_count_for_rows_to_skip() {
     let relay = scene.start_relay();
     let rows: Vec<OutboxRow> = [1, 0, 1, 0]
         .into_iter()
-        .map(|published| OutboxRow { published: Some(published), ..unnoted(&mut writer) })
+        .map(|published| OutboxRow { published: Some(published), ..writer.unnoted_row() })
         .collect();
     rows.iter().for_each(|row| writer.ledger.note_written(row.clone()));
     insert_rows(&mut writer.sql, "events", &rows);
@@ -119,7 +121,7 @@ fn rows_of_other_kinds_of_insert_arrive() {
     for (statement, is_repeated) in
         [("INSERT INTO", false), ("INSERT IGNORE INTO", true), ("REPLACE INTO", false)]
     {
-        let row = unnoted(&mut writer);
+        let row = writer.unnoted_row();
         insert_rows(&mut writer.sql, "staging", std::slice::from_ref(&row));
         writer.ledger.note_written(row.clone());
         let copy = format!("{statement} events SELECT * FROM staging");
@@ -136,17 +138,160 @@ fn rows_of_other_kinds_of_insert_arrive() {
 }
 
 #[test]
+fn rows_that_a_trigger_of_another_table_inserts_arrive() {
+    let scene = Scene::on_shared_servers("trigger");
+    let mut writer = PlainWriter::on(&scene);
+    writer.sql.run("CREATE TABLE staging LIKE events");
+    writer.sql.run(
+        "CREATE TRIGGER publish AFTER INSERT ON staging FOR EACH ROW
+         INSERT INTO events (event_id, event_type, event_data, entity_type, entity_id, published)
+         VALUES (NEW.event_id, NEW.event_type, NEW.event_data, NEW.entity_type, NEW.entity_id, 0)",
+    );
+    let relay = scene.start_relay();
+    let before = writer.sql.end_of_binlog();
+    for rows in [1, 3] {
+        let rows = writer.next_rows(rows);
+        insert_rows(&mut writer.sql, "staging", &rows);
+        writer.ledger.note_committed(rows.into_iter().map(|row| row.id));
+    }
+    let events = writer.sql.binlog_events_since(&before);
+    let has_two_maps = events.windows(2).any(|pair| {
+        let names = [("staging", &pair[0].1), ("events", &pair[1].1)];
+        names.iter().all(|(table, line)| {
+            line.kind == "Table_map" && line.info.contains(&format!("({}.{table})", scene.name))
+        })
+    });
+    assert!(has_two_maps, "the statement has a table map of each table: {events:?}");
+    judge_events_clean(&scene, &writer, &relay);
+}
+
+#[test]
+fn a_collision_that_becomes_an_update_is_not_relayed_and_the_new_rows_beside_it_are() {
+    let scene = Scene::on_shared_servers("collision");
+    let mut writer = PlainWriter::on(&scene);
+    writer.sql.run("CREATE TABLE staging LIKE events");
+    let relay = scene.start_relay();
+    for (statement, end) in [
+        ("REPLACE INTO", ""),
+        ("INSERT INTO", "ON DUPLICATE KEY UPDATE events.event_data = 'changed by a collision'"),
+    ] {
+        let there = writer.unnoted_row();
+        insert_rows(&mut writer.sql, "staging", std::slice::from_ref(&there));
+        writer.write_row(there);
+        let new = writer.next_row();
+        insert_rows(&mut writer.sql, "staging", std::slice::from_ref(&new));
+        writer.sql.run("UPDATE staging SET event_type = 'collided' ORDER BY event_id LIMIT 1");
+        let before = writer.sql.end_of_binlog();
+        writer.sql.run(format!("{statement} events SELECT * FROM staging ORDER BY event_id {end}"));
+        writer.ledger.note_committed([new.id]);
+        let kinds = kinds_of_rows_events(&scene, &mut writer, &before, "events");
+        assert_eq!(kinds, ["Update_rows", "Write_rows"], "{statement}");
+        writer.sql.run("DELETE FROM staging");
+    }
+    judge_events_clean(&scene, &writer, &relay);
+}
+
+#[test]
+fn a_replaced_row_that_the_server_deletes_and_inserts_again_is_relayed_again() {
+    let scene = Scene::on_shared_servers("replaced_row");
+    let mut writer = PlainWriter::on(&scene);
+    // The collision is not in the table's last unique key, so the server does not make it an update.
+    writer.sql.run("ALTER TABLE events ADD COLUMN number INT AUTO_INCREMENT UNIQUE");
+    let relay = scene.start_relay();
+    let topic = scene.topic("account");
+    let before = writer.sql.end_of_binlog();
+    for (statement, data) in [("INSERT", "first"), ("REPLACE", "second")] {
+        writer.sql.run(format!(
+            "{statement} INTO events (event_id, event_type, event_data, entity_type, entity_id)
+             VALUES ('1-1', 't', '{data}', '{topic}', 'e')"
+        ));
+    }
+    let kinds = kinds_of_rows_events(&scene, &mut writer, &before, "events");
+    assert_eq!(kinds, ["Write_rows", "Delete_rows", "Write_rows"]);
+    let records = scene.wait_for_records(&relay, 2);
+    for (record, data) in records.iter().zip(["first", "second"]) {
+        let value = record.value_text();
+        assert!(value.contains(r#""id":"1-1","entityId":"e""#), "{value}");
+        assert!(value.contains(&format!(r#""eventData":"{data}""#)), "{value}");
+    }
+}
+
+#[test]
+fn rows_between_partial_updates_of_json_arrive() {
+    let scene = Scene::on_shared_servers("partial_json");
+    let mut writer = PlainWriter::on(&scene);
+    writer.sql.run("CREATE TABLE documents (id INT PRIMARY KEY, body JSON)");
+    let body = format!(r#"{{"number": 0, "text": "{}"}}"#, "long ".repeat(200));
+    writer.sql.run_with("INSERT INTO documents VALUES (1, ?), (2, ?)", (&body, &body));
+    writer.sql.run("SET SESSION binlog_row_value_options = PARTIAL_JSON");
+    let relay = scene.start_relay();
+    let before = writer.sql.end_of_binlog();
+    let update = "UPDATE documents SET body = JSON_SET(body, '$.number', JSON_EXTRACT(body, '$.number') + 1)";
+    writer.write(1);
+    writer.sql.run(update);
+    writer.transaction(|writer| {
+        let mut ids = writer.insert(2);
+        writer.sql.run(update);
+        ids.extend(writer.insert(1));
+        ids
+    });
+    writer.write(1);
+    let kinds = kinds_of_rows_events(&scene, &mut writer, &before, "documents");
+    let partial = kinds.iter().filter(|kind| *kind == "Update_rows_partial").count();
+    assert_eq!(partial, 2, "{kinds:?}");
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+}
+
+#[test]
+fn an_empty_entity_id_is_an_empty_key() {
+    let scene = Scene::on_shared_servers("empty_key");
+    let mut writer = PlainWriter::on(&scene);
+    let relay = scene.start_relay();
+    for _ in 0..2 {
+        let mut row = writer.unnoted_row();
+        let Content::Event { entity_id, .. } = &mut row.content else {
+            panic!("the writer writes events");
+        };
+        entity_id.clear();
+        writer.write_row(row);
+    }
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+    assert!(scene.records().iter().all(|record| record.key.as_deref() == Some(&[])));
+}
+
+#[test]
+fn a_null_event_type_is_left_out() {
+    let scene = Scene::on_shared_servers("null_type");
+    let mut writer = PlainWriter::on(&scene);
+    writer.sql.run("CREATE TABLE staging LIKE events");
+    let relay = scene.start_relay();
+    let row = writer.next_row();
+    insert_rows(&mut writer.sql, "staging", std::slice::from_ref(&row));
+    writer.sql.run("UPDATE staging SET event_type = NULL");
+    writer.sql.run("INSERT INTO events SELECT * FROM staging");
+    writer.ledger.note_committed([row.id]);
+    let mut expected = expected_events(&scene, &writer);
+    for row in &mut expected {
+        row.value = row.value.replace(r#""eventType":"bank.Deposited","#, "");
+    }
+    let arrived = scene.wait_for_records(&relay, 1);
+    assert!(!arrived[0].value_text().contains("eventType"), "{arrived:?}");
+    let verdict = oracle::judge(&scene.name, &expected, &arrived, scene.partitions);
+    assert!(verdict.is_clean(), "{verdict}");
+}
+
+#[test]
 fn a_null_metadata_is_left_out_and_an_empty_one_is_kept() {
     let scene = Scene::on_shared_servers("metadata");
     let mut writer = PlainWriter::on(&scene);
     let relay = scene.start_relay();
     for metadata in [None, Some(String::new()), Some(r#"{"m":"1"}"#.to_owned())] {
-        let mut row = unnoted(&mut writer);
+        let mut row = writer.unnoted_row();
         let Content::Event { metadata: cell, .. } = &mut row.content else {
             panic!("the writer writes events");
         };
         *cell = metadata;
-        write_one(&mut writer, row);
+        writer.write_row(row);
     }
     scene.judge_clean(&writer.ledger, &relay, SOON);
     let with_metadata = scene
@@ -167,29 +312,49 @@ fn tables_are_matched_by_patterns_and_no_others_are_relayed() {
     setup.outboxes = vec![scene.outbox("events*", "eventuate-local")];
     let relay = setup.start();
     writer.write(2);
-    let mut row = unnoted(&mut writer);
+    let mut row = writer.unnoted_row();
     insert_rows(&mut writer.sql, "other_events", std::slice::from_ref(&row));
     row.table = "events_copy".to_owned();
-    write_one(&mut writer, row);
+    writer.write_row(row);
     let binlog: Vec<_> =
         scene.binlog().into_iter().filter(|row| row.table != "other_events").collect();
     let expected = writer.ledger.expected(&binlog, 0);
     let arrived = scene.wait_for_records(&relay, 3);
-    let verdict = crate::harness::oracle::judge(&scene.name, &expected, &arrived, scene.partitions);
+    let verdict = oracle::judge(&scene.name, &expected, &arrived, scene.partitions);
     assert!(verdict.is_clean(), "{verdict}");
 }
 
-/// A row as the plain writer makes them, under an id of its own, that the ledger does not know yet.
-fn unnoted(writer: &mut PlainWriter) -> OutboxRow {
-    let mut row = writer.next_row();
-    row.id = row.id.replace("acc-", "bcc-");
-    row
+/// What the rows of `events` alone must have become, where another table has rows of the same ids.
+fn expected_events(scene: &Scene, writer: &PlainWriter) -> Vec<Expected> {
+    let binlog: Vec<_> = scene.binlog().into_iter().filter(|row| row.table == "events").collect();
+    writer.ledger.expected(&binlog, 0)
 }
 
-fn write_one(writer: &mut PlainWriter, row: OutboxRow) {
-    writer.ledger.note_written(row.clone());
-    insert_rows(&mut writer.sql, &row.table, std::slice::from_ref(&row));
-    writer.ledger.note_committed([row.id]);
+fn judge_events_clean(scene: &Scene, writer: &PlainWriter, relay: &Relay) {
+    let expected = expected_events(scene, writer);
+    let arrived = scene.wait_for_records(relay, expected.len());
+    let verdict = oracle::judge(&scene.name, &expected, &arrived, scene.partitions);
+    assert!(verdict.is_clean(), "{verdict}\n{}", relay.log_tail());
+}
+
+/// The kinds of the rows events of one table since then. The server has other tests' events as well.
+fn kinds_of_rows_events(
+    scene: &Scene,
+    writer: &mut PlainWriter,
+    from: &Coordinates,
+    table: &str,
+) -> Vec<String> {
+    let events = writer.sql.binlog_events_since(from);
+    let table = format!("({}.{table})", scene.name);
+    // Both kinds of lines begin with `table_id: NUMBER`.
+    let id_of = |line: &BinlogLine| line.info.split_whitespace().nth(1).map(str::to_owned);
+    let lines = events.iter().map(|(_, line)| line);
+    let is_map = |line: &&BinlogLine| line.kind == "Table_map" && line.info.contains(&table);
+    let ids: Vec<_> = lines.clone().filter(is_map).map(id_of).collect();
+    lines
+        .filter(|line| line.kind.contains("_rows") && ids.contains(&id_of(line)))
+        .map(|line| line.kind.clone())
+        .collect()
 }
 
 fn message(destination: &str, number: u64) -> OutboxRow {

@@ -1,13 +1,17 @@
 //! The storm: random writers, and a relay that is killed with -9 at random, again and again. At the
-//! end every committed row is in Kafka once, in order and unaltered, and the sequence is whole.
+//! end every committed row is in Kafka once, in order and unaltered, and the sequence is whole. The
+//! checkpoints tell whether the kills hit relays at work: a storm of which too few did fails.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::harness::consumer::{Inbox, Isolation};
+use crate::harness::relay::Relay;
 use crate::harness::say;
 use crate::harness::scene::Scene;
 use crate::harness::servers::{MySql, has_version, permit_for_own_servers, shared_kafka};
@@ -20,6 +24,16 @@ const LIFE: std::ops::Range<Duration> = Duration::from_millis(60)..Duration::fro
 const GROWN_UP: std::ops::Range<Duration> =
     Duration::from_millis(1_200)..Duration::from_millis(4_000);
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(90);
+/// One of so many kills comes only after the relay has published something, however slow the machine
+/// is.
+const AT_WORK_WAITED_FOR_ONE_IN: usize = 2;
+/// One of so many killed relays, at least, must have published rows before.
+const AT_WORK_ONE_IN: usize = 4;
+/// How many rows must be committed for each kill, at least.
+const ROWS_PER_KILL: usize = 20;
+/// What a relay says of a panic, and of damage that reading again did not mend.
+const NEVER_SAID: [&str; 3] =
+    ["panicked at", "a task of the relay ended", "read again, and damaged again"];
 
 #[test]
 fn kills_at_random_lose_repeat_and_reorder_nothing() {
@@ -27,9 +41,19 @@ fn kills_at_random_lose_repeat_and_reorder_nothing() {
 }
 
 #[test]
-fn kills_at_random_between_the_parts_of_split_transactions_neither() {
+fn kills_between_the_parts_of_split_transactions_lose_repeat_and_reorder_nothing() {
     let small = ["max_records = 40", "max_bytes = 60000"];
-    storm(&Scene::on_shared_servers("storm_small"), 30, 400, &small);
+    let scene = Scene::on_shared_servers("storm_small");
+    storm(&scene, 30, 400, &small);
+    let checkpoints: Vec<_> = scene.checkpoints().into_iter().flatten().collect();
+    let is_inside = |stored: &&serde_json::Value| stored["rowsDone"] != 0;
+    let parts = checkpoints.iter().filter(is_inside).count();
+    // A relay's first checkpoint is its claim, at the place that the one before it left.
+    let mut seen = HashSet::new();
+    let claims = checkpoints.iter().filter(|stored| seen.insert(stored["instance"].to_string()));
+    let killed_inside = claims.filter(is_inside).count();
+    say(&format!("{}: parts {parts}, kills between two of them {killed_inside}", scene.name));
+    assert!(killed_inside > 0, "no kill came between two of the {parts} parts");
 }
 
 #[test]
@@ -51,7 +75,8 @@ fn a_short_storm_on_9() {
 }
 
 #[test]
-fn kills_drains_pauses_and_takeovers_in_any_order_neither() {
+fn kills_drains_pauses_and_takeovers_in_any_order_lose_repeat_and_reorder_nothing() {
+    const CHANGES: usize = 20;
     let scene = Scene::on_shared_servers("storm_takeover");
     let plan = Plan { large_rows: 1_000, ..Plan::with_seed_of_the_day(&scene.name) };
     let mut random = ChaCha8Rng::seed_from_u64(plan.seed ^ 0x7a4e);
@@ -60,35 +85,40 @@ fn kills_drains_pauses_and_takeovers_in_any_order_neither() {
     setup.transaction_timeout = Some("3s".to_owned());
     let workload = Workload::start(&scene, &plan);
     let mut relay = setup.start();
-    for _ in 0..20 {
+    for _ in 0..CHANGES {
         thread::sleep(random.random_range(GROWN_UP));
+        assert!(!relay.has_ended(), "it ended by itself\n{}", relay.log_tail());
+        let mut last = relay;
         relay = match random.random_range(0..4) {
             0 => {
-                relay.kill();
+                last.kill();
                 setup.start()
             }
             1 => {
-                assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+                assert_eq!(last.stop(), 0, "{}", last.log_tail());
                 setup.start()
             }
             2 => {
                 let next = setup.start();
-                assert_eq!(relay.exit_code(), 3, "{}", relay.log_tail());
+                assert_eq!(last.exit_code(), 3, "{}", last.log_tail());
                 next
             }
             _ => {
-                relay.signal("STOP");
+                last.signal("STOP");
                 let next = setup.start();
                 thread::sleep(random.random_range(GROWN_UP));
-                relay.signal("CONT");
-                assert_eq!(relay.exit_code(), 3, "{}", relay.log_tail());
+                last.signal("CONT");
+                assert_eq!(last.exit_code(), 3, "{}", last.log_tail());
                 next
             }
         };
+        assert_without_panics(&last);
     }
     thread::sleep(Duration::from_secs(1));
     let ledger = workload.finish();
-    scene.judge_clean(&ledger, &relay, CAUGHT_UP_WITHIN);
+    scene.judge_clean_to_the_end(&ledger, &mut relay, CAUGHT_UP_WITHIN);
+    assert_without_panics(&relay);
+    assert_hit(&scene, CHANGES);
 }
 
 fn storm(scene: &Scene, kills: usize, large_rows: usize, batch_lines: &[&str]) {
@@ -98,15 +128,72 @@ fn storm(scene: &Scene, kills: usize, large_rows: usize, batch_lines: &[&str]) {
     setup.outboxes = Workload::outboxes(scene);
     setup.batch_lines = batch_lines.iter().map(|&line| line.to_owned()).collect();
     let workload = Workload::start(scene, &plan);
+    let topic = scene.checkpoint_topic();
+    let mut checkpoints = Inbox::open(&scene.kafka, &topic, Isolation::ReadCommitted);
     for kill in 1..=kills {
         let mut relay = setup.start();
+        if kill % AT_WORK_WAITED_FOR_ONE_IN == 0 {
+            wait_until_it_published(&mut checkpoints, &mut relay);
+        }
         thread::sleep(random.random_range(LIFE));
         assert!(!relay.has_ended(), "before kill {kill} it ended by itself\n{}", relay.log_tail());
         relay.kill();
+        assert_without_panics(&relay);
     }
-    let relay = setup.start();
+    let mut relay = setup.start();
     thread::sleep(Duration::from_secs(1));
     let ledger = workload.finish();
-    scene.judge_clean(&ledger, &relay, CAUGHT_UP_WITHIN);
+    scene.judge_clean_to_the_end(&ledger, &mut relay, CAUGHT_UP_WITHIN);
+    assert_without_panics(&relay);
+    assert_hit(scene, kills);
     say(&format!("{}: kills survived: {kills}", scene.name));
+}
+
+/// Waits until this relay has moved the sequence on from where it began.
+fn wait_until_it_published(checkpoints: &mut Inbox, relay: &mut Relay) {
+    let instance = relay.instance();
+    let deadline = Instant::now() + CAUGHT_UP_WITHIN;
+    loop {
+        let records = checkpoints.take_what_came();
+        let mut own = records
+            .iter()
+            .filter(|record| record.value_text().contains(&instance))
+            .map(|record| sequence_of(&record.value_text().parse().expect("a checkpoint is JSON")));
+        if let Some(first) = own.next()
+            && own.any(|sequence| sequence > first)
+        {
+            return;
+        }
+        assert!(Instant::now() < deadline, "it publishes no row\n{}", relay.log_tail());
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn sequence_of(checkpoint: &serde_json::Value) -> u64 {
+    checkpoint["sequence"].as_u64().expect("a checkpoint counts rows")
+}
+
+fn assert_without_panics(relay: &Relay) {
+    let log = relay.log();
+    for words in NEVER_SAID {
+        assert!(!log.contains(words), "a relay says {words:?}\n{}", relay.log_tail());
+    }
+}
+
+/// Many of the relays before the last published rows, and there were enough rows in all.
+fn assert_hit(scene: &Scene, kills: usize) {
+    let mut rows = 0;
+    let mut at_work = HashSet::new();
+    for stored in scene.checkpoints().into_iter().flatten() {
+        let sequence = sequence_of(&stored);
+        if sequence > rows {
+            rows = sequence;
+            at_work.insert(stored["instance"].as_str().expect("it names its relay").to_owned());
+        }
+    }
+    let killed_at_work = at_work.len().saturating_sub(1);
+    say(&format!("{}: relays killed at work: {killed_at_work} of {kills}", scene.name));
+    assert!(killed_at_work >= kills / AT_WORK_ONE_IN, "only {killed_at_work} kills hit");
+    let floor = (kills * ROWS_PER_KILL) as u64;
+    assert!(rows >= floor, "only {rows} rows were committed, for {kills} kills");
 }

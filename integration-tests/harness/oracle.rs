@@ -29,6 +29,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// Nothing differs, and there was something to compare: a run without rows proves nothing.
     pub fn is_clean(&self) -> bool {
         let faults = [
             self.lost,
@@ -38,7 +39,8 @@ impl Verdict {
             self.invented,
             self.sequence_faults,
         ];
-        faults.iter().all(|&count| count == 0) && self.arrived == self.committed
+        let is_faultless = faults.iter().all(|&count| count == 0);
+        is_faultless && self.arrived == self.committed && self.committed > 0
     }
 
     fn show(&mut self, example: impl FnOnce() -> String) {
@@ -285,6 +287,12 @@ mod tests {
         assert!(verdict.is_clean(), "{verdict}");
         let line = "oracle: committed 40 arrived 40 lost 0 repeated 0 reordered 0 altered 0 sequence whole";
         assert_eq!(verdict.to_string(), line);
+    }
+
+    #[test]
+    fn a_run_in_which_nothing_was_committed_is_not_clean() {
+        let verdict = judge("relay", &[], &[], PARTITIONS);
+        assert!(!verdict.is_clean(), "{verdict}");
     }
 
     #[test]

@@ -160,6 +160,15 @@ impl Relay {
         }
     }
 
+    /// The random id by which its checkpoints name this process.
+    pub fn instance(&mut self) -> String {
+        const FIELD: &str = "instance=\"";
+        self.wait_for_log(FIELD);
+        let log = self.log();
+        let (_, rest) = log.split_once(FIELD).expect("the log has it");
+        rest.split('"').next().expect("a split has a first part").to_owned()
+    }
+
     pub fn log(&self) -> String {
         self.process.log()
     }

@@ -11,6 +11,7 @@ use super::consumer::{Inbox, Isolation, Record};
 use super::kafka::create_topic;
 use super::ledger::{Expected, Ledger};
 use super::oracle::{self, Verdict};
+use super::proxy::Proxy;
 use super::relay::{Outbox, Relay, RelaySetup, SOON};
 use super::servers::{Kafka, MySql, RELAY_PASSWORD, RELAY_USER, shared_kafka, shared_mysql};
 use super::sql::{Coordinates, Sql};
@@ -45,6 +46,7 @@ impl Scene {
     /// A fresh database of this name with the tables `events` and `message`.
     pub fn named(mysql: Arc<MySql>, kafka: Arc<Kafka>, name: String) -> Scene {
         let mut sql = mysql.connect();
+        sql.run(format!("GRANT SELECT ON {name}.* TO '{RELAY_USER}'@'%'"));
         let start = sql.end_of_binlog();
         sql.run(format!("CREATE DATABASE {name}"));
         sql.run(events_table(&format!("{name}.events"), "utf8mb4"));
@@ -93,6 +95,14 @@ impl Scene {
         }
     }
 
+    /// A proxy to MySQL, and a relay that connects through it.
+    pub fn behind_mysql_proxy(&self) -> (Proxy, RelaySetup) {
+        let mut setup = self.relay_setup();
+        let proxy = Proxy::to(&setup.mysql_address);
+        setup.mysql_address = format!("127.0.0.1:{}", proxy.port());
+        (proxy, setup)
+    }
+
     pub fn outbox(&self, table: &str, preset: &str) -> Outbox {
         let table = format!("{}.{table}", self.name);
         Outbox { table, preset: preset.to_owned(), lines: Vec::new() }
@@ -137,12 +147,18 @@ impl Scene {
 
     /// The stored checkpoint as a reader of the topic sees it.
     pub fn checkpoint(&self) -> Option<serde_json::Value> {
+        self.checkpoints().pop().flatten()
+    }
+
+    /// Every checkpoint that was ever stored, `None` where it was forgotten. A topic of one partition;
+    /// a broker compacts it only when its segment is full, which no test sees.
+    pub fn checkpoints(&self) -> Vec<Option<serde_json::Value>> {
         let topic = self.checkpoint_topic();
         let mut records = Inbox::read_all(&self.kafka, &topic, Isolation::ReadCommitted);
         records.retain(|record| record.topic == topic && record.key_text() == self.name);
         records.sort_by_key(|record| record.offset);
-        let value = records.pop()?.value?;
-        Some(serde_json::from_slice(&value).expect("a checkpoint is JSON"))
+        let parse = |value: Vec<u8>| serde_json::from_slice(&value).expect("a checkpoint is JSON");
+        records.into_iter().map(|record| record.value.map(parse)).collect()
     }
 
     /// Waits until the checkpoint is at `place` or past it.
@@ -188,6 +204,19 @@ impl Scene {
     pub fn judge_clean(&self, ledger: &Ledger, relay: &Relay, within: Duration) {
         let verdict = self.judge(ledger, relay, within);
         assert!(verdict.is_clean(), "{verdict}\n{}", relay.log_tail());
+    }
+
+    /// The same, then stops the relay and judges once more: what it would have published after the
+    /// last row shows as well. Its last checkpoint counts every row.
+    pub fn judge_clean_to_the_end(&self, ledger: &Ledger, relay: &mut Relay, within: Duration) {
+        self.judge_clean(ledger, relay, within);
+        assert!(!relay.has_ended(), "it has ended by itself\n{}", relay.log_tail());
+        assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+        let verdict = self.judge(ledger, relay, within);
+        assert!(verdict.is_clean(), "after the drain: {verdict}\n{}", relay.log_tail());
+        let stored = self.checkpoint().expect("a checkpoint");
+        let rows = serde_json::Value::from(verdict.committed);
+        assert_eq!((&stored["sequence"], &stored["clean"]), (&rows, &true.into()), "{stored}");
     }
 }
 

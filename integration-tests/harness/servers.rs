@@ -19,7 +19,8 @@ use super::process::Process;
 use super::sql::{Login, Sql};
 use super::watchdog;
 
-/// The user the relays log in as, with the rights the documentation asks for and no more.
+/// The user the relays log in as, with the rights the documentation asks for and no more: those on the
+/// server from here, SELECT on its own database from each scene.
 pub const RELAY_USER: &str = "relay";
 pub const RELAY_PASSWORD: &str = "relay's own \"secret\" 42";
 
@@ -207,7 +208,7 @@ impl MySql {
         let password = RELAY_PASSWORD.replace('\'', "''");
         sql.run(format!("CREATE USER IF NOT EXISTS '{RELAY_USER}'@'%' IDENTIFIED BY '{password}'"));
         sql.run(format!(
-            "GRANT REPLICATION SLAVE, REPLICATION CLIENT, SELECT ON *.* TO '{RELAY_USER}'@'%'"
+            "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '{RELAY_USER}'@'%'"
         ));
     }
 }

@@ -433,11 +433,11 @@ impl PlainWriter {
         }
     }
 
-    /// The next row, noted but not inserted.
-    pub fn next_row(&mut self) -> OutboxRow {
+    /// The next row, that the ledger does not know yet.
+    pub fn unnoted_row(&mut self) -> OutboxRow {
         self.rows_written += 1;
         let counter = self.rows_written;
-        let row = OutboxRow {
+        OutboxRow {
             id: format!("{:016x}-{counter:016x}", 0xacc),
             table: "events".to_owned(),
             content: Content::Event {
@@ -449,7 +449,12 @@ impl PlainWriter {
             },
             published: Some(0),
             counter,
-        };
+        }
+    }
+
+    /// The next row, noted but not inserted.
+    pub fn next_row(&mut self) -> OutboxRow {
+        let row = self.unnoted_row();
         self.ledger.note_written(row.clone());
         row
     }
@@ -463,6 +468,13 @@ impl PlainWriter {
         let rows = self.next_rows(count);
         insert_rows(&mut self.sql, "events", &rows);
         rows.into_iter().map(|row| row.id).collect()
+    }
+
+    /// Writes one transaction of this row, which the ledger does not know yet.
+    pub fn write_row(&mut self, row: OutboxRow) {
+        self.ledger.note_written(row.clone());
+        insert_rows(&mut self.sql, &row.table, std::slice::from_ref(&row));
+        self.ledger.note_committed([row.id]);
     }
 
     /// Writes `count` transactions of one row each.

@@ -761,6 +761,32 @@ mod tests {
     }
 
     #[test]
+    fn a_rollback_to_a_savepoint_after_rows_of_an_outbox_is_an_error() {
+        let mut stream = Stream::from(None);
+        stream.query("BEGIN").unwrap();
+        stream.query("SAVEPOINT a").unwrap();
+        assert_eq!(passed(stream.send(WRITE_ROWS, &[])), Passed::No);
+        // Rows of other tables may be taken back.
+        assert_eq!(stream.query("ROLLBACK TO `a`"), Ok(Step::Nothing));
+        assert_eq!(passed(stream.send(WRITE_ROWS, &[])), Passed::No);
+        stream.tracker.note_outbox_rows();
+        let rolled_back = stream.query("ROLLBACK TO `a`");
+        let at = Coordinates::new(FILE, 604).unwrap();
+        assert_eq!(rolled_back, Err(Error::PartialRollback { at }));
+    }
+
+    #[test]
+    fn outbox_rows_of_one_transaction_do_not_count_in_the_next() {
+        let mut stream = Stream::from(None);
+        stream.query("BEGIN").unwrap();
+        stream.send(WRITE_ROWS, &[]).unwrap();
+        stream.tracker.note_outbox_rows();
+        stream.send(XID, &[]).unwrap();
+        stream.query("BEGIN").unwrap();
+        assert_eq!(stream.query("ROLLBACK TO `a`"), Ok(Step::Nothing));
+    }
+
+    #[test]
     fn ddl_is_a_transaction_of_its_own_and_one_on_an_outbox_is_told() {
         let mut stream = Stream::from(None);
         assert_eq!(stream.query("CREATE TABLE other (id INT)"), Ok(Step::Committed));
