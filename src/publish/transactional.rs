@@ -25,9 +25,9 @@ const FENCED_LANES: usize = 4;
 /// Lanes in use. Measured with one record a transaction: one lane 26 ms a cycle, two 5 ms, more no better.
 const USED_LANES: usize = 2;
 
-/// Waiting for a broker connection before `init_transactions`: right after creation there is none, and
-/// librdkafka then looks again only after 500 ms.
-const CONNECTION_PAUSE: Duration = Duration::from_millis(20);
+/// Waiting for a broker connection before `init_transactions`: without one, librdkafka looks again only after
+/// 500 ms. Four lanes opened at once on two cores: 20 ms was too short for three starts of five.
+const CONNECTION_PAUSE: Duration = Duration::from_millis(60);
 
 /// Header of every record: name, generation and sequence of the row.
 pub const SEQUENCE_HEADER: &str = "relay-sequence";
