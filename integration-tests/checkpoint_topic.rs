@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::harness::consumer::{Inbox, Isolation};
-use crate::harness::kafka::{OpenTransaction, create_topic, delete_topic, write_record};
+use crate::harness::kafka::{OpenTransaction, create_compacted_topic, delete_topic, write_record};
 use crate::harness::relay::SOON;
 use crate::harness::scene::Scene;
 use crate::harness::servers::{Kafka, MySql, permit_for_own_servers, shared_kafka, shared_mysql};
@@ -15,7 +15,7 @@ use crate::harness::workload::PlainWriter;
 fn several_partitions_garbage_and_other_relays_records_do_not_disturb() {
     let scene = Scene::on_shared_servers("shared_topic");
     let topic = scene.checkpoint_topic();
-    create_topic(&scene.kafka, &topic, 5, &[("cleanup.policy", "compact")]);
+    create_compacted_topic(&scene.kafka, &topic, 5);
     let other = r#"{"binlogFilename":"binlog.999999","offset":4,"rowsToSkip":0,"generation":9999999999999,"sequence":9}"#;
     let litter = || {
         for partition in 0..5 {
@@ -47,7 +47,7 @@ fn several_partitions_garbage_and_other_relays_records_do_not_disturb() {
 fn another_producers_open_transaction_does_not_hide_the_newest_checkpoint() {
     let scene = Scene::on_shared_servers("open_transaction");
     let topic = scene.checkpoint_topic();
-    create_topic(&scene.kafka, &topic, 1, &[("cleanup.policy", "compact")]);
+    create_compacted_topic(&scene.kafka, &topic, 1);
     let mut writer = PlainWriter::on(&scene);
     let setup = scene.relay_setup();
     let mut relay = setup.start();
@@ -105,7 +105,7 @@ fn a_running_relay_whose_checkpoint_is_gone_halts_and_does_not_begin_anew() {
 fn a_record_of_its_key_that_is_no_checkpoint_halts_unless_a_later_one_is() {
     let scene = Scene::on_shared_servers("own_garbage");
     let topic = scene.checkpoint_topic();
-    create_topic(&scene.kafka, &topic, 1, &[("cleanup.policy", "compact")]);
+    create_compacted_topic(&scene.kafka, &topic, 1);
     let write = |value: &[u8]| {
         write_record(&scene.kafka, &topic, None, Some(&scene.name), Some(value));
     };
@@ -148,7 +148,7 @@ fn a_checkpoint_inside_a_transaction_that_does_not_fit_the_binlog_halts() {
         setup.checkpoint_topic = format!("{}-{number}", start.checkpoint_topic);
         setup.batch_lines = vec!["max_records = 2".to_owned()];
         let topic = &setup.checkpoint_topic;
-        create_topic(&scene.kafka, topic, 1, &[("cleanup.policy", "compact")]);
+        create_compacted_topic(&scene.kafka, topic, 1);
         let checkpoint = format!(
             r#"{{"binlogFilename":"{}","offset":{},"rowsToSkip":0,"rowsDone":{rows_done},"gtid":"{gtid}","gtidSet":"{before}","serverUuid":"{uuid}","generation":7,"sequence":{rows_done},{fingerprint}"clean":false}}"#,
             place.file, place.offset

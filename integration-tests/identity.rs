@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::harness::relay::SOON;
 use crate::harness::scene::Scene;
 use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
-use crate::harness::workload::PlainWriter;
+use crate::harness::workload::{PlainWriter, insert_event};
 
 #[test]
 fn a_purged_binlog_halts_and_names_the_missing_file() {
@@ -43,9 +43,7 @@ fn another_server_uuid_with_the_same_gtids_is_resumed_from() {
     scene.wait_for_records(&relay, 3);
     assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
     writer.write(2);
-    mysql.stop();
-    mysql.forget_uuid();
-    mysql.start_again();
+    mysql.restart_with_another_uuid();
     writer.sql = scene.sql();
     let relay = setup.start();
     writer.write(2);
@@ -70,9 +68,7 @@ fn a_reset_server_and_one_that_lacks_the_checkpoints_gtids_halt() {
     let log = setup.start().halts();
     assert!(log.contains("binlog.000001"), "{log}");
     // Now longer, but of a server with another uuid, whose GTIDs are others.
-    mysql.stop();
-    mysql.forget_uuid();
-    mysql.start_again();
+    mysql.restart_with_another_uuid();
     writer.sql = scene.sql();
     writer.sql.run("RESET MASTER");
     writer.write(40);
@@ -126,9 +122,7 @@ fn another_server_uuid_without_gtids_halts() {
     let stored = scene.checkpoint().expect("a checkpoint");
     assert!(stored.get("gtidSet").is_none_or(serde_json::Value::is_null), "{stored}");
     assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
-    mysql.stop();
-    mysql.forget_uuid();
-    mysql.start_again();
+    mysql.restart_with_another_uuid();
     writer.sql = scene.sql();
     let uuid: String = writer.sql.value("SELECT @@server_uuid");
     writer.write(1);
@@ -146,10 +140,7 @@ fn a_damaged_event_halts_behind_all_that_comes_before_it() {
     let mut writer = PlainWriter::on(&scene);
     writer.write(2_000);
     let topic = scene.topic("account");
-    writer.sql.run(format!(
-        "INSERT INTO events (event_id, event_type, event_data, entity_type, entity_id)
-         VALUES ('1-1', 't', 'the mark of the damage', '{topic}', 'e')"
-    ));
+    writer.sql.run(insert_event("1-1", "'the mark of the damage'", &topic));
     let file = writer.sql.end_of_binlog().file;
     mysql.stop();
     let path = mysql.binlog_path(&file);

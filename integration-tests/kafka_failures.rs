@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::kafka::{create_topic, partition_count, topic_config};
+use crate::harness::kafka::{create_compacted_topic, partition_count, topic_config};
 use crate::harness::ledger::Content;
-use crate::harness::proxy::Proxy;
 use crate::harness::relay::SOON;
 use crate::harness::scene::Scene;
-use crate::harness::servers::{Kafka, free_port, permit_for_own_servers, shared_mysql};
-use crate::harness::workload::{PlainWriter, Plan, Workload};
+use crate::harness::servers::{Kafka, permit_for_own_servers, shared_mysql};
+use crate::harness::workload::{PlainWriter, Plan, Workload, insert_event};
 
 const BACK_WITHIN: Duration = Duration::from_secs(90);
 
@@ -40,11 +39,8 @@ fn a_restarted_or_killed_broker_is_gone_on_with() {
 #[test]
 fn a_cut_or_frozen_connection_to_kafka_loses_and_repeats_nothing() {
     let _permit = permit_for_own_servers();
-    let port = free_port();
-    let proxy = Proxy::to(&format!("127.0.0.1:{port}"));
-    let advertised = format!("advertised.listeners=PLAINTEXT://127.0.0.1:{}", proxy.port());
-    let kafka = Arc::new(Kafka::start_on(port, &[&advertised]));
-    let scene = Scene::on(shared_mysql(), kafka, "kafka_cut");
+    let (proxy, kafka) = Kafka::start_behind_proxy();
+    let scene = Scene::on(shared_mysql(), Arc::new(kafka), "kafka_cut");
     let mut setup = scene.relay_setup();
     setup.outboxes = Workload::outboxes(&scene);
     setup.transaction_timeout = Some("5s".to_owned());
@@ -71,7 +67,7 @@ fn a_cut_or_frozen_connection_to_kafka_loses_and_repeats_nothing() {
 #[test]
 fn a_missing_topic_is_waited_for_and_what_comes_before_it_is_published() {
     let scene = Scene::on_shared_servers("missing_topic");
-    create_topic(&scene.kafka, &scene.checkpoint_topic(), 1, &[("cleanup.policy", "compact")]);
+    create_compacted_topic(&scene.kafka, &scene.checkpoint_topic(), 1);
     scene.create_topic("account");
     let mut setup = scene.relay_setup();
     setup.kafka_lines = vec!["create_topics = false".to_owned()];
@@ -101,10 +97,7 @@ fn a_topic_whose_name_collides_with_another_halts_behind_what_comes_before_it() 
     writer.write(300);
     // To Kafka's metrics, a dot and an underscore are the same.
     for (id, topic) in [("1-1", scene.topic("a.b_c")), ("1-2", scene.topic("a_b.c"))] {
-        writer.sql.run(format!(
-            "INSERT INTO events (event_id, event_type, event_data, entity_type, entity_id)
-             VALUES ('{id}', 't', '{{}}', '{topic}', 'e')"
-        ));
+        writer.sql.run(insert_event(id, "'{}'", &topic));
     }
     let log = scene.start_relay().halts();
     assert!(log.contains(&scene.topic("a_b.c")), "{log}");
@@ -114,7 +107,7 @@ fn a_topic_whose_name_collides_with_another_halts_behind_what_comes_before_it() 
 #[test]
 fn a_topic_that_needs_more_brokers_than_are_up_is_waited_for() {
     let scene = Scene::on_shared_servers("few_brokers");
-    create_topic(&scene.kafka, &scene.checkpoint_topic(), 1, &[("cleanup.policy", "compact")]);
+    create_compacted_topic(&scene.kafka, &scene.checkpoint_topic(), 1);
     let mut setup = scene.relay_setup();
     setup.kafka_lines.push("topic_replication = 3".to_owned());
     let mut writer = PlainWriter::on(&scene);

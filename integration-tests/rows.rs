@@ -1,8 +1,7 @@
 //! Every committed row of every kind of insert arrives once, and nothing else does.
 
 use crate::harness::ledger::{Content, Expected, OutboxRow};
-use crate::harness::oracle;
-use crate::harness::relay::{Relay, SOON};
+use crate::harness::relay::SOON;
 use crate::harness::scene::Scene;
 use crate::harness::sql::{BinlogLine, Coordinates};
 use crate::harness::workload::{PlainWriter, insert_rows};
@@ -162,7 +161,7 @@ fn rows_that_a_trigger_of_another_table_inserts_arrive() {
         })
     });
     assert!(has_two_maps, "the statement has a table map of each table: {events:?}");
-    judge_events_clean(&scene, &writer, &relay);
+    scene.judge_rows_clean(&expected_events(&scene, &writer), &relay);
 }
 
 #[test]
@@ -188,7 +187,7 @@ fn a_collision_that_becomes_an_update_is_not_relayed_and_the_new_rows_beside_it_
         assert_eq!(kinds, ["Update_rows", "Write_rows"], "{statement}");
         writer.sql.run("DELETE FROM staging");
     }
-    judge_events_clean(&scene, &writer, &relay);
+    scene.judge_rows_clean(&expected_events(&scene, &writer), &relay);
 }
 
 #[test]
@@ -274,10 +273,9 @@ fn a_null_event_type_is_left_out() {
     for row in &mut expected {
         row.value = row.value.replace(r#""eventType":"bank.Deposited","#, "");
     }
-    let arrived = scene.wait_for_records(&relay, 1);
+    assert_eq!(expected.len(), 1);
+    let arrived = scene.judge_rows_clean(&expected, &relay);
     assert!(!arrived[0].value_text().contains("eventType"), "{arrived:?}");
-    let verdict = oracle::judge(&scene.name, &expected, &arrived, scene.partitions);
-    assert!(verdict.is_clean(), "{verdict}");
 }
 
 #[test]
@@ -319,22 +317,14 @@ fn tables_are_matched_by_patterns_and_no_others_are_relayed() {
     let binlog: Vec<_> =
         scene.binlog().into_iter().filter(|row| row.table != "other_events").collect();
     let expected = writer.ledger.expected(&binlog, 0);
-    let arrived = scene.wait_for_records(&relay, 3);
-    let verdict = oracle::judge(&scene.name, &expected, &arrived, scene.partitions);
-    assert!(verdict.is_clean(), "{verdict}");
+    assert_eq!(expected.len(), 3);
+    scene.judge_rows_clean(&expected, &relay);
 }
 
 /// What the rows of `events` alone must have become, where another table has rows of the same ids.
 fn expected_events(scene: &Scene, writer: &PlainWriter) -> Vec<Expected> {
     let binlog: Vec<_> = scene.binlog().into_iter().filter(|row| row.table == "events").collect();
     writer.ledger.expected(&binlog, 0)
-}
-
-fn judge_events_clean(scene: &Scene, writer: &PlainWriter, relay: &Relay) {
-    let expected = expected_events(scene, writer);
-    let arrived = scene.wait_for_records(relay, expected.len());
-    let verdict = oracle::judge(&scene.name, &expected, &arrived, scene.partitions);
-    assert!(verdict.is_clean(), "{verdict}\n{}", relay.log_tail());
 }
 
 /// The kinds of the rows events of one table since then. The server has other tests' events as well.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::harness::proxy::Proxy;
 use crate::harness::relay::SOON;
 use crate::harness::scene::Scene;
 use crate::harness::servers::{Kafka, free_port, permit_for_own_servers, shared_mysql};
@@ -85,11 +84,8 @@ fn sigterm_while_kafka_and_mysql_are_away_still_ends() {
 #[test]
 fn a_second_signal_ends_a_drain_that_cannot_finish_and_nothing_is_lost() {
     let _permit = permit_for_own_servers();
-    let port = free_port();
-    let proxy = Proxy::to(&format!("127.0.0.1:{port}"));
-    let advertised = format!("advertised.listeners=PLAINTEXT://127.0.0.1:{}", proxy.port());
-    let kafka = Arc::new(Kafka::start_on(port, &[&advertised]));
-    let scene = Scene::on(shared_mysql(), kafka, "second_signal");
+    let (proxy, kafka) = Kafka::start_behind_proxy();
+    let scene = Scene::on(shared_mysql(), Arc::new(kafka), "second_signal");
     let setup = scene.relay_setup();
     let mut writer = PlainWriter::on(&scene);
     let mut relay = setup.start();

@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::oracle;
 use crate::harness::relay::{Relay, SOON};
 use crate::harness::scene::{Scene, checkpoint_place};
-use crate::harness::workload::PlainWriter;
+use crate::harness::workload::{PlainWriter, insert_event};
 
 #[test]
 fn earliest_relays_everything_in_the_binlog() {
@@ -33,10 +32,7 @@ fn what_lies_before_the_start_in_its_file_is_not_held_against_us() {
     let scene = Scene::on_shared_servers("before_start");
     let mut writer = PlainWriter::on(&scene);
     let topic = scene.topic("account");
-    let insert = format!(
-        "INSERT INTO events (event_id, event_type, event_data, entity_type, entity_id)
-         VALUES ('1-1', 't', '{{}}', '{topic}', 'e')"
-    );
+    let insert = insert_event("1-1", "'{}'", &topic);
     // Rows that were logged as text, an XA group, and rows of a table that has other columns now.
     writer.sql.run("SET SESSION binlog_format = STATEMENT");
     writer.sql.run(&insert);
@@ -54,9 +50,7 @@ fn what_lies_before_the_start_in_its_file_is_not_held_against_us() {
     let binlog: Vec<_> = scene.binlog().into_iter().filter(|row| row.place > start).collect();
     let expected = writer.ledger.expected(&binlog, 0);
     assert_eq!(expected.len(), 3);
-    let records = scene.wait_for_records(&relay, 3);
-    let verdict = oracle::judge(&scene.name, &expected, &records, scene.partitions);
-    assert!(verdict.is_clean(), "{verdict}\n{}", relay.log_tail());
+    scene.judge_rows_clean(&expected, &relay);
 }
 
 #[test]
@@ -160,18 +154,13 @@ fn checkpoints_of_an_idle_outbox_are_at_most_one_a_second() {
     sql.run("CREATE TABLE busy (id INT AUTO_INCREMENT PRIMARY KEY, cell INT)");
     let relay = scene.start_relay();
     wait_for_a_checkpoint(&scene, &relay);
-    let count = || {
-        use crate::harness::consumer::{Inbox, Isolation};
-        let topic = scene.checkpoint_topic();
-        Inbox::read_all(&scene.kafka, &topic, Isolation::ReadCommitted).len()
-    };
-    let before = count();
+    let before = scene.checkpoints().len();
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(4) {
         sql.run("INSERT INTO busy (cell) VALUES (1)");
         std::thread::sleep(Duration::from_millis(20));
     }
-    let stored = count() - before;
+    let stored = scene.checkpoints().len() - before;
     assert!((2..=5).contains(&stored), "{stored} checkpoints in 4 s\n{}", relay.log_tail());
 }
 
@@ -215,8 +204,5 @@ fn wait_for_a_checkpoint(scene: &Scene, relay: &Relay) {
 
 /// All rows but the first `already` ones, as sequence 1, 2, 3, ….
 fn relays_from_row(scene: &Scene, writer: &PlainWriter, relay: &Relay, already: usize) {
-    let expected = scene.expected(&writer.ledger);
-    let records = scene.wait_for_records(relay, expected.len() - already);
-    let verdict = oracle::judge(&scene.name, &expected[already..], &records, scene.partitions);
-    assert!(verdict.is_clean(), "{verdict}\n{}", relay.log_tail());
+    scene.judge_rows_clean(&scene.expected(&writer.ledger)[already..], relay);
 }

@@ -56,7 +56,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// A connection that is silent for longer is dead.
+    /// How long a connection may be silent unless its events are known to be slow.
     pub fn silence_max(&self) -> Duration {
         (self.heartbeat * SILENT_HEARTBEATS).max(SILENCE_MIN)
     }
@@ -218,7 +218,8 @@ pub struct Source {
 }
 
 impl Source {
-    /// Registers as a replica and asks for the binlog from `start` on.
+    /// Registers as a replica and asks for the binlog from `start` on. A connection that is silent for longer
+    /// than `silence_max`, a large event under way included, is dead.
     ///
     /// # Errors
     /// The server cannot be reached or refuses the dump.
@@ -228,6 +229,7 @@ impl Source {
         start: Start,
         server: Server,
         filter: TableFilter,
+        silence_max: Duration,
     ) -> Result<Source, Error> {
         let mut conn = server.connect_again().await?;
         let heartbeat_nanos = options.heartbeat.as_nanos();
@@ -253,14 +255,9 @@ impl Source {
             layouts: Vec::new(),
             tables: Vec::new(),
             uncounted: None,
-            silence_max: options.silence_max(),
+            silence_max,
             silent_since: None,
         })
-    }
-
-    /// Changes how long the connection may be silent, a large event under way included.
-    pub fn set_silence_max(&mut self, silence_max: Duration) {
-        self.silence_max = silence_max;
     }
 
     /// The last transaction boundary.
@@ -392,10 +389,11 @@ impl Source {
                 None => {
                     let map = TableMap::parse(body).map_err(damaged)?;
                     match self.learn_layout(&map).await? {
-                        Ok(layout) => Mapped::Layout(layout),
                         // Rows before the start may be of a shape that the table has no more.
-                        Err(unknown) if self.tracker.is_passed() => Mapped::Unknown(unknown),
-                        Err(unknown) => return Err(unknown.into()),
+                        Mapped::Unknown(unknown) if !self.tracker.is_passed() => {
+                            return Err(unknown.into());
+                        }
+                        mapped => mapped,
                     }
                 }
             },
@@ -415,10 +413,7 @@ impl Source {
     }
 
     /// The columns by name: from the event where it has names, else from the server, checked against it.
-    async fn learn_layout(
-        &mut self,
-        map: &TableMap<'_>,
-    ) -> Result<Result<LayoutId, Unknown>, Error> {
+    async fn learn_layout(&mut self, map: &TableMap<'_>) -> Result<Mapped, Error> {
         let (schema, name) = (map.schema(), map.table());
         let table = match Table::from_metadata(map) {
             Some(table) => table,
@@ -428,7 +423,7 @@ impl Source {
                     Ok(table) => table,
                     Err(source) => {
                         let (table, at) = (format!("{schema}.{name}"), self.position().clone());
-                        return Ok(Err(Unknown { table, at, source }));
+                        return Ok(Mapped::Unknown(Unknown { table, at, source }));
                     }
                 }
             }
@@ -439,7 +434,7 @@ impl Source {
             signature: map.signature().to_vec(),
             table: Arc::new(table),
         });
-        Ok(Ok(LayoutId(self.layouts.len() - 1)))
+        Ok(Mapped::Layout(LayoutId(self.layouts.len() - 1)))
     }
 
     fn rows(&mut self, event: Event, at: RowsAt) -> Result<Change<'_>, Error> {

@@ -155,19 +155,18 @@ impl Error {
         match self {
             // Read again, it may be whole; if not, the relay halts behind what comes before it.
             Error::Binlog { source: binlog::Error::Checksum { .. }, .. } => true,
+            // Waited for; what comes before need not wait with it.
+            Error::Topics {
+                source: topics::Error::Missing { .. } | topics::Error::TooFewBrokers { .. },
+                ..
+            } => true,
             Error::Binlog { .. }
             | Error::Row { .. }
             | Error::Decode { .. }
             | Error::RecordTooLarge { .. }
             | Error::MissingColumn(_)
-            | Error::Ambiguous(_) => matches!(self.fate(), Fate::Halt { .. }),
-            Error::Topics { source, .. } => {
-                let is_waited_for = matches!(
-                    source,
-                    topics::Error::Missing { .. } | topics::Error::TooFewBrokers { .. }
-                );
-                is_waited_for || matches!(self.fate(), Fate::Halt { .. })
-            }
+            | Error::Ambiguous(_)
+            | Error::Topics { .. } => matches!(self.fate(), Fate::Halt { .. }),
             _ => false,
         }
     }

@@ -32,6 +32,11 @@ pub fn create_topic(kafka: &Kafka, name: &str, partitions: i32, settings: &[(&st
     }
 }
 
+/// The same, compacted as a checkpoint topic is.
+pub fn create_compacted_topic(kafka: &Kafka, name: &str, partitions: i32) {
+    create_topic(kafka, name, partitions, &[("cleanup.policy", "compact")]);
+}
+
 pub fn delete_topic(kafka: &Kafka, name: &str) {
     let deleted = single_threaded_runtime()
         .block_on(admin(kafka).delete_topics(&[name], &AdminOptions::new()))

@@ -206,8 +206,17 @@ impl Scene {
         assert!(verdict.is_clean(), "{verdict}\n{}", relay.log_tail());
     }
 
-    /// The same, then stops the relay and judges once more: what it would have published after the
-    /// last row shows as well. Its last checkpoint counts every row.
+    /// Waits for just these rows, where others are in the ledger or the binlog, and fails unless they
+    /// arrive as sequence 1, 2, 3, ….
+    pub fn judge_rows_clean(&self, expected: &[Expected], relay: &Relay) -> Vec<Record> {
+        let records = self.wait_for_records(relay, expected.len());
+        let verdict = oracle::judge(&self.name, expected, &records, self.partitions);
+        assert!(verdict.is_clean(), "{verdict}\n{}", relay.log_tail());
+        records
+    }
+
+    /// The same as [`Scene::judge_clean`], then stops the relay and judges once more: what it would have
+    /// published after the last row shows as well. Its last checkpoint counts every row.
     pub fn judge_clean_to_the_end(&self, ledger: &Ledger, relay: &mut Relay, within: Duration) {
         self.judge_clean(ledger, relay, within);
         assert!(!relay.has_ended(), "it has ended by itself\n{}", relay.log_tail());

@@ -16,6 +16,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::process::Process;
+use super::proxy::Proxy;
 use super::sql::{Login, Sql};
 use super::watchdog;
 
@@ -166,9 +167,11 @@ impl MySql {
         locked(&self.own().arguments).push(argument.to_owned());
     }
 
-    /// Gives a stopped server another `server_uuid` at its next start, as a restored copy has.
-    pub fn forget_uuid(&self) {
+    /// Restarts the server with another `server_uuid`, as a restored copy has.
+    pub fn restart_with_another_uuid(&self) {
+        self.stop();
         fs::remove_file(self.own().data.join("auto.cnf")).expect("a server keeps its uuid there");
+        self.start_again();
     }
 
     /// A file of the binlog, to be damaged while the server is stopped.
@@ -219,8 +222,16 @@ impl Kafka {
         Kafka::start_on(free_port(), properties)
     }
 
-    /// The same on a port chosen before, for brokers that advertise a proxy.
-    pub fn start_on(port: u16, properties: &[&str]) -> Kafka {
+    /// Starts a broker that is reached through a proxy only.
+    pub fn start_behind_proxy() -> (Proxy, Kafka) {
+        let port = free_port();
+        let proxy = Proxy::to(&format!("127.0.0.1:{port}"));
+        let advertised = format!("advertised.listeners=PLAINTEXT://127.0.0.1:{}", proxy.port());
+        let kafka = Kafka::start_on(port, &[&advertised]);
+        (proxy, kafka)
+    }
+
+    fn start_on(port: u16, properties: &[&str]) -> Kafka {
         let data = watchdog::fresh_directory("kafka").join("data");
         let broker = Kafka {
             bootstrap: format!("127.0.0.1:{port}"),

@@ -415,6 +415,14 @@ fn random_text(random: &mut ChaCha8Rng, palette: &[&str], length: usize) -> Stri
     (0..length).map(|_| *palette.choose(random).expect("a palette has characters")).collect()
 }
 
+/// An INSERT of one event as text, for rows that no ledger has: `data` is a literal of SQL.
+pub fn insert_event(id: &str, data: &str, topic: &str) -> String {
+    format!(
+        "INSERT INTO events (event_id, event_type, event_data, entity_type, entity_id)
+         VALUES ('{id}', 't', {data}, '{topic}', 'e')"
+    )
+}
+
 /// A writer that does exactly what a test tells it, to the table `events` of a scene.
 pub struct PlainWriter {
     pub sql: Sql,

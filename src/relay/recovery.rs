@@ -70,11 +70,10 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
         read_from = %start.read_from, relay_after_offset = start.start_offset, "relaying"
     );
     let replica = replica(config, &cluster_id);
-    let mut source = Source::open(&config.mysql, &replica, start, server, table_filter(config))
-        .await
-        .map_err(|source| binlog_error(config, source))?;
-    source.set_silence_max(relay.silence_max);
-    Ok((source, line))
+    let filter = table_filter(config);
+    let source =
+        Source::open(&config.mysql, &replica, start, server, filter, relay.silence_max).await;
+    Ok((source.map_err(|source| binlog_error(config, source))?, line))
 }
 
 /// Who has taken over from this instance, and when its last checkpoint was written; `None` when nobody has.
