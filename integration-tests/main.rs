@@ -9,6 +9,7 @@ mod eventuate_takeover;
 mod golden_records;
 mod halts;
 mod harness;
+mod http;
 mod identity;
 mod kafka_failures;
 mod large;

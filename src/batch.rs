@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use crate::telemetry::clock::CommitTime;
+
 /// How much one batch (one Kafka transaction) may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -42,6 +44,11 @@ pub struct Batch {
     bytes: Vec<u8>,
     spans: Vec<Span>,
     boundary: usize,
+    /// Commit time of each whole transaction.
+    transactions: Vec<CommitTime>,
+    /// Commit times of the first record's transaction and of the last one's.
+    oldest: Option<CommitTime>,
+    newest: Option<CommitTime>,
 }
 
 /// Where a batch is to be cut, and what the cut means for the checkpoint.
@@ -64,7 +71,15 @@ impl Cut {
 
 impl Batch {
     pub fn new(limits: Limits) -> Batch {
-        Batch { limits, bytes: Vec::new(), spans: Vec::new(), boundary: 0 }
+        Batch {
+            limits,
+            bytes: Vec::new(),
+            spans: Vec::new(),
+            boundary: 0,
+            transactions: Vec::new(),
+            oldest: None,
+            newest: None,
+        }
     }
 
     /// The buffer to which the envelope appends a key and then a value, before [`Batch::push`].
@@ -78,15 +93,20 @@ impl Batch {
     }
 
     /// Makes the draft a record: its first `key_len` bytes are the key, the rest is the value.
-    pub fn push(&mut self, topic: TopicId, key_len: usize) {
+    pub fn push(&mut self, topic: TopicId, key_len: usize, committed_at: CommitTime) {
         let start = self.end();
         let key = start..start + key_len;
         self.spans.push(Span { topic, value: key.end..self.bytes.len(), key });
+        self.oldest.get_or_insert(committed_at);
+        self.newest = Some(committed_at);
     }
 
     /// All records so far belong to whole transactions.
     pub fn mark_boundary(&mut self) {
-        self.boundary = self.spans.len();
+        if self.boundary < self.spans.len() {
+            self.boundary = self.spans.len();
+            self.transactions.extend(self.newest);
+        }
     }
 
     /// Drops the records after the boundary: their transaction was rolled back, or is read again later.
@@ -94,6 +114,10 @@ impl Batch {
         self.spans.truncate(self.boundary);
         let end = self.end();
         self.bytes.truncate(end);
+        self.newest = self.transactions.last().copied();
+        if self.spans.is_empty() {
+            self.oldest = None;
+        }
     }
 
     /// Empties the batch and keeps its memory, up to what the limits ask for.
@@ -101,6 +125,8 @@ impl Batch {
         self.spans.clear();
         self.bytes.clear();
         self.boundary = 0;
+        self.transactions.clear();
+        (self.oldest, self.newest) = (None, None);
         self.bytes.shrink_to(self.limits.bytes_max);
     }
 
@@ -110,6 +136,21 @@ impl Batch {
 
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
+    }
+
+    /// Bytes of keys and values.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Commit times of the transactions that end in this batch, in stream order.
+    pub fn transactions(&self) -> &[CommitTime] {
+        &self.transactions
+    }
+
+    /// When the first record's transaction was committed.
+    pub fn oldest(&self) -> Option<CommitTime> {
+        self.oldest
     }
 
     /// The records in stream order.
@@ -142,6 +183,8 @@ impl Batch {
     }
 
     /// Cuts this batch and moves what comes after the cut into `rest`, which must be empty.
+    ///
+    /// A cut is never before the boundary: those of [`Batch::cut_now`] and [`Batch::cut_full`] are not.
     pub fn cut(&mut self, cut: Cut, rest: &mut Batch) {
         debug_assert!(rest.is_empty());
         let keep = cut.records();
@@ -152,9 +195,13 @@ impl Batch {
             key: span.key.start - start..span.key.end - start,
             value: span.value.start - start..span.value.end - start,
         }));
-        rest.boundary = self.boundary.saturating_sub(keep);
+        debug_assert!(self.boundary <= keep);
+        if !rest.is_empty() {
+            // What is moved is of one transaction, the open one.
+            rest.newest = self.newest;
+            rest.oldest = if keep == 0 { self.oldest.take() } else { self.newest };
+        }
         self.bytes.truncate(start);
-        self.boundary = self.boundary.min(keep);
     }
 
     fn end(&self) -> usize {
@@ -170,7 +217,7 @@ mod tests {
     fn push(batch: &mut Batch, text: &str) {
         batch.draft().extend_from_slice(text.as_bytes());
         batch.draft().extend_from_slice(text.as_bytes());
-        batch.push(TopicId(7), text.len());
+        batch.push(TopicId(7), text.len(), CommitTime::from_seconds(0));
     }
 
     fn keys(batch: &Batch) -> Vec<String> {

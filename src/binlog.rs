@@ -9,7 +9,9 @@ pub mod charset;
 pub mod event_type;
 pub mod json;
 pub mod payload;
+pub mod progress;
 pub mod query;
+pub mod raw_event;
 pub mod row;
 pub mod server;
 pub mod start;
@@ -32,14 +34,17 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStream, BinlogStreamRequest};
 use tokio::time::Instant;
 
+pub use self::progress::Progress;
+use self::raw_event::RawEvent;
 use self::row::RowsEvent;
 pub use self::server::{Identity, Server};
 pub use self::start::Resume;
 use self::table::{Table, TableId, TableMap};
 pub use self::transaction::{Passed, Place, RowsAt, Start};
-use self::transaction::{RawEvent, Step, Tracker};
+use self::transaction::{Step, Tracker};
 use crate::coordinates::{Coordinates, Gtid, Uuid};
 use crate::secret::Secret;
+use crate::telemetry::clock::CommitTime;
 
 /// How to reach the primary and how to be a replica of it.
 #[derive(Debug, Clone)]
@@ -165,6 +170,7 @@ pub struct Rows<'a> {
     pub place: &'a Place,
     /// The rows' transaction.
     pub gtid: Option<&'a Gtid>,
+    pub committed_at: CommitTime,
 }
 
 struct Layout {
@@ -215,6 +221,7 @@ pub struct Source {
     uncounted: Option<Unknown>,
     silence_max: Duration,
     silent_since: Option<Instant>,
+    progress: Progress,
 }
 
 impl Source {
@@ -257,6 +264,7 @@ impl Source {
             uncounted: None,
             silence_max,
             silent_since: None,
+            progress: Progress::default(),
         })
     }
 
@@ -278,6 +286,11 @@ impl Source {
     /// Whether the offset from which relaying begins has not been reached yet.
     pub fn is_before_start(&self) -> bool {
         self.tracker.is_before_start()
+    }
+
+    /// How far reading is.
+    pub fn progress(&self) -> Progress {
+        self.progress
     }
 
     /// Takes the next event if it is here already; `false` when we must wait for it.
@@ -326,6 +339,7 @@ impl Source {
             self.ensure_checksum(&event)?;
         }
         let step = self.tracker.accept(raw, &*filter)?;
+        self.progress.note(raw, self.tracker.committed_at());
         match step {
             Step::TableMap => self.learn_table(event.data()).await?,
             Step::WriteRows(at) => return self.rows(event, at),
@@ -466,7 +480,8 @@ impl Source {
         }
         self.tracker.note_outbox_rows();
         let (place, gtid) = (self.tracker.place(), self.tracker.open_gtid());
-        Ok(Change::Rows(Rows { layout, table, event: rows, at, place, gtid }))
+        let committed_at = self.tracker.committed_at();
+        Ok(Change::Rows(Rows { layout, table, event: rows, at, place, gtid, committed_at }))
     }
 }
 

@@ -22,7 +22,7 @@ pub use error::{Error, Place};
 use crate::coordinates::{self, StartFrom};
 use crate::outbox::{self, OutboxOptions, Preset};
 use crate::secret::{Environment, Secret, environment};
-use crate::{batch, binlog, checkpoint, kafka, publish, topics};
+use crate::{batch, binlog, checkpoint, http, kafka, publish, topics};
 use read::{Field, Section};
 
 /// Longest name of a relay. Kafka allows longer ids; this leaves room for `-0` and stays readable.
@@ -101,6 +101,8 @@ pub struct Config {
     pub batch: batch::Limits,
     /// At least one; no two are sure to match one table.
     pub outbox: Vec<OutboxOptions>,
+    /// `None`: no HTTP.
+    pub http: Option<http::Options>,
 }
 
 impl Config {
@@ -151,6 +153,7 @@ impl Config {
             publish: publish::Options { name: name.clone(), transaction_timeout: timeout },
             batch: build_batch(&root.section("batch")?)?,
             outbox: build_outboxes(root)?,
+            http: build_http(&root.section("http")?)?,
             name,
         })
     }
@@ -308,6 +311,20 @@ fn build_batch(batch: &Section<'_>) -> Result<batch::Limits, Error> {
         records_max: records_max as usize,
         bytes_max: batch.field("max_bytes")?.size(bounds(BATCH_BYTES))?,
     })
+}
+
+fn build_http(section: &Section<'_>) -> Result<Option<http::Options>, Error> {
+    let Some(listen) = section.optional("listen") else { return Ok(None) };
+    let unexpected = || listen.unexpected("host:port, such as \"127.0.0.1:8080\" or \"[::]:8080\"");
+    let text = listen.text()?;
+    let (host, port) = text.rsplit_once(':').ok_or_else(unexpected)?;
+    let is_port = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    match port.parse::<u16>() {
+        Ok(_) if is_port && !host.is_empty() && !host.contains(char::is_whitespace) => {
+            Ok(Some(http::Options { listen: text }))
+        }
+        _ => Err(unexpected()),
+    }
 }
 
 fn build_outboxes(root: &Section<'_>) -> Result<Vec<OutboxOptions>, Error> {
@@ -726,7 +743,6 @@ preset = "eventuate-local"
     #[test]
     fn what_later_versions_bring_is_refused_as_such() {
         for (section, line, what) in [
-            ("", "http.listen = \"127.0.0.1:8080\"", "relay.toml:2: http is"),
             (
                 "[mysql]",
                 "start_from = \"snapshot\"",

@@ -7,6 +7,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use crate::binlog::{self, row, server, start, transaction};
 use crate::coordinates::{Coordinates, Gtid};
 use crate::outbox::{Ambiguous, MissingColumn};
+use crate::telemetry::metrics::{ErrorKind, Peer};
 use crate::{checkpoint, envelope, kafka, preflight, publish, secret, topics};
 
 /// Whatever ends a session of the relay.
@@ -147,6 +148,50 @@ impl Error {
             ),
             Error::SmallerBatches { .. } | Error::Thread(_) | Error::Task(_) => Fate::Retry,
             Error::TakenOver { .. } => Fate::TakenOver,
+        }
+    }
+
+    /// What it is about, as the metric names it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Binlog { source: binlog::Error::Server(_), .. } => ErrorKind::MySql,
+            Error::Binlog { .. } | Error::Decode { .. } | Error::DamagedAgain(_) => {
+                ErrorKind::Binlog
+            }
+            Error::Preflight { .. } | Error::MissingColumn(_) | Error::Ambiguous(_) => {
+                ErrorKind::Preflight
+            }
+            Error::Row { .. }
+            | Error::RecordTooLarge { .. }
+            | Error::Publish { source: publish::Error::Refused { .. }, .. } => ErrorKind::Row,
+            Error::Kafka { .. } => ErrorKind::Kafka,
+            Error::Topics { .. } | Error::SmallerBatches { .. } => ErrorKind::Topic,
+            Error::Publish { source: publish::Error::Fenced, .. } | Error::TakenOver { .. } => {
+                ErrorKind::Fenced
+            }
+            Error::Publish { .. } => ErrorKind::Publish,
+            Error::Checkpoint { .. }
+            | Error::NoStart { .. }
+            | Error::CheckpointGone { .. }
+            | Error::OutboxChanged
+            | Error::UncleanIdempotent
+            | Error::FewerRows { .. }
+            | Error::SplitBeforePart { .. }
+            | Error::RolledBackPart { .. } => ErrorKind::Checkpoint,
+            Error::Thread(_) | Error::Task(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// The end of the line that failed; `None` where it is neither.
+    pub fn peer(&self) -> Option<Peer> {
+        match self.kind() {
+            ErrorKind::MySql | ErrorKind::Binlog | ErrorKind::Preflight => Some(Peer::MySql),
+            ErrorKind::Kafka
+            | ErrorKind::Topic
+            | ErrorKind::Publish
+            | ErrorKind::Checkpoint
+            | ErrorKind::Fenced => Some(Peer::Kafka),
+            ErrorKind::Row | ErrorKind::Internal => None,
         }
     }
 

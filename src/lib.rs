@@ -7,6 +7,7 @@
 //! - [`relay`]: the line end to end: recovery, the loop, draining
 //! - [`config`]: a configuration that is valid by construction
 //! - [`error`]: the fate of every error: retry, halt with a hint, or taken over
+//! - [`http`]: health, metrics and status for whoever asks
 //! - [`preflight`]: what must hold before a row is read
 //! - [`publish`]: the publisher's thread; one batch is one Kafka transaction
 //! - [`checkpoint`]: the place, read from and written to Kafka
@@ -15,8 +16,9 @@
 //! - [`envelope`]: a row becomes the bytes of a record
 //! - [`outbox`]: which table goes where, by which columns
 //! - [`binlog`]: the source: a replica's dump stream as transactions of rows
+//! - [`telemetry`]: logs, metrics, and the state that HTTP shows
 //! - [`coordinates`]: file and offset, GTIDs and their sets
-//! - [`kafka`], [`secret`], [`telemetry`], `nearest`: what all of them share
+//! - [`kafka`], [`secret`], `nearest`: what all of them share
 
 pub mod batch;
 pub mod binlog;
@@ -26,6 +28,7 @@ pub mod config;
 pub mod coordinates;
 pub mod envelope;
 pub mod error;
+pub mod http;
 pub mod kafka;
 mod nearest;
 pub mod outbox;

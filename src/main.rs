@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,6 +10,8 @@ use binlog_relay::checkpoint::Checkpoint;
 use binlog_relay::cli::{Cli, Command};
 use binlog_relay::config::Config;
 use binlog_relay::error::{Error, Fate};
+use binlog_relay::http::{self, Http};
+use binlog_relay::telemetry::Telemetry;
 use binlog_relay::{relay, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -41,6 +44,15 @@ fn main() -> ExitCode {
 }
 
 fn run(config: &Config) -> anyhow::Result<ExitCode> {
+    let telemetry = Arc::new(Telemetry::new(&config.name, config.mysql.to_string()));
+    let http = match config.http.as_ref().map(http::bind).transpose() {
+        Ok(bound) => bound.map(|bound| answer_http(bound, &telemetry, config)).transpose()?,
+        Err(error) => {
+            let hint = "stop what listens there, or correct [http] listen";
+            tell(&telemetry::Causes(&error).to_string(), Some(hint));
+            return Ok(ExitCode::from(EXIT_USAGE));
+        }
+    };
     let (stop, stopped) = watch::channel(false);
     let deadline = config.shutdown_timeout;
     std::thread::Builder::new()
@@ -48,10 +60,25 @@ fn run(config: &Config) -> anyhow::Result<ExitCode> {
         .spawn(move || await_signals(&stop, deadline))
         .context("start the thread that waits for signals")?;
     let runtime = runtime()?;
-    let ended = runtime.block_on(relay::run(config, stopped));
+    let ended = runtime.block_on(relay::run(config, telemetry, stopped));
     // What still waits for Kafka on a thread of its own is of no use any more.
     runtime.shutdown_background();
+    if let Some(http) = http {
+        http.stop();
+    }
     Ok(answer(ended))
+}
+
+fn answer_http(
+    bound: http::Bound,
+    telemetry: &Arc<Telemetry>,
+    config: &Config,
+) -> anyhow::Result<Http> {
+    let address = bound.address;
+    let http = Http::start(bound, telemetry.clone(), config.mysql.clone());
+    let http = http.context("start the thread that answers HTTP")?;
+    tracing::info!(%address, "answering HTTP");
+    Ok(http)
 }
 
 fn show_checkpoint(config: &Config, json: bool) -> anyhow::Result<ExitCode> {

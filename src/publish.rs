@@ -6,8 +6,10 @@
 
 pub mod transactional;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::error::KafkaError;
 use tokio::sync::mpsc;
@@ -32,16 +34,17 @@ pub struct Sealed {
     /// Sequence number of the first record.
     pub first_sequence: u64,
     pub checkpoint: Checkpoint,
+    pub sealed_at: Instant,
 }
 
 /// What the publisher answers to a sealed batch.
 #[derive(Debug)]
 pub struct Published {
-    /// The batch, emptied, to be filled again.
     pub batch: Batch,
     pub checkpoint: Checkpoint,
-    /// How many records it held.
-    pub records: usize,
+    /// From the batch being sealed to its commit.
+    pub took: Duration,
+    pub committed_at: SystemTime,
 }
 
 /// Why a batch is not in Kafka, or may not be.
@@ -68,11 +71,14 @@ pub trait Publish: Send + 'static {
     fn publish(&mut self, sealed: &Sealed) -> Result<(), Error>;
 
     /// The topics that batches name by their ids have grown.
-    fn learn_topic(&mut self, name: std::sync::Arc<str>);
+    fn learn_topic(&mut self, name: Arc<str>);
+
+    /// Turns true when no broker answers any more.
+    fn cut_off(&self) -> Arc<AtomicBool>;
 }
 
 enum Order {
-    LearnTopic(std::sync::Arc<str>),
+    LearnTopic(Arc<str>),
     Publish(Box<Sealed>),
 }
 
@@ -82,6 +88,7 @@ pub struct Publisher {
     answers: mpsc::UnboundedReceiver<Result<Published, Error>>,
     thread: Option<JoinHandle<()>>,
     is_busy: bool,
+    cut_off: Arc<AtomicBool>,
 }
 
 impl Publisher {
@@ -92,10 +99,12 @@ impl Publisher {
     pub fn start(publish: impl Publish) -> std::io::Result<Publisher> {
         let (orders, orders_of_thread) = std::sync::mpsc::channel();
         let (answers_of_thread, answers) = mpsc::unbounded_channel();
+        let cut_off = publish.cut_off();
         let thread = std::thread::Builder::new()
             .name("publisher".to_owned())
             .spawn(move || run(publish, &orders_of_thread, &answers_of_thread))?;
-        Ok(Publisher { orders: Some(orders), answers, thread: Some(thread), is_busy: false })
+        let thread = Some(thread);
+        Ok(Publisher { orders: Some(orders), answers, thread, is_busy: false, cut_off })
     }
 
     /// A batch is on its way.
@@ -103,11 +112,16 @@ impl Publisher {
         self.is_busy
     }
 
+    /// No broker answers, as far as the client noticed. The next batch that is published shows that one does.
+    pub fn is_cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::Relaxed)
+    }
+
     /// Tells the next topic, in the order of the topics' ids.
     ///
     /// # Errors
     /// The thread has ended.
-    pub fn learn_topic(&self, name: std::sync::Arc<str>) -> Result<(), Error> {
+    pub fn learn_topic(&self, name: Arc<str>) -> Result<(), Error> {
         self.order(Order::LearnTopic(name))
     }
 
@@ -173,6 +187,7 @@ fn run(
     orders: &std::sync::mpsc::Receiver<Order>,
     answers: &mpsc::UnboundedSender<Result<Published, Error>>,
 ) {
+    let cut_off = publish.cut_off();
     while let Ok(order) = orders.recv() {
         let sealed = match order {
             Order::LearnTopic(name) => {
@@ -182,10 +197,10 @@ fn run(
             Order::Publish(sealed) => sealed,
         };
         let answer = publish.publish(&sealed).map(|()| {
-            let Sealed { mut batch, checkpoint, .. } = *sealed;
-            let records = batch.len();
-            batch.clear();
-            Published { batch, checkpoint, records }
+            cut_off.store(false, Ordering::Relaxed);
+            let Sealed { batch, checkpoint, sealed_at, .. } = *sealed;
+            let took = sealed_at.elapsed();
+            Published { batch, checkpoint, took, committed_at: SystemTime::now() }
         });
         let is_error = answer.is_err();
         // The reader may be gone already, because its own end failed: then nobody needs the answer.

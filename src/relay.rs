@@ -5,13 +5,18 @@
 //! same code. A session ends with a drain, or with the error that decides what comes next.
 
 mod line;
+mod observe;
 mod recovery;
+mod signature;
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use self::line::Line;
 pub use self::recovery::show_checkpoint;
@@ -19,6 +24,8 @@ use crate::binlog::{self, Change, Source};
 use crate::config::Config;
 use crate::error::{Error, Fate};
 use crate::publish;
+use crate::telemetry::metrics::Peer;
+use crate::telemetry::{Causes, State, Telemetry};
 
 /// First pause before a new session; each failure in a row doubles it …
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -30,6 +37,9 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(600);
 
 /// How often the checkpoint follows a binlog that moves on without rows for us.
 const IDLE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often the loop shows that it turns, whatever it waits for.
+const TURN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// After so many events in a row that needed no waiting, the clock is looked at.
 const EVENTS_PER_CLOCK_LOOK: u32 = 1024;
@@ -43,6 +53,9 @@ pub type Stop = watch::Receiver<bool>;
 /// What stays the same from session to session.
 struct Relay<'a> {
     config: &'a Config,
+    telemetry: Arc<Telemetry>,
+    /// What failed in the session before this one.
+    failed: Option<Option<Peer>>,
     /// Random id of this process.
     instance: String,
     /// The smallest `max.message.bytes` found that is below the batches librdkafka makes.
@@ -60,11 +73,39 @@ struct Relay<'a> {
 ///
 /// # Errors
 /// What a person must act on, or that another instance has taken over.
-pub async fn run(config: &Config, mut stop: Stop) -> Result<(), Error> {
+pub async fn run(config: &Config, telemetry: Arc<Telemetry>, stop: Stop) -> Result<(), Error> {
+    let ended = tokio::select! {
+        biased; // the relay's own end wins
+        ended = relay_until(config, telemetry.clone(), stop) => ended,
+        never = keep_turning(&telemetry) => match never {},
+    };
+    if let Err(error) = &ended {
+        let causes = Causes(error).to_string();
+        telemetry.note_error(error.kind(), &causes);
+        telemetry.enter(State::Halted, Some(causes));
+    }
+    ended
+}
+
+/// Shows that this thread is not stuck, whatever the relay waits for.
+async fn keep_turning(telemetry: &Telemetry) -> Infallible {
+    loop {
+        telemetry.turn();
+        tokio::time::sleep(TURN_INTERVAL).await;
+    }
+}
+
+async fn relay_until(
+    config: &Config,
+    telemetry: Arc<Telemetry>,
+    mut stop: Stop,
+) -> Result<(), Error> {
     let instance = uuid::Uuid::new_v4().to_string();
     tracing::info!(name = config.name, instance, version = env!("CARGO_PKG_VERSION"), "starting");
     let mut relay = Relay {
         config,
+        telemetry,
+        failed: None,
         instance,
         batch_bytes_max: None,
         backoff: BACKOFF_MIN,
@@ -84,8 +125,9 @@ pub async fn run(config: &Config, mut stop: Stop) -> Result<(), Error> {
             let error = relay.decide(error, last.as_ref()).await?;
             let pause = relay.backoff;
             relay.backoff = (pause * 2).min(BACKOFF_MAX);
-            let causes = crate::telemetry::Causes(&error);
+            let causes = Causes(&error);
             tracing::warn!(retry_in_ms = pause.as_millis(), "{causes}");
+            relay.show_failed(&error);
             tokio::time::sleep(pause).await;
             Ok(error)
         };
@@ -105,13 +147,32 @@ impl Relay<'_> {
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
             recovered = supervised(recovery::recover(self)) => recovered?,
         };
-        let mut session =
-            Session { server: self.config.mysql.to_string(), source, line, events: 0 };
+        let server = self.config.mysql.to_string();
+        let mut session = Session { server, source, line, events: 0 };
         let followed = supervised(session.follow(stop)).await;
+        session.observe();
+        if followed.is_ok() {
+            self.telemetry.enter(State::Draining, None);
+        }
         if session.line.has_published() {
             (self.backoff, self.silence_max) = (BACKOFF_MIN, self.config.mysql.silence_max());
         }
         session.end(followed).await
+    }
+
+    /// Tells telemetry what the relay waits for now.
+    fn show_failed(&mut self, error: &Error) {
+        let telemetry = &self.telemetry;
+        let causes = Causes(error).to_string();
+        telemetry.note_error(error.kind(), &causes);
+        let peer = error.peer();
+        telemetry.end_session(peer);
+        self.failed = Some(peer);
+        let state = match telemetry.state() {
+            State::Starting => State::Starting,
+            _ => State::Reconnecting,
+        };
+        telemetry.enter(state, Some(causes));
     }
 
     /// Says whether to go on after an error: `Ok` gives it back to be tried again, `Err` ends the run.
@@ -207,7 +268,10 @@ impl Session {
             if self.try_step().await? {
                 continue;
             }
+            self.observe();
+            let look_again = Instant::now() + IDLE_CHECKPOINT_INTERVAL;
             let checkpoint_due = self.line.stored_at() + IDLE_CHECKPOINT_INTERVAL;
+            let due = if self.is_checkpoint_wanted() { checkpoint_due } else { look_again };
             tokio::select! {
                 // The stop first; then what is finished, so that the next batch leaves; then what comes in.
                 biased;
@@ -217,7 +281,7 @@ impl Session {
                     read.map_err(|error| self.binlog_error(error))?;
                     self.step().await?;
                 }
-                () = tokio::time::sleep_until(checkpoint_due), if self.has_moved() => self.store_place()?,
+                () = tokio::time::sleep_until(due) => self.store_place_if_wanted()?,
             }
         }
         Ok(())
@@ -230,12 +294,9 @@ impl Session {
         }
         self.step().await?;
         self.events = self.events.wrapping_add(1);
-        let is_time_to_look = self.events.is_multiple_of(EVENTS_PER_CLOCK_LOOK);
-        if is_time_to_look
-            && self.has_moved()
-            && self.line.stored_at().elapsed() > IDLE_CHECKPOINT_INTERVAL
-        {
-            self.store_place()?;
+        if self.events.is_multiple_of(EVENTS_PER_CLOCK_LOOK) {
+            self.store_place_if_wanted()?;
+            self.observe();
         }
         Ok(true)
     }
@@ -253,11 +314,27 @@ impl Session {
         }
     }
 
-    /// The binlog moved on since the last checkpoint, and nothing is on its way.
-    fn has_moved(&self) -> bool {
+    /// The binlog moved on since the last checkpoint, or a checkpoint is to find out whether a broker answers
+    /// again; and nothing is on its way.
+    fn is_checkpoint_wanted(&self) -> bool {
         !self.line.is_publishing()
             && !self.source.is_before_start()
-            && self.line.is_behind(self.source.place())
+            && (self.line.is_behind(self.source.place()) || self.line.is_cut_off())
+    }
+
+    fn store_place_if_wanted(&mut self) -> Result<(), Error> {
+        match self.is_checkpoint_wanted()
+            && self.line.stored_at().elapsed() >= IDLE_CHECKPOINT_INTERVAL
+        {
+            true => self.store_place(),
+            false => Ok(()),
+        }
+    }
+
+    /// Tells telemetry where this session stands.
+    fn observe(&mut self) {
+        let read = (!self.source.is_before_start()).then(|| self.source.progress());
+        self.line.observe(self.source.place(), read);
     }
 
     fn store_place(&mut self) -> Result<(), Error> {

@@ -1,4 +1,11 @@
-//! Logs: lines on standard error, as text for people or JSON for machines.
+//! What the relay says of itself: logs on standard error, as text for people or JSON for machines; the state
+//! and the metrics that HTTP shows.
+
+pub mod binlogs;
+pub mod clock;
+pub mod lag;
+pub mod metrics;
+mod status;
 
 use std::error::Error;
 use std::fmt;
@@ -6,6 +13,8 @@ use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+
+pub use self::status::{Position, State, Status, Telemetry, seconds};
 
 /// What is logged unless `RUST_LOG` says otherwise.
 const FILTER: &str = "info";

@@ -3,6 +3,7 @@
 
 pub mod binlog;
 pub mod consumer;
+pub mod http;
 pub mod kafka;
 pub mod ledger;
 pub mod oracle;

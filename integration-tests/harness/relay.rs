@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::http::Http;
 use super::process::Process;
 use super::watchdog;
 
@@ -29,6 +30,8 @@ pub struct RelaySetup {
     pub kafka_lines: Vec<String>,
     pub batch_lines: Vec<String>,
     pub outboxes: Vec<Outbox>,
+    /// `host:port` of `[http] listen`.
+    pub http: Option<String>,
     /// Environment variables of the process.
     pub environment: Vec<(String, String)>,
 }
@@ -76,6 +79,10 @@ impl RelaySetup {
         if !self.batch_lines.is_empty() {
             line("[batch]".to_owned());
             self.batch_lines.iter().cloned().for_each(&mut line);
+        }
+        if let Some(listen) = &self.http {
+            line("[http]".to_owned());
+            line(format!("listen = {}", toml_string(listen)));
         }
         for outbox in &self.outboxes {
             line("[[outbox]]".to_owned());
@@ -158,6 +165,15 @@ impl Relay {
             assert!(!self.has_ended(), "it ended before {words:?}\n{}", self.log_tail());
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Its HTTP, of a setup with `http`.
+    pub fn http(&mut self) -> Http {
+        const FIELD: &str = "answering HTTP address=";
+        self.wait_for_log(FIELD);
+        let log = self.log();
+        let (_, rest) = log.split_once(FIELD).expect("the log has it");
+        Http::at(rest.split_whitespace().next().expect("an address follows"))
     }
 
     /// The random id by which its checkpoints name this process.

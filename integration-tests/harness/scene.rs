@@ -91,8 +91,14 @@ impl Scene {
                 self.outbox("events", EVENTUATE_LOCAL),
                 self.outbox("message", EVENTUATE_TRAM),
             ],
+            http: None,
             environment: Vec::new(),
         }
+    }
+
+    /// The same relay, with HTTP on a port that the system chooses.
+    pub fn setup_with_http(&self) -> RelaySetup {
+        RelaySetup { http: Some("127.0.0.1:0".to_owned()), ..self.relay_setup() }
     }
 
     /// A proxy to MySQL, and a relay that connects through it.

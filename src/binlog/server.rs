@@ -2,7 +2,7 @@
 //! columns of a table. One connection, made again when it was lost; the dump stream is another one.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mysql_async::prelude::{FromRow, Queryable};
 use mysql_async::{ClientIdentity, Conn, DriverError, IoError, Opts, OptsBuilder, SslOpts};
@@ -11,6 +11,7 @@ use super::table::{SCHEMA_COLUMNS_SQL, SchemaColumn};
 use super::{Options, TlsMode};
 use crate::coordinates::{Coordinates, GtidSet, Uuid};
 use crate::secret;
+use crate::telemetry::clock::ServerClock;
 
 /// Connecting, TLS and login together may take this long; a server that is gone without a word would
 /// otherwise hold us for the kernel's two minutes.
@@ -107,6 +108,23 @@ impl Server {
         let sql = format!("SHOW GLOBAL VARIABLES WHERE Variable_name = '{name}'");
         let row: Option<(String, String)> = self.rows(&sql).await?.pop();
         Ok(row.map(|(_, value)| value))
+    }
+
+    /// The server's clock beside ours, to within half a round trip.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn clock(&mut self) -> Result<ServerClock, Error> {
+        self.reconnect_if_lost().await?;
+        let asked_at = SystemTime::now();
+        let sql = "SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED)";
+        let micros: Option<u64> = within(QUERY_TIMEOUT, self.conn.query_first(sql)).await?;
+        let micros = micros.ok_or_else(|| Error::UnexpectedAnswer {
+            question: "a SELECT",
+            answer: sql.to_owned(),
+        })?;
+        let round_trip = asked_at.elapsed().unwrap_or_default();
+        Ok(ServerClock::new(micros, asked_at + round_trip / 2))
     }
 
     /// A variable that holds a GTID set.

@@ -8,24 +8,12 @@ use std::sync::Arc;
 
 use super::event_type;
 use super::query::{Query, Verb};
+use super::raw_event::RawEvent;
 use crate::coordinates::{Coordinates, Gtid, GtidSet};
+use crate::telemetry::clock::CommitTime;
 
 /// A reader that does not know an event with this flag may pass over it.
 const FLAG_IGNORABLE: u16 = 0x80;
-
-/// One event as the stream delivers it: header fields and the body without header and checksum.
-#[derive(Debug, Clone, Copy)]
-pub struct RawEvent<'a> {
-    pub event_type: u8,
-    pub flags: u16,
-    /// Bytes of the whole event: header, body and checksum.
-    pub size: u32,
-    /// Seconds since 1970.
-    pub timestamp: u32,
-    /// End of the event in its file, modulo 2^32; 0 for an event made up for the stream.
-    pub log_pos: u32,
-    pub body: &'a [u8],
-}
 
 /// A transaction boundary: everything before it is done, nothing after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +132,7 @@ pub struct Tracker {
     payload_bytes_left: u64,
     start_offset: Option<u64>,
     gtids_are_complete: bool,
+    committed_at: CommitTime,
 }
 
 /// Where a stream begins to be read and from where its rows count.
@@ -187,6 +176,7 @@ impl Tracker {
             payload_bytes_left: 0,
             start_offset,
             gtids_are_complete,
+            committed_at: CommitTime::from_seconds(0),
         }
     }
 
@@ -203,6 +193,12 @@ impl Tracker {
     /// The GTID of the transaction that is being read.
     pub fn open_gtid(&self) -> Option<&Gtid> {
         self.open.as_ref()?.gtid.as_ref()
+    }
+
+    /// When the transaction that was read last, or is being read, was committed, as exactly as the server
+    /// says: by the microseconds at its head, else by the timestamp of its last event.
+    pub fn committed_at(&self) -> CommitTime {
+        self.committed_at
     }
 
     /// Whether the next event comes out of a compressed transaction.
@@ -278,6 +274,9 @@ impl Tracker {
         if event.log_pos == 0 || matches!(event.event_type, HEARTBEAT | HEARTBEAT_V2) {
             return Ok(());
         }
+        if !self.committed_at.is_exact() {
+            self.committed_at = CommitTime::from_seconds(event.timestamp);
+        }
         // The header has 32 bits for the position, a file may be longer: positions only grow within one.
         let mut end = (self.position.offset & !0xFFFF_FFFF) | u64::from(event.log_pos);
         if end < self.position.offset {
@@ -321,6 +320,10 @@ impl Tracker {
         let decoded = Gtid::decode(event.event_type, event.body)
             .map_err(|_| Error::Damaged { at: self.position.clone(), what: "GTID" })?;
         let mut open = Open::new(self.place.coordinates.offset, decoded.gtid);
+        self.committed_at = match decoded.immediate_commit_timestamp_micros {
+            Some(micros) => CommitTime::from_micros(micros),
+            None => CommitTime::from_seconds(event.timestamp),
+        };
         match (&open.gtid, &self.place.gtid_set) {
             (Some(gtid), Some(set)) => open.passed = set.contains(gtid),
             // A transaction without a GTID: no set can name all that is done any more.

@@ -75,7 +75,7 @@ pub(super) const KEYS: [Key; 32] = [
     key(OUTBOX, "key", Later),
     key(OUTBOX, "value", Later),
     key(OUTBOX, "headers", Later),
-    key("", "http", Later),
+    key("http", "listen", Nothing),
 ];
 
 /// The one section that may stand several times.

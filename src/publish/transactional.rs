@@ -4,7 +4,7 @@
 //! id until the markers of its last one are written, and librdkafka then waits 20 ms. Order holds because a
 //! lane's records are sent only after the transaction of the lane before it was committed.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,7 @@ pub struct Transactional {
     options: Options,
     checkpoint: checkpoint::Options,
     topics: Vec<Arc<str>>,
+    cut_off: Arc<AtomicBool>,
 }
 
 impl Transactional {
@@ -59,12 +60,13 @@ impl Transactional {
         limits: Limits,
         batch_bytes_max: Option<usize>,
     ) -> Result<Transactional, Error> {
+        let cut_off = Arc::new(AtomicBool::new(false));
         // In parallel: each waits for connections of its own.
         let mut lanes: Vec<Lane> = std::thread::scope(|scope| {
             let open_lane = |index| {
-                move || {
-                    Lane::open(kafka, options, &checkpoint.topic, limits, batch_bytes_max, index)
-                }
+                let cut_off = cut_off.clone();
+                let topic = &checkpoint.topic;
+                move || Lane::open(kafka, options, topic, limits, batch_bytes_max, index, cut_off)
             };
             let opening: Vec<_> =
                 (0..FENCED_LANES).map(|index| scope.spawn(open_lane(index))).collect();
@@ -80,6 +82,7 @@ impl Transactional {
             options: options.clone(),
             checkpoint: checkpoint.clone(),
             topics: Vec::new(),
+            cut_off,
         })
     }
 }
@@ -117,6 +120,10 @@ impl Publish for Transactional {
     fn learn_topic(&mut self, name: Arc<str>) {
         self.topics.push(name);
     }
+
+    fn cut_off(&self) -> Arc<AtomicBool> {
+        self.cut_off.clone()
+    }
 }
 
 /// One transactional producer.
@@ -134,6 +141,7 @@ impl Lane {
         limits: Limits,
         batch_bytes_max: Option<usize>,
         index: usize,
+        cut_off: Arc<AtomicBool>,
     ) -> Result<Lane, Error> {
         let mut config = kafka.client_config(&options.name).map_err(kafka::Error::from)?;
         config
@@ -150,7 +158,7 @@ impl Lane {
             config.set("batch.size", bytes.to_string());
         }
         let acknowledgements = Arc::new(Acknowledgements::default());
-        let context = LaneContext(acknowledgements.clone());
+        let context = LaneContext { acknowledgements: acknowledgements.clone(), cut_off };
         let producer: ThreadedProducer<LaneContext> = kafka::create(&config, context)?;
         producer
             .client()
@@ -325,7 +333,10 @@ impl Acknowledgements {
     }
 }
 
-struct LaneContext(Arc<Acknowledgements>);
+struct LaneContext {
+    acknowledgements: Arc<Acknowledgements>,
+    cut_off: Arc<AtomicBool>,
+}
 
 impl ClientContext for LaneContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -333,6 +344,9 @@ impl ClientContext for LaneContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.cut_off.store(true, Ordering::Relaxed);
+        }
         kafka::log_error(&error, reason);
     }
 }
@@ -346,6 +360,6 @@ impl ProducerContext for LaneContext {
             topic: record.topic().to_owned(),
             error: error.clone(),
         });
-        self.0.note(refused);
+        self.acknowledgements.note(refused);
     }
 }

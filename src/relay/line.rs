@@ -5,34 +5,27 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use tokio::time::Instant;
 
+use super::observe::Observer;
+use super::signature::Signature;
 use crate::batch::{Batch, Cut, Limits, TopicId};
 use crate::binlog::row::Cell;
 use crate::binlog::table::Table;
-use crate::binlog::{LayoutId, Passed, Place, Rows};
-use crate::checkpoint::{self, Checkpoint};
+use crate::binlog::{LayoutId, Passed, Place, Progress, Rows};
+use crate::checkpoint::Checkpoint;
 use crate::coordinates::{Coordinates, Gtid};
 use crate::envelope::{self, Outcome, RowPlace};
 use crate::error::Error;
 use crate::outbox::{self, CELLS_MAX, OutboxOptions, Route};
 use crate::publish::transactional::{SEQUENCE_HEADER, sequence_header_len};
 use crate::publish::{self, Published, Publisher, Sealed};
+use crate::telemetry::metrics::Skipped;
 use crate::topics::{Topics, record_batch_bytes};
 
 /// librdkafka's default `batch.size`: it makes no larger record batches of several records.
 const BATCH_BYTES_DEFAULT: usize = 1_000_000;
-
-/// What every checkpoint of this session says beside its place.
-#[derive(Debug, Clone)]
-pub struct Signature {
-    pub server_uuid: String,
-    pub generation: u64,
-    pub instance: String,
-    pub outbox_fingerprint: String,
-}
 
 /// Rows of one transaction that are in Kafka already, as the checkpoint says.
 #[derive(Debug, Clone)]
@@ -87,6 +80,7 @@ pub struct Line {
     stored: Option<Coordinates>,
     stored_at: Instant,
     has_published: bool,
+    observer: Observer,
 }
 
 impl Line {
@@ -95,6 +89,7 @@ impl Line {
         publisher: Publisher,
         topics: Topics,
         beginning: Beginning,
+        observer: Observer,
     ) -> Line {
         let Beginning { signature, sequence, skip, stored } = beginning;
         Line {
@@ -115,6 +110,7 @@ impl Line {
             stored,
             stored_at: Instant::now(),
             has_published: false,
+            observer,
         }
     }
 
@@ -170,6 +166,7 @@ impl Line {
         cells: &[Cell<'_>],
     ) -> Result<(), Error> {
         if self.is_done(rows, index, cells)? {
+            self.observer.note_skipped(Skipped::Relayed);
             return Ok(());
         }
         let (file, end) = (rows.place.coordinates.file(), rows.at.end);
@@ -177,11 +174,14 @@ impl Line {
         let place = RowPlace { file, end, index };
         let outcome = envelope::write(route, cells, place, &mut self.topic, self.filling.draft());
         match outcome.map_err(|source| row_error(rows, index, source))? {
-            Outcome::AlreadyPublished => return Ok(()),
+            Outcome::AlreadyPublished => {
+                self.observer.note_skipped(Skipped::Published);
+                return Ok(());
+            }
             Outcome::Record { key_len } => {
                 let topic = self.topic_id().await?;
                 self.ensure_size(rows, index, topic, key_len)?;
-                self.filling.push(topic, key_len);
+                self.filling.push(topic, key_len, rows.committed_at);
             }
         }
         while let Some(cut) = self.filling.cut_full() {
@@ -265,6 +265,17 @@ impl Line {
         self.stored_at
     }
 
+    /// No broker answers, as far as is known.
+    pub fn is_cut_off(&self) -> bool {
+        self.publisher.is_cut_off()
+    }
+
+    /// Says where the line stands, and how far the source is.
+    pub fn observe(&mut self, place: &Place, read: Option<Progress>) {
+        let is_cut_off = self.is_cut_off();
+        self.observer.look(place, read, &self.filling, is_cut_off);
+    }
+
     /// The stored checkpoint stands at another place.
     pub fn is_behind(&self, place: &Place) -> bool {
         self.stored.as_ref() != Some(&place.coordinates)
@@ -315,7 +326,7 @@ impl Line {
     /// The way to Kafka failed.
     pub async fn claim(&mut self, checkpoint: Checkpoint) -> Result<(), Error> {
         let batch = self.spare.take().expect("nothing is on its way when a session begins");
-        self.publish(Sealed { batch, first_sequence: self.sequence + 1, checkpoint })?;
+        self.publish(batch, self.sequence + 1, checkpoint)?;
         self.answer().await?;
         self.has_published = false;
         Ok(())
@@ -356,13 +367,11 @@ impl Line {
     }
 
     fn note(&mut self, published: Published) {
-        let Published { batch, checkpoint, records } = published;
-        tracing::debug!(
-            records,
-            offset = checkpoint.offset,
-            sequence = checkpoint.sequence,
-            "published"
-        );
+        self.observer.note_published(&published);
+        let Published { mut batch, checkpoint, .. } = published;
+        let Checkpoint { offset, sequence, .. } = checkpoint;
+        tracing::debug!(records = batch.len(), offset, sequence, "published");
+        batch.clear();
         self.spare = Some(batch);
         self.has_published = true;
     }
@@ -386,11 +395,19 @@ impl Line {
         self.sequence += records;
         let checkpoint = self.checkpoint(place, gtid, is_clean);
         self.stored = Some(place.coordinates.clone());
-        self.publish(Sealed { batch, first_sequence, checkpoint })
+        self.publish(batch, first_sequence, checkpoint)
     }
 
-    fn publish(&mut self, sealed: Sealed) -> Result<(), Error> {
+    fn publish(
+        &mut self,
+        batch: Batch,
+        first_sequence: u64,
+        checkpoint: Checkpoint,
+    ) -> Result<(), Error> {
         self.stored_at = Instant::now();
+        self.observer.note_sealed(&batch);
+        let sealed_at = self.stored_at.into_std();
+        let sealed = Sealed { batch, first_sequence, checkpoint, sealed_at };
         self.publisher.publish(sealed).map_err(|source| self.publish_error(source))
     }
 
@@ -436,6 +453,7 @@ impl Line {
         if let Some(bytes_max) = topic.batch_bytes_max.filter(|bytes| *bytes < batch_bytes_max) {
             return Err(Error::SmallerBatches { topic: self.topic.clone(), bytes_max });
         }
+        self.observer.learn_topic(&topic.name);
         let learnt = self.publisher.learn_topic(topic.name.clone());
         learnt.map_err(|source| Error::Publish { brokers: brokers(), source })?;
         Ok(id)
@@ -467,22 +485,6 @@ impl Line {
 
     fn publish_error(&self, source: publish::Error) -> Error {
         Error::Publish { brokers: self.options.brokers.clone(), source }
-    }
-}
-
-impl Signature {
-    /// Fills in who wrote the checkpoint, and when.
-    pub fn sign(&self, checkpoint: Checkpoint) -> Checkpoint {
-        let now =
-            jiff::Timestamp::try_from(SystemTime::now()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        Checkpoint {
-            delivery: Some(checkpoint::EXACTLY_ONCE.to_owned()),
-            instance: Some(self.instance.clone()),
-            outbox_fingerprint: Some(self.outbox_fingerprint.clone()),
-            recorded_at: Some(now.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()),
-            relay_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-            ..checkpoint
-        }
     }
 }
 

@@ -9,7 +9,9 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
-use super::line::{Beginning, Line, Options, Signature, Skip};
+use super::line::{Beginning, Line, Options, Skip};
+use super::observe::Observer;
+use super::signature::Signature;
 use super::{BACKOFF_MAX, CLAIM_PAUSE, Relay};
 use crate::binlog::{self, Identity, Replica, Server, Source, Start, TableFilter, start};
 use crate::checkpoint::{self, Checkpoint};
@@ -31,7 +33,7 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
         // Who was cut off or paused may have been replaced: look before fencing the one that did.
         ensure_not_replaced(relay, look_at_checkpoint(config).await?.as_ref())?;
     }
-    let (mut server, identity) = connect_mysql(config).await?;
+    let (mut server, identity) = connect_mysql(relay).await?;
     tracing::debug!(server = %config.mysql, "MySQL is fit");
     let (topics, cluster_id) = connect_kafka(config).await?;
     tracing::debug!(%cluster_id, "Kafka is there");
@@ -61,7 +63,8 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
         stored: claim.resume().ok().map(|resume| resume.coordinates),
         signature,
     };
-    let mut line = Line::new(line_options(relay), publisher, topics, beginning);
+    let observer = Observer::new(relay.telemetry.clone(), relay.failed.is_none());
+    let mut line = Line::new(line_options(relay), publisher, topics, beginning, observer);
     relay.predecessor = stored.and_then(|checkpoint| checkpoint.instance);
     line.claim(claim).await?;
     (relay.predecessor, relay.has_claimed) = (None, true);
@@ -73,7 +76,9 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
     let filter = table_filter(config);
     let source =
         Source::open(&config.mysql, &replica, start, server, filter, relay.silence_max).await;
-    Ok((source.map_err(|source| binlog_error(config, source))?, line))
+    let source = source.map_err(|source| binlog_error(config, source))?;
+    relay.telemetry.begin_session(relay.failed.take().flatten());
+    Ok((source, line))
 }
 
 /// Who has taken over from this instance, and when its last checkpoint was written; `None` when nobody has.
@@ -172,10 +177,13 @@ async fn ask_checkpoint(config: &Config, ask: Ask) -> Result<Option<Checkpoint>,
     })
 }
 
-async fn connect_mysql(config: &Config) -> Result<(Server, Identity), Error> {
+async fn connect_mysql(relay: &Relay<'_>) -> Result<(Server, Identity), Error> {
+    let (config, telemetry) = (relay.config, &relay.telemetry);
     let failed = |source: binlog::server::Error| binlog_error(config, source.into());
     let mut server = Server::connect(&config.mysql).await.map_err(failed)?;
     let identity = server.identity().await.map_err(failed)?;
+    let clock = server.clock().await.map_err(failed)?;
+    telemetry.meet(&identity.version, identity.server_uuid.to_string(), clock);
     preflight::mysql::ensure(&mut server, &identity, &config.outbox)
         .await
         .map_err(|source| Error::Preflight { server: config.mysql.to_string(), source })?;

@@ -1,0 +1,30 @@
+//! Who writes a checkpoint, and when: what every one of a session says beside its place.
+
+use std::time::SystemTime;
+
+use crate::checkpoint::{self, Checkpoint};
+
+/// What every checkpoint of this session says beside its place.
+#[derive(Debug, Clone)]
+pub struct Signature {
+    pub server_uuid: String,
+    pub generation: u64,
+    pub instance: String,
+    pub outbox_fingerprint: String,
+}
+
+impl Signature {
+    /// Fills in who wrote the checkpoint, and when.
+    pub fn sign(&self, checkpoint: Checkpoint) -> Checkpoint {
+        let now =
+            jiff::Timestamp::try_from(SystemTime::now()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        Checkpoint {
+            delivery: Some(checkpoint::EXACTLY_ONCE.to_owned()),
+            instance: Some(self.instance.clone()),
+            outbox_fingerprint: Some(self.outbox_fingerprint.clone()),
+            recorded_at: Some(now.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()),
+            relay_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            ..checkpoint
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The list of a server's binlogs, and how many bytes of it stand before and after a place. Pure.
+
+use std::sync::Arc;
+
+use crate::coordinates::Coordinates;
+
+/// The end of each file, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Binlogs(Vec<Coordinates>);
+
+/// From names and sizes in bytes. What is not named as binlogs are is left out.
+impl<N: Into<Arc<str>>> FromIterator<(N, u64)> for Binlogs {
+    fn from_iter<I: IntoIterator<Item = (N, u64)>>(files: I) -> Binlogs {
+        let end = |(name, size_bytes)| Coordinates::new(name, size_bytes).ok();
+        Binlogs(files.into_iter().filter_map(end).collect())
+    }
+}
+
+impl Binlogs {
+    /// From the place to the end of the last file. 0 for a place in a newer file than those of the list;
+    /// all of it for one that is purged.
+    pub fn bytes_after(&self, place: &Coordinates) -> u64 {
+        let all: u64 = self.0.iter().map(|end| end.offset).sum();
+        all.saturating_sub(self.bytes_before(place))
+    }
+
+    /// From the beginning of the first file to the place.
+    pub fn bytes_before(&self, place: &Coordinates) -> u64 {
+        let before = |end: &Coordinates| match end.file() == place.file() {
+            true => end.offset.min(place.offset),
+            false if end < place => end.offset,
+            false => 0,
+        };
+        self.0.iter().map(before).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(text: &str) -> Coordinates {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn bytes_are_counted_over_files_and_by_number_not_by_text() {
+        let binlogs: Binlogs =
+            [("binlog.999998", 100), ("binlog.999999", 200), ("binlog.1000000", 300)]
+                .into_iter()
+                .collect();
+        for (at, before, after) in [
+            ("binlog.999998:4", 4, 596),
+            ("binlog.999999:150", 250, 350),
+            ("binlog.1000000:300", 600, 0),
+            ("binlog.1000001:4", 600, 0),
+            ("binlog.999997:50", 0, 600),
+            ("binlog.1000000:999", 600, 0),
+        ] {
+            assert_eq!(binlogs.bytes_before(&place(at)), before, "{at}");
+            assert_eq!(binlogs.bytes_after(&place(at)), after, "{at}");
+        }
+    }
+}
