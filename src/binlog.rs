@@ -4,6 +4,7 @@
 //! the event they came in. It promises that every inserted row of an outbox table is handed out once, in
 //! binlog order, or that an error says where the stream cannot be followed.
 
+mod boundary;
 pub mod bytes;
 pub mod charset;
 pub mod event_type;
@@ -249,7 +250,10 @@ impl Source {
         );
         server::within(options.heartbeat.max(SILENCE_MIN), conn.query_drop(session)).await?;
         let offset = start.read_from.offset;
+        // So that SHOW REPLICAS tells a person where this one runs.
+        let host = host_name();
         let request = BinlogStreamRequest::new(replica.server_id.get())
+            .with_hostname(host.as_bytes())
             .with_filename(start.read_from.file().as_bytes())
             .with_pos(offset);
         let stream = server::within(SILENCE_MIN, conn.get_binlog_stream(request)).await?;
@@ -325,15 +329,7 @@ impl Source {
     /// The event cannot be followed; see [`Error`].
     pub async fn interpret(&mut self) -> Result<Change<'_>, Error> {
         let event = self.event.take().expect("an event was read before it is interpreted");
-        let header = event.header();
-        let raw = RawEvent {
-            event_type: header.event_type_raw(),
-            flags: header.flags_raw(),
-            size: header.event_size(),
-            timestamp: header.timestamp(),
-            log_pos: header.log_pos(),
-            body: event.data(),
-        };
+        let raw = raw(&event);
         let filter = self.filter.clone();
         if !self.tracker.is_inside_payload() {
             self.ensure_checksum(&event)?;
@@ -482,6 +478,26 @@ impl Source {
         let (place, gtid) = (self.tracker.place(), self.tracker.open_gtid());
         let committed_at = self.tracker.committed_at();
         Ok(Change::Rows(Rows { layout, table, event: rows, at, place, gtid, committed_at }))
+    }
+}
+
+/// The name of this machine, as far as a server takes one: 5.7 refuses a replica with a longer one
+/// (<https://dev.mysql.com/doc/refman/5.7/en/replication-options-replica.html#sysvar_report_host>).
+fn host_name() -> String {
+    const LEN_MAX: usize = 60;
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().chars().filter(char::is_ascii_graphic).take(LEN_MAX).collect()
+}
+
+fn raw(event: &Event) -> RawEvent<'_> {
+    let header = event.header();
+    RawEvent {
+        event_type: header.event_type_raw(),
+        flags: header.flags_raw(),
+        size: header.event_size(),
+        timestamp: header.timestamp(),
+        log_pos: header.log_pos(),
+        body: event.data(),
     }
 }
 

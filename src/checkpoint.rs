@@ -210,6 +210,27 @@ pub fn look(
     reader.read(&ends)
 }
 
+/// The partitions whose last record of the key is no tombstone. An existing topic may have several, and
+/// whoever wrote there before may have had another partitioner.
+///
+/// # Errors
+/// As [`read`]; a record that is no checkpoint is none here.
+pub fn partitions(
+    kafka: &kafka::Options,
+    client_id: &str,
+    options: &Options,
+) -> Result<Vec<i32>, Error> {
+    let reader = Reader::new(kafka, client_id, options)?;
+    let ends = ends(&reader.uncommitted, options)?;
+    reader.await_committed(&ends)?;
+    let found = reader.find(&ends)?;
+    let is_held = |partition: &i32| match found.last.get(partition) {
+        Some(Last::Checkpoint(_)) => true,
+        last => last.is_none() && found.unreadable.contains_key(partition),
+    };
+    Ok(ends.into_keys().filter(is_held).collect())
+}
+
 /// What the last record of the key in a partition says.
 enum Last {
     Checkpoint(Box<Checkpoint>),
@@ -221,8 +242,8 @@ enum Last {
 struct Found {
     /// By partition.
     last: BTreeMap<i32, Last>,
-    /// What is wrong with the last record of the key that is no checkpoint.
-    unreadable: Option<String>,
+    /// What is wrong with the last record of the key that is no checkpoint, by partition.
+    unreadable: BTreeMap<i32, String>,
 }
 
 impl Found {
@@ -232,7 +253,7 @@ impl Found {
             Err(what) => {
                 let (topic, offset) = (record.topic(), record.offset());
                 tracing::warn!(topic, offset, "a record of our key is no checkpoint: {what}");
-                self.unreadable = Some(what);
+                self.unreadable.insert(record.partition(), what);
             }
         }
     }
@@ -280,6 +301,11 @@ impl<'a> Reader<'a> {
     }
 
     fn read(self, ends: &BTreeMap<i32, (i64, i64)>) -> Result<Option<Checkpoint>, Error> {
+        let found = self.find(ends)?;
+        self.choose(found)
+    }
+
+    fn find(&self, ends: &BTreeMap<i32, (i64, i64)>) -> Result<Found, Error> {
         let mut found = Found::default();
         let mut window = WINDOW;
         loop {
@@ -299,11 +325,11 @@ impl<'a> Reader<'a> {
             }
             window = window.saturating_mul(WINDOW_GROWTH);
         }
-        self.choose(found)
+        Ok(found)
     }
 
     fn choose(&self, found: Found) -> Result<Option<Checkpoint>, Error> {
-        if let (true, Some(what)) = (found.last.is_empty(), &found.unreadable) {
+        if let (true, Some(what)) = (found.last.is_empty(), found.unreadable.values().next_back()) {
             return Err(Error::Unreadable {
                 topic: self.options.topic.clone(),
                 key: self.options.key.clone(),

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::coordinates::{self, GtidSet, StartFrom};
 use crate::telemetry::LogFormat;
 
 /// What was asked.
@@ -21,10 +22,21 @@ pub struct Cli {
     pub overrides: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     Run,
-    CheckpointShow { json: bool },
+    CheckpointShow {
+        json: bool,
+    },
+    CheckpointSet {
+        to: StartFrom,
+        /// Although a relay of the name may be running.
+        force: bool,
+    },
+    CheckpointReset {
+        /// Although a relay of the name may be running.
+        force: bool,
+    },
 }
 
 impl Cli {
@@ -42,9 +54,17 @@ impl Cli {
         let Arguments { asked, global, overrides: before } = Arguments::try_parse_from(arguments)?;
         let (command, after) = match asked {
             Asked::Run { overrides } => (Command::Run, overrides),
-            Asked::Checkpoint { asked: AskedOfCheckpoint::Show { json, overrides } } => {
-                (Command::CheckpointShow { json }, overrides)
-            }
+            Asked::Checkpoint { asked } => match asked {
+                AskedOfCheckpoint::Show { json, overrides } => {
+                    (Command::CheckpointShow { json }, overrides)
+                }
+                AskedOfCheckpoint::Set { to, force, overrides } => {
+                    (Command::CheckpointSet { to, force }, overrides)
+                }
+                AskedOfCheckpoint::Reset { force, overrides } => {
+                    (Command::CheckpointReset { force }, overrides)
+                }
+            },
         };
         // clap cannot require an argument that may stand before and after the command.
         let Some(config) = global.config else {
@@ -117,7 +137,7 @@ enum Asked {
         overrides: Overrides,
     },
 
-    /// Look at the stored place in the binlog
+    /// Look at the stored place in the binlog, or change it
     Checkpoint {
         #[command(subcommand)]
         asked: AskedOfCheckpoint,
@@ -138,6 +158,48 @@ enum AskedOfCheckpoint {
         #[command(flatten)]
         overrides: Overrides,
     },
+
+    /// Store another place, from which the next start reads on
+    ///
+    /// Says first what follows from it: what is relayed again, or left out. The rows that are relayed
+    /// next begin a new generation of relay-sequence. Refuses while a relay of this name is running.
+    ///
+    /// Exit codes: 0 stored, 1 refused, or MySQL or Kafka cannot be asked, 2 bad usage or configuration.
+    #[command(verbatim_doc_comment)]
+    Set {
+        /// earliest, latest, binlog.000012:4711, or the GTID set that counts as relayed
+        #[arg(long, value_name = "POSITION", value_parser = position)]
+        to: StartFrom,
+        /// Fence a relay that is running, which then exits 3
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        overrides: Overrides,
+    },
+
+    /// Forget the stored place: the next start begins at mysql.start_from
+    ///
+    /// Refuses while a relay of this name is running.
+    ///
+    /// Exit codes: 0 forgotten, 1 refused, or there is none, or MySQL or Kafka cannot be asked,
+    /// 2 bad usage or configuration.
+    #[command(verbatim_doc_comment)]
+    Reset {
+        /// Fence a relay that is running, which then halts
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        overrides: Overrides,
+    },
+}
+
+/// A GTID set may stand without the prefix that a configuration file needs.
+fn position(text: &str) -> Result<StartFrom, coordinates::Error> {
+    let as_configured = text.parse::<StartFrom>();
+    match text.parse::<GtidSet>() {
+        Ok(set) if as_configured.is_err() && !set.is_empty() => Ok(StartFrom::Gtid(set)),
+        _ => as_configured,
+    }
 }
 
 #[cfg(test)]
@@ -182,6 +244,32 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_is_set_to_a_place_or_a_gtid_set_and_reset() {
+        const SET: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5";
+        let gtid = StartFrom::Gtid(SET.parse().unwrap());
+        let place = StartFrom::Coordinates("binlog.000012:4711".parse().unwrap());
+        for (position, to) in [
+            ("earliest", StartFrom::Earliest),
+            ("latest", StartFrom::Latest),
+            ("binlog.000012:4711", place),
+            (SET, gtid.clone()),
+            (&format!("gtid:{SET}"), gtid),
+        ] {
+            let line = format!("checkpoint set -c a --to {position}");
+            let expected = Command::CheckpointSet { to, force: false };
+            assert_eq!(read(&line).unwrap().command, expected, "{line}");
+        }
+        let force = "-c a checkpoint set --force --to latest --set name=b";
+        let expected = Command::CheckpointSet { to: StartFrom::Latest, force: true };
+        assert_eq!(read(force).unwrap().command, expected);
+        for (line, force) in
+            [("checkpoint reset -c a", false), ("checkpoint reset -c a --force", true)]
+        {
+            assert_eq!(read(line).unwrap().command, Command::CheckpointReset { force });
+        }
+    }
+
+    #[test]
     fn wrong_usage_exits_with_2() {
         for line in [
             "",
@@ -194,7 +282,18 @@ mod tests {
             "run -c a --log-format xml",
             "start -c a",
             "check -c a",
-            "checkpoint reset -c a",
+            "checkpoint forget -c a",
+            "checkpoint set -c a",
+            "checkpoint set --to earliest",
+            "checkpoint set -c a --to yesterday",
+            "checkpoint set -c a --to snapshot",
+            "checkpoint set -c a --to gtid:",
+            "checkpoint set -c a --to binlog.000012:3",
+            "checkpoint set -c a --to binlog.000012",
+            "checkpoint set -c a --to binlog.000012:-5",
+            "checkpoint set -c a --to 3e11fa47-71ca-11e1-9e33-c80aa9429562:0",
+            "checkpoint set -c a --to earliest --json",
+            "checkpoint reset -c a --to earliest",
             "run -c a -c b",
         ] {
             assert_eq!(read(line).unwrap_err().exit_code(), 2, "{line}");
@@ -212,6 +311,8 @@ mod tests {
             "run --help",
             "checkpoint --help",
             "checkpoint show --help",
+            "checkpoint set --help",
+            "checkpoint reset --help",
         ] {
             assert_eq!(read(line).unwrap_err().exit_code(), 0, "{line}");
         }

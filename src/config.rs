@@ -87,6 +87,10 @@ const FORBIDDEN_PROPERTIES: [(&str, &str); 19] = [
 /// All that a relay is told. Every value is within its bounds.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The file, as its name was given.
+    pub file: Arc<str>,
+    /// Some of its keys were overridden on the command line.
+    pub is_overridden: bool,
     /// What this relay is called; 1 to 100 characters of `[A-Za-z0-9._-]`.
     pub name: String,
     /// How long a drain may take after the first SIGTERM.
@@ -132,10 +136,11 @@ impl Config {
         if let Some(error) = unknown::find_first(&tree) {
             return Err(error);
         }
-        Self::build(&Section::root(&tree, &file, environment))
+        let root = Section::root(&tree, &file, environment);
+        Self::build(&root, file.clone(), !overrides.is_empty())
     }
 
-    fn build(root: &Section<'_>) -> Result<Self, Error> {
+    fn build(root: &Section<'_>, file: Arc<str>, is_overridden: bool) -> Result<Self, Error> {
         let (mysql, kafka) = (root.section("mysql")?, root.section("kafka")?);
         let name = root.field("name")?.identifier(NAME_LENGTH_MAX)?;
         let exactly_once = kafka.field("delivery")?;
@@ -155,7 +160,21 @@ impl Config {
             outbox: build_outboxes(root)?,
             http: build_http(&root.section("http")?)?,
             name,
+            file,
+            is_overridden,
         })
+    }
+
+    /// A command of this program, as it is asked of a shell with this configuration. Overrides may hold
+    /// secrets, and are only mentioned.
+    pub fn shell_command(&self, command: &str) -> String {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+        let file = match self.file.chars().all(is_plain) {
+            true => self.file.to_string(),
+            false => format!("'{}'", self.file.replace('\'', r"'\''")),
+        };
+        let before = if self.is_overridden { "with the same --set as now, " } else { "" };
+        format!("{before}binlog-relay {command} --config {file}")
     }
 }
 

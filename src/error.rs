@@ -1,9 +1,12 @@
 //! The fate of every error, in one place: it may heal and is tried again, a person must act, or another
 //! instance has taken over.
 
+mod way_out;
+
 use mysql_async::{DriverError, IoError};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
+pub use self::way_out::WayOut;
 use crate::binlog::{self, row, server, start, transaction};
 use crate::coordinates::{Coordinates, Gtid};
 use crate::outbox::{Ambiguous, MissingColumn};
@@ -81,6 +84,21 @@ pub enum Error {
     Task(String),
     #[error("taken over by instance {instance}, whose last checkpoint is of {recorded_at}")]
     TakenOver { instance: String, recorded_at: String },
+    /// A halt over one transaction, with the way out of it.
+    #[error("{source}")]
+    OfOneTransaction { source: Box<Error>, way_out: WayOut },
+    #[error("there is no checkpoint of key {key:?} in {topic}")]
+    NoCheckpoint { key: String, topic: String },
+    #[error("a relay of the name {name} is running: {whom}")]
+    Running { name: String, whom: String },
+    #[error("whether a relay of the name {name} is running cannot be told: {source}")]
+    NotTold { name: String, source: Box<Error> },
+    #[error("nothing was stored: a relay of the name {name} took its transactional ids back")]
+    TakenBack { name: String },
+    #[error("stored, but what is read back is not it: {is}")]
+    NotReadBack { is: String },
+    #[error("print what follows from it: {0}")]
+    Print(std::io::Error),
 }
 
 /// What is to be done about an error.
@@ -97,7 +115,8 @@ pub enum Fate {
 }
 
 const OTHER_HISTORY: &str = "the server was restored, reset or replaced: point the relay at the server of the \
-     checkpoint, or begin anew with another checkpoint_key and a start_from";
+     checkpoint, or begin elsewhere on this one with `binlog-relay checkpoint set --to earliest` (or latest, a \
+     place, a GTID set)";
 
 fn halt(hint: impl Into<String>) -> Fate {
     Fate::Halt { hint: hint.into() }
@@ -122,16 +141,17 @@ impl Error {
             }
             Error::Ambiguous(_) => halt("make the patterns in [[outbox]] exclude each other"),
             Error::NoStart { .. } => halt(
-                "set [mysql] start_from = \"earliest\", \"latest\" or a place, or the checkpoint_key of the relay \
-                 to take over from",
+                "set [mysql] start_from = \"earliest\", \"latest\" or a place (or store one with `binlog-relay \
+                 checkpoint set --to …`), or the checkpoint_key of the relay to take over from",
             ),
             Error::CheckpointGone { .. } => halt(
-                "find out who deleted the record or the topic; a new start begins anew at start_from, which relays \
-                 rows again, or leaves some out",
+                "find out who deleted the record or the topic; a new start begins anew at start_from, or where \
+                 `binlog-relay checkpoint set --to …` says: either relays rows again, or leaves some out",
             ),
             Error::OutboxChanged => halt(
                 "start once with the configuration of [[outbox]] that was there before, stop the relay with \
-                 SIGTERM, then start it with the new one",
+                 SIGTERM, then start it with the new one; `binlog-relay checkpoint set --to` the place of that \
+                 checkpoint relays the whole transaction again instead, in a new generation",
             ),
             Error::UncleanIdempotent => halt(
                 "start the version that wrote it once with delivery = \"idempotent\" and stop it with SIGTERM",
@@ -140,14 +160,37 @@ impl Error {
                 "raise [batch] max_records and max_bytes until that transaction fits, and start again",
             ),
             Error::FewerRows { .. } | Error::RolledBackPart { .. } => halt(
-                "compare the topics with the table from that transaction on; the relay cannot tell what is right",
+                "compare the topics with the table from that transaction on; the relay cannot tell what is right: \
+                 say where it goes on with `binlog-relay checkpoint set --to …`",
             ),
             Error::Decode { at, .. } => halt(look_at_binlog(at)),
             Error::DamagedAgain(_) => halt(
-                "the binlog file itself is damaged: look at it with mysqlbinlog --verify-binlog-checksum",
+                "the binlog file itself is damaged: look at it with mysqlbinlog --verify-binlog-checksum, and go on \
+                 behind it with `binlog-relay checkpoint set --to` the next file, which leaves out what is between",
             ),
             Error::SmallerBatches { .. } | Error::Thread(_) | Error::Task(_) => Fate::Retry,
             Error::TakenOver { .. } => Fate::TakenOver,
+            Error::OfOneTransaction { source, way_out } => match source.fate() {
+                Fate::Halt { hint } => halt(format!("{hint}; {way_out}")),
+                fate => fate,
+            },
+            Error::NoCheckpoint { .. } => halt(
+                "nothing is to be forgotten; check [kafka] checkpoint_topic and checkpoint_key if there should be one",
+            ),
+            Error::Running { .. } => halt(
+                "stop it with SIGTERM and try again; with --force it is fenced instead: after `checkpoint set` it \
+                 exits 3, after `checkpoint reset` it halts",
+            ),
+            Error::NotTold { .. } => halt(
+                "try again when MySQL answers, or use --force if you are sure that none is running",
+            ),
+            Error::TakenBack { .. } => halt("stop the relay with SIGTERM, and try again"),
+            Error::NotReadBack { .. } => {
+                halt("a relay was started meanwhile: stop it with SIGTERM, and try again")
+            }
+            Error::Print(_) => {
+                halt("nothing was stored; try again with a standard output that takes it")
+            }
         }
     }
 
@@ -170,7 +213,11 @@ impl Error {
                 ErrorKind::Fenced
             }
             Error::Publish { .. } => ErrorKind::Publish,
+            Error::OfOneTransaction { source, .. } | Error::NotTold { source, .. } => source.kind(),
+            Error::Running { .. } | Error::TakenBack { .. } => ErrorKind::Fenced,
             Error::Checkpoint { .. }
+            | Error::NoCheckpoint { .. }
+            | Error::NotReadBack { .. }
             | Error::NoStart { .. }
             | Error::CheckpointGone { .. }
             | Error::OutboxChanged
@@ -178,7 +225,7 @@ impl Error {
             | Error::FewerRows { .. }
             | Error::SplitBeforePart { .. }
             | Error::RolledBackPart { .. } => ErrorKind::Checkpoint,
-            Error::Thread(_) | Error::Task(_) => ErrorKind::Internal,
+            Error::Thread(_) | Error::Task(_) | Error::Print(_) => ErrorKind::Internal,
         }
     }
 
@@ -231,7 +278,8 @@ fn binlog_fate(error: &binlog::Error) -> Fate {
         E::Checksum { .. } => Fate::Retry,
         E::TableMap { at, .. } | E::Rows { at, .. } => halt(look_at_binlog(at)),
         E::NoTableMap { .. } => halt(
-            "the relay began inside a statement; begin at the start of a transaction, as SHOW BINLOG EVENTS names it",
+            "the relay began inside a statement; begin at the start of a transaction, as SHOW BINLOG EVENTS names \
+             it, with `binlog-relay checkpoint set --to …`",
         ),
         E::Columns { table, .. } => halt(format!(
             "SET GLOBAL binlog_row_metadata = 'FULL' (MySQL 8.0 and later), so that rows name their own columns; \
@@ -258,7 +306,9 @@ fn transaction_fate(error: &transaction::Error) -> Fate {
         }
         E::OtherFile { .. } => halt(OTHER_HISTORY),
         E::UnknownEvent { .. } => halt("a newer relay may know the event"),
-        E::StartBeyondEnd { .. } => halt("begin at a place that is in the binlog"),
+        E::StartBeyondEnd { .. } => halt(
+            "begin at a place that is in the binlog, with `binlog-relay checkpoint set --to …`",
+        ),
         E::Unfinished { at, .. } | E::DamagedPayload { at } | E::Damaged { at, .. } => {
             halt(look_at_binlog(at))
         }
@@ -271,7 +321,7 @@ fn start_fate(error: &start::Error) -> Fate {
         E::Server(error) => server_fate(error),
         E::Purged { .. } | E::PurgedGtids { .. } => halt(
             "what was written in between can only be read from the outbox table; keep binlogs longer \
-             (binlog_expire_logs_seconds), and begin anew with another checkpoint_key and a start_from",
+             (binlog_expire_logs_seconds), and go on without it: `binlog-relay checkpoint set --to earliest`",
         ),
         E::BeyondEnd { .. } | E::Diverged { .. } | E::ServerChanged { .. } => halt(OTHER_HISTORY),
         E::NoBinlog => halt("start mysqld with --log-bin"),
@@ -338,8 +388,8 @@ fn dump_fate(message: &str) -> Fate {
     }
     if says("Could not find first log file") || says("purged") {
         return halt(
-            "the binlog that relaying should go on from is gone: begin anew with another checkpoint_key and a \
-             start_from, and keep binlogs longer (binlog_expire_logs_seconds)",
+            "the binlog that relaying should go on from is gone: keep binlogs longer (binlog_expire_logs_seconds), \
+             and go on without it: `binlog-relay checkpoint set --to earliest`",
         );
     }
     halt("the server cannot send the binlog from that place; its error log says why")
@@ -445,7 +495,7 @@ fn checkpoint_fate(error: &checkpoint::Error) -> Fate {
         | checkpoint::Error::Timeout { .. }
         | checkpoint::Error::HeldBack { .. } => Fate::Retry,
         checkpoint::Error::Unreadable { .. } => halt(
-            "find out who wrote the record; another checkpoint_key with a start_from begins anew",
+            "find out who wrote the record; `binlog-relay checkpoint set --to …` stores one that counts instead",
         ),
     }
 }
@@ -508,7 +558,7 @@ mod tests {
                 "REPLICATION",
             ),
             (3159, "Connections using insecure transport are prohibited", "tls"),
-            (1236, "Could not find first log file name in binary log index file", "checkpoint_key"),
+            (1236, "Could not find first log file name in binary log index file", "--to earliest"),
             (
                 1236,
                 "Cannot replicate because the source purged required binary logs.",

@@ -9,6 +9,7 @@ use anyhow::Context;
 use binlog_relay::checkpoint::Checkpoint;
 use binlog_relay::cli::{Cli, Command};
 use binlog_relay::config::Config;
+use binlog_relay::coordinates::StartFrom;
 use binlog_relay::error::{Error, Fate};
 use binlog_relay::http::{self, Http};
 use binlog_relay::telemetry::Telemetry;
@@ -36,6 +37,8 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Run => run(&config),
         Command::CheckpointShow { json } => show_checkpoint(&config, json),
+        Command::CheckpointSet { to, force } => set_checkpoint(&config, &to, force),
+        Command::CheckpointReset { force } => reset_checkpoint(&config, force),
     };
     done.unwrap_or_else(|error| {
         tell(&format!("{error:#}"), None);
@@ -103,6 +106,18 @@ fn show_checkpoint(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     out.write_all(&text).and_then(|()| if json { out.write_all(b"\n") } else { Ok(()) })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn set_checkpoint(config: &Config, to: &StartFrom, force: bool) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout();
+    let set = relay::set_checkpoint(config, to, force, &mut out);
+    Ok(answer(runtime()?.block_on(set)))
+}
+
+fn reset_checkpoint(config: &Config, force: bool) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout();
+    let reset = relay::reset_checkpoint(config, force, &mut out);
+    Ok(answer(runtime()?.block_on(reset)))
 }
 
 /// One line a field, in the order of the record.

@@ -6,6 +6,8 @@
 
 mod line;
 mod observe;
+mod place;
+mod presence;
 mod recovery;
 mod signature;
 
@@ -19,10 +21,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::line::Line;
+pub use self::place::{reset_checkpoint, set_checkpoint};
 pub use self::recovery::show_checkpoint;
 use crate::binlog::{self, Change, Source};
 use crate::config::Config;
-use crate::error::{Error, Fate};
+use crate::error::{Error, Fate, WayOut};
 use crate::publish;
 use crate::telemetry::metrics::Peer;
 use crate::telemetry::{Causes, State, Telemetry};
@@ -148,7 +151,7 @@ impl Relay<'_> {
             recovered = supervised(recovery::recover(self)) => recovered?,
         };
         let server = self.config.mysql.to_string();
-        let mut session = Session { server, source, line, events: 0 };
+        let mut session = Session { config: self.config, server, source, line, events: 0 };
         let followed = supervised(session.follow(stop)).await;
         session.observe();
         if followed.is_ok() {
@@ -247,14 +250,15 @@ fn is_refused(error: &Error) -> bool {
 }
 
 /// Both ends, connected.
-struct Session {
+struct Session<'a> {
+    config: &'a Config,
     server: String,
     source: Source,
     line: Line,
     events: u32,
 }
 
-impl Session {
+impl Session<'_> {
     /// Follows the binlog until the stop. Reading, filling and handing over are here; publishing goes on
     /// beside it.
     async fn follow(&mut self, stop: &mut Stop) -> Result<(), Error> {
@@ -349,6 +353,12 @@ impl Session {
             Err(error) if may_publish && error.is_of_one_transaction() => self.finish(false).await,
             _ => Ok(()),
         };
+        let followed = match followed {
+            Err(error) if finished.is_ok() && error.can_be_given_up() => {
+                Err(self.show_way_out(error).await)
+            }
+            followed => followed,
+        };
         self.line.stop().await;
         // A server that is gone need not be told.
         if let Err(error) = self.source.close().await {
@@ -362,6 +372,17 @@ impl Session {
         let place = self.source.place();
         tracing::info!(place = %place.coordinates, is_clean, "drained");
         Ok(())
+    }
+
+    /// Adds to a halt over one transaction how that transaction is given up.
+    async fn show_way_out(&mut self, error: Error) -> Error {
+        let way_out = WayOut {
+            begin: self.source.place().coordinates.clone(),
+            rows_done: self.line.rows_done(),
+            command: self.config.shell_command("checkpoint set"),
+            end: self.source.end_of_transaction().await,
+        };
+        Error::OfOneTransaction { source: Box::new(error), way_out }
     }
 
     fn binlog_error(&self, source: binlog::Error) -> Error {

@@ -59,6 +59,22 @@ pub struct BinlogFile {
     pub size_bytes: u64,
 }
 
+/// One line of SHOW BINLOG EVENTS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedEvent {
+    pub event_type: String,
+    pub end: u64,
+    pub info: String,
+}
+
+/// A replica that the server sends its binlog to, as it has registered itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegisteredReplica {
+    pub server_id: String,
+    /// Empty where it did not say.
+    pub host: String,
+}
+
 /// Databases that the binlog is restricted to (all, when there are none), and databases left out of it
 /// (<https://dev.mysql.com/doc/refman/8.4/en/replication-options-binary-log.html>).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,6 +208,33 @@ impl Server {
         Ok((question, row.ok_or(Error::UnexpectedAnswer { question, answer: String::new() })?))
     }
 
+    /// The replica of this UUID, if the server believes that one reads its binlog: a replica that ended
+    /// without a word is believed in until two heartbeats to it have failed. Needs REPLICATION SLAVE.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn registered_replica(
+        &mut self,
+        uuid: Uuid,
+    ) -> Result<Option<RegisteredReplica>, Error> {
+        // Renamed in 8.0.22 (https://dev.mysql.com/doc/refman/8.4/en/show-replicas.html).
+        let question = match self.conn.server_version() >= (8, 0, 22) {
+            true => "SHOW REPLICAS",
+            false => "SHOW SLAVE HOSTS",
+        };
+        let uuid = uuid.to_string();
+        let rows: Vec<mysql_async::Row> = self.rows(question).await?;
+        // The first columns are id and host, the last one the UUID; more may stand between.
+        let text = |row: &mysql_async::Row, index| row.get_opt::<String, _>(index)?.ok();
+        let found = rows.iter().find(|row| {
+            text(row, row.len() - 1).is_some_and(|name| name.eq_ignore_ascii_case(&uuid))
+        });
+        Ok(found.map(|row| RegisteredReplica {
+            server_id: text(row, 0).unwrap_or_default(),
+            host: text(row, 1).unwrap_or_default(),
+        }))
+    }
+
     /// The GTIDs before a binlog file, from the event at its head. Needs REPLICATION SLAVE.
     ///
     /// # Errors
@@ -243,6 +286,29 @@ impl Server {
              AND table_schema NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema')",
         )
         .await
+    }
+
+    /// A part of the list of events, from the beginning of one on. Needs REPLICATION SLAVE.
+    ///
+    /// # Errors
+    /// As every question to the server; error 1220 where no event begins there.
+    pub async fn binlog_events(
+        &mut self,
+        from: &Coordinates,
+        events_max: usize,
+    ) -> Result<Vec<ListedEvent>, Error> {
+        let question = "SHOW BINLOG EVENTS";
+        let file = from.file().replace(['\'', '\\'], "");
+        let sql = format!("{question} IN '{file}' FROM {} LIMIT {events_max}", from.offset);
+        let rows: Vec<mysql_async::Row> = self.rows(&sql).await?;
+        rows.into_iter()
+            .map(|row| match (row.get_opt(2), row.get_opt(4), row.get_opt(5)) {
+                (Some(Ok(event_type)), Some(Ok(end)), Some(Ok(info))) => {
+                    Ok(ListedEvent { event_type, end, info })
+                }
+                _ => Err(unexpected(question, &row)),
+            })
+            .collect()
     }
 
     async fn one<T: mysql_async::prelude::FromValue + Send + 'static>(

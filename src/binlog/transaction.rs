@@ -201,6 +201,11 @@ impl Tracker {
         self.committed_at
     }
 
+    /// Whether a transaction is being read.
+    pub fn is_inside_transaction(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// Whether the next event comes out of a compressed transaction.
     pub fn is_inside_payload(&self) -> bool {
         self.payload_bytes_left > 0

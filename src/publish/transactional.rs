@@ -85,6 +85,27 @@ impl Transactional {
             cut_off,
         })
     }
+
+    /// Writes tombstones for the checkpoint: to these partitions of its topic, and to the one that is its
+    /// key's. Nothing of it is visible before all of it is.
+    ///
+    /// # Errors
+    /// They are not in Kafka, or nobody knows.
+    pub fn forget(&mut self, partitions: &[i32]) -> Result<(), Error> {
+        let lane = &self.lanes[self.next_lane];
+        self.next_lane = (self.next_lane + 1) % self.lanes.len();
+        lane.begin(partitions.len() + 1)?;
+        let tombstone = |index| {
+            BaseRecord::with_opaque_to(&self.checkpoint.topic, index)
+                .key(self.checkpoint.key.as_bytes())
+        };
+        for (index, partition) in partitions.iter().enumerate() {
+            lane.send(tombstone(index).partition(*partition))?;
+        }
+        lane.send(tombstone(partitions.len()))?;
+        lane.await_acknowledged()?;
+        lane.commit()
+    }
 }
 
 impl Publish for Transactional {

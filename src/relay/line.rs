@@ -261,6 +261,11 @@ impl Line {
         self.has_published
     }
 
+    /// Relayed rows of the open transaction that are in Kafka already.
+    pub fn rows_done(&self) -> u64 {
+        self.rows_done
+    }
+
     pub fn stored_at(&self) -> Instant {
         self.stored_at
     }

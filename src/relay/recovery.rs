@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rdkafka::admin::AdminClient;
 use sha2::{Digest, Sha256};
 
 use super::line::{Beginning, Line, Options, Skip};
@@ -33,11 +34,13 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
         // Who was cut off or paused may have been replaced: look before fencing the one that did.
         ensure_not_replaced(relay, look_at_checkpoint(config).await?.as_ref())?;
     }
-    let (mut server, identity) = connect_mysql(relay).await?;
+    let (mut server, identity) = connect_mysql(config).await?;
+    let clock = server.clock().await.map_err(|source| binlog_error(config, source.into()))?;
+    relay.telemetry.meet(&identity.version, identity.server_uuid.to_string(), clock);
     tracing::debug!(server = %config.mysql, "MySQL is fit");
     let (topics, cluster_id) = connect_kafka(config).await?;
     tracing::debug!(%cluster_id, "Kafka is there");
-    let transactional = fence(relay).await?;
+    let transactional = fence(config, relay.batch_bytes_max).await?;
     tracing::debug!("fenced all predecessors");
     let stored = read_checkpoint(config).await?;
     tracing::debug!(is_there = stored.is_some(), "read the checkpoint");
@@ -137,7 +140,12 @@ impl Relay<'_> {
 /// Reads what is committed of the checkpoint by now, without waiting for transactions that are open: one of
 /// our own may be, as long as nobody fenced it.
 async fn look_at_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Error> {
-    none_without_topic(ask_checkpoint(config, checkpoint::look).await)
+    none_without_topic(look(config).await)
+}
+
+/// The same of a topic that is there.
+pub(super) async fn look(config: &Config) -> Result<Option<Checkpoint>, Error> {
+    ask_checkpoint(config, checkpoint::look).await
 }
 
 /// Reads the stored checkpoint; `None` also where there is no topic.
@@ -149,7 +157,7 @@ pub async fn show_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Erro
 }
 
 /// Reads the stored checkpoint from a topic that is there.
-async fn read_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Error> {
+pub(super) async fn read_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Error> {
     ask_checkpoint(config, checkpoint::read).await
 }
 
@@ -177,20 +185,30 @@ async fn ask_checkpoint(config: &Config, ask: Ask) -> Result<Option<Checkpoint>,
     })
 }
 
-async fn connect_mysql(relay: &Relay<'_>) -> Result<(Server, Identity), Error> {
-    let (config, telemetry) = (relay.config, &relay.telemetry);
+pub(super) async fn connect_mysql(config: &Config) -> Result<(Server, Identity), Error> {
     let failed = |source: binlog::server::Error| binlog_error(config, source.into());
     let mut server = Server::connect(&config.mysql).await.map_err(failed)?;
     let identity = server.identity().await.map_err(failed)?;
-    let clock = server.clock().await.map_err(failed)?;
-    telemetry.meet(&identity.version, identity.server_uuid.to_string(), clock);
     preflight::mysql::ensure(&mut server, &identity, &config.outbox)
         .await
         .map_err(|source| Error::Preflight { server: config.mysql.to_string(), source })?;
     Ok((server, identity))
 }
 
-async fn connect_kafka(config: &Config) -> Result<(Topics, Arc<str>), Error> {
+/// Connects to Kafka and creates the checkpoint topic where that is wanted.
+pub(super) async fn connect_kafka(config: &Config) -> Result<(Topics, Arc<str>), Error> {
+    let (admin, cluster_id) = connect_admin(config).await?;
+    let topics = Topics::new(admin, config.topics);
+    topics.ensure_checkpoint_topic(&config.checkpoint.topic).await.map_err(|source| {
+        Error::Topics { brokers: config.kafka.bootstrap_servers.clone(), source }
+    })?;
+    Ok((topics, cluster_id))
+}
+
+/// An admin client, and the id of its cluster.
+pub(super) async fn connect_admin(
+    config: &Config,
+) -> Result<(AdminClient<kafka::Context>, Arc<str>), Error> {
     let brokers = || config.kafka.bootstrap_servers.clone();
     let (kafka, name) = (config.kafka.clone(), config.name.clone());
     let connected = blocking(move || {
@@ -198,21 +216,16 @@ async fn connect_kafka(config: &Config) -> Result<(Topics, Arc<str>), Error> {
         let cluster_id = kafka::fetch_cluster_id(&admin)?;
         Ok((admin, cluster_id))
     });
-    let (admin, cluster_id) =
-        connected.await?.map_err(|source| Error::Kafka { brokers: brokers(), source })?;
-    let topics = Topics::new(admin, config.topics);
-    topics
-        .ensure_checkpoint_topic(&config.checkpoint.topic)
-        .await
-        .map_err(|source| Error::Topics { brokers: brokers(), source })?;
-    Ok((topics, cluster_id))
+    connected.await?.map_err(|source| Error::Kafka { brokers: brokers(), source })
 }
 
-async fn fence(relay: &Relay<'_>) -> Result<Transactional, Error> {
-    let config = relay.config;
+/// Initialises all transactional ids of the relay: no other producer of it can write any more.
+pub(super) async fn fence(
+    config: &Config,
+    batch_bytes_max: Option<usize>,
+) -> Result<Transactional, Error> {
     let (kafka, options) = (config.kafka.clone(), config.publish.clone());
     let (checkpoint, limits) = (config.checkpoint.clone(), config.batch);
-    let batch_bytes_max = relay.batch_bytes_max;
     blocking(move || Transactional::open(&kafka, &options, &checkpoint, limits, batch_bytes_max))
         .await?
         .map_err(|source| publish_error(config, source))
@@ -254,10 +267,12 @@ async fn find_start(
 
 /// A generation begins with every start that has none to go on with.
 fn generation(stored: Option<&Checkpoint>) -> u64 {
+    stored.and_then(|checkpoint| checkpoint.generation).unwrap_or_else(now_millis)
+}
+
+pub(super) fn now_millis() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    stored
-        .and_then(|checkpoint| checkpoint.generation)
-        .unwrap_or_else(|| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn skip(stored: Option<&Checkpoint>) -> Option<Skip> {
@@ -304,7 +319,7 @@ fn table_filter(config: &Config) -> TableFilter {
 
 /// The same relay is always the same replica, and no other relay is: not even one of the same name on
 /// another Kafka cluster or with another checkpoint topic.
-fn replica(config: &Config, cluster_id: &str) -> Replica {
+pub(super) fn replica(config: &Config, cluster_id: &str) -> Replica {
     let mut hash = Sha256::new();
     for part in [&config.name, cluster_id, &config.checkpoint.topic] {
         hash.update((part.len() as u64).to_be_bytes());
@@ -321,16 +336,16 @@ fn replica(config: &Config, cluster_id: &str) -> Replica {
 }
 
 /// Runs what waits for librdkafka on a thread of its own, so that signals are heard meanwhile.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.map_err(|error| Error::Task(error.to_string()))
 }
 
-fn binlog_error(config: &Config, source: binlog::Error) -> Error {
+pub(super) fn binlog_error(config: &Config, source: binlog::Error) -> Error {
     Error::Binlog { server: config.mysql.to_string(), source }
 }
 
-fn publish_error(config: &Config, source: publish::Error) -> Error {
+pub(super) fn publish_error(config: &Config, source: publish::Error) -> Error {
     Error::Publish { brokers: config.kafka.bootstrap_servers.clone(), source }
 }

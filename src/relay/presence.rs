@@ -1,0 +1,129 @@
+//! Whether a relay of this name is running, found out without disturbing it.
+//!
+//! Two signs tell: the server has our replica among those that it sends its binlog to, and a checkpoint that
+//! no drain has closed. Either may be there a little longer than the relay, and the first is missing while a
+//! relay pauses between two sessions, so both are looked at for some seconds. What keeps two writers apart
+//! is not this but the fence.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::recovery;
+use crate::binlog::server::RegisteredReplica;
+use crate::binlog::{Replica, Server};
+use crate::checkpoint::{self, Checkpoint};
+use crate::config::Config;
+use crate::error::Error;
+
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// The longest pause between two sessions is 5 s; the next one needs a moment until its dump begins.
+const BETWEEN_SESSIONS: Duration = Duration::from_secs(6);
+
+/// A replica that is gone is registered until the server could not send it a heartbeat: the first one goes
+/// into the void, the second one fails. One more, and a moment for a busy server.
+const FAILED_HEARTBEATS: u32 = 3;
+const BUSY_SERVER: Duration = Duration::from_secs(1);
+
+/// Looks until it is clear that no relay of this name runs.
+///
+/// # Errors
+/// One does, or either end cannot be asked.
+pub(super) async fn ensure_absent(
+    config: &Config,
+    server: &mut Server,
+    replica: &Replica,
+) -> Result<(), Error> {
+    let before = last_word(config).await?;
+    let registered_max = config.mysql.heartbeat * FAILED_HEARTBEATS + BUSY_SERVER;
+    let begun = Instant::now();
+    let (mut since, mut was_registered, mut is_said) = (None, false, false);
+    loop {
+        let registered = server.registered_replica(replica.uuid).await;
+        match registered.map_err(|source| recovery::binlog_error(config, source.into()))? {
+            Some(registered) => {
+                let since = *since.get_or_insert_with(Instant::now);
+                // Who comes back is alive.
+                if was_registered || since.elapsed() > registered_max {
+                    return Err(running(config, replica, Some(&registered), &before));
+                }
+            }
+            None => {
+                was_registered |= since.take().is_some();
+                if before.is_closed() || begun.elapsed() > BETWEEN_SESSIONS {
+                    break;
+                }
+            }
+        }
+        if !is_said {
+            tracing::info!(
+                name = config.name,
+                "looking for some seconds whether a relay is running"
+            );
+            is_said = true;
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+    match last_word(config).await? == before {
+        true => Ok(()),
+        false => Err(running(config, replica, None, &before)),
+    }
+}
+
+/// What the topic says, as far as it is committed.
+#[derive(Debug, PartialEq, Eq)]
+enum LastWord {
+    None,
+    Unreadable,
+    Checkpoint(Box<Checkpoint>),
+}
+
+impl LastWord {
+    /// Nobody wrote it who may be running still.
+    fn is_closed(&self) -> bool {
+        match self {
+            LastWord::None => true,
+            LastWord::Unreadable => false,
+            LastWord::Checkpoint(checkpoint) => checkpoint.clean,
+        }
+    }
+}
+
+async fn last_word(config: &Config) -> Result<LastWord, Error> {
+    match recovery::look(config).await {
+        Ok(None) => Ok(LastWord::None),
+        Ok(Some(checkpoint)) => Ok(LastWord::Checkpoint(Box::new(checkpoint))),
+        Err(Error::Checkpoint { source: checkpoint::Error::NoTopic { .. }, .. }) => {
+            Ok(LastWord::None)
+        }
+        Err(Error::Checkpoint { source: checkpoint::Error::Unreadable { .. }, .. }) => {
+            Ok(LastWord::Unreadable)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn running(
+    config: &Config,
+    replica: &Replica,
+    registered: Option<&RegisteredReplica>,
+    last_word: &LastWord,
+) -> Error {
+    let mut whom = match registered {
+        Some(RegisteredReplica { server_id, host }) => {
+            let host = if host.is_empty() { "an unnamed host" } else { host };
+            format!(
+                "it reads the binlog of MySQL {} from {host} (replica {}, server id {server_id})",
+                config.mysql, replica.uuid
+            )
+        }
+        None => "it stored a checkpoint just now".to_owned(),
+    };
+    if let LastWord::Checkpoint(checkpoint) = last_word
+        && let (Some(instance), Some(at)) = (&checkpoint.instance, &checkpoint.recorded_at)
+    {
+        whom.push_str(&format!("; the last checkpoint is of instance {instance}, written {at}"));
+    }
+    Error::Running { name: config.name.clone(), whom }
+}
