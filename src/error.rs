@@ -17,6 +17,8 @@ pub enum Error {
     #[error("MySQL {server}: {source}")]
     Preflight { server: String, source: preflight::mysql::Error },
     #[error("Kafka {brokers}: {source}")]
+    Rights { brokers: String, source: preflight::kafka::Error },
+    #[error("Kafka {brokers}: {source}")]
     Kafka { brokers: String, source: kafka::Error },
     #[error("Kafka {brokers}: {source}")]
     Topics { brokers: String, source: topics::Error },
@@ -107,6 +109,9 @@ impl Error {
         match self {
             Error::Binlog { source, .. } => binlog_fate(source),
             Error::Preflight { source, .. } => preflight_fate(source),
+            Error::Rights { source: preflight::kafka::Error::NoRight { .. }, .. } => {
+                code_fate(Code::TopicAuthorizationFailed)
+            }
             Error::Kafka { source, .. } => kafka_fate(source),
             Error::Topics { source, .. } => topics_fate(source),
             Error::Publish { source, .. } => publish_fate(source),
@@ -147,6 +152,35 @@ impl Error {
             ),
             Error::SmallerBatches { .. } | Error::Thread(_) | Error::Task(_) => Fate::Retry,
             Error::TakenOver { .. } => Fate::TakenOver,
+        }
+    }
+
+    /// What ends the waiting for an error that is tried again; `None` where a person can do nothing, or must
+    /// act anyway.
+    pub fn cure(&self) -> Option<&'static str> {
+        if self.fate() != Fate::Retry {
+            return None;
+        }
+        match self {
+            Error::Binlog { source: binlog::Error::Server(source), .. }
+            | Error::Preflight { source: preflight::mysql::Error::Server(source), .. } => {
+                mysql_cure(source)
+            }
+            Error::Topics { source: topics::Error::Missing { .. }, .. } => {
+                Some("create the topic, or set [kafka] create_topics = true")
+            }
+            Error::Topics { source: topics::Error::TooFewBrokers { .. }, .. } => {
+                Some("start more brokers, or lower [kafka] topic_replication")
+            }
+            Error::Kafka { .. }
+            | Error::Topics { source: topics::Error::LookUp { .. }, .. }
+            | Error::Topics { source: topics::Error::Create { .. }, .. }
+            | Error::Publish { .. }
+            | Error::Checkpoint { .. } => Some(
+                "start the brokers, or correct [kafka] bootstrap_servers, and security.protocol and sasl.* under \
+                 [kafka.properties]",
+            ),
+            _ => None,
         }
     }
 
@@ -245,6 +279,18 @@ fn server_fate(error: &server::Error) -> Fate {
     }
 }
 
+fn mysql_cure(error: &server::Error) -> Option<&'static str> {
+    match error {
+        server::Error::MySql(mysql_async::Error::Server(_)) => {
+            Some("the relay tries again until the server lets it")
+        }
+        server::Error::MySql(_) | server::Error::Timeout { .. } => {
+            Some("start the server, or correct [mysql] hosts")
+        }
+        _ => None,
+    }
+}
+
 fn mysql_fate(error: &mysql_async::Error) -> Fate {
     match error {
         mysql_async::Error::Server(error) => mysql_server_fate(error),
@@ -304,7 +350,12 @@ fn preflight_fate(error: &preflight::mysql::Error) -> Fate {
     use preflight::mysql::Error as E;
     match error {
         E::Server(error) => server_fate(error),
-        E::MariaDb { .. } => halt("point [mysql] hosts at a MySQL server, 5.7 or later"),
+        E::MariaDb { .. } | E::OldVersion { .. } => {
+            halt("point [mysql] hosts at a MySQL server, 5.7 or later")
+        }
+        E::ServerIdOfServer { .. } | E::ServerIdTaken { .. } => {
+            halt("set [mysql] server_id to one that no server and no other replica there has")
+        }
         E::Variable { cure, .. } => halt(*cure),
         E::Filtered { .. } => {
             halt("start mysqld without that option, or give it the outbox's database")
@@ -337,9 +388,10 @@ fn client_fate(error: &KafkaError) -> Fate {
 
 fn code_fate(code: Code) -> Fate {
     match code {
-        Code::TopicAuthorizationFailed => {
-            halt("grant the relay's principal Describe, Create and Write on the topic")
-        }
+        Code::TopicAuthorizationFailed => halt(
+            "grant the relay's principal Describe, Create and Write on the topic, and Read on the \
+             checkpoint topic",
+        ),
         Code::ClusterAuthorizationFailed => {
             halt("grant the relay's principal Create on the cluster or the topics")
         }
@@ -374,6 +426,10 @@ fn topics_fate(error: &topics::Error) -> Fate {
         topics::Error::Missing { .. }
         | topics::Error::NotVisible { .. }
         | topics::Error::TooFewBrokers { .. } => Fate::Retry,
+        topics::Error::TooFewReplicas { topic, .. } => halt(format!(
+            "lower min.insync.replicas of the topic {topic}, or give it more replicas \
+             (kafka-reassign-partitions.sh), then start the relay again"
+        )),
     }
 }
 

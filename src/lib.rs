@@ -5,6 +5,8 @@
 //!
 //! - [`cli`]: what is asked
 //! - [`relay`]: the line end to end: recovery, the loop, draining
+//! - [`check`]: every requirement of both ends, asked beside a running relay
+//! - [`ends`]: both ends, connected and asked, nothing changed
 //! - [`config`]: a configuration that is valid by construction
 //! - [`error`]: the fate of every error: retry, halt with a hint, or taken over
 //! - [`preflight`]: what must hold before a row is read
@@ -20,10 +22,12 @@
 
 pub mod batch;
 pub mod binlog;
+pub mod check;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod coordinates;
+pub mod ends;
 pub mod envelope;
 pub mod error;
 pub mod kafka;

@@ -9,7 +9,7 @@ use binlog_relay::checkpoint::Checkpoint;
 use binlog_relay::cli::{Cli, Command};
 use binlog_relay::config::Config;
 use binlog_relay::error::{Error, Fate};
-use binlog_relay::{relay, telemetry};
+use binlog_relay::{ends, relay, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -56,7 +56,7 @@ fn run(config: &Config) -> anyhow::Result<ExitCode> {
 
 fn show_checkpoint(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
-    let stored = runtime.block_on(relay::show_checkpoint(config));
+    let stored = runtime.block_on(ends::show_checkpoint(config));
     let checkpoint = match stored {
         Ok(Some(checkpoint)) => checkpoint,
         Ok(None) => {

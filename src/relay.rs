@@ -14,7 +14,6 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 
 use self::line::Line;
-pub use self::recovery::show_checkpoint;
 use crate::binlog::{self, Change, Source};
 use crate::config::Config;
 use crate::error::{Error, Fate};

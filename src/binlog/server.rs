@@ -1,6 +1,7 @@
 //! The SQL side of a MySQL server: who it is, which binlogs it has, where a place resolves to, and the
 //! columns of a table. One connection, made again when it was lost; the dump stream is another one.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -66,6 +67,17 @@ pub struct BinlogFilters {
     pub ignore_db: Vec<String>,
 }
 
+/// Global variables by their names; one that this version does not have is not in it.
+pub type Variables = BTreeMap<String, String>;
+
+/// A replica that is connected, as it registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectedReplica {
+    pub server_id: u32,
+    /// Empty when it named none.
+    pub uuid: String,
+}
+
 /// A connection for SQL.
 pub struct Server {
     options: Options,
@@ -107,6 +119,81 @@ impl Server {
         let sql = format!("SHOW GLOBAL VARIABLES WHERE Variable_name = '{name}'");
         let row: Option<(String, String)> = self.rows(&sql).await?.pop();
         Ok(row.map(|(_, value)| value))
+    }
+
+    /// Global variables as text, those of the given names that this version has.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn variables(&mut self, names: &[&str]) -> Result<Variables, Error> {
+        let names = names.join("', '");
+        let sql = format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('{names}')");
+        let rows: Vec<(String, String)> = self.rows(&sql).await?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// Protocol and cipher of this connection; `None` when it is not encrypted.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn encryption(&mut self) -> Result<Option<String>, Error> {
+        let sql = "SHOW SESSION STATUS WHERE Variable_name IN ('Ssl_version', 'Ssl_cipher')";
+        let rows: Vec<(String, String)> = self.rows(sql).await?;
+        let mut status: BTreeMap<String, String> = rows.into_iter().collect();
+        let mut value = |name| status.remove(name).filter(|value| !value.is_empty());
+        let version = value("Ssl_version").unwrap_or_default();
+        Ok(value("Ssl_cipher").map(|cipher| format!("{version} {cipher}")))
+    }
+
+    /// The replicas that are connected now. Needs REPLICATION SLAVE.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn replicas(&mut self) -> Result<Vec<ConnectedReplica>, Error> {
+        // Renamed in 8.0.22, the old name removed in 8.4
+        // (https://dev.mysql.com/doc/refman/8.4/en/show-replicas.html).
+        let question = match self.conn.server_version() >= (8, 0, 22) {
+            true => "SHOW REPLICAS",
+            false => "SHOW SLAVE HOSTS",
+        };
+        let rows: Vec<mysql_async::Row> = self.rows(question).await?;
+        rows.into_iter()
+            .map(|row| match (row.get_opt(0), row.get_opt(4)) {
+                (Some(Ok(server_id)), Some(Ok(uuid))) => Ok(ConnectedReplica { server_id, uuid }),
+                _ => Err(unexpected(question, &row)),
+            })
+            .collect()
+    }
+
+    /// Reads the first event of the oldest binlog, as only a replica may. Needs REPLICATION SLAVE.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn read_first_event(&mut self) -> Result<(), Error> {
+        let _: Vec<mysql_async::Row> = self.rows("SHOW BINLOG EVENTS LIMIT 1").await?;
+        Ok(())
+    }
+
+    /// The distinct values of a column in the first rows of a table, without NULL and what is no text: at
+    /// most `values_max` of the first `rows_max` rows. Needs SELECT.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn sample(
+        &mut self,
+        (database, table, column): (&str, &str, &str),
+        rows_max: usize,
+        values_max: usize,
+    ) -> Result<Vec<String>, Error> {
+        let [database, table, column] =
+            [database, table, column].map(|name| format!("`{}`", name.replace('`', "``")));
+        let sql = format!(
+            "SELECT DISTINCT {column} FROM (SELECT {column} FROM {database}.{table} LIMIT {rows_max}) \
+             AS sample LIMIT {values_max}"
+        );
+        let rows: Vec<(Option<Vec<u8>>,)> = self.rows(&sql).await?;
+        let values = rows.into_iter().filter_map(|(value,)| String::from_utf8(value?).ok());
+        Ok(values.collect())
     }
 
     /// A variable that holds a GTID set.

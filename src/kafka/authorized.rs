@@ -73,7 +73,12 @@ pub fn authorized(
     // SAFETY: the client outlives this call, since it is borrowed by it; collection, options and queue are
     // alive until the end of this function, and librdkafka copies what it needs of the first two.
     unsafe {
-        native::rd_kafka_DescribeTopics(client, names.0.as_ptr(), options.0.as_ptr(), queue.0.as_ptr());
+        native::rd_kafka_DescribeTopics(
+            client,
+            names.0.as_ptr(),
+            options.0.as_ptr(),
+            queue.0.as_ptr(),
+        );
     }
     let event = queue.poll().ok_or_else(|| failed(RDKafkaErrorCode::RequestTimedOut))?;
     event.first_topic()
@@ -111,7 +116,8 @@ impl Options {
         let operation = RDKafkaAdminOp::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
         // SAFETY: the client is alive.
         let options = unsafe { native::rd_kafka_AdminOptions_new(client, operation) };
-        let options = NonNull::new(options).ok_or_else(|| failed(RDKafkaErrorCode::InvalidArgument))?;
+        let options =
+            NonNull::new(options).ok_or_else(|| failed(RDKafkaErrorCode::InvalidArgument))?;
         let options = Options(options);
         let timeout = c_int::try_from(REQUEST_TIMEOUT.as_millis()).unwrap_or(c_int::MAX);
         let mut text: [c_char; 256] = [0; 256];
@@ -131,8 +137,10 @@ impl Options {
         // SAFETY: the options are alive; the error that comes back, if any, is ours to free, and null is
         // accepted by the function that does it.
         unsafe {
-            let error =
-                native::rd_kafka_AdminOptions_set_include_authorized_operations(options.0.as_ptr(), 1);
+            let error = native::rd_kafka_AdminOptions_set_include_authorized_operations(
+                options.0.as_ptr(),
+                1,
+            );
             native::rd_kafka_error_destroy(error);
         }
         Ok(options)
