@@ -5,6 +5,7 @@
 //!
 //! - [`cli`]: what is asked
 //! - [`relay`]: the line end to end: recovery, the loop, draining
+//! - [`schema`]: the SQL that makes a preset's tables and the relay's user
 //! - [`check`]: every requirement of both ends, asked beside a running relay
 //! - [`ends`]: both ends, connected and asked, nothing changed
 //! - [`config`]: a configuration that is valid by construction
@@ -36,6 +37,7 @@ pub mod outbox;
 pub mod preflight;
 pub mod publish;
 pub mod relay;
+pub mod schema;
 pub mod secret;
 pub mod telemetry;
 pub mod topics;
