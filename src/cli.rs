@@ -1,7 +1,7 @@
 //! The command line: what can be asked of the program, and how it is spelled.
 //!
-//! Arguments and the environment enter; a [`Cli`] leaves, with the configuration file named. Nothing is
-//! opened here. Wrong usage ends the process with exit code 2 and a hint, as clap does it.
+//! Arguments and the environment enter; a [`Cli`] leaves, with the configuration file named where one is
+//! needed. Nothing is opened here. Wrong usage ends the process with exit code 2 and a hint, as clap does it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,16 +15,29 @@ use crate::telemetry::LogFormat;
 /// What was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cli {
-    pub command: Command,
-    pub config: PathBuf,
+    pub request: Request,
     pub log_format: LogFormat,
-    /// `key=value`, in the order given: the last one of a key holds.
-    pub overrides: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// About the relay that a file configures.
+    Configured {
+        command: Command,
+        config: PathBuf,
+        /// `key=value`, in the order given: the last one of a key holds.
+        overrides: Vec<String>,
+    },
+    /// About a preset, as it was spelled.
+    Schema { preset: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     Run,
+    Check {
+        json: bool,
+    },
     CheckpointShow {
         json: bool,
     },
@@ -52,8 +65,13 @@ impl Cli {
     /// Wrong usage; and `--help` and `--version`, whose answer is the error's text.
     pub fn read_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let Arguments { asked, global, overrides: before } = Arguments::try_parse_from(arguments)?;
+        let log_format = global.log_format;
         let (command, after) = match asked {
             Asked::Run { overrides } => (Command::Run, overrides),
+            Asked::Check { json, overrides } => (Command::Check { json }, overrides),
+            Asked::Schema { preset } => {
+                return Ok(Self { request: Request::Schema { preset }, log_format });
+            }
             Asked::Checkpoint { asked } => match asked {
                 AskedOfCheckpoint::Show { json, overrides } => {
                     (Command::CheckpointShow { json }, overrides)
@@ -73,7 +91,7 @@ impl Cli {
             return Err(Arguments::command().error(ErrorKind::MissingRequiredArgument, problem));
         };
         let overrides = [before.given, after.given].concat();
-        Ok(Self { command, config, log_format: global.log_format, overrides })
+        Ok(Self { request: Request::Configured { command, config, overrides }, log_format })
     }
 }
 
@@ -135,6 +153,33 @@ enum Asked {
     Run {
         #[command(flatten)]
         overrides: Overrides,
+    },
+
+    /// Say whether the relay could run, requirement by requirement
+    ///
+    /// Connects to both ends and prints one line a requirement: ok, warn, or FAIL with what to do. Can be
+    /// asked while the relay runs, and does not disturb it: no binlog dump is opened, no record is written,
+    /// no topic is created, and the only transactional id used is the relay's name with -check.
+    ///
+    /// Exit codes: 0 no line is FAIL, 1 a line is FAIL, 2 bad usage or configuration.
+    #[command(verbatim_doc_comment)]
+    Check {
+        /// Print one JSON document: {"ok":…,"requirements":[{"name","status","detail","hint"}]}
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        overrides: Overrides,
+    },
+
+    /// Print the SQL that makes a preset's tables and the relay's user
+    ///
+    /// One file that mysql takes, into the current database: tables, user, GRANTs, and as comments the Kafka
+    /// ACLs of the relay. Needs no configuration. Exit codes: 0 printed, 2 bad usage or no such preset.
+    #[command(verbatim_doc_comment)]
+    Schema {
+        /// eventuate-local or eventuate-tram
+        #[arg(long, value_name = "NAME")]
+        preset: String,
     },
 
     /// Look at the stored place in the binlog, or change it
@@ -212,6 +257,13 @@ mod tests {
         )
     }
 
+    fn command(line: &str) -> Command {
+        match read(line).unwrap().request {
+            Request::Configured { command, .. } => command,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
     #[test]
     fn the_definition_is_sound() {
         Arguments::command().debug_assert();
@@ -220,10 +272,12 @@ mod tests {
     #[test]
     fn globals_may_stand_before_and_after_the_command() {
         let expected = Cli {
-            command: Command::Run,
-            config: "a.toml".into(),
+            request: Request::Configured {
+                command: Command::Run,
+                config: "a.toml".into(),
+                overrides: vec!["mysql.user=x=y".to_owned(), "name=b".to_owned()],
+            },
             log_format: LogFormat::Json,
-            overrides: vec!["mysql.user=x=y".to_owned(), "name=b".to_owned()],
         };
         for line in [
             "run --config a.toml --log-format json --set mysql.user=x=y --set name=b",
@@ -238,7 +292,7 @@ mod tests {
     fn the_checkpoint_is_shown_for_people_or_as_json() {
         for (line, json) in [("checkpoint show -c a", false), ("-c a checkpoint show --json", true)]
         {
-            assert_eq!(read(line).unwrap().command, Command::CheckpointShow { json });
+            assert_eq!(command(line), Command::CheckpointShow { json });
         }
         assert_eq!(read("run -c a").unwrap().log_format, LogFormat::Text);
     }
@@ -257,16 +311,29 @@ mod tests {
         ] {
             let line = format!("checkpoint set -c a --to {position}");
             let expected = Command::CheckpointSet { to, force: false };
-            assert_eq!(read(&line).unwrap().command, expected, "{line}");
+            assert_eq!(command(&line), expected, "{line}");
         }
         let force = "-c a checkpoint set --force --to latest --set name=b";
         let expected = Command::CheckpointSet { to: StartFrom::Latest, force: true };
-        assert_eq!(read(force).unwrap().command, expected);
+        assert_eq!(command(force), expected);
         for (line, force) in
             [("checkpoint reset -c a", false), ("checkpoint reset -c a --force", true)]
         {
-            assert_eq!(read(line).unwrap().command, Command::CheckpointReset { force });
+            assert_eq!(command(line), Command::CheckpointReset { force });
         }
+    }
+
+    #[test]
+    fn a_check_answers_people_or_programs() {
+        for (line, json) in [("check -c a", false), ("-c a check --json --set name=b", true)] {
+            assert_eq!(command(line), Command::Check { json });
+        }
+    }
+
+    #[test]
+    fn a_schema_needs_no_configuration() {
+        let request = read("schema --preset eventuate-tram").unwrap().request;
+        assert_eq!(request, Request::Schema { preset: "eventuate-tram".to_owned() });
     }
 
     #[test]
@@ -281,7 +348,10 @@ mod tests {
             "run -c a --set",
             "run -c a --log-format xml",
             "start -c a",
-            "check -c a",
+            "check",
+            "check extra -c a",
+            "schema",
+            "schema --preset",
             "checkpoint forget -c a",
             "checkpoint set -c a",
             "checkpoint set --to earliest",
@@ -309,6 +379,8 @@ mod tests {
             "-h",
             "--version",
             "run --help",
+            "check --help",
+            "schema --help",
             "checkpoint --help",
             "checkpoint show --help",
             "checkpoint set --help",

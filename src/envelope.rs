@@ -84,6 +84,28 @@ pub fn write(
     }
 }
 
+/// The column of a preset that names the topic.
+pub fn topic_column(preset: Preset) -> &'static str {
+    preset.columns()[match preset {
+        Preset::EventuateLocal => eventuate_local::ENTITY_TYPE,
+        Preset::EventuateTram => eventuate_tram::DESTINATION,
+    }]
+    .name
+}
+
+/// The topic of rows that have this text in the [`topic_column`] of their preset.
+///
+/// # Errors
+/// They cannot be records.
+pub fn topic_of(preset: Preset, text: &str) -> Result<String, Problem> {
+    let mut topic = String::new();
+    match preset {
+        Preset::EventuateLocal => eventuate_local::write_topic(text, &mut topic)?,
+        Preset::EventuateTram => eventuate_tram::write_topic(text, &mut topic)?,
+    }
+    Ok(topic)
+}
+
 /// Whether the row becomes a record, without writing it.
 ///
 /// # Errors
@@ -175,6 +197,13 @@ impl Id<'_> {
             Id::Own(id) => id,
             Id::Generated(id) => id,
         }
+    }
+}
+
+fn ensure_legal_topic(name: &str) -> Result<(), Problem> {
+    match is_legal_topic(name) {
+        true => Ok(()),
+        false => Err(Problem::IllegalTopic(name.to_owned())),
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Error {
     #[error("MySQL {server}: {source}")]
     Preflight { server: String, source: preflight::mysql::Error },
     #[error("Kafka {brokers}: {source}")]
+    Rights { brokers: String, source: preflight::kafka::Error },
+    #[error("Kafka {brokers}: {source}")]
     Kafka { brokers: String, source: kafka::Error },
     #[error("Kafka {brokers}: {source}")]
     Topics { brokers: String, source: topics::Error },
@@ -127,6 +129,9 @@ impl Error {
         match self {
             Error::Binlog { source, .. } => binlog_fate(source),
             Error::Preflight { source, .. } => preflight_fate(source),
+            Error::Rights { source: preflight::kafka::Error::NoRight { .. }, .. } => {
+                code_fate(Code::TopicAuthorizationFailed)
+            }
             Error::Kafka { source, .. } => kafka_fate(source),
             Error::Topics { source, .. } => topics_fate(source),
             Error::Publish { source, .. } => publish_fate(source),
@@ -174,23 +179,31 @@ impl Error {
                 Fate::Halt { hint } => halt(format!("{hint}; {way_out}")),
                 fate => fate,
             },
-            Error::NoCheckpoint { .. } => halt(
-                "nothing is to be forgotten; check [kafka] checkpoint_topic and checkpoint_key if there should be one",
-            ),
-            Error::Running { .. } => halt(
+            Error::NoCheckpoint { .. }
+            | Error::Running { .. }
+            | Error::NotTold { .. }
+            | Error::TakenBack { .. }
+            | Error::NotReadBack { .. }
+            | Error::Print(_) => halt(self.hint_of_command()),
+        }
+    }
+
+    /// What to do when the place could not be changed.
+    fn hint_of_command(&self) -> &'static str {
+        match self {
+            Error::NoCheckpoint { .. } => {
+                "nothing is to be forgotten; check [kafka] checkpoint_topic and checkpoint_key if there should be one"
+            }
+            Error::Running { .. } => {
                 "stop it with SIGTERM and try again; with --force it is fenced instead: after `checkpoint set` it \
-                 exits 3, after `checkpoint reset` it halts",
-            ),
-            Error::NotTold { .. } => halt(
-                "try again when MySQL answers, or use --force if you are sure that none is running",
-            ),
-            Error::TakenBack { .. } => halt("stop the relay with SIGTERM, and try again"),
-            Error::NotReadBack { .. } => {
-                halt("a relay was started meanwhile: stop it with SIGTERM, and try again")
+                 exits 3, after `checkpoint reset` it halts"
             }
-            Error::Print(_) => {
-                halt("nothing was stored; try again with a standard output that takes it")
+            Error::NotTold { .. } => {
+                "try again when MySQL answers, or use --force if you are sure that none is running"
             }
+            Error::TakenBack { .. } => "stop the relay with SIGTERM, and try again",
+            Error::Print(_) => "nothing was stored; try again with a standard output that takes it",
+            _ => "a relay was started meanwhile: stop it with SIGTERM, and try again",
         }
     }
 
@@ -207,7 +220,7 @@ impl Error {
             Error::Row { .. }
             | Error::RecordTooLarge { .. }
             | Error::Publish { source: publish::Error::Refused { .. }, .. } => ErrorKind::Row,
-            Error::Kafka { .. } => ErrorKind::Kafka,
+            Error::Kafka { .. } | Error::Rights { .. } => ErrorKind::Kafka,
             Error::Topics { .. } | Error::SmallerBatches { .. } => ErrorKind::Topic,
             Error::Publish { source: publish::Error::Fenced, .. } | Error::TakenOver { .. } => {
                 ErrorKind::Fenced
@@ -239,6 +252,35 @@ impl Error {
             | ErrorKind::Checkpoint
             | ErrorKind::Fenced => Some(Peer::Kafka),
             ErrorKind::Row | ErrorKind::Internal => None,
+        }
+    }
+
+    /// What ends the waiting for an error that is tried again; `None` where a person can do nothing, or must
+    /// act anyway.
+    pub fn cure(&self) -> Option<&'static str> {
+        if self.fate() != Fate::Retry {
+            return None;
+        }
+        match self {
+            Error::Binlog { source: binlog::Error::Server(source), .. }
+            | Error::Preflight { source: preflight::mysql::Error::Server(source), .. } => {
+                mysql_cure(source)
+            }
+            Error::Topics { source: topics::Error::Missing { .. }, .. } => {
+                Some("create the topic, or set [kafka] create_topics = true")
+            }
+            Error::Topics { source: topics::Error::TooFewBrokers { .. }, .. } => {
+                Some("start more brokers, or lower [kafka] topic_replication")
+            }
+            Error::Kafka { .. }
+            | Error::Topics { source: topics::Error::LookUp { .. }, .. }
+            | Error::Topics { source: topics::Error::Create { .. }, .. }
+            | Error::Publish { .. }
+            | Error::Checkpoint { .. } => Some(
+                "start the brokers, or correct [kafka] bootstrap_servers, and security.protocol and sasl.* under \
+                 [kafka.properties]",
+            ),
+            _ => None,
         }
     }
 
@@ -340,6 +382,18 @@ fn server_fate(error: &server::Error) -> Fate {
     }
 }
 
+fn mysql_cure(error: &server::Error) -> Option<&'static str> {
+    match error {
+        server::Error::MySql(mysql_async::Error::Server(_)) => {
+            Some("the relay tries again until the server lets it")
+        }
+        server::Error::MySql(_) | server::Error::Timeout { .. } => {
+            Some("start the server, or correct [mysql] hosts")
+        }
+        _ => None,
+    }
+}
+
 fn mysql_fate(error: &mysql_async::Error) -> Fate {
     match error {
         mysql_async::Error::Server(error) => mysql_server_fate(error),
@@ -399,7 +453,12 @@ fn preflight_fate(error: &preflight::mysql::Error) -> Fate {
     use preflight::mysql::Error as E;
     match error {
         E::Server(error) => server_fate(error),
-        E::MariaDb { .. } => halt("point [mysql] hosts at a MySQL server, 5.7 or later"),
+        E::MariaDb { .. } | E::OldVersion { .. } => {
+            halt("point [mysql] hosts at a MySQL server, 5.7 or later")
+        }
+        E::ServerIdOfServer { .. } | E::ServerIdTaken { .. } => {
+            halt("set [mysql] server_id to one that no server and no other replica there has")
+        }
         E::Variable { cure, .. } => halt(*cure),
         E::Filtered { .. } => {
             halt("start mysqld without that option, or give it the outbox's database")
@@ -432,9 +491,10 @@ fn client_fate(error: &KafkaError) -> Fate {
 
 fn code_fate(code: Code) -> Fate {
     match code {
-        Code::TopicAuthorizationFailed => {
-            halt("grant the relay's principal Describe, Create and Write on the topic")
-        }
+        Code::TopicAuthorizationFailed => halt(
+            "grant the relay's principal Describe, Create and Write on the topic, and Read on the \
+             checkpoint topic",
+        ),
         Code::ClusterAuthorizationFailed => {
             halt("grant the relay's principal Create on the cluster or the topics")
         }
@@ -469,6 +529,10 @@ fn topics_fate(error: &topics::Error) -> Fate {
         topics::Error::Missing { .. }
         | topics::Error::NotVisible { .. }
         | topics::Error::TooFewBrokers { .. } => Fate::Retry,
+        topics::Error::TooFewReplicas { topic, .. } => halt(format!(
+            "lower min.insync.replicas of the topic {topic}, or give it more replicas \
+             (kafka-reassign-partitions.sh), then start the relay again"
+        )),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What every Kafka client of the relay has in common: addresses, security, and where its log lines go.
 
+mod authorized;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaConfRes;
 
+pub use self::authorized::{Authorized, Operation, authorized};
 use crate::secret::{self, Secret};
 
 /// How to reach the brokers.

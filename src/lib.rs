@@ -5,6 +5,9 @@
 //!
 //! - [`cli`]: what is asked
 //! - [`relay`]: the line end to end: recovery, the loop, draining
+//! - [`schema`]: the SQL that makes a preset's tables and the relay's user
+//! - [`check`]: every requirement of both ends, asked beside a running relay
+//! - [`ends`]: both ends, connected and asked, nothing changed
 //! - [`config`]: a configuration that is valid by construction
 //! - [`error`]: the fate of every error: retry, halt with a hint, or taken over
 //! - [`http`]: health, metrics and status for whoever asks
@@ -22,10 +25,12 @@
 
 pub mod batch;
 pub mod binlog;
+pub mod check;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod coordinates;
+pub mod ends;
 pub mod envelope;
 pub mod error;
 pub mod http;
@@ -35,6 +40,7 @@ pub mod outbox;
 pub mod preflight;
 pub mod publish;
 pub mod relay;
+pub mod schema;
 pub mod secret;
 pub mod telemetry;
 pub mod topics;

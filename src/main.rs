@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use binlog_relay::checkpoint::Checkpoint;
-use binlog_relay::cli::{Cli, Command};
+use binlog_relay::cli::{Cli, Command, Request};
 use binlog_relay::config::Config;
 use binlog_relay::coordinates::StartFrom;
 use binlog_relay::error::{Error, Fate};
 use binlog_relay::http::{self, Http};
+use binlog_relay::outbox::Preset;
 use binlog_relay::telemetry::Telemetry;
-use binlog_relay::{relay, telemetry};
+use binlog_relay::{check, ends, relay, schema, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -27,22 +28,56 @@ const EXIT_TAKEN_OVER: u8 = 3;
 fn main() -> ExitCode {
     let cli = Cli::read();
     telemetry::start(cli.log_format);
-    let config = match Config::load(&cli.config, &cli.overrides) {
-        Ok(config) => config,
-        Err(error) => {
-            tell(&error.to_string(), error.hint().as_deref());
-            return ExitCode::from(EXIT_USAGE);
+    let done = match cli.request {
+        Request::Configured { command, config, overrides } => {
+            match Config::load(&config, &overrides) {
+                Ok(config) => answer_configured(command, &config),
+                Err(error) => Ok(refuse(&error, error.hint())),
+            }
         }
-    };
-    let done = match cli.command {
-        Command::Run => run(&config),
-        Command::CheckpointShow { json } => show_checkpoint(&config, json),
-        Command::CheckpointSet { to, force } => set_checkpoint(&config, &to, force),
-        Command::CheckpointReset { force } => reset_checkpoint(&config, force),
+        Request::Schema { preset } => match preset.parse::<Preset>() {
+            Ok(preset) => print(schema::sql(preset)),
+            Err(error) => Ok(refuse(&error, error.hint())),
+        },
     };
     done.unwrap_or_else(|error| {
         tell(&format!("{error:#}"), None);
         ExitCode::from(EXIT_HALTED)
+    })
+}
+
+fn answer_configured(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run => run(config),
+        Command::Check { json } => check(config, json),
+        Command::CheckpointShow { json } => show_checkpoint(config, json),
+        Command::CheckpointSet { to, force } => set_checkpoint(config, &to, force),
+        Command::CheckpointReset { force } => reset_checkpoint(config, force),
+    }
+}
+
+/// Bad usage, before anything is connected to.
+fn refuse(error: &dyn std::error::Error, hint: Option<String>) -> ExitCode {
+    tell(&error.to_string(), hint.as_deref());
+    ExitCode::from(EXIT_USAGE)
+}
+
+/// Standard output has the answer and nothing else.
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).context("write to standard output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    let runtime = runtime()?;
+    let report = runtime.block_on(check::check(config));
+    // What still waits for Kafka on a thread of its own is of no use any more.
+    runtime.shutdown_background();
+    print(&if json { report.to_json() + "\n" } else { report.to_text() })?;
+    Ok(match report.is_ok() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(EXIT_HALTED),
     })
 }
 
@@ -86,7 +121,7 @@ fn answer_http(
 
 fn show_checkpoint(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
-    let stored = runtime.block_on(relay::show_checkpoint(config));
+    let stored = runtime.block_on(ends::show_checkpoint(config));
     let checkpoint = match stored {
         Ok(Some(checkpoint)) => checkpoint,
         Ok(None) => {

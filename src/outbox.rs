@@ -29,6 +29,27 @@ pub enum Error {
     UnknownPreset { given: String, nearest: Option<&'static str> },
 }
 
+impl Error {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let presets = || Preset::ALL.map(Preset::as_str).join(" and ");
+        match self {
+            Self::Table(_) => None,
+            Self::PresetNotInThisVersion(_) => {
+                let later = "CHANGELOG.md says what each version brings";
+                Some(format!("this version has {}; {later}", presets()))
+            }
+            Self::UnknownPreset { nearest: Some(nearest), .. } => {
+                Some(format!("did you mean {nearest}?"))
+            }
+            Self::UnknownPreset { nearest: None, .. } => {
+                Some(format!("this version has {}", presets()))
+            }
+        }
+    }
+}
+
 /// A table that more than one `[[outbox]]` matches.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("table {database}.{table} is matched by two outboxes, {} and {}", patterns[0], patterns[1])]

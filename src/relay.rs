@@ -22,7 +22,6 @@ use tokio::time::Instant;
 
 use self::line::Line;
 pub use self::place::{reset_checkpoint, set_checkpoint};
-pub use self::recovery::show_checkpoint;
 use crate::binlog::{self, Change, Source};
 use crate::config::Config;
 use crate::error::{Error, Fate, WayOut};

@@ -31,6 +31,15 @@ const CREATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// (<https://kafka.apache.org/documentation/#recordbatch>).
 const BATCH_OVERHEAD_BYTES: usize = 61;
 
+/// What is wrong with a checkpoint topic that is not compacted, and its cure.
+pub const RETENTION: &str = "retention may delete the checkpoint";
+pub const RETENTION_CURE: &str = "set cleanup.policy=compact on its topic";
+
+/// What cannot be known without the right to DescribeConfigs, and what follows.
+pub const NO_CONFIG: &str = "no right to read the topic's configuration (DescribeConfigs)";
+pub const NO_CONFIG_EFFECT: &str =
+    "a record larger than it takes is found out only when the broker refuses it";
+
 /// Why a topic cannot be written to.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -47,6 +56,12 @@ pub enum Error {
     Missing { topic: String },
     #[error("the topic {topic} was created, but is not known to the brokers after {} s", CREATION_TIMEOUT.as_secs())]
     NotVisible { topic: String },
+    #[error(
+        "the topic {topic} has min.insync.replicas={min_insync}, but only {replicas} {}: no record can be \
+         written to it",
+        if *replicas == 1 { "replica" } else { "replicas" }
+    )]
+    TooFewReplicas { topic: String, replicas: usize, min_insync: usize },
 }
 
 /// A topic that exists.
@@ -55,6 +70,36 @@ pub struct Topic {
     pub name: Arc<str>,
     /// Largest record batch the broker takes (`max.message.bytes`); `None` when we may not read it.
     pub batch_bytes_max: Option<usize>,
+}
+
+/// What the brokers say of a topic that exists. Settings are `None` when we may not read them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    pub partitions: usize,
+    /// Of the partition that has the fewest.
+    pub replicas: usize,
+    /// `max.message.bytes`: the largest record batch.
+    pub batch_bytes_max: Option<usize>,
+    pub cleanup_policy: Option<String>,
+    pub min_insync_replicas: Option<usize>,
+}
+
+impl Description {
+    /// `acks=all` is what the guarantees rest on: with fewer replicas than it asks for, every record is
+    /// refused.
+    ///
+    /// # Errors
+    /// [`Error::TooFewReplicas`].
+    pub fn ensure_writable(&self, topic: &str) -> Result<(), Error> {
+        match self.min_insync_replicas {
+            Some(min_insync) if min_insync > self.replicas => Err(Error::TooFewReplicas {
+                topic: topic.to_owned(),
+                replicas: self.replicas,
+                min_insync,
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The topics known so far.
@@ -84,20 +129,16 @@ impl Topics {
     /// Looks a topic up, and creates it where that is wanted.
     ///
     /// # Errors
-    /// It does not exist, or Kafka cannot be asked.
+    /// It does not exist, takes no records, or Kafka cannot be asked.
     pub async fn ensure(&mut self, name: &str) -> Result<TopicId, Error> {
-        let batch_bytes_max = match self.look_up(name).await? {
-            LookUp::Found { batch_bytes_max, .. } => batch_bytes_max,
-            LookUp::Missing if !self.options.create => {
-                return Err(Error::Missing { topic: name.to_owned() });
-            }
-            LookUp::Missing => {
-                let Options { partitions, replication, .. } = self.options;
-                self.create(name, partitions, replication, &[]).await?
-            }
+        let description = match self.describe(name).await? {
+            Some(description) => description,
+            None => self.create(name, self.destination(name)).await?,
         };
+        description.ensure_writable(name)?;
         let name: Arc<str> = Arc::from(name);
         let id = TopicId(u32::try_from(self.topics.len()).expect("fewer topics than 2^32"));
+        let batch_bytes_max = description.batch_bytes_max;
         self.topics.push(Topic { name: name.clone(), batch_bytes_max });
         self.ids.insert(name, id);
         Ok(id)
@@ -106,114 +147,168 @@ impl Topics {
     /// Looks the checkpoint topic up, and creates it compacted, with one partition.
     ///
     /// # Errors
-    /// It does not exist, or Kafka cannot be asked.
+    /// It does not exist, takes no records, or Kafka cannot be asked.
     pub async fn ensure_checkpoint_topic(&self, name: &str) -> Result<(), Error> {
-        match self.look_up(name).await? {
-            LookUp::Found { cleanup_policy, .. } => {
-                if let Some(policy) = cleanup_policy.filter(|policy| policy != "compact") {
-                    tracing::warn!(
-                        topic = name,
-                        policy,
-                        "retention may delete the checkpoint: set cleanup.policy=compact on its topic"
-                    );
-                }
-                Ok(())
-            }
-            LookUp::Missing if !self.options.create => {
-                Err(Error::Missing { topic: name.to_owned() })
-            }
-            LookUp::Missing => {
-                let compacted = [("cleanup.policy", "compact")];
-                self.create(name, Some(1), self.options.replication, &compacted).await?;
-                Ok(())
-            }
+        let description = match self.describe(name).await? {
+            Some(description) => description,
+            None => self.create(name, self.checkpoint(name)).await?,
+        };
+        description.ensure_writable(name)?;
+        if let Some(policy) = description.cleanup_policy.filter(|policy| policy != "compact") {
+            tracing::warn!(topic = name, policy, "{RETENTION}: {RETENTION_CURE}");
         }
+        Ok(())
     }
 
-    async fn look_up(&self, name: &str) -> Result<LookUp, Error> {
+    /// Asks whether a missing destination topic would be created; creates nothing.
+    ///
+    /// # Errors
+    /// It would not.
+    pub async fn ensure_creatable(&self, name: &str) -> Result<(), Error> {
+        self.request_creation(name, self.destination(name), creation().validate_only(true)).await?;
+        Ok(())
+    }
+
+    /// The same for the checkpoint topic.
+    ///
+    /// # Errors
+    /// As [`Topics::ensure_creatable`].
+    pub async fn ensure_checkpoint_topic_creatable(&self, name: &str) -> Result<(), Error> {
+        self.request_creation(name, self.checkpoint(name), creation().validate_only(true)).await?;
+        Ok(())
+    }
+
+    /// How many brokers are up; the topic named need not exist.
+    ///
+    /// # Errors
+    /// Kafka cannot be asked.
+    pub async fn count_brokers(&self, name: &str) -> Result<usize, Error> {
+        let (admin, topic) = (self.admin.clone(), name.to_owned());
+        let asked = tokio::task::spawn_blocking(move || {
+            let metadata = admin.inner().fetch_metadata(Some(&topic), kafka::REQUEST_TIMEOUT)?;
+            Ok(metadata.brokers().len())
+        });
+        asked
+            .await
+            .unwrap_or(Err(KafkaError::Canceled))
+            .map_err(|source| Error::LookUp { topic: name.to_owned(), source })
+    }
+
+    /// Which operations on a topic the brokers allow; `None` where they do not say.
+    ///
+    /// # Errors
+    /// Kafka cannot be asked.
+    pub async fn authorized(&self, name: &str) -> Result<Option<kafka::Authorized>, Error> {
+        let (admin, topic) = (self.admin.clone(), name.to_owned());
+        let asked = tokio::task::spawn_blocking(move || kafka::authorized(&admin, &topic));
+        asked
+            .await
+            .unwrap_or(Err(KafkaError::Canceled))
+            .map_err(|source| Error::LookUp { topic: name.to_owned(), source })
+    }
+
+    /// What the brokers say of a topic; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// Kafka cannot be asked, or does not let us see it.
+    pub async fn describe(&self, name: &str) -> Result<Option<Description>, Error> {
         let failed = |source| Error::LookUp { topic: name.to_owned(), source };
-        if !self.exists(name).await? {
-            return Ok(LookUp::Missing);
-        }
+        let Some((partitions, replicas)) = self.partitions(name).await? else { return Ok(None) };
         let options = AdminOptions::new().request_timeout(Some(kafka::REQUEST_TIMEOUT));
         let answers = self
             .admin
             .describe_configs(&[ResourceSpecifier::Topic(name)], &options)
             .await
             .map_err(failed)?;
-        match answers.into_iter().next() {
-            Some(Ok(config)) => {
-                let value = |name| config.get(name).and_then(|entry| entry.value.clone());
-                let batch_bytes_max = value("max.message.bytes").and_then(|text| text.parse().ok());
-                Ok(LookUp::Found { batch_bytes_max, cleanup_policy: value("cleanup.policy") })
-            }
-            Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition)) => Ok(LookUp::Missing),
+        let config = match answers.into_iter().next() {
+            Some(Ok(config)) => Some(config),
+            Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition)) => return Ok(None),
             Some(Err(RDKafkaErrorCode::TopicAuthorizationFailed)) => {
-                tracing::warn!(
-                    topic = name,
-                    "no right to read the topic's configuration (DescribeConfigs): a record larger than it \
-                     takes is found out only when the broker refuses it"
-                );
-                Ok(LookUp::Found { batch_bytes_max: None, cleanup_policy: None })
+                tracing::warn!(topic = name, "{NO_CONFIG}: {NO_CONFIG_EFFECT}");
+                None
             }
-            Some(Err(code)) => Err(failed(KafkaError::AdminOp(code))),
-            None => Err(failed(KafkaError::Canceled)),
-        }
+            Some(Err(code)) => return Err(failed(KafkaError::AdminOp(code))),
+            None => return Err(failed(KafkaError::Canceled)),
+        };
+        let value = |name| config.as_ref()?.get(name)?.value.clone();
+        let number = |name| value(name).and_then(|text| text.parse().ok());
+        Ok(Some(Description {
+            partitions,
+            replicas,
+            batch_bytes_max: number("max.message.bytes"),
+            cleanup_policy: value("cleanup.policy"),
+            min_insync_replicas: number("min.insync.replicas"),
+        }))
     }
 
-    /// By its metadata: brokers describe the configuration of topics that do not exist, too.
-    async fn exists(&self, name: &str) -> Result<bool, Error> {
+    /// How many partitions a topic has, and the fewest replicas of one, by its metadata: brokers describe the
+    /// configuration of topics that do not exist, too.
+    async fn partitions(&self, name: &str) -> Result<Option<(usize, usize)>, Error> {
         let failed = |source| Error::LookUp { topic: name.to_owned(), source };
         let (admin, topic) = (self.admin.clone(), name.to_owned());
         let asked = tokio::task::spawn_blocking(move || {
             let metadata = admin.inner().fetch_metadata(Some(&topic), kafka::REQUEST_TIMEOUT)?;
-            Ok(metadata.topics().iter().find_map(|topic| topic.error()).map(RDKafkaErrorCode::from))
+            let topics = metadata.topics();
+            let error = topics.iter().find_map(|topic| topic.error()).map(RDKafkaErrorCode::from);
+            let partitions = topics.iter().flat_map(|topic| topic.partitions());
+            let replicas = partitions.clone().map(|partition| partition.replicas().len()).min();
+            Ok((error, partitions.count(), replicas.unwrap_or_default()))
         });
         match asked.await.unwrap_or(Err(KafkaError::Canceled)).map_err(failed)? {
-            None => Ok(true),
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                Ok(false)
-            }
-            Some(code) => Err(failed(KafkaError::MetadataFetch(code))),
+            (None, partitions, replicas) => Ok(Some((partitions, replicas))),
+            (
+                Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic),
+                ..,
+            ) => Ok(None),
+            (Some(code), ..) => Err(failed(KafkaError::MetadataFetch(code))),
         }
     }
 
-    async fn create(
-        &self,
-        name: &str,
-        partitions: Option<i32>,
-        replication: Option<i32>,
-        config: &[(&str, &str)],
-    ) -> Result<Option<usize>, Error> {
-        let failed = |source| Error::Create { topic: name.to_owned(), source };
-        // -1 asks for the broker's default (KIP-464, brokers from 2.4 on).
-        let replication = TopicReplication::Fixed(replication.unwrap_or(-1));
-        let topic = config.iter().fold(
-            NewTopic::new(name, partitions.unwrap_or(-1), replication),
-            |topic, (key, value)| topic.set(key, value),
-        );
-        let options = AdminOptions::new()
-            .request_timeout(Some(kafka::REQUEST_TIMEOUT))
-            .operation_timeout(Some(kafka::REQUEST_TIMEOUT));
-        let answers = self.admin.create_topics([&topic], &options).await.map_err(failed)?;
-        match answers.into_iter().next() {
-            Some(Ok(_)) => tracing::info!(topic = name, "created topic"),
-            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {}
-            Some(Err((_, RDKafkaErrorCode::InvalidReplicationFactor))) => {
-                return Err(Error::TooFewBrokers { topic: name.to_owned() });
-            }
-            Some(Err((_, code))) => return Err(failed(KafkaError::AdminOp(code))),
-            None => return Err(failed(KafkaError::Canceled)),
+    fn destination<'a>(&self, name: &'a str) -> NewTopic<'a> {
+        let Options { partitions, replication, .. } = self.options;
+        new_topic(name, partitions, replication)
+    }
+
+    fn checkpoint<'a>(&self, name: &'a str) -> NewTopic<'a> {
+        new_topic(name, Some(1), self.options.replication).set("cleanup.policy", "compact")
+    }
+
+    async fn create(&self, name: &str, topic: NewTopic<'_>) -> Result<Description, Error> {
+        if self.request_creation(name, topic, creation()).await? {
+            tracing::info!(topic = name, "created topic");
         }
         self.await_visible(name).await
     }
 
+    /// `false`: the topic is there already.
+    async fn request_creation(
+        &self,
+        name: &str,
+        topic: NewTopic<'_>,
+        options: AdminOptions,
+    ) -> Result<bool, Error> {
+        if !self.options.create {
+            return Err(Error::Missing { topic: name.to_owned() });
+        }
+        let failed = |source| Error::Create { topic: name.to_owned(), source };
+        let answers = self.admin.create_topics([&topic], &options).await.map_err(failed)?;
+        match answers.into_iter().next() {
+            Some(Ok(_)) => Ok(true),
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(false),
+            Some(Err((_, RDKafkaErrorCode::InvalidReplicationFactor))) => {
+                Err(Error::TooFewBrokers { topic: name.to_owned() })
+            }
+            Some(Err((_, code))) => Err(failed(KafkaError::AdminOp(code))),
+            None => Err(failed(KafkaError::Canceled)),
+        }
+    }
+
     /// The broker that answers may not be the one that created the topic.
-    async fn await_visible(&self, name: &str) -> Result<Option<usize>, Error> {
+    async fn await_visible(&self, name: &str) -> Result<Description, Error> {
         let deadline = Instant::now() + CREATION_TIMEOUT;
         loop {
-            if let LookUp::Found { batch_bytes_max, .. } = self.look_up(name).await? {
-                return Ok(batch_bytes_max);
+            if let Some(description) = self.describe(name).await? {
+                return Ok(description);
             }
             if Instant::now() > deadline {
                 return Err(Error::NotVisible { topic: name.to_owned() });
@@ -223,9 +318,16 @@ impl Topics {
     }
 }
 
-enum LookUp {
-    Found { batch_bytes_max: Option<usize>, cleanup_policy: Option<String> },
-    Missing,
+fn creation() -> AdminOptions {
+    AdminOptions::new()
+        .request_timeout(Some(kafka::REQUEST_TIMEOUT))
+        .operation_timeout(Some(kafka::REQUEST_TIMEOUT))
+}
+
+fn new_topic(name: &str, partitions: Option<i32>, replication: Option<i32>) -> NewTopic<'_> {
+    // -1 asks for the broker's default (KIP-464, brokers from 2.4 on).
+    let replication = TopicReplication::Fixed(replication.unwrap_or(-1));
+    NewTopic::new(name, partitions.unwrap_or(-1), replication)
 }
 
 /// Bytes of a record batch that holds just one record, uncompressed

@@ -1,6 +1,7 @@
 //! The SQL side of a MySQL server: who it is, which binlogs it has, where a place resolves to, and the
 //! columns of a table. One connection, made again when it was lost; the dump stream is another one.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -70,9 +71,11 @@ pub struct ListedEvent {
 /// A replica that the server sends its binlog to, as it has registered itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegisteredReplica {
-    pub server_id: String,
+    pub server_id: u32,
     /// Empty where it did not say.
     pub host: String,
+    /// Empty where it named none.
+    pub uuid: String,
 }
 
 /// Databases that the binlog is restricted to (all, when there are none), and databases left out of it
@@ -82,6 +85,9 @@ pub struct BinlogFilters {
     pub do_db: Vec<String>,
     pub ignore_db: Vec<String>,
 }
+
+/// Global variables by their names; one that this version does not have is not in it.
+pub type Variables = BTreeMap<String, String>;
 
 /// A connection for SQL.
 pub struct Server {
@@ -141,6 +147,83 @@ impl Server {
         })?;
         let round_trip = asked_at.elapsed().unwrap_or_default();
         Ok(ServerClock::new(micros, asked_at + round_trip / 2))
+    }
+
+    /// Global variables as text, those of the given names that this version has.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn variables(&mut self, names: &[&str]) -> Result<Variables, Error> {
+        let names = names.join("', '");
+        let sql = format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('{names}')");
+        let rows: Vec<(String, String)> = self.rows(&sql).await?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// Protocol and cipher of this connection; `None` when it is not encrypted.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn encryption(&mut self) -> Result<Option<String>, Error> {
+        let sql = "SHOW SESSION STATUS WHERE Variable_name IN ('Ssl_version', 'Ssl_cipher')";
+        let rows: Vec<(String, String)> = self.rows(sql).await?;
+        let mut status: BTreeMap<String, String> = rows.into_iter().collect();
+        let mut value = |name| status.remove(name).filter(|value| !value.is_empty());
+        let version = value("Ssl_version").unwrap_or_default();
+        Ok(value("Ssl_cipher").map(|cipher| format!("{version} {cipher}")))
+    }
+
+    /// The replicas that the server believes to read its binlog: one that ended without a word is believed in
+    /// until two heartbeats to it have failed. Needs REPLICATION SLAVE.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn replicas(&mut self) -> Result<Vec<RegisteredReplica>, Error> {
+        // Renamed in 8.0.22, the old name removed in 8.4
+        // (https://dev.mysql.com/doc/refman/8.4/en/show-replicas.html).
+        let question = match self.conn.server_version() >= (8, 0, 22) {
+            true => "SHOW REPLICAS",
+            false => "SHOW SLAVE HOSTS",
+        };
+        let rows: Vec<mysql_async::Row> = self.rows(question).await?;
+        let replica = |row: &mysql_async::Row| {
+            // The first columns are id and host, the last one the UUID; more may stand between.
+            let (server_id, host) = (row.get_opt(0)?.ok()?, row.get_opt(1)?.ok()?);
+            let uuid = row.get_opt(row.len() - 1)?.ok()?;
+            Some(RegisteredReplica { server_id, host, uuid })
+        };
+        rows.iter().map(|row| replica(row).ok_or_else(|| unexpected(question, row))).collect()
+    }
+
+    /// Reads the first event of the oldest binlog, as only a replica may. Needs REPLICATION SLAVE.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn read_first_event(&mut self) -> Result<(), Error> {
+        let _: Vec<mysql_async::Row> = self.rows("SHOW BINLOG EVENTS LIMIT 1").await?;
+        Ok(())
+    }
+
+    /// The distinct values of a column in the first rows of a table, without NULL and what is no text: at
+    /// most `values_max` of the first `rows_max` rows. Needs SELECT.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn sample(
+        &mut self,
+        (database, table, column): (&str, &str, &str),
+        rows_max: usize,
+        values_max: usize,
+    ) -> Result<Vec<String>, Error> {
+        let [database, table, column] =
+            [database, table, column].map(|name| format!("`{}`", name.replace('`', "``")));
+        let sql = format!(
+            "SELECT DISTINCT {column} FROM (SELECT {column} FROM {database}.{table} LIMIT {rows_max}) \
+             AS sample LIMIT {values_max}"
+        );
+        let rows: Vec<(Option<Vec<u8>>,)> = self.rows(&sql).await?;
+        let values = rows.into_iter().filter_map(|(value,)| String::from_utf8(value?).ok());
+        Ok(values.collect())
     }
 
     /// A variable that holds a GTID set.
@@ -206,33 +289,6 @@ impl Server {
         };
         let row = self.rows(question).await?.pop();
         Ok((question, row.ok_or(Error::UnexpectedAnswer { question, answer: String::new() })?))
-    }
-
-    /// The replica of this UUID, if the server believes that one reads its binlog: a replica that ended
-    /// without a word is believed in until two heartbeats to it have failed. Needs REPLICATION SLAVE.
-    ///
-    /// # Errors
-    /// As every question to the server.
-    pub async fn registered_replica(
-        &mut self,
-        uuid: Uuid,
-    ) -> Result<Option<RegisteredReplica>, Error> {
-        // Renamed in 8.0.22 (https://dev.mysql.com/doc/refman/8.4/en/show-replicas.html).
-        let question = match self.conn.server_version() >= (8, 0, 22) {
-            true => "SHOW REPLICAS",
-            false => "SHOW SLAVE HOSTS",
-        };
-        let uuid = uuid.to_string();
-        let rows: Vec<mysql_async::Row> = self.rows(question).await?;
-        // The first columns are id and host, the last one the UUID; more may stand between.
-        let text = |row: &mysql_async::Row, index| row.get_opt::<String, _>(index)?.ok();
-        let found = rows.iter().find(|row| {
-            text(row, row.len() - 1).is_some_and(|name| name.eq_ignore_ascii_case(&uuid))
-        });
-        Ok(found.map(|row| RegisteredReplica {
-            server_id: text(row, 0).unwrap_or_default(),
-            host: text(row, 1).unwrap_or_default(),
-        }))
     }
 
     /// The GTIDs before a binlog file, from the event at its head. Needs REPLICATION SLAVE.

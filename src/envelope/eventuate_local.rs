@@ -1,13 +1,13 @@
 //! Eventuate Local: a row of `events` becomes the JSON that its clients read as a published event.
 
 use super::json::write_string;
-use super::{Error, Outcome, Problem, Row, RowPlace, is_legal_topic};
+use super::{Error, Outcome, Problem, Row, RowPlace, ensure_legal_topic};
 
 // Indices into `Preset::EventuateLocal.columns()`.
 const EVENT_ID: usize = 0;
 const EVENT_TYPE: usize = 1;
 const EVENT_DATA: usize = 2;
-const ENTITY_TYPE: usize = 3;
+pub const ENTITY_TYPE: usize = 3;
 const ENTITY_ID: usize = 4;
 const METADATA: usize = 5;
 pub const PUBLISHED: usize = 6;
@@ -26,10 +26,7 @@ pub fn write(
     let id = row.id(EVENT_ID, NUMBER)?;
     let entity_id = row.needed_text(ENTITY_ID)?;
     let entity_type = row.needed_text(ENTITY_TYPE)?;
-    write_topic(&entity_type, topic);
-    if !is_legal_topic(topic) {
-        return Err(row.error(ENTITY_TYPE, Problem::IllegalTopic(topic.clone())));
-    }
+    write_topic(&entity_type, topic).map_err(|problem| row.error(ENTITY_TYPE, problem))?;
 
     out.extend_from_slice(entity_id.as_bytes());
     out.extend_from_slice(b"{\"id\":");
@@ -55,7 +52,8 @@ pub fn write(
     Ok(Outcome::Record { key_len: entity_id.len() })
 }
 
-fn write_topic(entity_type: &str, topic: &mut String) {
+/// The entity type, with `$` written `_DLR_`.
+pub fn write_topic(entity_type: &str, topic: &mut String) -> Result<(), Problem> {
     topic.clear();
     for (index, part) in entity_type.split('$').enumerate() {
         if index > 0 {
@@ -63,6 +61,7 @@ fn write_topic(entity_type: &str, topic: &mut String) {
         }
         topic.push_str(part);
     }
+    ensure_legal_topic(topic)
 }
 
 fn write_file_offset(place: RowPlace<'_>, out: &mut Vec<u8>) {

@@ -10,11 +10,11 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::json::write_string;
-use super::{Error, Id, Outcome, Problem, Row, is_legal_topic};
+use super::{Error, Id, Outcome, Problem, Row, ensure_legal_topic};
 
 // Indices into `Preset::EventuateTram.columns()`.
 const ID: usize = 0;
-const DESTINATION: usize = 1;
+pub const DESTINATION: usize = 1;
 const HEADERS: usize = 2;
 const PAYLOAD: usize = 3;
 pub const PUBLISHED: usize = 4;
@@ -27,11 +27,7 @@ pub fn write(row: &Row<'_>, topic: &mut String, out: &mut Vec<u8>) -> Result<Out
     }
     let id = row.id(ID, NUMBER)?;
     let destination = row.needed_text(DESTINATION)?;
-    topic.clear();
-    topic.push_str(&destination);
-    if !is_legal_topic(topic) {
-        return Err(row.error(DESTINATION, Problem::IllegalTopic(topic.clone())));
-    }
+    write_topic(&destination, topic).map_err(|problem| row.error(DESTINATION, problem))?;
     let payload = row.needed_text(PAYLOAD)?;
     let text = row.needed_text(HEADERS)?;
     let headers = Headers::read(&text).map_err(|problem| row.error(HEADERS, problem))?;
@@ -59,6 +55,13 @@ pub fn write(row: &Row<'_>, topic: &mut String, out: &mut Vec<u8>) -> Result<Out
     }
     out.extend_from_slice(b"}}");
     Ok(Outcome::Record { key_len: key.len() })
+}
+
+/// The destination as it is.
+pub fn write_topic(destination: &str, topic: &mut String) -> Result<(), Problem> {
+    topic.clear();
+    topic.push_str(destination);
+    ensure_legal_topic(topic)
 }
 
 fn write_member(index: usize, name: &str, value: &Value<'_>, out: &mut Vec<u8>) {

@@ -1,7 +1,11 @@
-//! The requirements on the MySQL server without which a run would lose or invent rows.
+//! The requirements on the MySQL server without which a run would lose or invent rows, and what is good to
+//! know of it.
 
-use crate::binlog::Identity;
-use crate::binlog::server::{self, BinlogFilters, Server};
+use std::time::Duration;
+
+use super::Finding;
+use crate::binlog::server::{self, BinlogFilters, Server, Variables};
+use crate::binlog::{Identity, Replica, TlsMode};
 use crate::outbox::{self, MissingColumn, OutboxOptions};
 
 /// A requirement that does not hold.
@@ -11,6 +15,8 @@ pub enum Error {
     Server(#[from] server::Error),
     #[error("the server is MariaDB {version}, which is not in this version")]
     MariaDb { version: String },
+    #[error("the server is MySQL {version}; the relay needs 5.7 or later")]
+    OldVersion { version: String },
     #[error("the server has {variable}={value}; the relay needs {needed}")]
     Variable { variable: &'static str, value: String, needed: &'static str, cure: &'static str },
     #[error(
@@ -25,9 +31,49 @@ pub enum Error {
     Engine { table: String, engine: String },
     #[error(transparent)]
     MissingColumn(#[from] MissingColumn),
+    #[error("the server itself has the server id {server_id}, which this relay is to have")]
+    ServerIdOfServer { server_id: u32 },
+    #[error(
+        "another replica{} is connected with the server id {server_id}, which this relay is to have",
+        if uuid.is_empty() { String::new() } else { format!(", {uuid},") }
+    )]
+    ServerIdTaken { server_id: u32, uuid: String },
 }
 
-/// Holds the server against every requirement; the first that fails is the answer.
+/// The variables that the functions of this file look at.
+pub const VARIABLES: [&str; 10] = [
+    "log_bin",
+    "binlog_format",
+    "binlog_row_image",
+    "binlog_row_value_options",
+    "binlog_row_metadata",
+    "gtid_mode",
+    "binlog_expire_logs_seconds",
+    "binlog_expire_logs_auto_purge",
+    "expire_logs_days",
+    "server_id",
+];
+
+/// Binlogs that are kept for less than this can be gone before a broken relay is noticed and mended.
+const RETENTION_MIN: Duration = Duration::from_secs(24 * 3600);
+
+/// A table that is there and belongs to an `[[outbox]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxTable {
+    pub database: String,
+    pub name: String,
+    pub engine: Option<String>,
+    pub columns: Vec<String>,
+}
+
+impl OutboxTable {
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("{}.{}", self.database, self.name)
+    }
+}
+
+/// Holds the server against every requirement of a run; the first that fails is the answer.
 ///
 /// # Errors
 /// A requirement does not hold, or the server cannot be asked.
@@ -36,95 +82,342 @@ pub async fn ensure(
     identity: &Identity,
     outboxes: &[OutboxOptions],
 ) -> Result<(), Error> {
-    ensure_mysql(identity)?;
-    ensure_binlog(server).await?;
-    ensure_row_format(server).await?;
-    ensure_row_image(server).await?;
-    ensure_tables(server, outboxes).await
-}
-
-fn ensure_mysql(identity: &Identity) -> Result<(), Error> {
-    match identity.is_mariadb {
-        true => Err(Error::MariaDb { version: identity.version.clone() }),
-        false => Ok(()),
-    }
-}
-
-async fn ensure_binlog(server: &mut Server) -> Result<(), Error> {
-    let cure = "start mysqld with --log-bin";
-    ensure_variable(server, "log_bin", "ON", cure).await
-}
-
-async fn ensure_row_format(server: &mut Server) -> Result<(), Error> {
-    let cure = "SET GLOBAL binlog_format = 'ROW', then reconnect the writers";
-    ensure_variable(server, "binlog_format", "ROW", cure).await
-}
-
-async fn ensure_row_image(server: &mut Server) -> Result<(), Error> {
-    let cure = "SET GLOBAL binlog_row_image = 'FULL', then reconnect the writers";
-    ensure_variable(server, "binlog_row_image", "FULL", cure).await
-}
-
-async fn ensure_variable(
-    server: &mut Server,
-    variable: &'static str,
-    needed: &'static str,
-    cure: &'static str,
-) -> Result<(), Error> {
-    match server.variable(variable).await? {
-        // A later version may drop a variable whose other values it gave up.
-        Some(value) if !value.eq_ignore_ascii_case(needed) => {
-            Err(Error::Variable { variable, value, needed, cure })
-        }
-        _ => Ok(()),
-    }
-}
-
-async fn ensure_tables(server: &mut Server, outboxes: &[OutboxOptions]) -> Result<(), Error> {
-    let tables = server.tables().await?;
-    let filters = server.binlog_filters().await?;
-    for outbox in outboxes {
-        let mut is_there = false;
-        for (database, name, engine) in &tables {
-            if !outbox.table.matches(database, name) {
-                continue;
-            }
-            let columns = server.columns(database, name).await?;
-            if columns.is_empty() {
-                // Dropped since the tables were listed.
-                continue;
-            }
-            is_there = true;
-            ensure_logged(&filters, database)?;
-            ensure_transactional(database, name, engine.as_deref())?;
-            let names = columns.iter().map(|column| column.name.as_str());
-            outbox::ensure_columns(outbox, &format!("{database}.{name}"), names)?;
-        }
-        if !is_there && outbox.table.is_literal() {
-            return Err(Error::NoTable { table: outbox.table.to_string() });
+    ensure_version(identity)?;
+    let variables = server.variables(&VARIABLES).await?;
+    ensure_binlog(&variables)?;
+    ensure_row_format(&variables)?;
+    ensure_row_image(&variables)?;
+    let filters = ensure_replication_client(server).await?;
+    ensure_replication_slave(server).await?;
+    for (outbox, tables) in outboxes.iter().zip(find_tables(server, outboxes).await?) {
+        ensure_table(outbox, &tables)?;
+        for table in &tables {
+            ensure_logged(&filters, &table.database)?;
+            ensure_transactional(table)?;
+            ensure_columns(outbox, table)?;
         }
     }
     Ok(())
 }
 
-fn ensure_logged(filters: &BinlogFilters, database: &str) -> Result<(), Error> {
+/// # Errors
+/// It is no MySQL, or too old a one.
+pub fn ensure_version(identity: &Identity) -> Result<Finding, Error> {
+    let version = identity.version.clone();
+    if identity.is_mariadb {
+        return Err(Error::MariaDb { version });
+    }
+    let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or_default());
+    let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    match (major, minor) < (5, 7) {
+        true => Err(Error::OldVersion { version }),
+        false => Ok(Finding::Holds(format!("MySQL {version}"))),
+    }
+}
+
+/// Says whether the connection is encrypted; that it is as asked was seen when it was made.
+///
+/// # Errors
+/// The server cannot be asked.
+pub async fn weigh_encryption(server: &mut Server, mode: TlsMode) -> Result<Finding, Error> {
+    Ok(match (server.encryption().await?, mode) {
+        (Some(cipher), _) => Finding::Holds(format!("encrypted, {cipher}")),
+        (None, TlsMode::Preferred) => Finding::doubtful(
+            "the connection is not encrypted: the server offers no TLS that works",
+            "give the server a certificate, and set [mysql.tls] mode = \"required\"; or say \"disabled\"",
+        ),
+        (None, _) => Finding::Holds("not encrypted, as asked".to_owned()),
+    })
+}
+
+/// # Errors
+/// The server writes no binlog.
+pub fn ensure_binlog(variables: &Variables) -> Result<Finding, Error> {
+    let cure = "start mysqld with --log-bin";
+    ensure_variable(variables, "log_bin", "ON", cure)
+}
+
+/// # Errors
+/// The server logs statements.
+pub fn ensure_row_format(variables: &Variables) -> Result<Finding, Error> {
+    let cure = "SET GLOBAL binlog_format = 'ROW', then reconnect the writers";
+    ensure_variable(variables, "binlog_format", "ROW", cure)
+}
+
+/// # Errors
+/// The server leaves columns out.
+pub fn ensure_row_image(variables: &Variables) -> Result<Finding, Error> {
+    let cure = "SET GLOBAL binlog_row_image = 'FULL', then reconnect the writers";
+    ensure_variable(variables, "binlog_row_image", "FULL", cure)
+}
+
+fn ensure_variable(
+    variables: &Variables,
+    variable: &'static str,
+    needed: &'static str,
+    cure: &'static str,
+) -> Result<Finding, Error> {
+    match variables.get(variable) {
+        Some(value) if !value.eq_ignore_ascii_case(needed) => {
+            Err(Error::Variable { variable, value: value.clone(), needed, cure })
+        }
+        Some(value) => Ok(Finding::Holds(format!("{variable}={value}"))),
+        // A later version may drop a variable whose other values it gave up.
+        None => Ok(Finding::Holds(format!("this version knows nothing but {variable}={needed}"))),
+    }
+}
+
+/// `PARTIAL_JSON` shortens updates, and only inserts are relayed.
+#[must_use]
+pub fn weigh_row_value_options(variables: &Variables) -> Finding {
+    let value = variables.get("binlog_row_value_options").map_or("", String::as_str);
+    Finding::Holds(match value {
+        "" => "binlog_row_value_options is empty".to_owned(),
+        value => {
+            format!("binlog_row_value_options={value} is about updates, which are not relayed")
+        }
+    })
+}
+
+/// Without names in the rows themselves, those of information_schema are taken, as long as they can fit.
+#[must_use]
+pub fn weigh_row_metadata(variables: &Variables) -> Finding {
+    let effect = "rows do not name their columns, and an ALTER TABLE of an outbox halts the relay when rows from \
+                  before it are still to be read";
+    match variables.get("binlog_row_metadata") {
+        Some(value) if value.eq_ignore_ascii_case("FULL") => {
+            Finding::Holds("binlog_row_metadata=FULL".to_owned())
+        }
+        Some(value) => Finding::doubtful(
+            format!("binlog_row_metadata={value}: {effect}"),
+            "SET GLOBAL binlog_row_metadata = 'FULL'",
+        ),
+        None => Finding::doubtful(
+            format!("this version has no binlog_row_metadata: {effect}"),
+            "let the relay catch up before an outbox table is altered, or upgrade to MySQL 8.0",
+        ),
+    }
+}
+
+#[must_use]
+pub fn weigh_gtids(variables: &Variables) -> Finding {
+    match variables.get("gtid_mode").map_or("OFF", String::as_str) {
+        "ON" => Finding::Holds("gtid_mode=ON".to_owned()),
+        mode => Finding::doubtful(
+            format!(
+                "gtid_mode={mode}: the relay can go on on this server only, not on one that replaces it"
+            ),
+            "turn GTIDs on: enforce_gtid_consistency = ON, then gtid_mode = ON, step by step",
+        ),
+    }
+}
+
+/// How long the server keeps binlogs
+/// (<https://dev.mysql.com/doc/refman/8.4/en/replication-options-binary-log.html>).
+#[must_use]
+pub fn weigh_retention(variables: &Variables) -> Finding {
+    let number = |name| variables.get(name).and_then(|value| value.parse::<u64>().ok());
+    let is_off = |name| variables.get(name).is_some_and(|value| value == "OFF");
+    let seconds = match number("binlog_expire_logs_seconds").unwrap_or_default() {
+        0 => number("expire_logs_days").unwrap_or_default() * 24 * 3600,
+        seconds => seconds,
+    };
+    if seconds == 0 || is_off("binlog_expire_logs_auto_purge") {
+        return Finding::Holds("the server deletes no binlogs by itself".to_owned());
+    }
+    let detail = format!("the server keeps binlogs for {:.1} h", seconds as f64 / 3600.0);
+    match Duration::from_secs(seconds) < RETENTION_MIN {
+        true => Finding::doubtful(
+            format!("{detail}; a relay that is down for longer loses its place"),
+            match variables.contains_key("binlog_expire_logs_seconds") {
+                true => "SET PERSIST binlog_expire_logs_seconds = 604800",
+                false => "SET GLOBAL expire_logs_days = 7, and in my.cnf",
+            },
+        ),
+        false => Finding::Holds(detail),
+    }
+}
+
+/// Asks what REPLICATION CLIENT is needed for: which databases the binlog has.
+///
+/// # Errors
+/// The right is missing.
+pub async fn ensure_replication_client(server: &mut Server) -> Result<BinlogFilters, Error> {
+    Ok(server.binlog_filters().await?)
+}
+
+/// Reads a binlog event, which takes the same right as the dump.
+///
+/// # Errors
+/// The right is missing.
+pub async fn ensure_replication_slave(server: &mut Server) -> Result<Finding, Error> {
+    server.read_first_event().await?;
+    Ok(Finding::Holds("the user may read the binlog".to_owned()))
+}
+
+/// Two replicas of one server id push each other off the server, for ever.
+///
+/// # Errors
+/// The server, or another replica that is connected to it, has the id.
+pub async fn ensure_server_id(server: &mut Server, replica: &Replica) -> Result<Finding, Error> {
+    let server_id = replica.server_id.get();
+    let own = server.variables(&["server_id"]).await?.remove("server_id");
+    if own.and_then(|own| own.parse().ok()) == Some(server_id) {
+        return Err(Error::ServerIdOfServer { server_id });
+    }
+    let connected = server.replicas().await?;
+    let mut same_id = connected.into_iter().filter(|other| other.server_id == server_id);
+    let uuid = replica.uuid.to_string();
+    Ok(Finding::Holds(match same_id.next() {
+        None => format!("{server_id} is free"),
+        Some(other) if other.uuid.eq_ignore_ascii_case(&uuid) => {
+            format!("{server_id} is connected as this relay's own replica: it is running")
+        }
+        Some(other) => return Err(Error::ServerIdTaken { server_id, uuid: other.uuid }),
+    }))
+}
+
+/// For each outbox its tables that the user may see.
+///
+/// # Errors
+/// The server cannot be asked.
+pub async fn find_tables(
+    server: &mut Server,
+    outboxes: &[OutboxOptions],
+) -> Result<Vec<Vec<OutboxTable>>, Error> {
+    let mut found = vec![Vec::new(); outboxes.len()];
+    for (database, name, engine) in server.tables().await? {
+        for (outbox, found) in outboxes.iter().zip(&mut found) {
+            if !outbox.table.matches(&database, &name) {
+                continue;
+            }
+            let columns = server.columns(&database, &name).await?;
+            let columns: Vec<String> = columns.into_iter().map(|column| column.name).collect();
+            // None: dropped since the tables were listed.
+            if !columns.is_empty() {
+                let (database, name, engine) = (database.clone(), name.clone(), engine.clone());
+                found.push(OutboxTable { database, name, engine, columns });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A pattern may have its tables later, a name may not.
+///
+/// # Errors
+/// The table is not there.
+pub fn ensure_table(outbox: &OutboxOptions, found: &[OutboxTable]) -> Result<Finding, Error> {
+    let table = outbox.table.to_string();
+    match (found.len(), outbox.table.is_literal()) {
+        (0, true) => Err(Error::NoTable { table }),
+        (0, false) => Ok(Finding::doubtful(
+            format!("{table} matches no table that the user may see"),
+            "create the tables, grant SELECT on them, or correct [[outbox]] table",
+        )),
+        (_, true) => Ok(Finding::Holds(format!("{table} is there"))),
+        (1, false) => Ok(Finding::Holds(format!("{table} matches {}", found[0].full_name()))),
+        (count, false) => Ok(Finding::Holds(format!("{table} matches {count} tables"))),
+    }
+}
+
+/// # Errors
+/// The server leaves the database out of its binlog.
+pub fn ensure_logged(filters: &BinlogFilters, database: &str) -> Result<Finding, Error> {
     let names = |list: &[String]| list.iter().any(|name| name == database);
     let option = if !filters.do_db.is_empty() && !names(&filters.do_db) {
         format!("--binlog-do-db={}", filters.do_db.join(","))
     } else if filters.do_db.is_empty() && names(&filters.ignore_db) {
         format!("--binlog-ignore-db={database}")
     } else {
-        return Ok(());
+        return Ok(Finding::Holds(format!("{database} is in the binlog")));
     };
     Err(Error::Filtered { database: database.to_owned(), option })
 }
 
-fn ensure_transactional(database: &str, name: &str, engine: Option<&str>) -> Result<(), Error> {
-    let engine = engine.unwrap_or("no engine");
+/// # Errors
+/// The table is of an engine without transactions.
+pub fn ensure_transactional(table: &OutboxTable) -> Result<Finding, Error> {
+    let engine = table.engine.as_deref().unwrap_or("no engine");
+    let name = table.full_name();
     match engine.eq_ignore_ascii_case("InnoDB") {
-        true => Ok(()),
-        false => {
-            Err(Error::Engine { table: format!("{database}.{name}"), engine: engine.to_owned() })
+        true => Ok(Finding::Holds(format!("{name} is stored in {engine}"))),
+        false => Err(Error::Engine { table: name, engine: engine.to_owned() }),
+    }
+}
+
+/// # Errors
+/// The table lacks a column that its preset needs.
+pub fn ensure_columns(outbox: &OutboxOptions, table: &OutboxTable) -> Result<Finding, Error> {
+    let name = table.full_name();
+    outbox::ensure_columns(outbox, &name, table.columns.iter().map(String::as_str))?;
+    Ok(Finding::Holds(format!("{name} has the columns of {}", outbox.preset)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(pairs: &[(&str, &str)]) -> Variables {
+        pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    fn identity(version: &str, is_mariadb: bool) -> Identity {
+        let server_uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562".parse().unwrap();
+        Identity { version: version.to_owned(), server_uuid, is_mariadb, has_gtids: true }
+    }
+
+    fn is_doubtful(finding: &Finding) -> bool {
+        matches!(finding, Finding::Doubtful { .. })
+    }
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        for version in ["5.7.22-log", "8.0.31", "8.4.3", "9.7.4-debug", "10.0.1"] {
+            assert!(ensure_version(&identity(version, false)).is_ok(), "{version}");
+        }
+        for version in ["5.6.51", "5.5.0", "4.1", ""] {
+            let error = ensure_version(&identity(version, false)).unwrap_err();
+            assert!(matches!(error, Error::OldVersion { .. }), "{version}");
+        }
+        let error = ensure_version(&identity("10.11.5-MariaDB", true)).unwrap_err();
+        assert!(error.to_string().contains("MariaDB"));
+    }
+
+    #[test]
+    fn a_variable_that_a_later_version_dropped_is_no_reason_to_refuse() {
+        assert!(ensure_row_format(&variables(&[])).is_ok());
+        assert!(ensure_row_format(&variables(&[("binlog_format", "row")])).is_ok());
+        let error = ensure_row_format(&variables(&[("binlog_format", "MIXED")])).unwrap_err();
+        assert_eq!(error.to_string(), "the server has binlog_format=MIXED; the relay needs ROW");
+    }
+
+    #[test]
+    fn binlogs_that_are_kept_for_less_than_a_day_are_doubtful() {
+        for (pairs, expected) in [
+            (&[("binlog_expire_logs_seconds", "86399")][..], true),
+            (&[("binlog_expire_logs_seconds", "86400")], false),
+            (&[("binlog_expire_logs_seconds", "2592000"), ("expire_logs_days", "0")], false),
+            (&[("binlog_expire_logs_seconds", "0"), ("expire_logs_days", "0")], false),
+            (
+                &[("binlog_expire_logs_seconds", "60"), ("binlog_expire_logs_auto_purge", "OFF")],
+                false,
+            ),
+            (&[("expire_logs_days", "1")], false),
+            (&[], false),
+        ] {
+            assert_eq!(is_doubtful(&weigh_retention(&variables(pairs))), expected, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn rows_that_do_not_name_their_columns_are_doubtful() {
+        for (pairs, expected) in [
+            (&[("binlog_row_metadata", "FULL")][..], false),
+            (&[("binlog_row_metadata", "MINIMAL")], true),
+            (&[], true),
+        ] {
+            assert_eq!(is_doubtful(&weigh_row_metadata(&variables(pairs))), expected, "{pairs:?}");
         }
     }
 }

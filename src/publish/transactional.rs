@@ -65,8 +65,11 @@ impl Transactional {
         let mut lanes: Vec<Lane> = std::thread::scope(|scope| {
             let open_lane = |index| {
                 let cut_off = cut_off.clone();
-                let topic = &checkpoint.topic;
-                move || Lane::open(kafka, options, topic, limits, batch_bytes_max, index, cut_off)
+                move || {
+                    let id = lane_id(options, index);
+                    let topic = &checkpoint.topic;
+                    Lane::open(kafka, options, topic, limits, batch_bytes_max, &id, cut_off)
+                }
             };
             let opening: Vec<_> =
                 (0..FENCED_LANES).map(|index| scope.spawn(open_lane(index))).collect();
@@ -106,6 +109,26 @@ impl Transactional {
         lane.await_acknowledged()?;
         lane.commit()
     }
+}
+
+/// Initialises the one transactional id that no relay uses, and lets it go: whether transactions of this
+/// length may be used is known then, and nobody is fenced. Answers with the id.
+///
+/// # Errors
+/// Kafka cannot be reached, or refuses it.
+pub fn try_transactions(
+    kafka: &kafka::Options,
+    options: &Options,
+    checkpoint: &checkpoint::Options,
+    limits: Limits,
+) -> Result<String, Error> {
+    let id = lane_id(options, "check");
+    Lane::open(kafka, options, &checkpoint.topic, limits, None, &id, Arc::default())?;
+    Ok(id)
+}
+
+fn lane_id(options: &Options, lane: impl std::fmt::Display) -> String {
+    format!("{}-{lane}", options.name)
 }
 
 impl Publish for Transactional {
@@ -161,12 +184,12 @@ impl Lane {
         checkpoint_topic: &str,
         limits: Limits,
         batch_bytes_max: Option<usize>,
-        index: usize,
+        transactional_id: &str,
         cut_off: Arc<AtomicBool>,
     ) -> Result<Lane, Error> {
         let mut config = kafka.client_config(&options.name).map_err(kafka::Error::from)?;
         config
-            .set("transactional.id", format!("{}-{index}", options.name))
+            .set("transactional.id", transactional_id)
             .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string())
             .set("partitioner", "murmur2_random")
             .set("queue.buffering.max.messages", (limits.records_max + 1).to_string())

@@ -17,6 +17,7 @@ use crate::binlog::{self, Place, Replica, Server, Source, Start, start};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
 use crate::coordinates::{Coordinates, GtidSet, StartFrom, Uuid};
+use crate::ends;
 use crate::error::Error;
 use crate::outbox;
 use crate::publish::{self, Publish, Sealed};
@@ -35,11 +36,11 @@ pub async fn set_checkpoint(
     force: bool,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
-    let failed = |source: binlog::Error| recovery::binlog_error(config, source);
+    let failed = |source: binlog::Error| ends::binlog_error(config, source);
     let (mut server, identity) = recovery::connect_mysql(config).await?;
     let start = start::resolve(&mut server, &identity, to).await.map_err(|e| failed(e.into()))?;
     let (_, cluster_id) = recovery::connect_kafka(config).await?;
-    let replica = recovery::replica(config, &cluster_id);
+    let replica = ends::replica(config, &cluster_id);
     if !force {
         presence::ensure_absent(config, &mut server, &replica).await?;
     }
@@ -71,11 +72,11 @@ pub async fn reset_checkpoint(
     force: bool,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
-    if is_topic_missing(&recovery::look(config).await) {
+    if is_topic_missing(&ends::look(config).await) {
         return Err(no_checkpoint(config));
     }
-    let (_, cluster_id) = recovery::connect_admin(config).await?;
-    let replica = recovery::replica(config, &cluster_id);
+    let (_, cluster_id) = ends::connect_kafka(config).await?;
+    let replica = ends::replica(config, &cluster_id);
     if !force {
         ensure_absent_by_mysql(config, &replica).await?;
     }
@@ -144,7 +145,7 @@ async fn store(config: &Config, target: &Target, out: &mut dyn Write) -> Result<
         checkpoint: checkpoint.clone(),
         sealed_at: Instant::now(),
     };
-    recovery::blocking(move || transactional.publish(&sealed))
+    ends::blocking(move || transactional.publish(&sealed))
         .await?
         .map_err(|source| recovery::publish_error(config, source))?;
     match read(config).await? {
@@ -167,12 +168,12 @@ async fn forget(config: &Config, out: &mut dyn Write) -> Result<(), Error> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Print)?;
     let (kafka, name, options) =
         (config.kafka.clone(), config.name.clone(), config.checkpoint.clone());
-    let partitions = recovery::blocking(move || checkpoint::partitions(&kafka, &name, &options));
+    let partitions = ends::blocking(move || checkpoint::partitions(&kafka, &name, &options));
     let partitions = partitions.await?.map_err(|source| Error::Checkpoint {
         brokers: config.kafka.bootstrap_servers.clone(),
         source,
     })?;
-    recovery::blocking(move || transactional.forget(&partitions))
+    ends::blocking(move || transactional.forget(&partitions))
         .await?
         .map_err(|source| recovery::publish_error(config, source))?;
     match read(config).await? {
@@ -205,7 +206,7 @@ async fn until_not_fenced(
 async fn ensure_absent_by_mysql(config: &Config, replica: &Replica) -> Result<(), Error> {
     let looked = match Server::connect(&config.mysql).await {
         Ok(mut server) => presence::ensure_absent(config, &mut server, replica).await,
-        Err(source) => Err(recovery::binlog_error(config, source.into())),
+        Err(source) => Err(ends::binlog_error(config, source.into())),
     };
     looked.map_err(|error| match error {
         error @ Error::Binlog { .. } => {
@@ -280,7 +281,7 @@ enum Stored {
 }
 
 async fn read(config: &Config) -> Result<Stored, Error> {
-    match recovery::read_checkpoint(config).await {
+    match ends::read_checkpoint(config).await {
         Ok(None) => Ok(Stored::None),
         Ok(Some(checkpoint)) => Ok(Stored::Checkpoint(Box::new(checkpoint))),
         Err(Error::Checkpoint { source: checkpoint::Error::Unreadable { what, .. }, .. }) => {

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::recovery;
 use crate::binlog::server::RegisteredReplica;
 use crate::binlog::{Replica, Server};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
+use crate::ends;
 use crate::error::Error;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -40,8 +40,7 @@ pub(super) async fn ensure_absent(
     let begun = Instant::now();
     let (mut since, mut was_registered, mut is_said) = (None, false, false);
     loop {
-        let registered = server.registered_replica(replica.uuid).await;
-        match registered.map_err(|source| recovery::binlog_error(config, source.into()))? {
+        match find_registered(config, server, replica).await? {
             Some(registered) => {
                 let since = *since.get_or_insert_with(Instant::now);
                 // Who comes back is alive.
@@ -71,6 +70,17 @@ pub(super) async fn ensure_absent(
     }
 }
 
+async fn find_registered(
+    config: &Config,
+    server: &mut Server,
+    replica: &Replica,
+) -> Result<Option<RegisteredReplica>, Error> {
+    let uuid = replica.uuid.to_string();
+    let replicas = server.replicas().await;
+    let replicas = replicas.map_err(|source| ends::binlog_error(config, source.into()))?;
+    Ok(replicas.into_iter().find(|registered| registered.uuid.eq_ignore_ascii_case(&uuid)))
+}
+
 /// What the topic says, as far as it is committed.
 #[derive(Debug, PartialEq, Eq)]
 enum LastWord {
@@ -91,7 +101,7 @@ impl LastWord {
 }
 
 async fn last_word(config: &Config) -> Result<LastWord, Error> {
-    match recovery::look(config).await {
+    match ends::look(config).await {
         Ok(None) => Ok(LastWord::None),
         Ok(Some(checkpoint)) => Ok(LastWord::Checkpoint(Box::new(checkpoint))),
         Err(Error::Checkpoint { source: checkpoint::Error::NoTopic { .. }, .. }) => {
@@ -111,7 +121,7 @@ fn running(
     last_word: &LastWord,
 ) -> Error {
     let mut whom = match registered {
-        Some(RegisteredReplica { server_id, host }) => {
+        Some(RegisteredReplica { server_id, host, .. }) => {
             let host = if host.is_empty() { "an unnamed host" } else { host };
             format!(
                 "it reads the binlog of MySQL {} from {host} (replica {}, server id {server_id})",

@@ -3,26 +3,25 @@
 //! MySQL is looked at first, so that a relay that cannot read does not fence one that can. Then Kafka: all
 //! transactional ids are initialised, the checkpoint is read and claimed, and only then the dump begins.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::SystemTime;
-
-use rdkafka::admin::AdminClient;
-use sha2::{Digest, Sha256};
 
 use super::line::{Beginning, Line, Options, Skip};
 use super::observe::Observer;
 use super::signature::Signature;
 use super::{BACKOFF_MAX, CLAIM_PAUSE, Relay};
-use crate::binlog::{self, Identity, Replica, Server, Source, Start, TableFilter, start};
+use crate::binlog::{Identity, Replica, Server, Source, Start, TableFilter};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
-use crate::coordinates::Uuid;
+use crate::ends::{
+    self, binlog_error, blocking, ensure_continuable, find_start, look_at_checkpoint,
+    read_checkpoint,
+};
 use crate::error::{Error, Fate};
 use crate::publish::Publisher;
 use crate::publish::transactional::Transactional;
 use crate::topics::Topics;
-use crate::{kafka, outbox, preflight, publish};
+use crate::{outbox, preflight, publish};
 
 /// Fences all predecessors, reads the checkpoint and connects both ends there.
 ///
@@ -40,6 +39,8 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
     tracing::debug!(server = %config.mysql, "MySQL is fit");
     let (topics, cluster_id) = connect_kafka(config).await?;
     tracing::debug!(%cluster_id, "Kafka is there");
+    let replica = ends::replica(config, &cluster_id);
+    ensure_server_id(config, &mut server, &replica).await?;
     let transactional = fence(config, relay.batch_bytes_max).await?;
     tracing::debug!("fenced all predecessors");
     let stored = read_checkpoint(config).await?;
@@ -75,7 +76,6 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
         server = %config.mysql, version = identity.version, server_uuid = %identity.server_uuid,
         read_from = %start.read_from, relay_after_offset = start.start_offset, "relaying"
     );
-    let replica = replica(config, &cluster_id);
     let filter = table_filter(config);
     let source =
         Source::open(&config.mysql, &replica, start, server, filter, relay.silence_max).await;
@@ -137,86 +137,30 @@ impl Relay<'_> {
     }
 }
 
-/// Reads what is committed of the checkpoint by now, without waiting for transactions that are open: one of
-/// our own may be, as long as nobody fenced it.
-async fn look_at_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Error> {
-    none_without_topic(look(config).await)
-}
-
-/// The same of a topic that is there.
-pub(super) async fn look(config: &Config) -> Result<Option<Checkpoint>, Error> {
-    ask_checkpoint(config, checkpoint::look).await
-}
-
-/// Reads the stored checkpoint; `None` also where there is no topic.
-///
-/// # Errors
-/// It cannot be read.
-pub async fn show_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Error> {
-    none_without_topic(read_checkpoint(config).await)
-}
-
-/// Reads the stored checkpoint from a topic that is there.
-pub(super) async fn read_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Error> {
-    ask_checkpoint(config, checkpoint::read).await
-}
-
-fn none_without_topic(
-    stored: Result<Option<Checkpoint>, Error>,
-) -> Result<Option<Checkpoint>, Error> {
-    match stored {
-        Err(Error::Checkpoint { source: checkpoint::Error::NoTopic { .. }, .. }) => Ok(None),
-        stored => stored,
-    }
-}
-
-type Ask = fn(
-    &kafka::Options,
-    &str,
-    &checkpoint::Options,
-) -> Result<Option<Checkpoint>, checkpoint::Error>;
-
-async fn ask_checkpoint(config: &Config, ask: Ask) -> Result<Option<Checkpoint>, Error> {
-    let (kafka, options) = (config.kafka.clone(), config.checkpoint.clone());
-    let name = config.name.clone();
-    blocking(move || ask(&kafka, &name, &options)).await?.map_err(|source| Error::Checkpoint {
-        brokers: config.kafka.bootstrap_servers.clone(),
-        source,
-    })
-}
-
 pub(super) async fn connect_mysql(config: &Config) -> Result<(Server, Identity), Error> {
-    let failed = |source: binlog::server::Error| binlog_error(config, source.into());
-    let mut server = Server::connect(&config.mysql).await.map_err(failed)?;
-    let identity = server.identity().await.map_err(failed)?;
+    let (mut server, identity) = ends::connect_mysql(config).await?;
     preflight::mysql::ensure(&mut server, &identity, &config.outbox)
         .await
-        .map_err(|source| Error::Preflight { server: config.mysql.to_string(), source })?;
+        .map_err(|source| preflight_error(config, source))?;
     Ok((server, identity))
 }
 
 /// Connects to Kafka and creates the checkpoint topic where that is wanted.
 pub(super) async fn connect_kafka(config: &Config) -> Result<(Topics, Arc<str>), Error> {
-    let (admin, cluster_id) = connect_admin(config).await?;
-    let topics = Topics::new(admin, config.topics);
+    let (topics, cluster_id) = ends::connect_kafka(config).await?;
     topics.ensure_checkpoint_topic(&config.checkpoint.topic).await.map_err(|source| {
         Error::Topics { brokers: config.kafka.bootstrap_servers.clone(), source }
     })?;
     Ok((topics, cluster_id))
 }
 
-/// An admin client, and the id of its cluster.
-pub(super) async fn connect_admin(
+async fn ensure_server_id(
     config: &Config,
-) -> Result<(AdminClient<kafka::Context>, Arc<str>), Error> {
-    let brokers = || config.kafka.bootstrap_servers.clone();
-    let (kafka, name) = (config.kafka.clone(), config.name.clone());
-    let connected = blocking(move || {
-        let admin = kafka.admin_client(&name)?;
-        let cluster_id = kafka::fetch_cluster_id(&admin)?;
-        Ok((admin, cluster_id))
-    });
-    connected.await?.map_err(|source| Error::Kafka { brokers: brokers(), source })
+    server: &mut Server,
+    replica: &Replica,
+) -> Result<(), Error> {
+    let ensured = preflight::mysql::ensure_server_id(server, replica).await;
+    ensured.map(drop).map_err(|source| preflight_error(config, source))
 }
 
 /// Initialises all transactional ids of the relay: no other producer of it can write any more.
@@ -229,40 +173,6 @@ pub(super) async fn fence(
     blocking(move || Transactional::open(&kafka, &options, &checkpoint, limits, batch_bytes_max))
         .await?
         .map_err(|source| publish_error(config, source))
-}
-
-fn ensure_continuable(checkpoint: &Checkpoint, fingerprint: &str) -> Result<(), Error> {
-    let is_own_fingerprint =
-        checkpoint.outbox_fingerprint.as_deref().is_none_or(|own| own == fingerprint);
-    if checkpoint.rows_done > 0 && !is_own_fingerprint {
-        return Err(Error::OutboxChanged);
-    }
-    let is_exactly_once =
-        checkpoint.delivery.as_deref().is_none_or(|delivery| delivery == checkpoint::EXACTLY_ONCE);
-    if !is_exactly_once && !checkpoint.clean {
-        return Err(Error::UncleanIdempotent);
-    }
-    Ok(())
-}
-
-async fn find_start(
-    config: &Config,
-    server: &mut Server,
-    identity: &Identity,
-    stored: Option<&Checkpoint>,
-) -> Result<Start, Error> {
-    let found = match (stored, &config.start_from) {
-        (Some(checkpoint), _) => {
-            let resume = checkpoint.resume().expect("a checkpoint is checked when it is read");
-            start::resume(server, identity, &resume).await
-        }
-        (None, Some(from)) => start::resolve(server, identity, from).await,
-        (None, None) => {
-            let checkpoint::Options { topic, key } = config.checkpoint.clone();
-            return Err(Error::NoStart { key, topic });
-        }
-    };
-    found.map_err(|source| binlog_error(config, source.into()))
 }
 
 /// A generation begins with every start that has none to go on with.
@@ -317,33 +227,8 @@ fn table_filter(config: &Config) -> TableFilter {
     })
 }
 
-/// The same relay is always the same replica, and no other relay is: not even one of the same name on
-/// another Kafka cluster or with another checkpoint topic.
-pub(super) fn replica(config: &Config, cluster_id: &str) -> Replica {
-    let mut hash = Sha256::new();
-    for part in [&config.name, cluster_id, &config.checkpoint.topic] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    let hash = hash.finalize();
-    let (id, uuid) = (&hash[..4], &hash[4..20]);
-    let id = u32::from_be_bytes(id.try_into().expect("four bytes"));
-    let uuid = uuid::Builder::from_sha1_bytes(uuid.try_into().expect("sixteen bytes"));
-    Replica {
-        server_id: config.mysql.server_id.or(NonZeroU32::new(id)).unwrap_or(NonZeroU32::MAX),
-        uuid: Uuid::from_bytes(uuid.into_uuid().into_bytes()),
-    }
-}
-
-/// Runs what waits for librdkafka on a thread of its own, so that signals are heard meanwhile.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Error::Task(error.to_string()))
-}
-
-pub(super) fn binlog_error(config: &Config, source: binlog::Error) -> Error {
-    Error::Binlog { server: config.mysql.to_string(), source }
+fn preflight_error(config: &Config, source: preflight::mysql::Error) -> Error {
+    Error::Preflight { server: config.mysql.to_string(), source }
 }
 
 pub(super) fn publish_error(config: &Config, source: publish::Error) -> Error {

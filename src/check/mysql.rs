@@ -1,0 +1,184 @@
+//! The MySQL half of a check.
+
+use super::report::Report;
+use crate::binlog::{Identity, Server};
+use crate::config::Config;
+use crate::ends;
+use crate::envelope;
+use crate::error::{Error, Fate};
+use crate::outbox::{self, OutboxOptions, Preset};
+use crate::preflight::Finding;
+use crate::preflight::mysql::{self as preflight, OutboxTable};
+use crate::telemetry::Causes;
+
+/// So many rows of a table are looked at for the topics that they name …
+pub(super) const SAMPLE_ROWS_MAX: usize = 2000;
+/// … and so many different topics: more lines nobody reads.
+const SAMPLE_TOPICS_MAX: usize = 100;
+
+/// A server that answers, with what the later requirements need of it.
+pub(super) struct Fit {
+    pub(super) server: Server,
+    pub(super) identity: Identity,
+    /// It has a binlog, and the user may list and read it.
+    pub(super) has_binlog: bool,
+    samples: Vec<Sample>,
+}
+
+/// What the first rows of a table have in the column that names the topic.
+pub(super) struct Sample {
+    pub(super) table: String,
+    pub(super) preset: Preset,
+    pub(super) values: Vec<String>,
+}
+
+impl Fit {
+    /// `None` when there is nobody to ask more.
+    pub(super) async fn ask(config: &Config, report: &mut Report) -> Option<Fit> {
+        let (server, identity) = match ends::connect_mysql(config).await {
+            Ok(connected) => connected,
+            Err(error) => {
+                report.fail("mysql.connection", &error);
+                return None;
+            }
+        };
+        let (mysql, user) = (&config.mysql, &config.mysql.user);
+        report.holds("mysql.connection", format!("{mysql} answers, and {user} is logged in"));
+        let version = preflight::ensure_version(&identity).map_err(failed(config));
+        if !report.take("mysql.version", version) {
+            return None;
+        }
+        let mut fit = Fit { server, identity, has_binlog: true, samples: Vec::new() };
+        let encryption = preflight::weigh_encryption(&mut fit.server, mysql.tls.mode).await;
+        report.take("mysql.tls", encryption.map_err(failed(config)));
+        fit.ask_variables(config, report).await;
+        fit.ask_rights(config, report).await;
+        fit.ask_tables(config, report).await;
+        Some(fit)
+    }
+
+    async fn ask_variables(&mut self, config: &Config, report: &mut Report) {
+        let variables = match self.server.variables(&preflight::VARIABLES).await {
+            Ok(variables) => variables,
+            Err(error) => {
+                report.fail("mysql.variables", &failed(config)(error.into()));
+                return;
+            }
+        };
+        let mut take = |name, found: Result<_, preflight::Error>| {
+            report.take(name, found.map_err(failed(config)))
+        };
+        self.has_binlog &= take("mysql.log_bin", preflight::ensure_binlog(&variables));
+        take("mysql.row_format", preflight::ensure_row_format(&variables));
+        take("mysql.row_image", preflight::ensure_row_image(&variables));
+        take("mysql.row_value_options", Ok(preflight::weigh_row_value_options(&variables)));
+        take("mysql.row_metadata", Ok(preflight::weigh_row_metadata(&variables)));
+        take("mysql.gtid_mode", Ok(preflight::weigh_gtids(&variables)));
+        take("mysql.binlog_retention", Ok(preflight::weigh_retention(&variables)));
+    }
+
+    /// Rights are tried, not read: a role or a right on all of it may stand behind them.
+    async fn ask_rights(&mut self, config: &Config, report: &mut Report) {
+        if !self.has_binlog {
+            return;
+        }
+        let client = preflight::ensure_replication_client(&mut self.server).await;
+        let client = client.map(|_| Finding::Holds("the user may list the binlogs".to_owned()));
+        self.has_binlog &= report.take("mysql.replication_client", client.map_err(failed(config)));
+        let slave = preflight::ensure_replication_slave(&mut self.server).await;
+        self.has_binlog &= report.take("mysql.replication_slave", slave.map_err(failed(config)));
+    }
+
+    async fn ask_tables(&mut self, config: &Config, report: &mut Report) {
+        let found = match preflight::find_tables(&mut self.server, &config.outbox).await {
+            Ok(found) => found,
+            Err(error) => {
+                report.fail("mysql.table", &failed(config)(error));
+                return;
+            }
+        };
+        for (outbox, tables) in config.outbox.iter().zip(found) {
+            let table = preflight::ensure_table(outbox, &tables);
+            report.take("mysql.table", table.map_err(failed(config)));
+            for table in &tables {
+                self.ask_table(config, outbox, table, report).await;
+            }
+        }
+    }
+
+    async fn ask_table(
+        &mut self,
+        config: &Config,
+        outbox: &OutboxOptions,
+        table: &OutboxTable,
+        report: &mut Report,
+    ) {
+        if let Err(ambiguous) = outbox::find(&config.outbox, &table.database, &table.name) {
+            report.fail("mysql.table", &Error::Ambiguous(ambiguous));
+        }
+        if self.has_binlog {
+            let filters = preflight::ensure_replication_client(&mut self.server).await;
+            let logged =
+                filters.and_then(|filters| preflight::ensure_logged(&filters, &table.database));
+            report.take("mysql.binlog_filters", logged.map_err(failed(config)));
+        }
+        let engine = preflight::ensure_transactional(table);
+        report.take("mysql.engine", engine.map_err(failed(config)));
+        let columns = preflight::ensure_columns(outbox, table);
+        if report.take("mysql.columns", columns.map_err(failed(config))) {
+            self.sample(config, outbox.preset, table, report).await;
+        }
+    }
+
+    /// A relay reads rows from the binlog only: without the right to SELECT them, it runs all the same as
+    /// long as another right shows it the columns.
+    async fn sample(
+        &mut self,
+        config: &Config,
+        preset: Preset,
+        table: &OutboxTable,
+        report: &mut Report,
+    ) {
+        let column = envelope::topic_column(preset);
+        let place = (table.database.as_str(), table.name.as_str(), column);
+        let sample = self.server.sample(place, SAMPLE_ROWS_MAX, SAMPLE_TOPICS_MAX).await;
+        let table = table.full_name();
+        let finding = match sample {
+            Ok(values) => {
+                let finding = Finding::Holds(format!("the user may SELECT from {table}"));
+                self.samples.push(Sample { table, preset, values });
+                finding
+            }
+            Err(error) => {
+                let error = failed(config)(error.into());
+                let cure = match error.fate() {
+                    Fate::Halt { hint } => hint,
+                    _ => error.cure().unwrap_or("check again later").to_owned(),
+                };
+                Finding::Doubtful { detail: Causes(&error).to_string(), cure }
+            }
+        };
+        report.take("mysql.select", Ok(finding));
+    }
+
+    pub(super) async fn ask_server_id(
+        &mut self,
+        config: &Config,
+        cluster_id: &str,
+        report: &mut Report,
+    ) {
+        if self.has_binlog {
+            let replica = ends::replica(config, cluster_id);
+            let free = preflight::ensure_server_id(&mut self.server, &replica).await;
+            report.take("mysql.server_id", free.map_err(failed(config)));
+        }
+    }
+
+    pub(super) fn samples(&self) -> &[Sample] {
+        &self.samples
+    }
+}
+
+fn failed(config: &Config) -> impl Fn(preflight::Error) -> Error + Copy {
+    move |source| Error::Preflight { server: config.mysql.to_string(), source }
+}

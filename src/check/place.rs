@@ -1,0 +1,124 @@
+//! Where a relay would go on: the checkpoint, held against the binlogs that the server has.
+
+use super::mysql::Fit;
+use super::report::Report;
+use crate::binlog::Start;
+use crate::binlog::server::BinlogFile;
+use crate::checkpoint::Checkpoint;
+use crate::config::Config;
+use crate::coordinates::Coordinates;
+use crate::error::Error;
+use crate::preflight::Finding;
+use crate::{ends, outbox};
+
+/// When less than this part of the kept binlogs has been passed, the place is near to be purged.
+const PASSED_PERCENT_MIN: u64 = 20;
+
+/// `None`: only what Kafka says can be asked.
+pub(super) async fn ask(config: &Config, fit: Option<&mut Fit>, report: &mut Report) {
+    let stored = match ends::look_at_checkpoint(config).await {
+        Ok(stored) => stored,
+        Err(error) => {
+            report.fail("checkpoint.stored", &error);
+            return;
+        }
+    };
+    if !report.take("checkpoint.stored", describe(config, stored.as_ref())) {
+        return;
+    }
+    if let Some(checkpoint) = &stored {
+        let fingerprint = outbox::fingerprint(&config.outbox);
+        let continuable = ends::ensure_continuable(checkpoint, &fingerprint).map(|()| {
+            Finding::Holds("the configuration of [[outbox]] can go on from it".to_owned())
+        });
+        report.take("checkpoint.outbox", continuable);
+    }
+    let Some(fit) = fit.filter(|fit| fit.has_binlog) else { return };
+    let start = ends::find_start(config, &mut fit.server, &fit.identity, stored.as_ref()).await;
+    let start = match start {
+        Ok(start) => start,
+        Err(error) => {
+            report.fail("checkpoint.place", &error);
+            return;
+        }
+    };
+    let place = place(&start);
+    report.holds("checkpoint.place", format!("relaying would go on from {place}"));
+    match fit.server.binlog_files().await {
+        Ok(files) => drop(report.take("checkpoint.lag", Ok(weigh_lag(&place, &files)))),
+        Err(error) => report.fail("checkpoint.lag", &ends::binlog_error(config, error.into())),
+    }
+}
+
+fn describe(config: &Config, stored: Option<&Checkpoint>) -> Result<Finding, Error> {
+    let topic = &config.checkpoint.topic;
+    match (stored, &config.start_from) {
+        (Some(stored), _) => {
+            let Checkpoint { binlog_filename: file, offset, sequence, .. } = stored;
+            let recorded_at = match &stored.recorded_at {
+                Some(recorded_at) => format!(", of {recorded_at}"),
+                None => String::new(),
+            };
+            Ok(Finding::Holds(format!("{file}:{offset}, {sequence} rows relayed{recorded_at}")))
+        }
+        (None, Some(_)) => {
+            Ok(Finding::Holds(format!("there is none in {topic}: start_from is used")))
+        }
+        (None, None) => Err(ends::no_start(config)),
+    }
+}
+
+fn place(start: &Start) -> Coordinates {
+    match start.start_offset {
+        Some(offset) => start.read_from.at(offset),
+        None => start.read_from.clone(),
+    }
+}
+
+/// Binlogs are purged from the oldest on, and never the newest.
+fn weigh_lag(place: &Coordinates, files: &[BinlogFile]) -> Finding {
+    let is_before = |file: &&BinlogFile| file.name != place.file();
+    let sizes = |files: &[BinlogFile]| files.iter().map(|file| file.size_bytes).sum::<u64>();
+    let before = sizes(&files[..files.iter().take_while(is_before).count()]);
+    let kept = sizes(files);
+    let passed = (before + place.offset).min(kept);
+    let behind = kept - passed;
+    let is_newest = files.last().is_some_and(|file| file.name == place.file());
+    match !is_newest && passed.saturating_mul(100) < kept.saturating_mul(PASSED_PERCENT_MIN) {
+        true => Finding::Doubtful {
+            detail: format!(
+                "{behind} bytes behind the end of the binlog, and only {passed} bytes of older binlogs are kept: \
+                 the next purge may take what was not relayed"
+            ),
+            cure: "let the relay run, and keep binlogs longer (binlog_expire_logs_seconds)"
+                .to_owned(),
+        },
+        false => Finding::Holds(format!("{behind} bytes behind the end of the binlog")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_among_the_oldest_binlogs_is_near_to_be_purged() {
+        let files: Vec<_> = (1..=10)
+            .map(|n| BinlogFile { name: format!("binlog.{n:06}"), size_bytes: 100 })
+            .collect();
+        for (place, is_near, behind) in [
+            ("binlog.000001:4", true, 996),
+            ("binlog.000002:99", true, 801),
+            ("binlog.000003:4", false, 796),
+            ("binlog.000010:100", false, 0),
+        ] {
+            let finding = weigh_lag(&place.parse().unwrap(), &files);
+            let (Finding::Holds(detail) | Finding::Doubtful { detail, .. }) = &finding;
+            assert!(detail.starts_with(&format!("{behind} bytes")), "{detail}");
+            assert_eq!(matches!(finding, Finding::Doubtful { .. }), is_near, "{place}");
+        }
+        // The newest file is never purged, however little was read of it.
+        let finding = weigh_lag(&"binlog.000001:4".parse().unwrap(), &files[..1]);
+        assert!(matches!(finding, Finding::Holds(_)));
+    }
+}

@@ -1,0 +1,182 @@
+//! Both ends, connected and asked, and nothing changed there: what `run` does before it fences anybody, and
+//! all that `check` does.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::binlog::{self, Identity, Replica, Server, Start, start};
+use crate::checkpoint::{self, Checkpoint};
+use crate::config::Config;
+use crate::coordinates::Uuid;
+use crate::error::Error;
+use crate::kafka;
+use crate::topics::Topics;
+
+/// Logs in to MySQL and asks who it is.
+///
+/// # Errors
+/// It cannot be reached, or refuses the login.
+pub async fn connect_mysql(config: &Config) -> Result<(Server, Identity), Error> {
+    let failed = |source: binlog::server::Error| binlog_error(config, source.into());
+    let mut server = Server::connect(&config.mysql).await.map_err(failed)?;
+    let identity = server.identity().await.map_err(failed)?;
+    Ok((server, identity))
+}
+
+/// Reaches a broker; answers with the topics and the cluster's id.
+///
+/// # Errors
+/// No broker can be reached.
+pub async fn connect_kafka(config: &Config) -> Result<(Topics, Arc<str>), Error> {
+    let (kafka, name) = (config.kafka.clone(), config.name.clone());
+    let connected = blocking(move || {
+        let admin = kafka.admin_client(&name)?;
+        let cluster_id = kafka::fetch_cluster_id(&admin)?;
+        Ok((admin, cluster_id))
+    });
+    let (admin, cluster_id) = connected.await?.map_err(|source| Error::Kafka {
+        brokers: config.kafka.bootstrap_servers.clone(),
+        source,
+    })?;
+    Ok((Topics::new(admin, config.topics), cluster_id))
+}
+
+/// Reads what is committed of the checkpoint by now, without waiting for transactions that are open: one of
+/// our own may be, as long as nobody fenced it. `None` also where there is no topic.
+///
+/// # Errors
+/// It cannot be read.
+pub async fn look_at_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Error> {
+    none_without_topic(look(config).await)
+}
+
+/// The same of a topic that is there.
+///
+/// # Errors
+/// It cannot be read, or there is no topic.
+pub async fn look(config: &Config) -> Result<Option<Checkpoint>, Error> {
+    ask_checkpoint(config, checkpoint::look).await
+}
+
+/// Reads the stored checkpoint; `None` also where there is no topic.
+///
+/// # Errors
+/// It cannot be read.
+pub async fn show_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Error> {
+    none_without_topic(read_checkpoint(config).await)
+}
+
+/// Reads the stored checkpoint from a topic that is there.
+///
+/// # Errors
+/// It cannot be read, or there is no topic.
+pub async fn read_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Error> {
+    ask_checkpoint(config, checkpoint::read).await
+}
+
+fn none_without_topic(
+    stored: Result<Option<Checkpoint>, Error>,
+) -> Result<Option<Checkpoint>, Error> {
+    match stored {
+        Err(Error::Checkpoint { source: checkpoint::Error::NoTopic { .. }, .. }) => Ok(None),
+        stored => stored,
+    }
+}
+
+type Ask = fn(
+    &kafka::Options,
+    &str,
+    &checkpoint::Options,
+) -> Result<Option<Checkpoint>, checkpoint::Error>;
+
+async fn ask_checkpoint(config: &Config, ask: Ask) -> Result<Option<Checkpoint>, Error> {
+    let (kafka, options) = (config.kafka.clone(), config.checkpoint.clone());
+    let name = config.name.clone();
+    blocking(move || ask(&kafka, &name, &options)).await?.map_err(|source| Error::Checkpoint {
+        brokers: config.kafka.bootstrap_servers.clone(),
+        source,
+    })
+}
+
+/// Holds the configuration of `[[outbox]]` against the one that a checkpoint was written under.
+///
+/// # Errors
+/// The rows that it counts would be counted differently now.
+pub fn ensure_continuable(checkpoint: &Checkpoint, fingerprint: &str) -> Result<(), Error> {
+    let is_own_fingerprint =
+        checkpoint.outbox_fingerprint.as_deref().is_none_or(|own| own == fingerprint);
+    if checkpoint.rows_done > 0 && !is_own_fingerprint {
+        return Err(Error::OutboxChanged);
+    }
+    let is_exactly_once =
+        checkpoint.delivery.as_deref().is_none_or(|delivery| delivery == checkpoint::EXACTLY_ONCE);
+    if !is_exactly_once && !checkpoint.clean {
+        return Err(Error::UncleanIdempotent);
+    }
+    Ok(())
+}
+
+/// Where reading begins: at the checkpoint, or at `start_from` where there is none.
+///
+/// # Errors
+/// The server does not have the place, or none is named.
+pub async fn find_start(
+    config: &Config,
+    server: &mut Server,
+    identity: &Identity,
+    stored: Option<&Checkpoint>,
+) -> Result<Start, Error> {
+    let found = match (stored, &config.start_from) {
+        (Some(checkpoint), _) => {
+            let resume = checkpoint.resume().expect("a checkpoint is checked when it is read");
+            start::resume(server, identity, &resume).await
+        }
+        (None, Some(from)) => start::resolve(server, identity, from).await,
+        (None, None) => return Err(no_start(config)),
+    };
+    found.map_err(|source| binlog_error(config, source.into()))
+}
+
+/// Neither a checkpoint nor `start_from` says where to begin.
+#[must_use]
+pub fn no_start(config: &Config) -> Error {
+    let checkpoint::Options { topic, key } = config.checkpoint.clone();
+    Error::NoStart { key, topic }
+}
+
+/// The same relay is always the same replica, and no other relay is: not even one of the same name on
+/// another Kafka cluster or with another checkpoint topic.
+#[must_use]
+pub fn replica(config: &Config, cluster_id: &str) -> Replica {
+    let mut hash = Sha256::new();
+    for part in [&config.name, cluster_id, &config.checkpoint.topic] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    let hash = hash.finalize();
+    let (id, uuid) = (&hash[..4], &hash[4..20]);
+    let id = u32::from_be_bytes(id.try_into().expect("four bytes"));
+    let uuid = uuid::Builder::from_sha1_bytes(uuid.try_into().expect("sixteen bytes"));
+    Replica {
+        server_id: config.mysql.server_id.or(NonZeroU32::new(id)).unwrap_or(NonZeroU32::MAX),
+        uuid: Uuid::from_bytes(uuid.into_uuid().into_bytes()),
+    }
+}
+
+/// Runs what waits for librdkafka on a thread of its own, so that signals are heard meanwhile.
+///
+/// # Errors
+/// It panicked.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::Task(error.to_string()))
+}
+
+/// An error with the server it is about.
+#[must_use]
+pub fn binlog_error(config: &Config, source: binlog::Error) -> Error {
+    Error::Binlog { server: config.mysql.to_string(), source }
+}

@@ -1,0 +1,122 @@
+//! The requirements on topics of Kafka, and what is good to know of them.
+
+use super::Finding;
+use crate::kafka::{Authorized, Operation};
+use crate::topics::{self, Description};
+
+/// A requirement that does not hold.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the relay's principal has no right to {} the topic {topic}", operation.as_str())]
+    NoRight { topic: String, operation: Operation },
+}
+
+/// What the relay does to the checkpoint topic.
+pub const CHECKPOINT_OPERATIONS: [Operation; 3] =
+    [Operation::Describe, Operation::Read, Operation::Write];
+
+/// What the relay does to a destination topic.
+pub const DESTINATION_OPERATIONS: [Operation; 2] = [Operation::Describe, Operation::Write];
+
+/// Holds what is allowed against what is needed. `None`: the brokers do not say.
+///
+/// # Errors
+/// The first operation that is not allowed.
+pub fn ensure_authorized(
+    topic: &str,
+    authorized: Option<&Authorized>,
+    needed: &[Operation],
+) -> Result<Finding, Error> {
+    let Some(authorized) = authorized else {
+        return Ok(Finding::Holds(format!("the brokers do not say who may do what to {topic}")));
+    };
+    if let Some(&operation) = needed.iter().find(|operation| !authorized.allows(**operation)) {
+        return Err(Error::NoRight { topic: topic.to_owned(), operation });
+    }
+    let names: Vec<_> = needed.iter().map(|operation| operation.as_str()).collect();
+    Ok(Finding::Holds(format!("{topic} allows {}", names.join(", "))))
+}
+
+/// Old checkpoints may go, the last one must not.
+#[must_use]
+pub fn weigh_cleanup_policy(topic: &str, description: &Description) -> Finding {
+    match description.cleanup_policy.as_deref() {
+        Some("compact") => Finding::Holds(format!("{topic} has cleanup.policy=compact")),
+        Some(policy) => Finding::doubtful(
+            format!("{topic} has cleanup.policy={policy}: {}", topics::RETENTION),
+            topics::RETENTION_CURE,
+        ),
+        None => Finding::doubtful(
+            format!("{}; unless {topic} is compacted, {}", topics::NO_CONFIG, topics::RETENTION),
+            "grant the relay's principal DescribeConfigs on the topic, or look yourself",
+        ),
+    }
+}
+
+/// # Errors
+/// The topic asks for more replicas than it has.
+pub fn ensure_replicas(topic: &str, description: &Description) -> Result<Finding, topics::Error> {
+    description.ensure_writable(topic)?;
+    let replicas = description.replicas;
+    let min_insync = match description.min_insync_replicas {
+        Some(min_insync) => format!(", min.insync.replicas={min_insync}"),
+        None => String::new(),
+    };
+    Ok(match replicas {
+        0 | 1 => Finding::doubtful(
+            format!("{topic} has 1 replica{min_insync}: what it holds is lost with its broker"),
+            "give it more replicas (kafka-reassign-partitions.sh), 3 with min.insync.replicas=2 where \
+             there are three brokers",
+        ),
+        _ => Finding::Holds(format!("{topic} has {replicas} replicas{min_insync}")),
+    })
+}
+
+/// A larger record halts the relay, with the row's name.
+#[must_use]
+pub fn weigh_record_size(topic: &str, description: &Description) -> Finding {
+    match description.batch_bytes_max {
+        Some(bytes) => {
+            Finding::Holds(format!("{topic} takes records of {bytes} bytes (max.message.bytes)"))
+        }
+        None => Finding::doubtful(
+            format!("{topic}: {}: {}", topics::NO_CONFIG, topics::NO_CONFIG_EFFECT),
+            "grant the relay's principal DescribeConfigs on the topic",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn description(replicas: usize, min_insync_replicas: Option<usize>) -> Description {
+        Description {
+            partitions: 1,
+            replicas,
+            batch_bytes_max: None,
+            cleanup_policy: None,
+            min_insync_replicas,
+        }
+    }
+
+    #[test]
+    fn a_topic_that_asks_for_more_replicas_than_it_has_is_refused() {
+        for (replicas, min_insync, is_refused) in
+            [(1, Some(2), true), (2, Some(2), false), (1, Some(1), false), (1, None, false)]
+        {
+            let ensured = ensure_replicas("a", &description(replicas, min_insync));
+            assert_eq!(ensured.is_err(), is_refused, "{replicas} of {min_insync:?}");
+        }
+        let error = ensure_replicas("a", &description(1, Some(2))).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the topic a has min.insync.replicas=2, but only 1 replica: no record can be written to it"
+        );
+    }
+
+    #[test]
+    fn brokers_that_do_not_name_rights_are_believed_to_grant_them() {
+        assert!(ensure_authorized("a", None, &DESTINATION_OPERATIONS).is_ok());
+    }
+}
