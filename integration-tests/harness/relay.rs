@@ -108,10 +108,34 @@ impl RelaySetup {
             .expect("run the relay")
     }
 
+    /// Runs `checkpoint set` and returns what it printed; fails unless it stored the place.
+    pub fn set_checkpoint(&self, to: &str) -> String {
+        let answer = said(&self.answer(&["checkpoint", "set", "--to", to]));
+        assert_eq!(answer.code, 0, "{answer:?}");
+        assert!(answer.out.ends_with("\nstored\n"), "{answer:?}");
+        answer.out
+    }
+
     fn write_file(&self, directory: &Path) -> PathBuf {
         let path = directory.join("config.toml");
         fs::write(&path, self.to_toml()).expect("write the configuration file");
         path
+    }
+}
+
+/// What a command printed, and its exit code.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub error: String,
+}
+
+pub fn said(output: &Output) -> Said {
+    Said {
+        code: output.status.code().expect("no signal ended it"),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        error: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 
@@ -148,6 +172,15 @@ impl Relay {
         assert!(log.contains("error:"), "a halt says why\n{}", self.log_tail());
         assert!(log.contains("hint:"), "a halt says what to do\n{}", self.log_tail());
         log
+    }
+
+    /// The arguments of the command that a halt prints as its way out.
+    pub fn printed_way_out(&self) -> Vec<String> {
+        let log = self.log();
+        let hint = log.lines().rfind(|line| line.starts_with("hint: ")).expect("there is a hint");
+        let (_, command) =
+            hint.rsplit_once("; binlog-relay ").expect("the hint ends with a command");
+        command.split(' ').map(str::to_owned).collect()
     }
 
     /// Waits until the log has these words.

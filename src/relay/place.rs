@@ -118,10 +118,8 @@ async fn find_place(
     let reached = source.reach_start().await.cloned();
     close(source).await;
     let reached = reached?;
-    match reached.coordinates >= asked.coordinates {
-        true => Ok((reached, true)),
-        false => Ok((Place { file_timestamp: reached.file_timestamp, ..asked }, false)),
-    }
+    let is_boundary = reached.coordinates >= asked.coordinates;
+    Ok((if is_boundary { reached } else { asked }, is_boundary))
 }
 
 async fn store(config: &Config, target: &Target, out: &mut dyn Write) -> Result<(), Error> {
@@ -154,10 +152,12 @@ async fn forget(config: &Config, out: &mut dyn Write) -> Result<(), Error> {
         return Err(no_checkpoint(config));
     }
     let next = match &config.start_from {
-        Some(from) => format!("the next start begins at [mysql] start_from = \"{from}\""),
+        Some(from) => {
+            format!("the next start begins at [mysql] start_from = \"{from}\", in a new generation")
+        }
         None => "the next start needs [mysql] start_from, which is not configured".to_owned(),
     };
-    let text = format!("stored now: {stored}\n{next}, in a new generation\n");
+    let text = format!("stored now: {stored}\n{next}\n");
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Print)?;
     let (kafka, name, options) =
         (config.kafka.clone(), config.name.clone(), config.checkpoint.clone());
