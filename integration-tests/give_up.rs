@@ -112,6 +112,27 @@ fn what_was_relayed_of_a_split_transaction_is_said() {
 }
 
 #[test]
+fn rows_of_columns_that_nobody_knows_any_more_are_given_up() {
+    let scene = Scene::on_shared_servers("give_up_columns");
+    let (setup, mut writer) = (scene.relay_setup(), PlainWriter::on(&scene));
+    let mut relay = setup.start();
+    writer.write(BEFORE);
+    scene.wait_for_records(&relay, BEFORE);
+    assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    writer.sql.run(insert_event("1-1", "'{}'", &scene.topic("account")));
+    writer.sql.run("ALTER TABLE events DROP COLUMN triggering_event");
+    writer.write(AFTER);
+    let mut relay = setup.start();
+    let log = relay.halts();
+    assert!(log.contains("binlog_row_metadata"), "{log}");
+    takes_way_out(&relay);
+    let relay = setup.start();
+    let binlog = scene.binlog().into_iter().filter(|row| row.text(0) != "1-1");
+    let expected = writer.ledger.expected(&binlog.collect::<Vec<_>>(), 0);
+    scene.judge_newest_generation(BEFORE, &expected[BEFORE..], &relay);
+}
+
+#[test]
 fn a_server_without_gtids_has_a_way_out_too() {
     let _permit = permit_for_own_servers();
     for (version, arguments) in [

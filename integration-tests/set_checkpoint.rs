@@ -1,6 +1,7 @@
 //! `checkpoint set` and `checkpoint reset`: where the next start reads on, what is said before it is stored,
 //! and that a relay which is running is neither disturbed nor left able to write.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -147,6 +148,23 @@ fn a_place_that_is_not_on_the_server_is_refused_and_changes_nothing() {
     writer.write(1);
     let relay = setup.start();
     scene.judge_clean(&writer.ledger, &relay, SOON);
+}
+
+#[test]
+fn what_follows_is_said_before_anything_is_stored() {
+    let scene = Scene::on_shared_servers("set_unsaid");
+    let (setup, mut writer) = (scene.relay_setup(), PlainWriter::on(&scene));
+    relays_and_stops(&scene, &setup, &mut writer, 1);
+    let stored = scene.checkpoints().len();
+    for arguments in [&["set", "--to", "earliest"][..], &["reset"]] {
+        let full =
+            File::options().write(true).open("/dev/full").expect("a device that takes nothing");
+        let asked = [&["checkpoint"], arguments].concat();
+        let refused = said(&setup.answer_into(&asked, full.into()));
+        assert_eq!(refused.code, 1, "{refused:?}");
+        assert!(refused.error.contains("nothing was stored"), "{refused:?}");
+    }
+    assert_eq!(scene.checkpoints().len(), stored);
 }
 
 #[test]

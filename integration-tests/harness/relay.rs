@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -97,6 +97,11 @@ impl RelaySetup {
 
     /// Runs a command of the relay with this configuration to its end.
     pub fn answer(&self, arguments: &[&str]) -> Output {
+        self.answer_into(arguments, Stdio::piped())
+    }
+
+    /// The same with its standard output elsewhere.
+    pub fn answer_into(&self, arguments: &[&str], out: Stdio) -> Output {
         let directory = watchdog::fresh_directory(&self.name);
         let config = self.write_file(&directory);
         relay_command()
@@ -104,6 +109,7 @@ impl RelaySetup {
             .arg("--config")
             .arg(config)
             .envs(self.environment.iter().cloned())
+            .stdout(out)
             .output()
             .expect("run the relay")
     }

@@ -53,7 +53,7 @@ pub async fn set_checkpoint(
         instance: uuid::Uuid::new_v4().to_string(),
     };
     until_not_fenced(config, force, async || store(config, &target, out).await).await?;
-    writeln!(out, "stored").map_err(Error::Print)?;
+    say_done(out, "stored");
     if force {
         end_dump(config, &replica).await;
     }
@@ -79,7 +79,7 @@ pub async fn reset_checkpoint(
         ensure_absent_by_mysql(config, &replica).await?;
     }
     until_not_fenced(config, force, async || forget(config, out).await).await?;
-    writeln!(out, "forgotten").map_err(Error::Print)?;
+    say_done(out, "forgotten");
     if force {
         end_dump(config, &replica).await;
     }
@@ -192,6 +192,13 @@ async fn until_not_fenced(
             }
             done => return done,
         }
+    }
+}
+
+/// What is done stays done, whether it can be printed or not.
+fn say_done(out: &mut dyn Write, done: &str) {
+    if let Err(error) = writeln!(out, "{done}") {
+        tracing::warn!(%error, "{done}, but standard output did not take it");
     }
 }
 
