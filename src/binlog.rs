@@ -4,7 +4,7 @@
 //! the event they came in. It promises that every inserted row of an outbox table is handed out once, in
 //! binlog order, or that an error says where the stream cannot be followed.
 
-mod boundary;
+pub mod boundary;
 pub mod bytes;
 pub mod charset;
 pub mod event_type;

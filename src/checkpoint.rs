@@ -143,9 +143,11 @@ impl Checkpoint {
             server_uuid,
             file_timestamp: self.binlog_timestamp,
             // A place as it was configured, or one of Eventuate's, can be inside a transaction; one that
-            // follows relayed rows, or to which GTIDs are known, is a boundary.
+            // follows relayed rows, or to which its file was read, is a boundary.
             is_boundary: self.generation.is_some()
-                && (self.sequence > 0 || self.gtid_set.is_some()),
+                && (self.sequence > 0
+                    || self.gtid_set.is_some()
+                    || self.binlog_timestamp.is_some()),
         })
     }
 
@@ -496,6 +498,18 @@ mod tests {
         let resume = theirs.resume().unwrap();
         assert_eq!(resume.coordinates.to_string(), "binlog.000001:135547028");
         assert_eq!((resume.is_boundary, resume.server_uuid, resume.gtid_set), (false, None, None));
+    }
+
+    #[test]
+    fn a_place_that_no_row_precedes_is_a_boundary_only_when_its_file_was_read_up_to_it() {
+        let is_boundary = |fields: &str| {
+            let place = r#""binlogFilename":"binlog.000001","offset":4711,"rowsToSkip":0"#;
+            checkpoint(&format!("{{{place}{fields}}}")).resume().unwrap().is_boundary
+        };
+        assert!(!is_boundary(r#","generation":7"#));
+        assert!(is_boundary(r#","generation":7,"sequence":1"#));
+        assert!(is_boundary(r#","generation":7,"binlogTimestamp":1700000000"#));
+        assert!(!is_boundary(r#","sequence":1,"binlogTimestamp":1700000000"#));
     }
 
     #[test]

@@ -484,6 +484,24 @@ preset = "eventuate-local"
         assert_eq!(config.outbox[0].outbox_id, Some(1));
     }
 
+    #[test]
+    fn a_printed_command_names_the_file_as_a_shell_reads_it_and_no_override() {
+        let command = |file: &str, overrides: &[&str]| {
+            let mut config = parse(MINIMAL, overrides).unwrap();
+            config.file = file.into();
+            config.shell_command("checkpoint set")
+        };
+        let plain = command("/etc/binlog-relay/a_b.toml", &[]);
+        assert_eq!(plain, "binlog-relay checkpoint set --config /etc/binlog-relay/a_b.toml");
+        let quoted = command("it's my/a.toml", &[]);
+        assert_eq!(quoted, r"binlog-relay checkpoint set --config 'it'\''s my/a.toml'");
+        let secret = command("a.toml", &["mysql.password=wh1sper"]);
+        assert_eq!(
+            secret,
+            "with the same --set as now, binlog-relay checkpoint set --config a.toml"
+        );
+    }
+
     /// config.example.toml with every `#key = value` taken as written.
     fn uncommented() -> String {
         let line = |line: &str| match line.strip_prefix('#') {

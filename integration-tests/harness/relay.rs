@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -104,6 +104,11 @@ impl RelaySetup {
 
     /// Runs a command of the relay with this configuration to its end.
     pub fn answer(&self, arguments: &[&str]) -> Output {
+        self.answer_into(arguments, Stdio::piped())
+    }
+
+    /// The same with its standard output elsewhere.
+    pub fn answer_into(&self, arguments: &[&str], out: Stdio) -> Output {
         let directory = watchdog::fresh_directory(&self.name);
         let config = self.write_file(&directory);
         relay_command()
@@ -111,14 +116,39 @@ impl RelaySetup {
             .arg("--config")
             .arg(config)
             .envs(self.environment.iter().cloned())
+            .stdout(out)
             .output()
             .expect("run the relay")
+    }
+
+    /// Runs `checkpoint set` and returns what it printed; fails unless it stored the place.
+    pub fn set_checkpoint(&self, to: &str) -> String {
+        let answer = said(&self.answer(&["checkpoint", "set", "--to", to]));
+        assert_eq!(answer.code, 0, "{answer:?}");
+        assert!(answer.out.ends_with("\nstored\n"), "{answer:?}");
+        answer.out
     }
 
     fn write_file(&self, directory: &Path) -> PathBuf {
         let path = directory.join("config.toml");
         fs::write(&path, self.to_toml()).expect("write the configuration file");
         path
+    }
+}
+
+/// What a command printed, and its exit code.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub error: String,
+}
+
+pub fn said(output: &Output) -> Said {
+    Said {
+        code: output.status.code().expect("no signal ended it"),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        error: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 
@@ -155,6 +185,15 @@ impl Relay {
         assert!(log.contains("error:"), "a halt says why\n{}", self.log_tail());
         assert!(log.contains("hint:"), "a halt says what to do\n{}", self.log_tail());
         log
+    }
+
+    /// The arguments of the command that a halt prints as its way out.
+    pub fn printed_way_out(&self) -> Vec<String> {
+        let log = self.log();
+        let hint = log.lines().rfind(|line| line.starts_with("hint: ")).expect("there is a hint");
+        let (_, command) =
+            hint.rsplit_once("; binlog-relay ").expect("the hint ends with a command");
+        command.split(' ').map(str::to_owned).collect()
     }
 
     /// Waits until the log has these words.

@@ -12,7 +12,7 @@ use super::kafka::create_topic;
 use super::ledger::{Expected, Ledger};
 use super::oracle::{self, Verdict};
 use super::proxy::Proxy;
-use super::relay::{Outbox, Relay, RelaySetup, SOON};
+use super::relay::{Outbox, Relay, RelaySequence, RelaySetup, SOON};
 use super::servers::{Kafka, MySql, RELAY_PASSWORD, RELAY_USER, shared_kafka, shared_mysql};
 use super::sql::{Coordinates, Sql};
 
@@ -219,6 +219,22 @@ impl Scene {
         let verdict = oracle::judge(&self.name, expected, &records, self.partitions);
         assert!(verdict.is_clean(), "{verdict}\n{}", relay.log_tail());
         records
+    }
+
+    /// The same for the newest generation, where `before` records of earlier ones are in the topics.
+    pub fn judge_newest_generation(&self, before: usize, expected: &[Expected], relay: &Relay) {
+        let records = self.wait_for_records(relay, before + expected.len());
+        let generation = |record: &Record| {
+            let header = record.header("relay-sequence").expect("every record has it");
+            RelaySequence::parse(header).expect("it is well formed").generation
+        };
+        let newest = records.iter().map(generation).max();
+        let total = records.len();
+        let is_newest = |record: &Record| Some(generation(record)) == newest;
+        let of_newest: Vec<Record> = records.into_iter().filter(is_newest).collect();
+        let verdict = oracle::judge(&self.name, expected, &of_newest, self.partitions);
+        assert!(verdict.is_clean(), "{verdict}\n{}", relay.log_tail());
+        assert_eq!(total, before + expected.len(), "{}", relay.log_tail());
     }
 
     /// The same as [`Scene::judge_clean`], then stops the relay and judges once more: what it would have

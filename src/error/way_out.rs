@@ -58,6 +58,7 @@ impl Error {
                     | T::StartBeyondEnd { .. }
                     | T::Unfinished { .. }
                     | T::Damaged { .. }
+                    | T::DamagedPayload { .. }
             ),
             _ => false,
         };
@@ -66,5 +67,62 @@ impl Error {
             error => error.is_of_one_transaction(),
         };
         is_one && matches!(self.fate(), Fate::Halt { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn over(source: binlog::Error) -> Error {
+        Error::Binlog { server: "db:3306".to_owned(), source }
+    }
+
+    fn at(place: &str) -> Coordinates {
+        place.parse().unwrap()
+    }
+
+    fn way_out(end: Option<&str>, rows_done: u64) -> WayOut {
+        let command = "binlog-relay checkpoint set --config a.toml".to_owned();
+        WayOut { begin: at("b.000003:4711"), end: end.map(at), rows_done, command }
+    }
+
+    #[test]
+    fn the_hint_of_a_halt_ends_with_the_command_that_gives_the_transaction_up() {
+        let table = "shop.events".to_owned();
+        let error = over(binlog::Error::Xa { table, at: at("b.000003:5000") });
+        assert!(error.can_be_given_up());
+        let mend = match error.fate() {
+            Fate::Halt { hint } => hint,
+            fate => panic!("{fate:?}"),
+        };
+        let way_out = way_out(Some("b.000003:5120"), 0);
+        let error = Error::OfOneTransaction { source: Box::new(error), way_out };
+        let Fate::Halt { hint } = error.fate() else { panic!("{error:?}") };
+        assert_eq!(
+            hint,
+            format!(
+                "{mend}; or give that transaction up: none of its rows is relayed then, and the rows after it \
+                 begin a new generation; binlog-relay checkpoint set --config a.toml --to b.000003:5120"
+            )
+        );
+    }
+
+    #[test]
+    fn what_is_in_kafka_already_and_what_could_not_be_found_is_said() {
+        let part = way_out(Some("b.000003:5120"), 7).to_string();
+        assert!(part.contains("its first 7 rows are in Kafka, no other is relayed then"), "{part}");
+        let unknown = way_out(None, 0).to_string();
+        assert!(unknown.contains("SHOW BINLOG EVENTS IN 'b.000003' FROM 4711"), "{unknown}");
+        assert!(unknown.ends_with("--config a.toml --to b.000003:END_LOG_POS"), "{unknown}");
+    }
+
+    #[test]
+    fn what_is_of_no_transaction_is_not_given_up() {
+        let other = transaction::Error::OtherFile { file: "b.000003".into(), is: 1, was: 2 };
+        let silent = binlog::Error::Ended { after: at("b.000003:4711") };
+        for error in [over(other.into()), over(silent), Error::OutboxChanged] {
+            assert!(!error.can_be_given_up(), "{error}");
+        }
     }
 }

@@ -29,6 +29,9 @@ const USED_LANES: usize = 2;
 /// 500 ms. Four lanes opened at once on two cores: 20 ms was too short for three starts of five.
 const CONNECTION_PAUSE: Duration = Duration::from_millis(60);
 
+/// A checkpoint topic that somebody made has at most so many partitions, less one.
+const TOMBSTONES_MAX: usize = 1_000;
+
 /// Header of every record: name, generation and sequence of the row.
 pub const SEQUENCE_HEADER: &str = "relay-sequence";
 
@@ -192,7 +195,10 @@ impl Lane {
             .set("transactional.id", transactional_id)
             .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string())
             .set("partitioner", "murmur2_random")
-            .set("queue.buffering.max.messages", (limits.records_max + 1).to_string())
+            .set(
+                "queue.buffering.max.messages",
+                (limits.records_max + 1).max(TOMBSTONES_MAX).to_string(),
+            )
             // The batch is bounded already; librdkafka must take all of it.
             .set("queue.buffering.max.kbytes", "2147483647")
             .set("message.max.bytes", "1000000000");

@@ -55,7 +55,7 @@ pub async fn set_checkpoint(
         instance: uuid::Uuid::new_v4().to_string(),
     };
     until_not_fenced(config, force, async || store(config, &target, out).await).await?;
-    writeln!(out, "stored").map_err(Error::Print)?;
+    say_done(out, "stored");
     if force {
         end_dump(config, &replica).await;
     }
@@ -81,7 +81,7 @@ pub async fn reset_checkpoint(
         ensure_absent_by_mysql(config, &replica).await?;
     }
     until_not_fenced(config, force, async || forget(config, out).await).await?;
-    writeln!(out, "forgotten").map_err(Error::Print)?;
+    say_done(out, "forgotten");
     if force {
         end_dump(config, &replica).await;
     }
@@ -120,10 +120,8 @@ async fn find_place(
     let reached = source.reach_start().await.cloned();
     close(source).await;
     let reached = reached?;
-    match reached.coordinates >= asked.coordinates {
-        true => Ok((reached, true)),
-        false => Ok((Place { file_timestamp: reached.file_timestamp, ..asked }, false)),
-    }
+    let is_boundary = reached.coordinates >= asked.coordinates;
+    Ok((if is_boundary { reached } else { asked }, is_boundary))
 }
 
 async fn store(config: &Config, target: &Target, out: &mut dyn Write) -> Result<(), Error> {
@@ -161,10 +159,12 @@ async fn forget(config: &Config, out: &mut dyn Write) -> Result<(), Error> {
         return Err(no_checkpoint(config));
     }
     let next = match &config.start_from {
-        Some(from) => format!("the next start begins at [mysql] start_from = \"{from}\""),
+        Some(from) => {
+            format!("the next start begins at [mysql] start_from = \"{from}\", in a new generation")
+        }
         None => "the next start needs [mysql] start_from, which is not configured".to_owned(),
     };
-    let text = format!("stored now: {stored}\n{next}, in a new generation\n");
+    let text = format!("stored now: {stored}\n{next}\n");
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Print)?;
     let (kafka, name, options) =
         (config.kafka.clone(), config.name.clone(), config.checkpoint.clone());
@@ -199,6 +199,13 @@ async fn until_not_fenced(
             }
             done => return done,
         }
+    }
+}
+
+/// What is done stays done, whether it can be printed or not.
+fn say_done(out: &mut dyn Write, done: &str) {
+    if let Err(error) = writeln!(out, "{done}") {
+        tracing::warn!(%error, "{done}, but standard output did not take it");
     }
 }
 
