@@ -7,11 +7,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::consumer::{Inbox, Isolation};
-use crate::harness::kafka::{create_compacted_topic, create_topic, partition_count};
+use crate::harness::kafka::{create_compacted_topic, create_topic, partition_count, write_record};
 use crate::harness::relay::{Relay, RelaySetup, SOON};
 use crate::harness::scene::Scene;
-use crate::harness::servers::{MySql, RELAY_USER, free_port, permit_for_own_servers, shared_kafka};
-use crate::harness::workload::{PlainWriter, Plan, Workload};
+use crate::harness::servers::{
+    Kafka, MySql, RELAY_USER, free_port, permit_for_own_servers, shared_kafka, shared_mysql,
+};
+use crate::harness::workload::{PlainWriter, Plan, Workload, insert_event};
 
 /// Every requirement, in the order in which they are asked, of a relay of two tables.
 const OF_MYSQL: [&str; 13] = [
@@ -237,6 +239,55 @@ fn tables_that_cannot_be_relayed_fail_in_the_words_of_run() {
 }
 
 #[test]
+fn a_table_of_two_outboxes_fails_in_the_words_of_run() {
+    let scene = Scene::on_shared_servers("check_ambiguous");
+    let mut setup = scene.relay_setup();
+    setup.outboxes[0].table = format!("{}.ev*", scene.name);
+    setup.outboxes[1] = scene.outbox("*nts", "eventuate-local");
+    scene.sql().run(insert_event("0-1", "'{}'", &scene.topic("a")));
+    run_halts_as_check_says(&setup, "mysql.table");
+}
+
+#[test]
+fn what_may_come_later_is_a_warning() {
+    let scene = Scene::on_shared_servers("check_later");
+    let mut setup = scene.relay_setup();
+    setup.outboxes[1] = scene.outbox("outbox_of_tenant_*", "eventuate-tram");
+    scene.sql().run(insert_event("0-1", "'{}'", "no topic!"));
+    let report = Report::of(&setup);
+    assert_eq!(report.code, 0, "{report:?}");
+    let warned = |name: &str| -> Vec<String> {
+        let lines = report.lines.iter().filter(|line| line.name == name && line.status == "warn");
+        lines.map(|line| line.detail.clone()).collect()
+    };
+    let (tables, topics) = (warned("mysql.table"), warned("kafka.topic"));
+    assert!(tables.len() == 1 && tables[0].contains("outbox_of_tenant_*"), "{report:?}");
+    assert!(topics.len() == 1 && topics[0].contains("no topic!"), "{report:?}");
+    assert!(topics[0].contains(&format!("{}.events", scene.name)), "{report:?}");
+}
+
+#[test]
+fn the_topics_of_the_newest_rows_are_looked_at_whatever_indexes_there_are() {
+    let scene = Scene::on_shared_servers("check_sample");
+    let mut sql = scene.sql();
+    sql.run("ALTER TABLE events MODIFY entity_type VARCHAR(200) NOT NULL, ADD KEY (entity_type)");
+    sql.run("SET SESSION cte_max_recursion_depth = 10000");
+    sql.run(format!(
+        "INSERT INTO events (event_id, event_type, event_data, entity_type, entity_id)
+         WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 2500)
+         SELECT LPAD(i, 8, '0'), 't', '{{}}', '{}', 'e' FROM n",
+        scene.topic("a")
+    ));
+    sql.run(insert_event("00009999", "'{}'", &scene.topic("z")));
+    let report = Report::of(&scene.relay_setup());
+    for label in ["a", "z"] {
+        let topic = scene.topic(label);
+        let is_named = |line: &Line| line.name == "kafka.topic" && line.detail.contains(&topic);
+        assert!(report.lines.iter().any(is_named), "{topic} is not in {report:?}");
+    }
+}
+
+#[test]
 fn missing_rights_fail_one_by_one_in_the_words_of_run() {
     let scene = Scene::on_shared_servers("check_rights");
     let mut sql = scene.sql();
@@ -373,7 +424,7 @@ fn a_checkpoint_of_another_server_fails_in_the_words_of_run() {
     );
     let value = Some(checkpoint.as_bytes());
     let (kafka, topic) = (&scene.kafka, &setup.checkpoint_topic);
-    crate::harness::kafka::write_record(kafka, topic, Some(0), Some(&scene.name), value);
+    write_record(kafka, topic, Some(0), Some(&scene.name), value);
     let line = run_halts_as_check_says(&setup, "checkpoint.place");
     assert!(line.detail.contains(other), "{line:?}");
     // A part of a transaction, counted by another configuration.
@@ -383,7 +434,7 @@ fn a_checkpoint_of_another_server_fails_in_the_words_of_run() {
         scene.start.file
     );
     let value = Some(checkpoint.as_bytes());
-    crate::harness::kafka::write_record(kafka, topic, Some(0), Some(&scene.name), value);
+    write_record(kafka, topic, Some(0), Some(&scene.name), value);
     run_halts_as_check_says(&setup, "checkpoint.outbox");
 }
 
@@ -429,9 +480,8 @@ fn a_topic_with_too_few_replicas_fails_in_the_words_of_run() {
 #[test]
 fn a_transaction_timeout_above_the_brokers_fails_in_the_words_of_run() {
     let _permit = permit_for_own_servers();
-    let kafka =
-        Arc::new(crate::harness::servers::Kafka::start(&["transaction.max.timeout.ms=20000"]));
-    let scene = Scene::on(crate::harness::servers::shared_mysql(), kafka, "check_timeout");
+    let kafka = Arc::new(Kafka::start(&["transaction.max.timeout.ms=20000"]));
+    let scene = Scene::on(shared_mysql(), kafka, "check_timeout");
     let line = run_halts_as_check_says(&scene.relay_setup(), "kafka.transactions");
     assert!(line.hint.as_ref().expect("a cure").contains("transaction_timeout"), "{line:?}");
 }

@@ -129,8 +129,12 @@ impl Fit {
         table: &OutboxTable,
         report: &mut Report,
     ) {
-        if let Err(ambiguous) = outbox::find(&config.outbox, &table.database, &table.name) {
-            report.fail("mysql.table", &Error::Ambiguous(ambiguous));
+        match outbox::find(&config.outbox, &table.database, &table.name) {
+            // The other outbox has the same to say.
+            Err(ambiguous) if ambiguous.patterns[0] == outbox.table => {
+                report.fail("mysql.table", &Error::Ambiguous(ambiguous));
+            }
+            _ => {}
         }
         let engine = preflight::ensure_transactional(table);
         report.take("mysql.engine", engine.map_err(failed(config)));
