@@ -1,5 +1,6 @@
 //! The relay against real servers: each file beside this one is a group of claims about it.
 
+mod check;
 mod checkpoint_topic;
 mod columns;
 mod commands;
@@ -18,6 +19,7 @@ mod mysql_failures;
 mod refusals;
 mod rotation;
 mod rows;
+mod schema;
 mod set_checkpoint;
 mod shutdown;
 mod start;

@@ -204,8 +204,8 @@ impl Server {
         Ok(())
     }
 
-    /// The distinct values of a column in the first rows of a table, without NULL and what is no text: at
-    /// most `values_max` of the first `rows_max` rows. Needs SELECT.
+    /// The distinct values of a column, without NULL and what is no text: at most `values_max`, in the last
+    /// `rows_max` rows of the table by its primary key. Needs SELECT.
     ///
     /// # Errors
     /// As every question to the server.
@@ -215,15 +215,30 @@ impl Server {
         rows_max: usize,
         values_max: usize,
     ) -> Result<Vec<String>, Error> {
-        let [database, table, column] =
-            [database, table, column].map(|name| format!("`{}`", name.replace('`', "``")));
+        // An index of its own choice could hold the rows of one value together.
+        let order = match self.primary_key(database, table).await? {
+            key if key.is_empty() => String::new(),
+            key => {
+                let columns: Vec<_> = key.iter().map(|name| quoted(name) + " DESC").collect();
+                format!("FORCE INDEX (PRIMARY) ORDER BY {}", columns.join(", "))
+            }
+        };
+        let [database, table, column] = [database, table, column].map(quoted);
         let sql = format!(
-            "SELECT DISTINCT {column} FROM (SELECT {column} FROM {database}.{table} LIMIT {rows_max}) \
+            "SELECT DISTINCT {column} FROM (SELECT {column} FROM {database}.{table} {order} LIMIT {rows_max}) \
              AS sample LIMIT {values_max}"
         );
         let rows: Vec<(Option<Vec<u8>>,)> = self.rows(&sql).await?;
         let values = rows.into_iter().filter_map(|(value,)| String::from_utf8(value?).ok());
         Ok(values.collect())
+    }
+
+    /// The columns of a table's primary key in their order; empty when it has none.
+    async fn primary_key(&mut self, database: &str, table: &str) -> Result<Vec<String>, Error> {
+        let sql = "SELECT column_name FROM information_schema.statistics \
+                   WHERE table_schema = ? AND table_name = ? AND index_name = 'PRIMARY' \
+                   ORDER BY seq_in_index";
+        within(QUERY_TIMEOUT, self.conn.exec(sql, (database, table))).await
     }
 
     /// A variable that holds a GTID set.
@@ -488,6 +503,11 @@ pub async fn within<T>(
         Ok(answer) => Ok(answer?),
         Err(_) => Err(Error::Timeout { timeout }),
     }
+}
+
+/// A name as SQL takes it, whatever it is.
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
 }
 
 fn unexpected(question: &'static str, row: &mysql_async::Row) -> Error {

@@ -72,7 +72,7 @@ impl Cluster {
         report.take("kafka.checkpoint_rights", rights);
     }
 
-    /// The topics that the first rows of the tables name; all others are known when their rows come.
+    /// The topics that the last rows of the tables name; all others are known when their rows come.
     pub(super) async fn ask_destinations(
         &self,
         config: &Config,
@@ -104,7 +104,7 @@ impl Cluster {
         report.holds(
             "kafka.topics",
             format!(
-                "{count} {topics} {are} named by the first {SAMPLE_ROWS_MAX} rows of each table; others are looked \
+                "{count} {topics} {are} named by the last {SAMPLE_ROWS_MAX} rows of each table; others are looked \
                  up when their rows come"
             ),
         );

@@ -1,6 +1,9 @@
 //! The MySQL half of a check.
 
+use std::collections::BTreeSet;
+
 use super::report::Report;
+use crate::binlog::server::BinlogFilters;
 use crate::binlog::{Identity, Server};
 use crate::config::Config;
 use crate::ends;
@@ -11,7 +14,7 @@ use crate::preflight::Finding;
 use crate::preflight::mysql::{self as preflight, OutboxTable};
 use crate::telemetry::Causes;
 
-/// So many rows of a table are looked at for the topics that they name …
+/// So many of the last rows of a table are looked at for the topics that they name …
 pub(super) const SAMPLE_ROWS_MAX: usize = 2000;
 /// … and so many different topics: more lines nobody reads.
 const SAMPLE_TOPICS_MAX: usize = 100;
@@ -22,10 +25,11 @@ pub(super) struct Fit {
     pub(super) identity: Identity,
     /// It has a binlog, and the user may list and read it.
     pub(super) has_binlog: bool,
+    filters: Option<BinlogFilters>,
     samples: Vec<Sample>,
 }
 
-/// What the first rows of a table have in the column that names the topic.
+/// What the last rows of a table have in the column that names the topic.
 pub(super) struct Sample {
     pub(super) table: String,
     pub(super) preset: Preset,
@@ -48,7 +52,8 @@ impl Fit {
         if !report.take("mysql.version", version) {
             return None;
         }
-        let mut fit = Fit { server, identity, has_binlog: true, samples: Vec::new() };
+        let mut fit =
+            Fit { server, identity, has_binlog: true, filters: None, samples: Vec::new() };
         let encryption = preflight::weigh_encryption(&mut fit.server, mysql.tls.mode).await;
         report.take("mysql.tls", encryption.map_err(failed(config)));
         fit.ask_variables(config, report).await;
@@ -83,7 +88,10 @@ impl Fit {
             return;
         }
         let client = preflight::ensure_replication_client(&mut self.server).await;
-        let client = client.map(|_| Finding::Holds("the user may list the binlogs".to_owned()));
+        let client = client.map(|filters| {
+            self.filters = Some(filters);
+            Finding::Holds("the user may list the binlogs".to_owned())
+        });
         self.has_binlog &= report.take("mysql.replication_client", client.map_err(failed(config)));
         let slave = preflight::ensure_replication_slave(&mut self.server).await;
         self.has_binlog &= report.take("mysql.replication_slave", slave.map_err(failed(config)));
@@ -97,6 +105,14 @@ impl Fit {
                 return;
             }
         };
+        let databases: BTreeSet<_> =
+            found.iter().flatten().map(|table| table.database.as_str()).collect();
+        if let Some(filters) = &self.filters {
+            for database in databases {
+                let logged = preflight::ensure_logged(filters, database);
+                report.take("mysql.binlog_filters", logged.map_err(failed(config)));
+            }
+        }
         for (outbox, tables) in config.outbox.iter().zip(found) {
             let table = preflight::ensure_table(outbox, &tables);
             report.take("mysql.table", table.map_err(failed(config)));
@@ -113,14 +129,12 @@ impl Fit {
         table: &OutboxTable,
         report: &mut Report,
     ) {
-        if let Err(ambiguous) = outbox::find(&config.outbox, &table.database, &table.name) {
-            report.fail("mysql.table", &Error::Ambiguous(ambiguous));
-        }
-        if self.has_binlog {
-            let filters = preflight::ensure_replication_client(&mut self.server).await;
-            let logged =
-                filters.and_then(|filters| preflight::ensure_logged(&filters, &table.database));
-            report.take("mysql.binlog_filters", logged.map_err(failed(config)));
+        match outbox::find(&config.outbox, &table.database, &table.name) {
+            // The other outbox has the same to say.
+            Err(ambiguous) if ambiguous.patterns[0] == outbox.table => {
+                report.fail("mysql.table", &Error::Ambiguous(ambiguous));
+            }
+            _ => {}
         }
         let engine = preflight::ensure_transactional(table);
         report.take("mysql.engine", engine.map_err(failed(config)));

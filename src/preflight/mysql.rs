@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Finding;
 use crate::binlog::server::{self, BinlogFilters, Server, Variables};
 use crate::binlog::{Identity, Replica, TlsMode};
@@ -56,6 +58,10 @@ pub const VARIABLES: [&str; 10] = [
 
 /// Binlogs that are kept for less than this can be gone before a broken relay is noticed and mended.
 const RETENTION_MIN: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a replica that has gone may still be listed: two heartbeats of 1 s, and some more.
+const DEPARTURE_MAX: Duration = Duration::from_secs(4);
+const DEPARTURE_PAUSE: Duration = Duration::from_millis(250);
 
 /// A table that is there and belongs to an `[[outbox]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -255,26 +261,33 @@ pub async fn ensure_replication_slave(server: &mut Server) -> Result<Finding, Er
     Ok(Finding::Holds("the user may read the binlog".to_owned()))
 }
 
-/// Two replicas of one server id push each other off the server, for ever.
+/// Two replicas of one server id push each other off the server, for ever. One that has just gone is still
+/// listed until the server next writes to it: it is given time to leave.
 ///
 /// # Errors
-/// The server, or another replica that is connected to it, has the id.
+/// The server, or another replica that stays connected to it, has the id.
 pub async fn ensure_server_id(server: &mut Server, replica: &Replica) -> Result<Finding, Error> {
     let server_id = replica.server_id.get();
     let own = server.variables(&["server_id"]).await?.remove("server_id");
     if own.and_then(|own| own.parse().ok()) == Some(server_id) {
         return Err(Error::ServerIdOfServer { server_id });
     }
-    let connected = server.replicas().await?;
-    let mut same_id = connected.into_iter().filter(|other| other.server_id == server_id);
-    let uuid = replica.uuid.to_string();
-    Ok(Finding::Holds(match same_id.next() {
-        None => format!("{server_id} is free"),
-        Some(other) if other.uuid.eq_ignore_ascii_case(&uuid) => {
-            format!("{server_id} is connected as this relay's own replica: it is running")
+    let deadline = Instant::now() + DEPARTURE_MAX;
+    loop {
+        let connected = server.replicas().await?;
+        let Some(other) = connected.into_iter().find(|other| other.server_id == server_id) else {
+            return Ok(Finding::Holds(format!("{server_id} is free")));
+        };
+        if other.uuid.eq_ignore_ascii_case(&replica.uuid.to_string()) {
+            return Ok(Finding::Holds(format!(
+                "{server_id} is connected, as this relay's own replica: it is running, or was a moment ago"
+            )));
         }
-        Some(other) => return Err(Error::ServerIdTaken { server_id, uuid: other.uuid }),
-    }))
+        if Instant::now() > deadline {
+            return Err(Error::ServerIdTaken { server_id, uuid: other.uuid });
+        }
+        tokio::time::sleep(DEPARTURE_PAUSE).await;
+    }
 }
 
 /// For each outbox its tables that the user may see.
