@@ -13,6 +13,7 @@ mod identity;
 mod kafka_failures;
 mod large;
 mod mysql_failures;
+mod mysql_tls;
 mod refusals;
 mod rotation;
 mod rows;

@@ -14,6 +14,7 @@ pub mod row;
 pub mod server;
 pub mod start;
 pub mod table;
+pub mod tls;
 pub mod transaction;
 pub mod value;
 

@@ -1,7 +1,7 @@
 //! The fate of every error, in one place: it may heal and is tried again, a person must act, or another
 //! instance has taken over.
 
-use mysql_async::{DriverError, IoError};
+use mysql_async::DriverError;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::binlog::{self, row, server, start, transaction};
@@ -238,7 +238,7 @@ fn server_fate(error: &server::Error) -> Fate {
         server::Error::MySql(error) => mysql_fate(error),
         server::Error::Timeout { .. } | server::Error::OtherServer { .. } => Fate::Retry,
         server::Error::Secret(error) => secret_fate(error),
-        server::Error::CertificateFile { .. } => halt("correct the paths in [mysql.tls]"),
+        server::Error::Tls(error) => halt(error.hint()),
         server::Error::UnexpectedAnswer { .. } => {
             halt("the server may be of a kind that this version does not know")
         }
@@ -248,22 +248,11 @@ fn server_fate(error: &server::Error) -> Fate {
 fn mysql_fate(error: &mysql_async::Error) -> Fate {
     match error {
         mysql_async::Error::Server(error) => mysql_server_fate(error),
-        mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer) => {
-            halt("the server has no TLS: enable it there, or set [mysql.tls] mode = \"preferred\"")
-        }
         mysql_async::Error::Driver(
             DriverError::UnknownAuthPlugin { .. }
             | DriverError::MysqlOldPasswordDisabled
             | DriverError::CleartextPluginDisabled,
         ) => halt("give the user mysql_native_password, sha256_password or caching_sha2_password"),
-        mysql_async::Error::Io(IoError::Tls(_)) => {
-            halt("check [mysql.tls]: mode, ca, cert and key")
-        }
-        mysql_async::Error::Io(IoError::Io(error))
-            if error.kind() == std::io::ErrorKind::InvalidData =>
-        {
-            halt("check [mysql.tls]: mode, ca, cert and key")
-        }
         _ => Fate::Retry,
     }
 }
@@ -272,9 +261,10 @@ fn mysql_fate(error: &mysql_async::Error) -> Fate {
 fn mysql_server_fate(error: &mysql_async::ServerError) -> Fate {
     match error.code {
         1044 | 1142 => halt("grant the user SELECT on the outbox tables"),
-        1045 | 1130 | 1698 | 1862 | 3118 => {
-            halt("correct [mysql] user and password, or the account on the server")
-        }
+        1045 | 1130 | 1698 | 1862 | 3118 => halt(
+            "correct [mysql] user and password, or the account on the server; one that REQUIREs a certificate \
+                 needs cert and key in [mysql.tls]",
+        ),
         1227 => halt("grant the user REPLICATION SLAVE and REPLICATION CLIENT"),
         3159 => {
             halt("the server takes encrypted connections only: set [mysql.tls] mode = \"required\"")

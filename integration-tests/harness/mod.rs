@@ -2,6 +2,7 @@
 //! that fails on demand, a random workload, and an oracle that knows what must have arrived.
 
 pub mod binlog;
+pub mod certificates;
 pub mod consumer;
 pub mod kafka;
 pub mod ledger;
