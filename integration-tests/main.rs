@@ -11,6 +11,8 @@ mod halts;
 mod harness;
 mod identity;
 mod kafka_failures;
+mod kafka_rights;
+mod kafka_security;
 mod large;
 mod mysql_failures;
 mod mysql_tls;

@@ -224,7 +224,7 @@ fn a_server_without_tls_halts_the_modes_that_ask_for_it() {
 #[test]
 fn the_certificates_that_mysql_makes_by_itself_pass_verify_ca() {
     let _permit = permit_for_own_servers();
-    for version in ["mysql-8.0", "mysql-5.7", "mysql-9"] {
+    for version in ["mysql-8.0", "mysql-9"] {
         if !has_version(version) {
             crate::harness::say(&format!("NOT RUN: {version} cannot be had on this machine"));
             continue;

@@ -141,24 +141,22 @@ impl Topics {
             .describe_configs(&[ResourceSpecifier::Topic(name)], &options)
             .await
             .map_err(failed)?;
-        match answers.into_iter().next() {
-            Some(Ok(config)) => {
-                let value = |name| config.get(name).and_then(|entry| entry.value.clone());
-                let batch_bytes_max = value("max.message.bytes").and_then(|text| text.parse().ok());
-                Ok(LookUp::Found { batch_bytes_max, cleanup_policy: value("cleanup.policy") })
-            }
-            Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition)) => Ok(LookUp::Missing),
-            Some(Err(RDKafkaErrorCode::TopicAuthorizationFailed)) => {
-                tracing::warn!(
-                    topic = name,
-                    "no right to read the topic's configuration (DescribeConfigs): a record larger than it \
-                     takes is found out only when the broker refuses it"
-                );
-                Ok(LookUp::Found { batch_bytes_max: None, cleanup_policy: None })
-            }
-            Some(Err(code)) => Err(failed(KafkaError::AdminOp(code))),
-            None => Err(failed(KafkaError::Canceled)),
+        let config = match answers.into_iter().next() {
+            Some(Ok(config)) => config,
+            Some(Err(code)) => return Err(failed(KafkaError::AdminOp(code))),
+            None => return Err(failed(KafkaError::Canceled)),
+        };
+        let value = |name| config.get(name).and_then(|entry| entry.value.clone());
+        let batch_bytes_max = value("max.message.bytes").and_then(|text| text.parse().ok());
+        // rdkafka passes over the error of the answer; one that is refused has no entries.
+        if batch_bytes_max.is_none() {
+            tracing::warn!(
+                topic = name,
+                "no right to read the topic's configuration (DescribeConfigs): a record larger than it takes is \
+                 found out only when the broker refuses it"
+            );
         }
+        Ok(LookUp::Found { batch_bytes_max, cleanup_policy: value("cleanup.policy") })
     }
 
     /// By its metadata: brokers describe the configuration of topics that do not exist, too.

@@ -11,6 +11,7 @@ pub mod process;
 pub mod proxy;
 pub mod relay;
 pub mod scene;
+pub mod secured;
 pub mod servers;
 pub mod sql;
 pub mod watchdog;

@@ -15,7 +15,7 @@ use crate::binlog::{self, Identity, Replica, Server, Source, Start, TableFilter,
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
 use crate::coordinates::Uuid;
-use crate::error::{Error, Fate};
+use crate::error::Error;
 use crate::publish::Publisher;
 use crate::publish::transactional::Transactional;
 use crate::topics::Topics;
@@ -88,7 +88,7 @@ pub(super) async fn successor(relay: &Relay<'_>) -> Result<Option<(String, Strin
                 return Ok(relay.replaced_by(checkpoint.as_ref()));
             }
             // Without the answer we must not fence anybody.
-            Err(error) if error.fate() == Fate::Retry => {
+            Err(error) if relay.waits_for(&error) => {
                 let causes = crate::telemetry::Causes(&error);
                 tracing::warn!(
                     "fenced, and the checkpoint cannot be read to see by whom: {causes}"
@@ -166,10 +166,9 @@ type Ask = fn(
 async fn ask_checkpoint(config: &Config, ask: Ask) -> Result<Option<Checkpoint>, Error> {
     let (kafka, options) = (config.kafka.clone(), config.checkpoint.clone());
     let name = config.name.clone();
-    blocking(move || ask(&kafka, &name, &options)).await?.map_err(|source| Error::Checkpoint {
-        brokers: config.kafka.bootstrap_servers.clone(),
-        source,
-    })
+    blocking(move || ask(&kafka, &name, &options))
+        .await?
+        .map_err(|source| Error::Checkpoint { brokers: config.kafka.to_string(), source })
 }
 
 async fn connect_mysql(config: &Config) -> Result<(Server, Identity), Error> {
@@ -183,15 +182,11 @@ async fn connect_mysql(config: &Config) -> Result<(Server, Identity), Error> {
 }
 
 async fn connect_kafka(config: &Config) -> Result<(Topics, Arc<str>), Error> {
-    let brokers = || config.kafka.bootstrap_servers.clone();
+    let brokers = || config.kafka.to_string();
     let (kafka, name) = (config.kafka.clone(), config.name.clone());
-    let connected = blocking(move || {
-        let admin = kafka.admin_client(&name)?;
-        let cluster_id = kafka::fetch_cluster_id(&admin)?;
-        Ok((admin, cluster_id))
-    });
-    let (admin, cluster_id) =
-        connected.await?.map_err(|source| Error::Kafka { brokers: brokers(), source })?;
+    let (admin, cluster_id) = blocking(move || kafka.connect(&name))
+        .await?
+        .map_err(|source| Error::Kafka { brokers: brokers(), source })?;
     let topics = Topics::new(admin, config.topics);
     topics
         .ensure_checkpoint_topic(&config.checkpoint.topic)
@@ -275,7 +270,7 @@ fn claim(start: &Start, stored: Option<&Checkpoint>, signature: &Signature) -> C
 fn line_options(relay: &Relay<'_>) -> Options {
     Options {
         name: relay.config.name.clone(),
-        brokers: relay.config.kafka.bootstrap_servers.clone(),
+        brokers: relay.config.kafka.to_string(),
         outboxes: relay.config.outbox.clone().into(),
         limits: relay.config.batch,
         batch_bytes_max: relay.batch_bytes_max.or_else(|| configured_batch_size(relay.config)),
@@ -324,5 +319,5 @@ fn binlog_error(config: &Config, source: binlog::Error) -> Error {
 }
 
 fn publish_error(config: &Config, source: publish::Error) -> Error {
-    Error::Publish { brokers: config.kafka.bootstrap_servers.clone(), source }
+    Error::Publish { brokers: config.kafka.to_string(), source }
 }
