@@ -143,7 +143,7 @@ fn a_damaged_event_halts_behind_all_that_comes_before_it() {
     writer.sql.run(insert_event("1-1", "'the mark of the damage'", &topic));
     let file = writer.sql.end_of_binlog().file;
     mysql.stop();
-    let path = mysql.binlog_path(&file);
+    let path = mysql.data_path(&file);
     let mut bytes = std::fs::read(&path).expect("the binlog is a file");
     let mark = b"the mark of the damage";
     let at = bytes.windows(mark.len()).position(|text| text == mark).expect("the row is there");

@@ -1,7 +1,9 @@
-//! Users of both password plugins can relay, with TLS and without.
+//! Users of both password plugins can relay, with TLS and without, and with a password that changes.
 
+use crate::harness::certificates;
 use crate::harness::relay::SOON;
 use crate::harness::scene::Scene;
+use crate::harness::watchdog;
 use crate::harness::workload::PlainWriter;
 
 #[test]
@@ -20,16 +22,32 @@ fn a_native_password_user_relays() {
     relays_as("native", "mysql_native_password", "REQUIRE NONE", "preferred");
 }
 
+#[test]
+fn a_password_that_is_changed_on_the_server_and_in_its_file_is_used_at_the_next_connection() {
+    let scene = Scene::on_shared_servers("rotated");
+    let mut writer = PlainWriter::on(&scene);
+    let user = create_user(&scene, &mut writer, "caching_sha2_password", "");
+    let folder = watchdog::fresh_directory("password");
+    let file = certificates::write(&folder, "password", "pass wörd\n");
+    let (proxy, mut setup) = scene.behind_mysql_proxy();
+    setup.mysql_user = user.clone();
+    setup.mysql_password = format!("${{file:{}}}", file.display());
+    let mut relay = setup.start();
+    writer.write(2);
+    scene.wait_for_records(&relay, 2);
+    writer.sql.run(format!("ALTER USER '{user}'@'%' IDENTIFIED BY 'the second'"));
+    certificates::write(&folder, "password", "the second\n");
+    proxy.cut();
+    proxy.pass();
+    writer.write(2);
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+    assert!(!relay.log().contains("the second"), "{}", relay.log());
+}
+
 fn relays_as(label: &str, plugin: &str, requirement: &str, tls_mode: &str) {
     let scene = Scene::on_shared_servers(label);
     let mut writer = PlainWriter::on(&scene);
-    let user = format!("{label}_{:x}", rand::random::<u32>());
-    writer.sql.run(format!(
-        "CREATE USER '{user}'@'%' IDENTIFIED WITH {plugin} BY 'pass wörd' {requirement}"
-    ));
-    let name = &scene.name;
-    writer.sql.run(format!("GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '{user}'@'%'"));
-    writer.sql.run(format!("GRANT SELECT ON {name}.* TO '{user}'@'%'"));
+    let user = create_user(&scene, &mut writer, plugin, requirement);
     let mut setup = scene.relay_setup();
     setup.mysql_user = user;
     setup.mysql_password = "pass wörd".to_owned();
@@ -37,4 +55,15 @@ fn relays_as(label: &str, plugin: &str, requirement: &str, tls_mode: &str) {
     let relay = setup.start();
     writer.write(2);
     scene.judge_clean(&writer.ledger, &relay, SOON);
+}
+
+fn create_user(scene: &Scene, writer: &mut PlainWriter, plugin: &str, requirement: &str) -> String {
+    let user = format!("u_{:x}", rand::random::<u32>());
+    writer.sql.run(format!(
+        "CREATE USER '{user}'@'%' IDENTIFIED WITH {plugin} BY 'pass wörd' {requirement}"
+    ));
+    let name = &scene.name;
+    writer.sql.run(format!("GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '{user}'@'%'"));
+    writer.sql.run(format!("GRANT SELECT ON {name}.* TO '{user}'@'%'"));
+    user
 }

@@ -17,6 +17,7 @@ pub mod row;
 pub mod server;
 pub mod start;
 pub mod table;
+pub mod tls;
 pub mod transaction;
 pub mod value;
 

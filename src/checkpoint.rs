@@ -292,7 +292,7 @@ impl<'a> Reader<'a> {
                 // librdkafka assigns partitions only to members of a group; it is never joined.
                 config.set("group.id", group);
             }
-            kafka::create(&config, kafka::Context)
+            kafka::create(&config, kafka::Context::default())
         };
         let failed = |source| Error::Kafka { topic: options.topic.clone(), source };
         Ok(Reader {
@@ -418,7 +418,9 @@ impl<'a> Reader<'a> {
                     unfinished.remove(&partition);
                 }
                 // A broker that is gone: another one may answer before the deadline.
-                Some(Err(error)) if is_about_a_connection(&error) => {}
+                Some(Err(error)) if kafka::is_about_a_connection(&error) => {}
+                // Of the group that is never joined.
+                Some(Err(error)) if is_about_the_group(&error) => {}
                 Some(Err(error)) => return Err(self.failed(error)),
                 None => {
                     let topic = self.options.topic.clone();
@@ -430,17 +432,22 @@ impl<'a> Reader<'a> {
     }
 
     fn failed(&self, error: KafkaError) -> Error {
-        Error::Kafka { topic: self.options.topic.clone(), source: error.into() }
+        let source = kafka::explain(&self.committed, error);
+        Error::Kafka { topic: self.options.topic.clone(), source }
     }
 }
 
-/// First and end offset of each partition that holds anything, as far as the consumer sees.
+/// First and end offset of each partition that holds anything, and of one at least, as far as the consumer
+/// sees.
 fn ends(
     consumer: &BaseConsumer<kafka::Context>,
     options: &Options,
 ) -> Result<BTreeMap<i32, (i64, i64)>, Error> {
     let topic = &options.topic;
-    let failed = |error: KafkaError| Error::Kafka { topic: topic.clone(), source: error.into() };
+    let failed = |error: KafkaError| Error::Kafka {
+        topic: topic.clone(),
+        source: kafka::explain(consumer, error),
+    };
     let metadata = consumer.fetch_metadata(Some(topic), kafka::REQUEST_TIMEOUT).map_err(failed)?;
     let mut ends = BTreeMap::new();
     let no_topic = || Error::NoTopic { topic: topic.clone() };
@@ -456,22 +463,17 @@ fn ends(
         let (low, high) = consumer
             .fetch_watermarks(topic, partition.id(), kafka::REQUEST_TIMEOUT)
             .map_err(failed)?;
-        if low < high {
+        // Of an empty topic one partition is read none the less: that we may not read it would otherwise be
+        // found out when the relay is started again.
+        if low < high || ends.is_empty() {
             ends.insert(partition.id(), (low, high));
         }
     }
     Ok(ends)
 }
 
-fn is_about_a_connection(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::BrokerTransportFailure
-                | RDKafkaErrorCode::AllBrokersDown
-                | RDKafkaErrorCode::Resolve
-        )
-    )
+fn is_about_the_group(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
 }
 
 fn parse(payload: Option<&[u8]>) -> Result<Last, String> {

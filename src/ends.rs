@@ -31,15 +31,10 @@ pub async fn connect_mysql(config: &Config) -> Result<(Server, Identity), Error>
 /// No broker can be reached.
 pub async fn connect_kafka(config: &Config) -> Result<(Topics, Arc<str>), Error> {
     let (kafka, name) = (config.kafka.clone(), config.name.clone());
-    let connected = blocking(move || {
-        let admin = kafka.admin_client(&name)?;
-        let cluster_id = kafka::fetch_cluster_id(&admin)?;
-        Ok((admin, cluster_id))
-    });
-    let (admin, cluster_id) = connected.await?.map_err(|source| Error::Kafka {
-        brokers: config.kafka.bootstrap_servers.clone(),
-        source,
-    })?;
+    let connected = blocking(move || kafka.connect(&name));
+    let (admin, cluster_id) = connected
+        .await?
+        .map_err(|source| Error::Kafka { brokers: config.kafka.to_string(), source })?;
     Ok((Topics::new(admin, config.topics), cluster_id))
 }
 
@@ -94,10 +89,9 @@ type Ask = fn(
 async fn ask_checkpoint(config: &Config, ask: Ask) -> Result<Option<Checkpoint>, Error> {
     let (kafka, options) = (config.kafka.clone(), config.checkpoint.clone());
     let name = config.name.clone();
-    blocking(move || ask(&kafka, &name, &options)).await?.map_err(|source| Error::Checkpoint {
-        brokers: config.kafka.bootstrap_servers.clone(),
-        source,
-    })
+    blocking(move || ask(&kafka, &name, &options))
+        .await?
+        .map_err(|source| Error::Checkpoint { brokers: config.kafka.to_string(), source })
 }
 
 /// Holds the configuration of `[[outbox]]` against the one that a checkpoint was written under.

@@ -3,7 +3,7 @@
 
 mod way_out;
 
-use mysql_async::{DriverError, IoError};
+use mysql_async::DriverError;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 pub use self::way_out::WayOut;
@@ -284,6 +284,18 @@ impl Error {
         }
     }
 
+    /// A broker is there, and does not let us in.
+    pub fn is_rejection(&self) -> bool {
+        match self {
+            Error::Kafka { source, .. }
+            | Error::Checkpoint { source: checkpoint::Error::Kafka { source, .. }, .. }
+            | Error::Publish { source: publish::Error::Client(source), .. } => {
+                matches!(source, kafka::Error::Unreachable(failure) if failure.is_rejection())
+            }
+            _ => false,
+        }
+    }
+
     /// It is about one transaction, and the way to Kafka is open: what came before can be published still.
     pub fn is_of_one_transaction(&self) -> bool {
         match self {
@@ -375,7 +387,7 @@ fn server_fate(error: &server::Error) -> Fate {
         server::Error::MySql(error) => mysql_fate(error),
         server::Error::Timeout { .. } | server::Error::OtherServer { .. } => Fate::Retry,
         server::Error::Secret(error) => secret_fate(error),
-        server::Error::CertificateFile { .. } => halt("correct the paths in [mysql.tls]"),
+        server::Error::Tls(error) => halt(error.hint()),
         server::Error::UnexpectedAnswer { .. } => {
             halt("the server may be of a kind that this version does not know")
         }
@@ -397,22 +409,11 @@ fn mysql_cure(error: &server::Error) -> Option<&'static str> {
 fn mysql_fate(error: &mysql_async::Error) -> Fate {
     match error {
         mysql_async::Error::Server(error) => mysql_server_fate(error),
-        mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer) => {
-            halt("the server has no TLS: enable it there, or set [mysql.tls] mode = \"preferred\"")
-        }
         mysql_async::Error::Driver(
             DriverError::UnknownAuthPlugin { .. }
             | DriverError::MysqlOldPasswordDisabled
             | DriverError::CleartextPluginDisabled,
         ) => halt("give the user mysql_native_password, sha256_password or caching_sha2_password"),
-        mysql_async::Error::Io(IoError::Tls(_)) => {
-            halt("check [mysql.tls]: mode, ca, cert and key")
-        }
-        mysql_async::Error::Io(IoError::Io(error))
-            if error.kind() == std::io::ErrorKind::InvalidData =>
-        {
-            halt("check [mysql.tls]: mode, ca, cert and key")
-        }
         _ => Fate::Retry,
     }
 }
@@ -421,9 +422,10 @@ fn mysql_fate(error: &mysql_async::Error) -> Fate {
 fn mysql_server_fate(error: &mysql_async::ServerError) -> Fate {
     match error.code {
         1044 | 1142 => halt("grant the user SELECT on the outbox tables"),
-        1045 | 1130 | 1698 | 1862 | 3118 => {
-            halt("correct [mysql] user and password, or the account on the server")
-        }
+        1045 | 1130 | 1698 | 1862 | 3118 => halt(
+            "correct [mysql] user and password, or the account on the server; one that REQUIREs a certificate \
+                 needs cert and key in [mysql.tls]",
+        ),
         1227 => halt("grant the user REPLICATION SLAVE and REPLICATION CLIENT"),
         3159 => {
             halt("the server takes encrypted connections only: set [mysql.tls] mode = \"required\"")
@@ -477,6 +479,8 @@ fn kafka_fate(error: &kafka::Error) -> Fate {
     match error {
         kafka::Error::Secret(error) => secret_fate(error),
         kafka::Error::Property { .. } => halt("correct [kafka.properties]"),
+        kafka::Error::Unreachable(failure) if failure.is_rejection() => halt(failure.hint()),
+        kafka::Error::Unreachable(_) => Fate::Retry,
         kafka::Error::Kafka(error) => client_fate(error),
     }
 }
@@ -484,9 +488,19 @@ fn kafka_fate(error: &kafka::Error) -> Fate {
 fn client_fate(error: &KafkaError) -> Fate {
     match error {
         KafkaError::ClientCreation(_) => halt("correct [kafka] and [kafka.properties]"),
-        KafkaError::AdminOp(code) => code_fate(*code),
-        error => error.rdkafka_error_code().map_or(Fate::Retry, code_fate),
+        error => code_of(error).map_or(Fate::Retry, code_fate),
     }
+}
+
+fn code_of(error: &KafkaError) -> Option<Code> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        error => error.rdkafka_error_code(),
+    }
+}
+
+fn grant(operations: &str, resource: &str) -> Fate {
+    halt(format!("grant the relay's principal {operations} on {resource}"))
 }
 
 fn code_fate(code: Code) -> Fate {
@@ -497,9 +511,6 @@ fn code_fate(code: Code) -> Fate {
         ),
         Code::ClusterAuthorizationFailed => {
             halt("grant the relay's principal Create on the cluster or the topics")
-        }
-        Code::GroupAuthorizationFailed => {
-            halt("grant the relay's principal Read on the group of the relay's name")
         }
         Code::TransactionalIdAuthorizationFailed => {
             halt("grant the relay's principal Write and Describe on its transactional ids")
@@ -522,9 +533,21 @@ fn code_fate(code: Code) -> Fate {
 
 fn topics_fate(error: &topics::Error) -> Fate {
     match error {
-        topics::Error::LookUp { source, .. } | topics::Error::Create { source, .. } => {
-            client_fate(source)
-        }
+        topics::Error::LookUp { topic, source } => match code_of(source) {
+            Some(Code::TopicAuthorizationFailed) => {
+                grant("Describe, Create, Write and DescribeConfigs", &format!("the topic {topic}"))
+            }
+            _ => client_fate(source),
+        },
+        topics::Error::Create { topic, source } => match code_of(source) {
+            Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
+                halt(format!(
+                    "grant the relay's principal Create on the topic {topic} or on the cluster, or create the \
+                     topic by hand"
+                ))
+            }
+            _ => client_fate(source),
+        },
         // Waited for: the topic may come, and a broker that has just started is not counted for a moment.
         topics::Error::Missing { .. }
         | topics::Error::NotVisible { .. }
@@ -540,6 +563,14 @@ fn publish_fate(error: &publish::Error) -> Fate {
     match error {
         publish::Error::Client(error) => kafka_fate(error),
         publish::Error::Kafka { source, .. } => client_fate(source),
+        publish::Error::Initialise { id, source } => match source.rdkafka_error_code() {
+            Some(Code::TransactionalIdAuthorizationFailed) => {
+                let name = id.rsplit_once('-').map_or(id.as_str(), |(name, _)| name);
+                grant("Write", &format!("the transactional ids {name}-0 to {name}-3"))
+            }
+            _ => client_fate(source),
+        },
+        publish::Error::Denied { topic, .. } => grant("Write", &format!("the topic {topic}")),
         publish::Error::Fenced => Fate::MaybeTakenOver,
         publish::Error::Refused { topic, source, .. } => match source.rdkafka_error_code() {
             Some(Code::MessageSizeTooLarge) | None => halt(format!(
@@ -554,6 +585,11 @@ fn publish_fate(error: &publish::Error) -> Fate {
 
 fn checkpoint_fate(error: &checkpoint::Error) -> Fate {
     match error {
+        checkpoint::Error::Kafka { topic, source: kafka::Error::Kafka(error) }
+            if error.rdkafka_error_code() == Some(Code::TopicAuthorizationFailed) =>
+        {
+            grant("Read and Describe", &format!("the checkpoint topic {topic}"))
+        }
         checkpoint::Error::Kafka { source, .. } => kafka_fate(source),
         checkpoint::Error::NoTopic { .. }
         | checkpoint::Error::Timeout { .. }

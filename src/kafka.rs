@@ -1,19 +1,22 @@
 //! What every Kafka client of the relay has in common: addresses, security, and where its log lines go.
 
 mod authorized;
+mod failure;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::admin::AdminClient;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaConfRes;
 
 pub use self::authorized::{Authorized, Operation, authorized};
+pub use self::failure::{Failure, LastFailure};
 use crate::secret::{self, Secret};
 
 /// How to reach the brokers.
@@ -29,6 +32,26 @@ pub struct Options {
 /// `socket.timeout.ms` is 60 s, which is too long to find out that a broker is gone.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// An answer that takes longer than this is waited for by a client that is also asked what keeps it.
+const FIRST_ANSWER: Duration = Duration::from_secs(1);
+
+/// A broker that turns us away may still be starting, and another one may let us in: so long is it tried.
+const REJECTION_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long the queue of a client must be empty to count as read: its threads may be about to tell more.
+const QUEUE_PAUSE: Duration = Duration::from_millis(50);
+
+// Where the brokers are, and who we are there.
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.bootstrap_servers)?;
+        match self.properties.get("sasl.username").map(Secret::reveal) {
+            Some(Ok(user)) => write!(f, " as {user}"),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Options {
     /// A client configuration with what all clients share; each room adds its own.
     ///
@@ -38,7 +61,8 @@ impl Options {
         let mut config = ClientConfig::new();
         let level = match tracing::enabled!(target: "librdkafka", tracing::Level::DEBUG) {
             true => RDKafkaLogLevel::Debug,
-            false => RDKafkaLogLevel::Warning,
+            // At this level it tells of connections that a broker ends.
+            false => RDKafkaLogLevel::Info,
         };
         for (name, value) in &self.properties {
             config.set(name, value.reveal()?);
@@ -66,8 +90,53 @@ impl Options {
     /// # Errors
     /// A secret that cannot be read, or a property that librdkafka refuses.
     pub fn admin_client(&self, client_id: &str) -> Result<AdminClient<Context>, Error> {
-        create(&self.client_config(client_id)?, Context)
+        create(&self.client_config(client_id)?, Context::default())
     }
+
+    /// An admin client that a broker has answered, and the cluster's own id.
+    ///
+    /// # Errors
+    /// No broker answered within [`REQUEST_TIMEOUT`]: the reason, where librdkafka told one. A cluster without
+    /// an id (older than Kafka 0.10.1).
+    pub fn connect(&self, client_id: &str) -> Result<(AdminClient<Context>, Arc<str>), Error> {
+        let admin = self.admin_client(client_id)?;
+        let cluster_id = match admin.inner().fetch_cluster_id(FIRST_ANSWER) {
+            Some(id) => id,
+            // Nobody reads the events of an admin client; those of a consumer are read.
+            None => {
+                await_cluster_id(&create(&self.client_config(client_id)?, Context::default())?)?
+            }
+        };
+        Ok((admin, Arc::from(cluster_id)))
+    }
+}
+
+fn await_cluster_id(client: &BaseConsumer<Context>) -> Result<String, Error> {
+    let since = Instant::now();
+    let mut rejected_at = None;
+    while since.elapsed() < REQUEST_TIMEOUT {
+        if let Some(id) = client.client().fetch_cluster_id(FIRST_ANSWER) {
+            return Ok(id);
+        }
+        read_events(client);
+        if client.client().context().failure.get().is_some_and(|failure| failure.is_rejection()) {
+            let rejected_at = rejected_at.get_or_insert_with(Instant::now);
+            if rejected_at.elapsed() > REJECTION_PATIENCE {
+                break;
+            }
+        }
+    }
+    Err(explain(client, KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure)))
+}
+
+/// The error of a consumer's call, or the reason for it where that is a connection.
+pub fn explain(client: &BaseConsumer<Context>, error: KafkaError) -> Error {
+    read_events(client);
+    Error::of_client(&client.client().context().failure, error)
+}
+
+fn read_events(client: &BaseConsumer<Context>) {
+    while let Some(Err(_)) = client.poll(QUEUE_PAUSE) {}
 }
 
 /// Makes a client of any kind.
@@ -90,8 +159,35 @@ pub enum Error {
     /// librdkafka's own words would repeat the value, which may be a secret.
     #[error("[kafka.properties] {name}: {problem}")]
     Property { name: String, problem: &'static str },
+    #[error("{0}")]
+    Unreachable(Failure),
     #[error(transparent)]
     Kafka(KafkaError),
+}
+
+impl Error {
+    /// The error of a call, or the reason for it where that is a connection.
+    pub fn of_client(last: &LastFailure, error: KafkaError) -> Error {
+        match last.get() {
+            Some(failure) if is_about_a_connection(&error) => Error::Unreachable(failure),
+            _ => error.into(),
+        }
+    }
+}
+
+/// The call failed because no broker could be asked, or none answered.
+pub fn is_about_a_connection(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::SSL
+                | RDKafkaErrorCode::OperationTimedOut
+        )
+    )
 }
 
 impl From<KafkaError> for Error {
@@ -109,17 +205,21 @@ impl From<KafkaError> for Error {
 }
 
 /// Sends librdkafka's log lines to the relay's log, at a level that fits a client which is expected to
-/// see brokers come and go.
-#[derive(Debug, Clone, Copy)]
-pub struct Context;
+/// see brokers come and go, and keeps why it could not connect.
+#[derive(Debug, Default)]
+pub struct Context {
+    failure: LastFailure,
+}
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log(level, facility, message);
+        self.failure.note_log(facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         log_error(&error, reason);
+        self.failure.note(&error, reason);
     }
 }
 
@@ -147,24 +247,18 @@ pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 pub fn log_error(error: &KafkaError, reason: &str) {
     let is_ordinary = matches!(
         error.rdkafka_error_code(),
-        Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::PartitionEOF)
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::SSL
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::PartitionEOF
+        )
     );
     if is_ordinary {
-        // The end of a partition is asked for; a lost connection is in the log line as well.
+        // The end of a partition is asked for; no group is ever joined; a connection that failed is in the log line as well.
         tracing::debug!(target: "librdkafka", %error, "{reason}");
     } else {
         tracing::warn!(target: "librdkafka", %error, "{reason}");
     }
-}
-
-/// The cluster's own id, and the proof that a broker answers.
-///
-/// # Errors
-/// No broker answered within [`REQUEST_TIMEOUT`], or it has no cluster id (older than Kafka 0.10.1).
-pub fn fetch_cluster_id(client: &AdminClient<Context>) -> Result<Arc<str>, KafkaError> {
-    client
-        .inner()
-        .fetch_cluster_id(REQUEST_TIMEOUT)
-        .map(Arc::from)
-        .ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure))
 }

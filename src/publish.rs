@@ -54,6 +54,10 @@ pub enum Error {
     Client(#[from] kafka::Error),
     #[error("{doing}")]
     Kafka { doing: &'static str, source: KafkaError },
+    #[error("initialise the transactional id {id}")]
+    Initialise { id: String, source: KafkaError },
+    #[error("write to the topic {topic}")]
+    Denied { topic: String, source: KafkaError },
     #[error("another producer has this relay's transactional ids")]
     Fenced,
     #[error("the broker refuses record {index} of a batch, for topic {topic}")]

@@ -186,6 +186,9 @@ impl Relay<'_> {
             // An event may be so large, and the way so slow, that it takes longer to arrive.
             self.silence_max = (self.silence_max * 2).min(SILENCE_LIMIT);
         }
+        if self.waits_for(&error) && error.fate() != Fate::Retry {
+            return Ok(error);
+        }
         match (error.fate(), last) {
             (Fate::Retry, Some(last)) if is_damaged_again(&error, last) => {
                 Err(Error::DamagedAgain(Box::new(error)))
@@ -201,6 +204,12 @@ impl Relay<'_> {
                 error => Ok(error),
             },
         }
+    }
+
+    /// It may heal. A broker that lets nobody in halts a relay that it never let in: its configuration is
+    /// wrong. One that did may be changing its keys.
+    fn waits_for(&self, error: &Error) -> bool {
+        error.fate() == Fate::Retry || self.has_claimed && error.is_rejection()
     }
 
     /// Turns an error that may mean that somebody took over into one that says who did.

@@ -221,21 +221,21 @@ impl Topics {
             .await
             .map_err(failed)?;
         let config = match answers.into_iter().next() {
-            Some(Ok(config)) => Some(config),
-            Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition)) => return Ok(None),
-            Some(Err(RDKafkaErrorCode::TopicAuthorizationFailed)) => {
-                tracing::warn!(topic = name, "{NO_CONFIG}: {NO_CONFIG_EFFECT}");
-                None
-            }
+            Some(Ok(config)) => config,
             Some(Err(code)) => return Err(failed(KafkaError::AdminOp(code))),
             None => return Err(failed(KafkaError::Canceled)),
         };
-        let value = |name| config.as_ref()?.get(name)?.value.clone();
+        let value = |name| config.get(name)?.value.clone();
         let number = |name| value(name).and_then(|text| text.parse().ok());
+        let batch_bytes_max = number("max.message.bytes");
+        // rdkafka passes over the error of the answer; one that is refused has no entries.
+        if batch_bytes_max.is_none() {
+            tracing::warn!(topic = name, "{NO_CONFIG}: {NO_CONFIG_EFFECT}");
+        }
         Ok(Some(Description {
             partitions,
             replicas,
-            batch_bytes_max: number("max.message.bytes"),
+            batch_bytes_max,
             cleanup_policy: value("cleanup.policy"),
             min_insync_replicas: number("min.insync.replicas"),
         }))

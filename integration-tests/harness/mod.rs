@@ -2,6 +2,7 @@
 //! that fails on demand, a random workload, and an oracle that knows what must have arrived.
 
 pub mod binlog;
+pub mod certificates;
 pub mod consumer;
 pub mod http;
 pub mod kafka;
@@ -11,6 +12,7 @@ pub mod process;
 pub mod proxy;
 pub mod relay;
 pub mod scene;
+pub mod secured;
 pub mod servers;
 pub mod sql;
 pub mod watchdog;

@@ -174,8 +174,9 @@ impl MySql {
         self.start_again();
     }
 
-    /// A file of the binlog, to be damaged while the server is stopped.
-    pub fn binlog_path(&self, file: &str) -> PathBuf {
+    /// A file in the data directory: of the binlog, to be damaged while the server is stopped, or of the
+    /// certificates that the server made.
+    pub fn data_path(&self, file: &str) -> PathBuf {
         self.own().data.join(file)
     }
 

@@ -2,14 +2,13 @@
 //! columns of a table. One connection, made again when it was lost; the dump stream is another one.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use mysql_async::prelude::{FromRow, Queryable};
-use mysql_async::{ClientIdentity, Conn, DriverError, IoError, Opts, OptsBuilder, SslOpts};
+use mysql_async::{Conn, Opts, OptsBuilder};
 
 use super::table::{SCHEMA_COLUMNS_SQL, SchemaColumn};
-use super::{Options, TlsMode};
+use super::{Options, TlsMode, tls};
 use crate::coordinates::{Coordinates, GtidSet, Uuid};
 use crate::secret;
 use crate::telemetry::clock::ServerClock;
@@ -31,8 +30,8 @@ const PACKET_BYTES_MAX: usize = 1 << 30;
 pub enum Error {
     #[error(transparent)]
     Secret(#[from] secret::Error),
-    #[error("read {path}", path = path.display())]
-    CertificateFile { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     #[error(transparent)]
     MySql(#[from] mysql_async::Error),
     #[error("no answer within {} s", timeout.as_secs())]
@@ -430,33 +429,25 @@ impl Server {
 /// # Errors
 /// The server cannot be reached, refuses TLS or the login, or does not answer in time.
 pub async fn connect(options: &Options) -> Result<Conn, Error> {
-    match within(CONNECT_TIMEOUT, Conn::new(conn_opts(options, options.tls.mode)?)).await {
+    let connected = match open(options, options.tls.mode).await {
         // https://dev.mysql.com/doc/refman/8.4/en/connection-options.html#option_general_ssl-mode:
         // PREFERRED falls back to an unencrypted connection when an encrypted one cannot be established.
         Err(Error::MySql(error))
-            if options.tls.mode == TlsMode::Preferred && is_tls_failure(&error) =>
+            if options.tls.mode == TlsMode::Preferred && tls::is_unavailable(&error) =>
         {
             tracing::debug!(%error, "TLS cannot be established, connecting without it");
-            within(CONNECT_TIMEOUT, Conn::new(conn_opts(options, TlsMode::Disabled)?)).await
+            open(options, TlsMode::Disabled).await
         }
         connected => connected,
-    }
+    };
+    connected.map_err(|error| match &error {
+        Error::MySql(cause) => tls::explain(cause, options).map_or(error, Error::Tls),
+        _ => error,
+    })
 }
 
-fn is_tls_failure(error: &mysql_async::Error) -> bool {
-    match error {
-        mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer) => true,
-        mysql_async::Error::Io(IoError::Tls(_)) => true,
-        // A failed handshake comes from tokio-rustls as an I/O error that carries rustls' own.
-        mysql_async::Error::Io(IoError::Io(error)) => {
-            error.kind() == std::io::ErrorKind::InvalidData
-        }
-        _ => false,
-    }
-}
-
-fn conn_opts(options: &Options, mode: TlsMode) -> Result<Opts, Error> {
-    let builder = OptsBuilder::default()
+async fn open(options: &Options, mode: TlsMode) -> Result<Conn, Error> {
+    let opts: Opts = OptsBuilder::default()
         .ip_or_hostname(&options.host)
         .tcp_port(options.port)
         .user(Some(&options.user))
@@ -464,31 +455,9 @@ fn conn_opts(options: &Options, mode: TlsMode) -> Result<Opts, Error> {
         .prefer_socket(false)
         .tcp_keepalive(Some(CONNECT_TIMEOUT))
         .max_allowed_packet(Some(PACKET_BYTES_MAX))
-        .ssl_opts(ssl_opts(options, mode)?);
-    Ok(builder.into())
-}
-
-fn ssl_opts(options: &Options, mode: TlsMode) -> Result<Option<SslOpts>, Error> {
-    let tls = &options.tls;
-    if mode == TlsMode::Disabled {
-        return Ok(None);
-    }
-    let verifies_chain = matches!(mode, TlsMode::VerifyCa | TlsMode::VerifyIdentity);
-    let mut ssl = SslOpts::default()
-        .with_danger_accept_invalid_certs(!verifies_chain)
-        .with_danger_skip_domain_validation(mode != TlsMode::VerifyIdentity);
-    if let Some(ca) = &tls.ca {
-        ssl = ssl.with_root_certs(vec![read_file(ca)?.into()]).with_disable_built_in_roots(true);
-    }
-    if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
-        let identity = ClientIdentity::new(read_file(cert)?.into(), read_file(key)?.into());
-        ssl = ssl.with_client_identity(Some(identity));
-    }
-    Ok(Some(ssl))
-}
-
-fn read_file(path: &PathBuf) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|source| Error::CertificateFile { path: path.clone(), source })
+        .ssl_opts(tls::ssl_opts(&options.tls, mode)?)
+        .into();
+    within(CONNECT_TIMEOUT, Conn::new(opts)).await
 }
 
 /// Awaits an answer of the server, but not for ever.

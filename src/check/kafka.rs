@@ -140,9 +140,8 @@ impl Cluster {
         needed: &[Operation],
     ) -> Result<Finding, Error> {
         let authorized = self.topics.authorized(topic).await.map_err(failed(config))?;
-        preflight::ensure_authorized(topic, authorized.as_ref(), needed).map_err(|source| {
-            Error::Rights { brokers: config.kafka.bootstrap_servers.clone(), source }
-        })
+        preflight::ensure_authorized(topic, authorized.as_ref(), needed)
+            .map_err(|source| Error::Rights { brokers: config.kafka.to_string(), source })
     }
 }
 
@@ -160,10 +159,10 @@ async fn try_transactions(config: &Config) -> Result<Finding, Error> {
              not touched)"
         ))
     };
-    tried.await?.map(finding).map_err(|source| Error::Publish {
-        brokers: config.kafka.bootstrap_servers.clone(),
-        source,
-    })
+    tried
+        .await?
+        .map(finding)
+        .map_err(|source| Error::Publish { brokers: config.kafka.to_string(), source })
 }
 
 fn exists(topic: &str, description: &Description) -> String {
@@ -178,5 +177,5 @@ fn will_be_created(topic: &str) -> Finding {
 }
 
 fn failed(config: &Config) -> impl Fn(topics::Error) -> Error + Copy {
-    move |source| Error::Topics { brokers: config.kafka.bootstrap_servers.clone(), source }
+    move |source| Error::Topics { brokers: config.kafka.to_string(), source }
 }

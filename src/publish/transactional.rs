@@ -16,6 +16,7 @@ use rdkafka::{ClientContext, Message};
 
 use super::{Error, Options, Publish, Sealed};
 use crate::batch::Limits;
+use crate::kafka::LastFailure;
 use crate::{checkpoint, kafka};
 
 /// Transactional ids `{name}-0` … of which recovery fences every one, whatever number is used: a relay of
@@ -208,18 +209,19 @@ impl Lane {
             config.set("batch.size", bytes.to_string());
         }
         let acknowledgements = Arc::new(Acknowledgements::default());
-        let context = LaneContext { acknowledgements: acknowledgements.clone(), cut_off };
+        let context = LaneContext::of(acknowledgements.clone(), cut_off);
         let producer: ThreadedProducer<LaneContext> = kafka::create(&config, context)?;
-        producer
-            .client()
-            .fetch_metadata(Some(checkpoint_topic), kafka::REQUEST_TIMEOUT)
-            .map_err(failed("reach Kafka"))?;
+        producer.client().fetch_metadata(Some(checkpoint_topic), kafka::REQUEST_TIMEOUT).map_err(
+            |error| kafka::Error::of_client(&producer.client().context().failure, error),
+        )?;
         std::thread::sleep(CONNECTION_PAUSE);
         let lane =
             Lane { producer, acknowledgements, transaction_timeout: options.transaction_timeout };
-        lane.producer
-            .init_transactions(options.transaction_timeout)
-            .map_err(|error| lane.classify("initialise a transactional id", error))?;
+        let initialised = lane.producer.init_transactions(options.transaction_timeout);
+        initialised.map_err(|error| match lane.is_fenced(&error) {
+            true => Error::Fenced,
+            false => Error::Initialise { id: transactional_id.to_owned(), source: error },
+        })?;
         Ok(lane)
     }
 
@@ -269,11 +271,14 @@ impl Lane {
             Some(
                 RDKafkaErrorCode::MessageSizeTooLarge
                 | RDKafkaErrorCode::InvalidRecord
-                | RDKafkaErrorCode::InvalidTimestamp
-                | RDKafkaErrorCode::TopicAuthorizationFailed,
+                | RDKafkaErrorCode::InvalidTimestamp,
             ) => {
                 self.abort();
                 Error::Refused { index, topic, source: error }
+            }
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                self.abort();
+                Error::Denied { topic, source: error }
             }
             _ => self.classify("have a record acknowledged", error),
         }
@@ -293,9 +298,23 @@ impl Lane {
             .map_err(|error| self.classify("commit a transaction", error))
     }
 
-    /// Tells being fenced from all else. A producer whose transaction timed out is fenced as well: its
-    /// epoch was raised by the broker.
+    /// Tells what is about the relay's identity or its rights from all else.
     fn classify(&self, doing: &'static str, error: KafkaError) -> Error {
+        if self.is_fenced(&error) {
+            return Error::Fenced;
+        }
+        let denied = self.producer.client().context().denied_topic();
+        match (error.rdkafka_error_code(), denied) {
+            (Some(RDKafkaErrorCode::TopicAuthorizationFailed), Some(topic)) => {
+                self.abort();
+                Error::Denied { topic, source: error }
+            }
+            _ => Error::Kafka { doing, source: error },
+        }
+    }
+
+    /// A producer whose transaction timed out is fenced as well: its epoch was raised by the broker.
+    fn is_fenced(&self, error: &KafkaError) -> bool {
         let is_fenced = |code: RDKafkaErrorCode| {
             matches!(
                 code,
@@ -305,12 +324,8 @@ impl Lane {
             )
         };
         let fatal = self.producer.client().fatal_error();
-        if error.rdkafka_error_code().is_some_and(is_fenced)
+        error.rdkafka_error_code().is_some_and(is_fenced)
             || fatal.is_some_and(|(code, _)| is_fenced(code))
-        {
-            return Error::Fenced;
-        }
-        Error::Kafka { doing, source: error }
     }
 }
 
@@ -319,10 +334,6 @@ fn set_unless_given(config: &mut ClientConfig, [name, alias]: [&str; 2], value: 
     if config.get(name).is_none() && config.get(alias).is_none() {
         config.set(name, value);
     }
-}
-
-fn failed(doing: &'static str) -> impl Fn(KafkaError) -> Error {
-    move |source| Error::Kafka { doing, source }
 }
 
 /// The record was given up because of another one, or of the transaction.
@@ -386,11 +397,33 @@ impl Acknowledgements {
 struct LaneContext {
     acknowledgements: Arc<Acknowledgements>,
     cut_off: Arc<AtomicBool>,
+    failure: LastFailure,
+    /// The topic that the broker would not take into a transaction; only a log line names it.
+    denied_topic: Mutex<Option<String>>,
+}
+
+impl LaneContext {
+    fn of(acknowledgements: Arc<Acknowledgements>, cut_off: Arc<AtomicBool>) -> LaneContext {
+        LaneContext {
+            acknowledgements,
+            cut_off,
+            failure: LastFailure::default(),
+            denied_topic: Mutex::default(),
+        }
+    }
+
+    fn denied_topic(&self) -> Option<String> {
+        self.denied_topic.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl ClientContext for LaneContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         kafka::log(level, facility, message);
+        self.failure.note_log(facility, message);
+        if let Some(topic) = denied_topic(facility, message) {
+            *self.denied_topic.lock().unwrap_or_else(PoisonError::into_inner) = Some(topic);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -398,7 +431,16 @@ impl ClientContext for LaneContext {
             self.cut_off.store(true, Ordering::Relaxed);
         }
         kafka::log_error(&error, reason);
+        self.failure.note(&error, reason);
     }
+}
+
+/// `… Failed to add partition "orders" [3] to transaction: Broker: Topic authorization failed`
+fn denied_topic(facility: &str, message: &str) -> Option<String> {
+    if facility != "ADDPARTS" || !message.contains("Topic authorization failed") {
+        return None;
+    }
+    message.split('"').nth(1).map(str::to_owned)
 }
 
 impl ProducerContext for LaneContext {

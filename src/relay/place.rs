@@ -169,10 +169,9 @@ async fn forget(config: &Config, out: &mut dyn Write) -> Result<(), Error> {
     let (kafka, name, options) =
         (config.kafka.clone(), config.name.clone(), config.checkpoint.clone());
     let partitions = ends::blocking(move || checkpoint::partitions(&kafka, &name, &options));
-    let partitions = partitions.await?.map_err(|source| Error::Checkpoint {
-        brokers: config.kafka.bootstrap_servers.clone(),
-        source,
-    })?;
+    let partitions = partitions
+        .await?
+        .map_err(|source| Error::Checkpoint { brokers: config.kafka.to_string(), source })?;
     ends::blocking(move || transactional.forget(&partitions))
         .await?
         .map_err(|source| recovery::publish_error(config, source))?;

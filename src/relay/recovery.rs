@@ -17,7 +17,7 @@ use crate::ends::{
     self, binlog_error, blocking, ensure_continuable, find_start, look_at_checkpoint,
     read_checkpoint,
 };
-use crate::error::{Error, Fate};
+use crate::error::Error;
 use crate::publish::Publisher;
 use crate::publish::transactional::Transactional;
 use crate::topics::Topics;
@@ -96,7 +96,7 @@ pub(super) async fn successor(relay: &Relay<'_>) -> Result<Option<(String, Strin
                 return Ok(relay.replaced_by(checkpoint.as_ref()));
             }
             // Without the answer we must not fence anybody.
-            Err(error) if error.fate() == Fate::Retry => {
+            Err(error) if relay.waits_for(&error) => {
                 let causes = crate::telemetry::Causes(&error);
                 tracing::warn!(
                     "fenced, and the checkpoint cannot be read to see by whom: {causes}"
@@ -148,9 +148,10 @@ pub(super) async fn connect_mysql(config: &Config) -> Result<(Server, Identity),
 /// Connects to Kafka and creates the checkpoint topic where that is wanted.
 pub(super) async fn connect_kafka(config: &Config) -> Result<(Topics, Arc<str>), Error> {
     let (topics, cluster_id) = ends::connect_kafka(config).await?;
-    topics.ensure_checkpoint_topic(&config.checkpoint.topic).await.map_err(|source| {
-        Error::Topics { brokers: config.kafka.bootstrap_servers.clone(), source }
-    })?;
+    topics
+        .ensure_checkpoint_topic(&config.checkpoint.topic)
+        .await
+        .map_err(|source| Error::Topics { brokers: config.kafka.to_string(), source })?;
     Ok((topics, cluster_id))
 }
 
@@ -208,7 +209,7 @@ fn claim(start: &Start, stored: Option<&Checkpoint>, signature: &Signature) -> C
 fn line_options(relay: &Relay<'_>) -> Options {
     Options {
         name: relay.config.name.clone(),
-        brokers: relay.config.kafka.bootstrap_servers.clone(),
+        brokers: relay.config.kafka.to_string(),
         outboxes: relay.config.outbox.clone().into(),
         limits: relay.config.batch,
         batch_bytes_max: relay.batch_bytes_max.or_else(|| configured_batch_size(relay.config)),
@@ -232,5 +233,5 @@ fn preflight_error(config: &Config, source: preflight::mysql::Error) -> Error {
 }
 
 pub(super) fn publish_error(config: &Config, source: publish::Error) -> Error {
-    Error::Publish { brokers: config.kafka.bootstrap_servers.clone(), source }
+    Error::Publish { brokers: config.kafka.to_string(), source }
 }

@@ -1,0 +1,161 @@
+//! A broker with ACLs: the rights that the documentation lists are enough, and each that is missing halts
+//! the relay with words that name it.
+
+use std::sync::Arc;
+
+use crate::harness::relay::{RelaySetup, SOON};
+use crate::harness::scene::Scene;
+use crate::harness::secured::Operation::{Create, DescribeConfigs, Read, Write};
+use crate::harness::secured::Resource::{Topic, TransactionalId};
+use crate::harness::secured::{LIMITED_USER, Right, SecuredKafka, shared_secured_kafka};
+use crate::harness::servers::shared_mysql;
+use crate::harness::workload::PlainWriter;
+
+#[test]
+fn the_rights_that_are_listed_are_enough_and_none_on_a_group_is_among_them() {
+    let secured = shared_secured_kafka();
+    let (scene, setup) = limited(secured, "enough");
+    rights(&scene).iter().for_each(|right| secured.grant(right));
+    let mut writer = PlainWriter::on(&scene);
+    let mut relay = setup.start();
+    writer.write(3);
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+    // A second start has a checkpoint to read.
+    let mut relay = setup.start();
+    writer.write(3);
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+    assert!(!relay.log().contains("WARN"), "{}", relay.log());
+}
+
+#[test]
+fn each_right_that_is_missing_halts_until_it_is_granted() {
+    let secured = shared_secured_kafka();
+    for (label, missing, error, hint) in [
+        (
+            "no_ids",
+            0,
+            "initialise the transactional id NAME-",
+            "Write on the transactional ids NAME-0 to NAME-3",
+        ),
+        ("no_create", 1, "create the topic NAME.account", "Create on the topic NAME.account"),
+        ("no_write", 2, "write to the topic NAME.account", "Write on the topic NAME.account"),
+        (
+            "no_place",
+            4,
+            "create the topic checkpoints-NAME",
+            "Create on the topic checkpoints-NAME",
+        ),
+        (
+            "no_claim",
+            5,
+            "write to the topic checkpoints-NAME",
+            "Write on the topic checkpoints-NAME",
+        ),
+        (
+            "no_read",
+            7,
+            "read the checkpoint topic checkpoints-NAME",
+            "Read and Describe on the checkpoint topic checkpoints-NAME",
+        ),
+    ] {
+        let (scene, setup) = limited(secured, label);
+        let mut rights = rights(&scene);
+        let missing = rights.remove(missing);
+        rights.iter().for_each(|right| secured.grant(right));
+        let mut writer = PlainWriter::on(&scene);
+        writer.write(2);
+        let log = setup.start().halts();
+        let (_, end) = log.split_once("\nerror: ").expect("a halt ends with its error");
+        let expected = [error, hint].map(|words| words.replace("NAME", &scene.name));
+        assert!(end.contains(&expected[0]), "{missing:?}: {log}");
+        assert!(
+            end.contains(&format!("hint: grant the relay's principal {}", expected[1])),
+            "{log}"
+        );
+        assert!(end.contains(&format!("as {LIMITED_USER}")), "{log}");
+        assert_eq!(scene.records(), [], "{log}");
+        secured.grant(&missing);
+        let mut relay = setup.start();
+        scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+    }
+}
+
+#[test]
+fn no_right_at_all_on_a_topic_halts_before_it_is_looked_up() {
+    let secured = shared_secured_kafka();
+    let (scene, setup) = limited(secured, "no_topic");
+    let rights = rights(&scene);
+    let (others, topic): (Vec<_>, Vec<_>) =
+        rights.into_iter().partition(|right| right.prefix != scene.topic(""));
+    others.iter().for_each(|right| secured.grant(right));
+    let mut writer = PlainWriter::on(&scene);
+    writer.write(2);
+    let log = setup.start().halts();
+    assert!(log.contains(&format!("look up the topic {}.account", scene.name)), "{log}");
+    let hint =
+        format!("Describe, Create, Write and DescribeConfigs on the topic {}.account", scene.name);
+    assert!(log.contains(&hint), "{log}");
+    topic.iter().for_each(|right| secured.grant(right));
+    let mut relay = setup.start();
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+}
+
+#[test]
+fn without_the_right_to_read_configurations_it_relays_and_warns() {
+    let secured = shared_secured_kafka();
+    let (scene, setup) = limited(secured, "no_configs");
+    let rights = rights(&scene);
+    let rights = rights.iter().filter(|right| right.operation != DescribeConfigs);
+    rights.for_each(|right| secured.grant(right));
+    let mut writer = PlainWriter::on(&scene);
+    let mut relay = setup.start();
+    writer.write(2);
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+    let log = relay.log();
+    let warned = log.lines().filter(|line| line.contains("DescribeConfigs"));
+    assert!(warned.clone().all(|line| line.contains("WARN")) && warned.count() >= 2, "{log}");
+}
+
+#[test]
+fn a_right_taken_away_halts_behind_what_came_before() {
+    let secured = shared_secured_kafka();
+    let (scene, setup) = limited(secured, "revoked");
+    let rights = rights(&scene);
+    rights.iter().for_each(|right| secured.grant(right));
+    let mut writer = PlainWriter::on(&scene);
+    let mut relay = setup.start();
+    writer.write(3);
+    scene.wait_for_records(&relay, 3);
+    secured.revoke(&rights[2]);
+    writer.write(2);
+    let log = relay.halts();
+    assert!(log.contains(&format!("write to the topic {}.account", scene.name)), "{log}");
+    assert_eq!(scene.records().len(), 3, "{log}");
+    assert_eq!(scene.checkpoint().expect("a checkpoint")["sequence"], 3, "{log}");
+    secured.grant(&rights[2]);
+    let mut relay = setup.start();
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+}
+
+fn limited(secured: &SecuredKafka, label: &str) -> (Scene, RelaySetup) {
+    let scene = Scene::on(shared_mysql(), Arc::clone(&secured.kafka), label);
+    let mut setup = scene.relay_setup();
+    secured.enter_limited(&mut setup);
+    (scene, setup)
+}
+
+/// What the documentation lists, for a relay of this scene's name. Write on an id or a topic is Describe on
+/// it as well, to a broker.
+fn rights(scene: &Scene) -> Vec<Right> {
+    let (topics, checkpoints) = (scene.topic(""), scene.checkpoint_topic());
+    vec![
+        Right::new(Write, TransactionalId, &format!("{}-", scene.name)),
+        Right::new(Create, Topic, &topics),
+        Right::new(Write, Topic, &topics),
+        Right::new(DescribeConfigs, Topic, &topics),
+        Right::new(Create, Topic, &checkpoints),
+        Right::new(Write, Topic, &checkpoints),
+        Right::new(DescribeConfigs, Topic, &checkpoints),
+        Right::new(Read, Topic, &checkpoints),
+    ]
+}
