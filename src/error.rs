@@ -17,8 +17,6 @@ pub enum Error {
     #[error("MySQL {server}: {source}")]
     Preflight { server: String, source: preflight::mysql::Error },
     #[error("Kafka {brokers}: {source}")]
-    Rights { brokers: String, source: preflight::kafka::Error },
-    #[error("Kafka {brokers}: {source}")]
     Kafka { brokers: String, source: kafka::Error },
     #[error("Kafka {brokers}: {source}")]
     Topics { brokers: String, source: topics::Error },
@@ -109,9 +107,6 @@ impl Error {
         match self {
             Error::Binlog { source, .. } => binlog_fate(source),
             Error::Preflight { source, .. } => preflight_fate(source),
-            Error::Rights { source: preflight::kafka::Error::NoRight { .. }, .. } => {
-                code_fate(Code::TopicAuthorizationFailed)
-            }
             Error::Kafka { source, .. } => kafka_fate(source),
             Error::Topics { source, .. } => topics_fate(source),
             Error::Publish { source, .. } => publish_fate(source),
@@ -426,6 +421,7 @@ fn topics_fate(error: &topics::Error) -> Fate {
         topics::Error::Missing { .. }
         | topics::Error::NotVisible { .. }
         | topics::Error::TooFewBrokers { .. } => Fate::Retry,
+        topics::Error::NoRight { .. } => code_fate(Code::TopicAuthorizationFailed),
         topics::Error::TooFewReplicas { topic, .. } => halt(format!(
             "lower min.insync.replicas of the topic {topic}, or give it more replicas \
              (kafka-reassign-partitions.sh), then start the relay again"
