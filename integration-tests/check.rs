@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::harness::consumer::{Inbox, Isolation};
 use crate::harness::kafka::{create_compacted_topic, create_topic, partition_count, write_record};
 use crate::harness::relay::{Relay, RelaySetup, SOON};
-use crate::harness::scene::Scene;
+use crate::harness::scene::{EVENTUATE_LOCAL, EVENTUATE_TRAM, Scene};
 use crate::harness::servers::{
     Kafka, MySql, RELAY_USER, free_port, permit_for_own_servers, shared_kafka, shared_mysql,
 };
@@ -243,7 +243,7 @@ fn a_table_of_two_outboxes_fails_in_the_words_of_run() {
     let scene = Scene::on_shared_servers("check_ambiguous");
     let mut setup = scene.relay_setup();
     setup.outboxes[0].table = format!("{}.ev*", scene.name);
-    setup.outboxes[1] = scene.outbox("*nts", "eventuate-local");
+    setup.outboxes[1] = scene.outbox("*nts", EVENTUATE_LOCAL);
     scene.sql().run(insert_event("0-1", "'{}'", &scene.topic("a")));
     run_halts_as_check_says(&setup, "mysql.table");
 }
@@ -252,7 +252,7 @@ fn a_table_of_two_outboxes_fails_in_the_words_of_run() {
 fn what_may_come_later_is_a_warning() {
     let scene = Scene::on_shared_servers("check_later");
     let mut setup = scene.relay_setup();
-    setup.outboxes[1] = scene.outbox("outbox_of_tenant_*", "eventuate-tram");
+    setup.outboxes[1] = scene.outbox("outbox_of_tenant_*", EVENTUATE_TRAM);
     scene.sql().run(insert_event("0-1", "'{}'", "no topic!"));
     let report = Report::of(&setup);
     assert_eq!(report.code, 0, "{report:?}");

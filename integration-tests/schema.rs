@@ -6,8 +6,9 @@ use std::process::Output;
 use std::sync::Arc;
 
 use crate::harness::relay::{RelaySetup, SOON, relay_command};
+use crate::harness::say;
 use crate::harness::scene::{EVENTUATE_LOCAL, EVENTUATE_TRAM, Scene};
-use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
+use crate::harness::servers::{MySql, has_version, permit_for_own_servers, shared_kafka};
 use crate::harness::sql::Sql;
 use crate::harness::workload::insert_event;
 
@@ -24,6 +25,16 @@ fn what_is_printed_runs_on_mysql_8_and_a_relay_can_use_it() {
 fn what_is_printed_runs_on_mysql_5_7_and_a_relay_can_use_it() {
     let _permit = permit_for_own_servers();
     is_enough("mysql-5.7", &["--binlog-format=ROW"]);
+}
+
+#[test]
+fn what_is_printed_runs_on_mysql_9_and_a_relay_can_use_it() {
+    if !has_version("mysql-9") {
+        say("MySQL 9 is not available on this machine: the printed schema NOT RUN on it");
+        return;
+    }
+    let _permit = permit_for_own_servers();
+    is_enough("mysql-9", &[]);
 }
 
 #[test]

@@ -21,8 +21,6 @@ pub enum Error {
     #[error("MySQL {server}: {source}")]
     Preflight { server: String, source: preflight::mysql::Error },
     #[error("Kafka {brokers}: {source}")]
-    Rights { brokers: String, source: preflight::kafka::Error },
-    #[error("Kafka {brokers}: {source}")]
     Kafka { brokers: String, source: kafka::Error },
     #[error("Kafka {brokers}: {source}")]
     Topics { brokers: String, source: topics::Error },
@@ -129,9 +127,6 @@ impl Error {
         match self {
             Error::Binlog { source, .. } => binlog_fate(source),
             Error::Preflight { source, .. } => preflight_fate(source),
-            Error::Rights { source: preflight::kafka::Error::NoRight { .. }, .. } => {
-                code_fate(Code::TopicAuthorizationFailed)
-            }
             Error::Kafka { source, .. } => kafka_fate(source),
             Error::Topics { source, .. } => topics_fate(source),
             Error::Publish { source, .. } => publish_fate(source),
@@ -220,7 +215,7 @@ impl Error {
             Error::Row { .. }
             | Error::RecordTooLarge { .. }
             | Error::Publish { source: publish::Error::Refused { .. }, .. } => ErrorKind::Row,
-            Error::Kafka { .. } | Error::Rights { .. } => ErrorKind::Kafka,
+            Error::Kafka { .. } => ErrorKind::Kafka,
             Error::Topics { .. } | Error::SmallerBatches { .. } => ErrorKind::Topic,
             Error::Publish { source: publish::Error::Fenced, .. } | Error::TakenOver { .. } => {
                 ErrorKind::Fenced
@@ -552,6 +547,7 @@ fn topics_fate(error: &topics::Error) -> Fate {
         topics::Error::Missing { .. }
         | topics::Error::NotVisible { .. }
         | topics::Error::TooFewBrokers { .. } => Fate::Retry,
+        topics::Error::NoRight { .. } => code_fate(Code::TopicAuthorizationFailed),
         topics::Error::TooFewReplicas { topic, .. } => halt(format!(
             "lower min.insync.replicas of the topic {topic}, or give it more replicas \
              (kafka-reassign-partitions.sh), then start the relay again"

@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::Instant;
 
 use crate::batch::TopicId;
-use crate::kafka;
+use crate::kafka::{self, Authorized, Operation};
 
 /// Whether and how missing topics are created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,16 @@ pub enum Error {
         if *replicas == 1 { "replica" } else { "replicas" }
     )]
     TooFewReplicas { topic: String, replicas: usize, min_insync: usize },
+    #[error("the relay's principal lacks the right {} on the topic {topic}", operation.as_str())]
+    NoRight { topic: String, operation: Operation },
 }
+
+/// What the relay does to the checkpoint topic.
+pub const CHECKPOINT_OPERATIONS: [Operation; 3] =
+    [Operation::Describe, Operation::Read, Operation::Write];
+
+/// What the relay does to a destination topic.
+pub const DESTINATION_OPERATIONS: [Operation; 2] = [Operation::Describe, Operation::Write];
 
 /// A topic that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +145,7 @@ impl Topics {
             None => self.create(name, self.destination(name)).await?,
         };
         description.ensure_writable(name)?;
+        self.ensure_authorized(name, &DESTINATION_OPERATIONS).await?;
         let name: Arc<str> = Arc::from(name);
         let id = TopicId(u32::try_from(self.topics.len()).expect("fewer topics than 2^32"));
         let batch_bytes_max = description.batch_bytes_max;
@@ -154,6 +164,7 @@ impl Topics {
             None => self.create(name, self.checkpoint(name)).await?,
         };
         description.ensure_writable(name)?;
+        self.ensure_authorized(name, &CHECKPOINT_OPERATIONS).await?;
         if let Some(policy) = description.cleanup_policy.filter(|policy| policy != "compact") {
             tracing::warn!(topic = name, policy, "{RETENTION}: {RETENTION_CURE}");
         }
@@ -194,17 +205,31 @@ impl Topics {
             .map_err(|source| Error::LookUp { topic: name.to_owned(), source })
     }
 
-    /// Which operations on a topic the brokers allow; `None` where they do not say.
+    /// Holds what the brokers allow on a topic against what is needed; `None` where they do not say. What a
+    /// refused transaction says would not name the topic, and the right to read the checkpoint is used only
+    /// when there is one.
     ///
     /// # Errors
-    /// Kafka cannot be asked.
-    pub async fn authorized(&self, name: &str) -> Result<Option<kafka::Authorized>, Error> {
+    /// The first operation that is not allowed; Kafka cannot be asked.
+    pub async fn ensure_authorized(
+        &self,
+        name: &str,
+        needed: &[Operation],
+    ) -> Result<Option<Authorized>, Error> {
         let (admin, topic) = (self.admin.clone(), name.to_owned());
         let asked = tokio::task::spawn_blocking(move || kafka::authorized(&admin, &topic));
-        asked
-            .await
-            .unwrap_or(Err(KafkaError::Canceled))
-            .map_err(|source| Error::LookUp { topic: name.to_owned(), source })
+        let authorized = match asked.await.unwrap_or(Err(KafkaError::Canceled)) {
+            Ok(authorized) => authorized,
+            Err(error) if is_no_answer(&error) => None,
+            Err(source) => return Err(Error::LookUp { topic: name.to_owned(), source }),
+        };
+        let is_missing = |operation: &&Operation| {
+            authorized.as_ref().is_some_and(|set| !set.allows(**operation))
+        };
+        match needed.iter().find(is_missing) {
+            Some(&operation) => Err(Error::NoRight { topic: name.to_owned(), operation }),
+            None => Ok(authorized),
+        }
     }
 
     /// What the brokers say of a topic; `None` when it does not exist.
@@ -316,6 +341,18 @@ impl Topics {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// The brokers are too old to name rights, or the one that was asked does not know the new topic yet.
+fn is_no_answer(error: &KafkaError) -> bool {
+    matches!(
+        error,
+        KafkaError::AdminOp(
+            RDKafkaErrorCode::UnsupportedFeature
+                | RDKafkaErrorCode::UnsupportedVersion
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+        )
+    )
 }
 
 fn creation() -> AdminOptions {

@@ -9,7 +9,6 @@ use crate::config::Config;
 use crate::ends;
 use crate::envelope;
 use crate::error::Error;
-use crate::kafka::Operation;
 use crate::preflight::Finding;
 use crate::preflight::kafka as preflight;
 use crate::publish::transactional;
@@ -68,8 +67,9 @@ impl Cluster {
         report.take("kafka.checkpoint_policy", Ok(policy));
         let replicas = preflight::ensure_replicas(topic, &description);
         report.take("kafka.checkpoint_replicas", replicas.map_err(failed(config)));
-        let rights = self.ask_rights(config, topic, &preflight::CHECKPOINT_OPERATIONS).await;
-        report.take("kafka.checkpoint_rights", rights);
+        let needed = &topics::CHECKPOINT_OPERATIONS;
+        let rights = preflight::ensure_authorized(&self.topics, topic, needed).await;
+        report.take("kafka.checkpoint_rights", rights.map_err(failed(config)));
     }
 
     /// The topics that the last rows of the tables name; all others are known when their rows come.
@@ -129,19 +129,9 @@ impl Cluster {
         report.take("kafka.topic_replicas", replicas.map_err(failed(config)));
         let size = preflight::weigh_record_size(topic, &description);
         report.take("kafka.topic_record_size", Ok(size));
-        let rights = self.ask_rights(config, topic, &preflight::DESTINATION_OPERATIONS).await;
-        report.take("kafka.topic_rights", rights);
-    }
-
-    async fn ask_rights(
-        &self,
-        config: &Config,
-        topic: &str,
-        needed: &[Operation],
-    ) -> Result<Finding, Error> {
-        let authorized = self.topics.authorized(topic).await.map_err(failed(config))?;
-        preflight::ensure_authorized(topic, authorized.as_ref(), needed)
-            .map_err(|source| Error::Rights { brokers: config.kafka.to_string(), source })
+        let needed = &topics::DESTINATION_OPERATIONS;
+        let rights = preflight::ensure_authorized(&self.topics, topic, needed).await;
+        report.take("kafka.topic_rights", rights.map_err(failed(config)));
     }
 }
 

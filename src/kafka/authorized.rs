@@ -1,7 +1,8 @@
 //! What the relay's principal may do with topics, as the brokers themselves say (KIP-430).
 //!
 //! rdkafka has no safe call for it, so this file asks librdkafka directly. It is the only one that does: a
-//! right could be found out otherwise only by using it, which others would see.
+//! right could be found out otherwise only by using it, which others would see, and what a refused
+//! transaction says does not name the topic.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::{self, NonNull};

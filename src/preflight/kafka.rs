@@ -1,38 +1,19 @@
 //! The requirements on topics of Kafka, and what is good to know of them.
 
 use super::Finding;
-use crate::kafka::{Authorized, Operation};
-use crate::topics::{self, Description};
+use crate::kafka::Operation;
+use crate::topics::{self, Description, Topics};
 
-/// A requirement that does not hold.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("the relay's principal has no right to {} the topic {topic}", operation.as_str())]
-    NoRight { topic: String, operation: Operation },
-}
-
-/// What the relay does to the checkpoint topic.
-pub const CHECKPOINT_OPERATIONS: [Operation; 3] =
-    [Operation::Describe, Operation::Read, Operation::Write];
-
-/// What the relay does to a destination topic.
-pub const DESTINATION_OPERATIONS: [Operation; 2] = [Operation::Describe, Operation::Write];
-
-/// Holds what is allowed against what is needed. `None`: the brokers do not say.
-///
 /// # Errors
-/// The first operation that is not allowed.
-pub fn ensure_authorized(
+/// The first operation that is not allowed; Kafka cannot be asked.
+pub async fn ensure_authorized(
+    topics: &Topics,
     topic: &str,
-    authorized: Option<&Authorized>,
     needed: &[Operation],
-) -> Result<Finding, Error> {
-    let Some(authorized) = authorized else {
+) -> Result<Finding, topics::Error> {
+    let Some(_) = topics.ensure_authorized(topic, needed).await? else {
         return Ok(Finding::Holds(format!("the brokers do not say who may do what to {topic}")));
     };
-    if let Some(&operation) = needed.iter().find(|operation| !authorized.allows(**operation)) {
-        return Err(Error::NoRight { topic: topic.to_owned(), operation });
-    }
     let names: Vec<_> = needed.iter().map(|operation| operation.as_str()).collect();
     Ok(Finding::Holds(format!("{topic} allows {}", names.join(", "))))
 }
@@ -113,10 +94,5 @@ mod tests {
             error.to_string(),
             "the topic a has min.insync.replicas=2, but only 1 replica: no record can be written to it"
         );
-    }
-
-    #[test]
-    fn brokers_that_do_not_name_rights_are_believed_to_grant_them() {
-        assert!(ensure_authorized("a", None, &DESTINATION_OPERATIONS).is_ok());
     }
 }
