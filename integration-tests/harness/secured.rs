@@ -177,6 +177,7 @@ pub enum Operation {
     Read = 3,
     Write = 4,
     Create = 5,
+    Describe = 8,
     DescribeConfigs = 10,
 }
 
