@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::harness::relay::{RelaySetup, SOON};
 use crate::harness::scene::Scene;
-use crate::harness::secured::Operation::{Create, DescribeConfigs, Read, Write};
+use crate::harness::secured::Operation::{Create, Describe, DescribeConfigs, Read, Write};
 use crate::harness::secured::Resource::{Topic, TransactionalId};
 use crate::harness::secured::{LIMITED_USER, Right, SecuredKafka, shared_secured_kafka};
 use crate::harness::servers::shared_mysql;
@@ -157,5 +157,7 @@ fn rights(scene: &Scene) -> Vec<Right> {
         Right::new(Write, Topic, &checkpoints),
         Right::new(DescribeConfigs, Topic, &checkpoints),
         Right::new(Read, Topic, &checkpoints),
+        // Without this one, a missing Write would be seen earlier, as a topic that cannot be looked up.
+        Right::new(Describe, Topic, &topics),
     ]
 }

@@ -256,7 +256,8 @@ pub fn log_error(error: &KafkaError, reason: &str) {
         )
     );
     if is_ordinary {
-        // The end of a partition is asked for; no group is ever joined; a connection that failed is in the log line as well.
+        // The end of a partition is asked for, no group is joined, and a connection that failed is in the log
+        // line as well.
         tracing::debug!(target: "librdkafka", %error, "{reason}");
     } else {
         tracing::warn!(target: "librdkafka", %error, "{reason}");

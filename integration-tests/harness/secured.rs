@@ -5,6 +5,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::certificates::{self, Authority};
 use super::relay::RelaySetup;
@@ -129,15 +131,32 @@ impl SecuredKafka {
 
     pub fn grant(&self, right: &Right) {
         // Throttle, one result, its error code.
-        let answer = self.ask(CREATE_ACLS, &right.encode());
+        let answer = self.ask(CREATE_ACLS, &one(right.encode()));
         assert_eq!(answer[8..10], [0, 0], "{right:?}: {answer:?}");
+        self.await_known(right, 1);
     }
 
     pub fn revoke(&self, right: &Right) {
-        let answer = self.ask(DELETE_ACLS, &right.encode());
+        let answer = self.ask(DELETE_ACLS, &one(right.encode()));
         assert_eq!(answer[8..10], [0, 0], "{right:?}: {answer:?}");
         // After the error and its absent message: how many it took away.
         assert_eq!(answer[12..16], [0, 0, 0, 1], "{right:?} was not granted: {answer:?}");
+        self.await_known(right, 0);
+    }
+
+    /// The controller answers to a change before the broker heeds it.
+    fn await_known(&self, right: &Right, count: u8) {
+        let deadline = Instant::now() + HEEDED_WITHIN;
+        loop {
+            // Throttle, error code and its absent message, then how many resources have it.
+            let answer = self.ask(DESCRIBE_ACLS, &right.encode());
+            assert_eq!(answer[4..6], [0, 0], "{right:?}: {answer:?}");
+            if answer[8..12] == [0, 0, 0, count] {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the broker does not heed {right:?}: {answer:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// One request of version 1 on the plain listener, and the answer behind its header
@@ -147,7 +166,6 @@ impl SecuredKafka {
         request.extend(api.to_be_bytes());
         request.extend([0, 1, 0, 0, 0, 7]);
         request.extend(string("tests"));
-        request.extend(1_u32.to_be_bytes());
         request.extend(body);
         let mut stream = TcpStream::connect(self.kafka.bootstrap()).expect("connect to the broker");
         let length = u32::try_from(request.len()).expect("a short request").to_be_bytes();
@@ -160,6 +178,9 @@ impl SecuredKafka {
     }
 }
 
+const HEEDED_WITHIN: Duration = Duration::from_secs(60);
+
+const DESCRIBE_ACLS: u16 = 29;
 const CREATE_ACLS: u16 = 30;
 const DELETE_ACLS: u16 = 31;
 
@@ -177,6 +198,7 @@ pub enum Operation {
     Read = 3,
     Write = 4,
     Create = 5,
+    Describe = 8,
     DescribeConfigs = 10,
 }
 
@@ -202,6 +224,11 @@ impl Right {
         bytes.extend([self.operation as u8, ALLOW]);
         bytes
     }
+}
+
+/// A list of one.
+fn one(item: Vec<u8>) -> Vec<u8> {
+    [&1_u32.to_be_bytes()[..], &item].concat()
 }
 
 fn string(text: &str) -> Vec<u8> {
