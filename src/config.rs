@@ -174,9 +174,12 @@ fn build_kafka(kafka: &Section<'_>, properties: &Section<'_>) -> Result<kafka::O
         bootstrap_servers: build_bootstrap_servers(&kafka.field("bootstrap_servers")?)?,
         properties: build_properties(properties)?,
     };
-    options.validate().map_err(|error| Error::Properties {
-        place: properties.place().clone(),
-        source: Box::new(error),
+    options.validate().map_err(|error| {
+        let named = properties.entries().find(|(property, _)| {
+            matches!(&error, kafka::Error::Property { name, .. } if name == property)
+        });
+        let place = named.as_ref().map_or(properties.place(), |(_, field)| field.place());
+        Error::Properties { place: place.clone(), source: Box::new(error) }
     })?;
     Ok(options)
 }
@@ -1009,7 +1012,10 @@ preset = "eventuate-local"
     #[test]
     fn a_variable_that_is_not_set_is_an_error() {
         let error = with(&["mysql.user=${NOBODY}"]).unwrap_err();
-        assert_eq!(error.to_string(), "--set mysql.user: the value of mysql.user cannot be made");
+        assert_eq!(
+            error.to_string(),
+            "--set mysql.user: mysql.user: the environment variable NOBODY is not set"
+        );
         assert!(error.hint().unwrap().contains("set NOBODY"));
         assert_eq!(with(&["mysql.user=${NAME}"]).unwrap().mysql.user, "value-of-NAME");
         assert!(

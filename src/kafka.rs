@@ -144,10 +144,15 @@ pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 pub fn log_error(error: &KafkaError, reason: &str) {
     let is_ordinary = matches!(
         error.rdkafka_error_code(),
-        Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::PartitionEOF)
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::PartitionEOF
+        )
     );
     if is_ordinary {
-        // The end of a partition is asked for; a lost connection is in the log line as well.
+        // The end of a partition is asked for; a lost connection is in a log line as well, and every client
+        // says for itself that all brokers are down.
         tracing::debug!(target: "librdkafka", %error, "{reason}");
     } else {
         tracing::warn!(target: "librdkafka", %error, "{reason}");

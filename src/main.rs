@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     let config = match Config::load(&cli.config, &cli.overrides) {
         Ok(config) => config,
         Err(error) => {
-            tell(&error.to_string(), error.hint().as_deref());
+            tell(&telemetry::Causes(&error).to_string(), error.hint().as_deref());
             return ExitCode::from(EXIT_USAGE);
         }
     };

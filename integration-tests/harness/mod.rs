@@ -13,6 +13,7 @@ pub mod scene;
 pub mod servers;
 pub mod sql;
 pub mod watchdog;
+pub mod words;
 pub mod workload;
 
 use std::io::Write;

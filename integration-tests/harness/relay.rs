@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::process::Process;
-use super::watchdog;
+use super::{watchdog, words};
 
 /// Long enough for a slow machine, short enough to notice a relay that hangs.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -148,6 +148,14 @@ impl Relay {
         assert!(log.contains("error:"), "a halt says why\n{}", self.log_tail());
         assert!(log.contains("hint:"), "a halt says what to do\n{}", self.log_tail());
         log
+    }
+
+    /// Waits for a halt with these last words.
+    pub fn halts_saying(&mut self, error: &str, hint: &str) {
+        let code = self.exit_code();
+        if let Some(difference) = words::differ(Some(code), &self.log(), 1, error, hint) {
+            panic!("{difference}\n{}", self.log_tail());
+        }
     }
 
     /// Waits until the log has these words.

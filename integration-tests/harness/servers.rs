@@ -162,6 +162,18 @@ impl MySql {
         *locked(&self.own().process) = None;
     }
 
+    /// The disk is full from this size of a file on; the server runs on until it notices.
+    pub fn fill_disk(&self, bytes: u64) {
+        locked(&self.own().process).as_ref().expect("the server runs").limit_file_size(bytes);
+    }
+
+    /// Waits until the server has ended by itself.
+    pub fn wait_for_end(&self) {
+        let mut process = locked(&self.own().process);
+        process.as_mut().expect("the server ran").wait_for_exit(STOP_WITHIN);
+        *process = None;
+    }
+
     /// A further `mysqld` argument from the next start on.
     pub fn add_argument(&self, argument: &str) {
         locked(&self.own().arguments).push(argument.to_owned());
@@ -267,6 +279,18 @@ impl Kafka {
     /// Ends the broker with kill -9.
     pub fn kill(&self) {
         *locked(&self.own().process) = None;
+    }
+
+    /// The disk is full from this size of a file on; the broker runs on until it notices.
+    pub fn fill_disk(&self, bytes: u64) {
+        locked(&self.own().process).as_ref().expect("the broker runs").limit_file_size(bytes);
+    }
+
+    /// Waits until the broker has ended by itself.
+    pub fn wait_for_end(&self) {
+        let mut process = locked(&self.own().process);
+        process.as_mut().expect("the broker ran").wait_for_exit(STOP_WITHIN);
+        *process = None;
     }
 
     /// Starts a stopped broker on its port and data again and waits until it answers.

@@ -1,8 +1,8 @@
 //! The requirements on the MySQL server without which a run would lose or invent rows.
 
 use crate::binlog::Identity;
-use crate::binlog::server::{self, BinlogFilters, Server};
-use crate::outbox::{self, MissingColumn, OutboxOptions};
+use crate::binlog::server::{self, BinlogFilters, Server, TableAccess};
+use crate::outbox::{self, MissingColumn, OutboxOptions, TablePattern};
 
 /// A requirement that does not hold.
 #[derive(Debug, thiserror::Error)]
@@ -17,8 +17,12 @@ pub enum Error {
         "the server keeps the database {database} out of its binlog: it was started with {option}"
     )]
     Filtered { database: String, option: String },
-    #[error("there is no table {table}, or the user has no SELECT right on it")]
+    #[error("there is no table {table}")]
     NoTable { table: String },
+    #[error("{table} is no table that rows are written to")]
+    NoBaseTable { table: String },
+    #[error("the user {account} has no SELECT right on {table}, or there is no such table")]
+    NoSelect { account: String, table: String },
     #[error(
         "the table {table} is stored in {engine}; rows of a rolled back transaction would be relayed"
     )]
@@ -40,6 +44,7 @@ pub async fn ensure(
     ensure_binlog(server).await?;
     ensure_row_format(server).await?;
     ensure_row_image(server).await?;
+    server.ensure_may_dump().await?;
     ensure_tables(server, outboxes).await
 }
 
@@ -101,10 +106,21 @@ async fn ensure_tables(server: &mut Server, outboxes: &[OutboxOptions]) -> Resul
             outbox::ensure_columns(outbox, &format!("{database}.{name}"), names)?;
         }
         if !is_there && outbox.table.is_literal() {
-            return Err(Error::NoTable { table: outbox.table.to_string() });
+            return Err(why_not_there(server, &outbox.table).await?);
         }
     }
     Ok(())
+}
+
+/// A server shows only those tables that the user has a right on.
+async fn why_not_there(server: &mut Server, pattern: &TablePattern) -> Result<Error, Error> {
+    let table = pattern.to_string();
+    let (database, name) = table.split_once('.').expect("a pattern has two names");
+    Ok(match server.table_access(database, name).await? {
+        TableAccess::Missing => Error::NoTable { table },
+        TableAccess::Denied { account } => Error::NoSelect { account, table },
+        TableAccess::Readable => Error::NoBaseTable { table },
+    })
 }
 
 fn ensure_logged(filters: &BinlogFilters, database: &str) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use crate::binlog::{self, Identity, Replica, Server, Source, Start, TableFilter,
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
 use crate::coordinates::Uuid;
-use crate::error::{Error, Fate};
+use crate::error::{Error, Fate, Origin};
 use crate::publish::Publisher;
 use crate::publish::transactional::Transactional;
 use crate::topics::Topics;
@@ -230,18 +230,25 @@ async fn find_start(
     identity: &Identity,
     stored: Option<&Checkpoint>,
 ) -> Result<Start, Error> {
-    let found = match (stored, &config.start_from) {
+    let (found, origin) = match (stored, &config.start_from) {
         (Some(checkpoint), _) => {
             let resume = checkpoint.resume().expect("a checkpoint is checked when it is read");
-            start::resume(server, identity, &resume).await
+            let found = start::resume(server, identity, &resume).await;
+            (found, Origin::Checkpoint(resume.coordinates))
         }
-        (None, Some(from)) => start::resolve(server, identity, from).await,
+        (None, Some(from)) => {
+            (start::resolve(server, identity, from).await, Origin::StartFrom(from.clone()))
+        }
         (None, None) => {
             let checkpoint::Options { topic, key } = config.checkpoint.clone();
             return Err(Error::NoStart { key, topic });
         }
     };
-    found.map_err(|source| binlog_error(config, source.into()))
+    found.map_err(|source| match source {
+        // Not about the place.
+        start::Error::Server(source) => binlog_error(config, source.into()),
+        source => Error::Start { server: config.mysql.to_string(), origin, source },
+    })
 }
 
 /// A generation begins with every start that has none to go on with.
