@@ -101,7 +101,7 @@ fn a_topic_whose_name_collides_with_another_halts_behind_what_comes_before_it() 
     }
     scene.start_relay().halts_saying(
         &format!(
-            "Kafka {}: create the topic {}: …INVALID",
+            "Kafka {}: create the topic {}: Admin operation error: InvalidTopic (Broker: Invalid topic)",
             scene.kafka.bootstrap(),
             scene.topic("a_b.c")
         ),

@@ -22,4 +22,5 @@ mod storm;
 mod takeover;
 mod text;
 mod users;
+mod waits;
 mod worked_example;

@@ -452,6 +452,7 @@ fn publish_fate(error: &publish::Error) -> Fate {
     match error {
         publish::Error::Client(error) => kafka_fate(error),
         publish::Error::Kafka { source, .. } => client_fate(source),
+        publish::Error::NotAcknowledged { .. } => Fate::Retry,
         publish::Error::Fenced => Fate::MaybeTakenOver,
         publish::Error::Refused { topic, source, .. } => match source.rdkafka_error_code() {
             Some(Code::MessageSizeTooLarge) | None => halt(format!(

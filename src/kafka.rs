@@ -87,8 +87,21 @@ pub enum Error {
     /// librdkafka's own words would repeat the value, which may be a secret.
     #[error("[kafka.properties] {name}: {problem}")]
     Property { name: String, problem: &'static str },
-    #[error(transparent)]
+    #[error("{}", spoken(.0))]
     Kafka(KafkaError),
+}
+
+/// librdkafka's names for a broker that does not answer, in words.
+fn spoken(error: &KafkaError) -> String {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown) => {
+            "no broker answers".to_owned()
+        }
+        Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::RequestTimedOut) => {
+            "no broker answers in time".to_owned()
+        }
+        _ => error.to_string(),
+    }
 }
 
 impl From<KafkaError> for Error {

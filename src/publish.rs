@@ -51,6 +51,11 @@ pub enum Error {
     Client(#[from] kafka::Error),
     #[error("{doing}")]
     Kafka { doing: &'static str, source: KafkaError },
+    #[error(
+        "the topic {topic} has acknowledged nothing within {} s (transaction_timeout): {why}",
+        timeout.as_secs()
+    )]
+    NotAcknowledged { topic: String, timeout: Duration, why: String },
     #[error("another producer has this relay's transactional ids")]
     Fenced,
     #[error("the broker refuses record {index} of a batch, for topic {topic}")]
