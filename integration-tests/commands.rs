@@ -259,6 +259,27 @@ fn secrets_are_in_no_log() {
 }
 
 #[test]
+fn secrets_of_kafka_are_in_no_log_of_a_relay_that_is_not_let_in() {
+    let scene = Scene::on_shared_servers("kafka_secrets");
+    let mut setup = scene.relay_setup();
+    // The broker speaks no SASL; librdkafka logs all that it does.
+    setup.kafka_lines.push(
+        "properties = { security.protocol = \"SASL_PLAINTEXT\", sasl.mechanism = \"PLAIN\", sasl.username = \
+         \"relay\", sasl.password = \"${RELAY_TEST_SASL}\", ssl.key.password = \"wh1spered\", debug = \"all\" }"
+            .to_owned(),
+    );
+    setup.environment = vec![
+        ("RELAY_TEST_SASL".to_owned(), "wh1sper".to_owned()),
+        ("RUST_LOG".to_owned(), "trace".to_owned()),
+    ];
+    let mut relay = setup.start();
+    relay.wait_for_log("no broker answers");
+    assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    assert!(relay.log().contains("librdkafka"), "{}", relay.log_tail());
+    assert!(!relay.log().contains("wh1sper"), "a secret is there");
+}
+
+#[test]
 fn the_log_is_json_when_asked_for() {
     let scene = Scene::on_shared_servers("json_log");
     let mut setup = scene.relay_setup();

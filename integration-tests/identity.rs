@@ -29,7 +29,6 @@ fn a_purged_binlog_halts_and_names_what_is_missing() {
     let stored = checkpoint_place(&scene.checkpoint().expect("a checkpoint"));
     let relayed = writer.sql.executed_gtids();
     writer.write(1);
-    let all = writer.sql.executed_gtids();
     writer.sql.run("FLUSH BINARY LOGS");
     let kept = writer.sql.end_of_binlog().file;
     writer.sql.run(format!("PURGE BINARY LOGS TO '{kept}'"));
@@ -40,8 +39,34 @@ fn a_purged_binlog_halts_and_names_what_is_missing() {
         ),
         PURGED_HINT,
     );
-    // A server with another uuid is gone on with by GTIDs.
+    // The same as a configured start: nothing is stored, and another one can be named.
+    let mut anew = setup.clone();
+    anew.checkpoint_topic.push_str("-anew");
+    let all = writer.sql.executed_gtids();
     let missing: String = writer.sql.value(format!("SELECT GTID_SUBTRACT('{all}', '{relayed}')"));
+    for (from, why, hint) in [
+        (
+            stored.to_string(),
+            format!(
+                "the server has purged its binlogs from {stored} up to {kept}, the oldest one left"
+            ),
+            "set [mysql] start_from = \"earliest\", …",
+        ),
+        (
+            format!("gtid:{relayed}"),
+            format!("the server has purged the transactions {missing}, which were not relayed yet"),
+            "what was written in between can only be read from the outbox table; set [mysql] start_from = \"earliest\" \
+             to begin with the oldest binlog left",
+        ),
+    ] {
+        let error = format!(
+            "MySQL {}: cannot begin at start_from = \"{from}\": {why}",
+            setup.mysql_address
+        );
+        anew.start_from = Some(from);
+        anew.start().halts_saying(&error, hint);
+    }
+    // A server with another uuid is gone on with by GTIDs.
     mysql.restart_with_another_uuid();
     setup.start().halts_saying(
         &format!(

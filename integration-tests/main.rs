@@ -1,5 +1,6 @@
 //! The relay against real servers: each file beside this one is a group of claims about it.
 
+mod absence;
 mod checkpoint_topic;
 mod columns;
 mod commands;
@@ -22,5 +23,4 @@ mod storm;
 mod takeover;
 mod text;
 mod users;
-mod waits;
 mod worked_example;

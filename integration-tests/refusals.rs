@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::harness::relay::RelaySetup;
 use crate::harness::scene::{EVENTUATE_LOCAL, Scene, events_table};
-use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
+use crate::harness::servers::{MySql, RELAY_PASSWORD, permit_for_own_servers, shared_kafka};
 
 #[test]
 fn a_server_that_does_not_log_whole_rows_is_refused() {
@@ -161,6 +161,28 @@ fn a_wrong_password_is_refused_and_not_printed() {
         "correct [mysql] user and password, or the account on the server",
     );
     assert!(!relay.log().contains("wr0ng-pass-w0rd"), "the password is there");
+}
+
+#[test]
+fn a_secret_file_that_is_gone_when_the_relay_connects_again_halts() {
+    let scene = Scene::on_shared_servers("secret_file");
+    let (proxy, mut setup) = scene.behind_mysql_proxy();
+    let file = tempfile::NamedTempFile::new().expect("create a file");
+    std::fs::write(file.path(), format!("{RELAY_PASSWORD}\n")).expect("write the secret");
+    let path = file.path().display().to_string();
+    setup.mysql_password = format!("${{file:{path}}}");
+    let mut relay = setup.start();
+    relay.wait_for_log("relaying");
+    file.close().expect("remove the file");
+    proxy.cut();
+    proxy.pass();
+    relay.halts_saying(
+        &format!(
+            "MySQL {}: cannot read {path}: No such file or directory (os error 2)",
+            setup.mysql_address
+        ),
+        &format!("let the relay's user read {path}, as UTF-8 text"),
+    );
 }
 
 fn refused(setup: &RelaySetup, error: &str, hint: &str) {

@@ -984,6 +984,14 @@ preset = "eventuate-local"
         let config = with_line("[mysql]", r#"password = "geheim\"\\ü$${x}""#).unwrap();
         assert_eq!(config.mysql.password.reveal().unwrap(), "geheim\"\\ü${x}");
         assert!(!format!("{config:?}").contains("geheim"));
+        let config = with(&[
+            "mysql.password=geheim",
+            "kafka.properties.sasl.password=geheim",
+            "kafka.properties.ssl.key.password=geheim",
+        ]);
+        let config = config.unwrap();
+        assert_eq!(config.kafka.properties["sasl.password"].reveal().unwrap(), "geheim");
+        assert!(!format!("{config:?} {config:#?}").contains("geheim"), "{config:?}");
         for line in [
             "password = \"geheim",
             "password = geheim",
@@ -998,6 +1006,10 @@ preset = "eventuate-local"
                 !format!("{error} {error:?} {:?}", error.hint()).contains("geheim"),
                 "{error:?}"
             );
+        }
+        for given in ["mysql.password geheim", "mysql.password:geheim", "mysql.passwort=geheim"] {
+            let error = with(&[given]).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("geheim"), "{error:?}");
         }
         let error = with(&["kafka.properties.acks=geheim"]).unwrap_err();
         assert!(!format!("{error} {error:?} {:?}", error.hint()).contains("geheim"), "{error:?}");

@@ -1,13 +1,11 @@
 //! The fate of every error, in one place: it may heal and is tried again, a person must act, or another
 //! instance has taken over.
 
-use std::fmt;
-
 use mysql_async::{DriverError, IoError};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::binlog::{self, row, server, start, transaction};
-use crate::coordinates::{Coordinates, Gtid, StartFrom};
+use crate::coordinates::{Coordinates, Gtid};
 use crate::outbox::{Ambiguous, MissingColumn};
 use crate::{checkpoint, envelope, kafka, preflight, publish, secret, topics};
 
@@ -17,7 +15,7 @@ pub enum Error {
     #[error("MySQL {server}: {source}")]
     Binlog { server: String, source: binlog::Error },
     #[error("MySQL {server}: cannot begin at {origin}: {source}")]
-    Start { server: String, origin: Origin, source: start::Error },
+    Start { server: String, origin: start::Origin, source: start::Error },
     #[error("MySQL {server}: {source}")]
     Preflight { server: String, source: preflight::mysql::Error },
     #[error("Kafka {brokers}: {source}")]
@@ -99,22 +97,6 @@ pub enum Error {
     TakenOver { instance: String, recorded_at: String },
 }
 
-/// Who named the place that a relay begins at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    Checkpoint(Coordinates),
-    StartFrom(StartFrom),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Checkpoint(at) => write!(f, "the checkpoint, {at}"),
-            Self::StartFrom(from) => write!(f, "start_from = \"{from}\""),
-        }
-    }
-}
-
 /// What is to be done about an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
@@ -139,7 +121,7 @@ impl Error {
     pub fn fate(&self) -> Fate {
         match self {
             Error::Binlog { source, .. } => binlog_fate(source),
-            Error::Start { origin: Origin::Checkpoint(_), source, .. } => start_fate(source),
+            Error::Start { origin: start::Origin::Checkpoint(_), source, .. } => start_fate(source),
             Error::Start { source, .. } => start_from_fate(source),
             Error::Preflight { source, .. } => preflight_fate(source),
             Error::Kafka { source, .. } => kafka_fate(source),
@@ -452,7 +434,9 @@ fn publish_fate(error: &publish::Error) -> Fate {
     match error {
         publish::Error::Client(error) => kafka_fate(error),
         publish::Error::Kafka { source, .. } => client_fate(source),
-        publish::Error::NotAcknowledged { .. } => Fate::Retry,
+        publish::Error::NotAcknowledged { .. } | publish::Error::NoCoordinator { .. } => {
+            Fate::Retry
+        }
         publish::Error::Fenced => Fate::MaybeTakenOver,
         publish::Error::Refused { topic, source, .. } => match source.rdkafka_error_code() {
             Some(Code::MessageSizeTooLarge) | None => halt(format!(

@@ -56,6 +56,12 @@ pub enum Error {
         timeout.as_secs()
     )]
     NotAcknowledged { topic: String, timeout: Duration, why: String },
+    #[error(
+        "no coordinator has taken the transactional id {id} within {} s (transaction_timeout): no broker answers, \
+         the partition of __transaction_state that holds it has no leader, or it still ends a predecessor's transaction",
+        timeout.as_secs()
+    )]
+    NoCoordinator { id: String, timeout: Duration },
     #[error("another producer has this relay's transactional ids")]
     Fenced,
     #[error("the broker refuses record {index} of a batch, for topic {topic}")]

@@ -3,6 +3,8 @@
 //! Every answer is checked against what the server has before a row is read: a purged file, another
 //! server under the same address or a history that went another way is an error, never a gap.
 
+use std::fmt;
+
 use super::server::{self, BinlogFile, Identity, Server};
 use super::transaction::Start;
 use crate::coordinates::{Coordinates, GtidSet, StartFrom, Uuid};
@@ -34,6 +36,22 @@ pub enum Error {
     ServerChanged { was: Uuid, is: Uuid },
     #[error("the server has no binlog")]
     NoBinlog,
+}
+
+/// Who named the place that a relay begins at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    Checkpoint(Coordinates),
+    StartFrom(StartFrom),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Checkpoint(at) => write!(f, "the checkpoint, {at}"),
+            Self::StartFrom(from) => write!(f, "start_from = \"{from}\""),
+        }
+    }
 }
 
 /// A stored place that reading is to go on from.
@@ -108,9 +126,6 @@ pub async fn resume(
     }
     let (coordinates, file_timestamp) = (resume.coordinates.clone(), resume.file_timestamp);
     let lacks_gtid_set = resume.gtid_set.is_none() && identity.has_gtids;
-    if !resume.is_boundary {
-        ensure_event_boundary(server, &coordinates).await?;
-    }
     if lacks_gtid_set || !resume.is_boundary || coordinates.offset > DUMP_OFFSET_MAX {
         return Ok(Start { file_timestamp, ..after(coordinates, identity) });
     }

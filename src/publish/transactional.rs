@@ -140,8 +140,9 @@ impl Lane {
         index: usize,
     ) -> Result<Lane, Error> {
         let mut config = kafka.client_config(&options.name).map_err(kafka::Error::from)?;
+        let id = format!("{}-{index}", options.name);
         config
-            .set("transactional.id", format!("{}-{index}", options.name))
+            .set("transactional.id", &id)
             .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string())
             .set("partitioner", "murmur2_random")
             .set("queue.buffering.max.messages", (limits.records_max + 1).to_string())
@@ -163,10 +164,17 @@ impl Lane {
         std::thread::sleep(CONNECTION_PAUSE);
         let lane =
             Lane { producer, acknowledgements, transaction_timeout: options.transaction_timeout };
-        lane.producer
-            .init_transactions(options.transaction_timeout)
-            .map_err(|error| lane.classify("initialise a transactional id", error))?;
+        lane.initialise(id)?;
         Ok(lane)
+    }
+
+    /// Finishes or aborts what a predecessor left open, and fences it.
+    fn initialise(&self, id: String) -> Result<(), Error> {
+        let timeout = self.transaction_timeout;
+        self.producer.init_transactions(timeout).map_err(|error| match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::OperationTimedOut) => Error::NoCoordinator { id, timeout },
+            _ => self.classify("initialise a transactional id", error),
+        })
     }
 
     fn begin(&self, records: usize) -> Result<(), Error> {

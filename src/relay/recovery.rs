@@ -15,7 +15,7 @@ use crate::binlog::{self, Identity, Replica, Server, Source, Start, TableFilter,
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
 use crate::coordinates::Uuid;
-use crate::error::{Error, Fate, Origin};
+use crate::error::{Error, Fate};
 use crate::publish::Publisher;
 use crate::publish::transactional::Transactional;
 use crate::topics::Topics;
@@ -234,10 +234,10 @@ async fn find_start(
         (Some(checkpoint), _) => {
             let resume = checkpoint.resume().expect("a checkpoint is checked when it is read");
             let found = start::resume(server, identity, &resume).await;
-            (found, Origin::Checkpoint(resume.coordinates))
+            (found, start::Origin::Checkpoint(resume.coordinates))
         }
         (None, Some(from)) => {
-            (start::resolve(server, identity, from).await, Origin::StartFrom(from.clone()))
+            (start::resolve(server, identity, from).await, start::Origin::StartFrom(from.clone()))
         }
         (None, None) => {
             let checkpoint::Options { topic, key } = config.checkpoint.clone();

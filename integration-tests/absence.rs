@@ -149,13 +149,14 @@ fn a_mysql_that_refuses_is_restarted_or_full_is_waited_for() {
 fn a_broker_that_is_full_or_has_too_few_replicas_is_waited_for() {
     let _permit = permit_for_own_servers();
     let kafka = Arc::new(Kafka::start(&[]));
-    let second = kafka.join();
     let mut stage = Stage::on(&shared_mysql(), &kafka, "unwilling");
     stage.scene.partitions = 1;
+    // Checkpoints and the state of transactions are on the first broker, which was alone when they were made.
+    stage.start().wait_for_log("relaying");
+    let second = kafka.join();
     let topic = stage.scene.topic("account");
     let settings = [("min.insync.replicas", "2")];
     create_replicated_topic(&kafka, &topic, &[1, 2], &settings);
-    stage.start();
     stage.relays(3);
     // The topic can be read only, as long as one of its two replicas is out of sync.
     second.stop();
