@@ -1,95 +1,178 @@
 //! A row that cannot be relayed halts the relay: what came before it is published, the checkpoint
 //! stands at the start of its transaction, and nothing is skipped in silence.
 
+use std::collections::VecDeque;
+
+use crate::harness::binlog::WrittenRow;
 use crate::harness::kafka::{create_topic, set_topic_config};
 use crate::harness::ledger::Content;
 use crate::harness::relay::SOON;
-use crate::harness::scene::{EVENTUATE_LOCAL, Scene, checkpoint_place, events_table};
+use crate::harness::scene::{
+    EVENTUATE_LOCAL, EVENTUATE_TRAM, Scene, checkpoint_place, events_table, message_table,
+};
 use crate::harness::sql::Coordinates;
 use crate::harness::workload::{PlainWriter, insert_event};
 
-#[test]
-fn a_null_entity_id_halts_before_its_transaction() {
-    let scene = Scene::on_shared_servers("null_key");
-    let log = halts_at(&scene, |scene, writer| {
-        // The first row of the transaction is fine; it must not become visible either.
-        writer.insert(1);
-        let topic = scene.topic("account");
-        writer.sql.run(format!(
-            "INSERT INTO events (event_id, event_type, event_data, entity_type, entity_id)
-             VALUES ('1-1', 't', '{{}}', '{topic}', 'e'), ('1-2', 't', '{{}}', '{topic}', NULL)"
-        ));
-    });
-    assert!(log.contains("entity_id"), "{log}");
+/// A row that can be no record, in a table of its own, and what the relay says of it.
+struct Breakage {
+    table: &'static str,
+    /// What is done to the table before anything is written.
+    alter: &'static str,
+    /// Two rows; `{topic}` stands for a legal topic.
+    insert: &'static str,
+    /// For the writer's session.
+    setting: &'static str,
+    /// `{server}`, `{table}` and `{at}` stand for the server, the table and the end of its rows event.
+    error: &'static str,
+    hint: &'static str,
 }
 
-#[test]
-fn an_illegal_topic_name_halts() {
-    let scene = Scene::on_shared_servers("illegal_topic");
-    let log = halts_at(&scene, |scene, writer| {
-        writer.sql.run(insert_event("1-1", "'{}'", &scene.topic(" not/a topic")));
-    });
-    assert!(log.contains("not/a topic"), "{log}");
-}
+const WRITER_HINT: &str = "correct the writer; the row itself stands in the binlog as it is; everything before that \
+                           transaction is in Kafka, and the checkpoint stands before it…";
+
+const BREAKAGES: &[Breakage] = &[
+    Breakage {
+        table: "null_type",
+        alter: "MODIFY entity_type VARCHAR(1000) NULL",
+        insert: "('1', 't', '{}', '{topic}', 'e'), ('2', 't', '{}', NULL, 'e')",
+        setting: "",
+        error: "row 2 of {table} in the event that ends at {at} cannot be a record: column entity_type: \
+                it is NULL where a record needs a value",
+        hint: WRITER_HINT,
+    },
+    Breakage {
+        table: "empty_type",
+        alter: "",
+        insert: "('1', 't', '{}', '{topic}', 'e'), ('2', 't', '{}', '', 'e')",
+        setting: "",
+        error: "row 2 of {table} in the event that ends at {at} cannot be a record: column entity_type: \
+                \"\" is no legal topic name (1 to 249 characters of A-Z a-z 0-9 . _ -, but not . or ..)",
+        hint: WRITER_HINT,
+    },
+    Breakage {
+        table: "null_key",
+        alter: "",
+        insert: "('1', 't', '{}', '{topic}', 'e'), ('2', 't', '{}', '{topic}', NULL)",
+        setting: "",
+        error: "row 2 of {table} in the event that ends at {at} cannot be a record: column entity_id: it \
+                is NULL where a record needs a value",
+        hint: WRITER_HINT,
+    },
+    Breakage {
+        table: "illegal_topic",
+        alter: "",
+        insert: "('1', 't', '{}', '{topic}', 'e'), ('2', 't', '{}', 'not/a topic', 'e')",
+        setting: "",
+        error: "row 2 of {table} in the event that ends at {at} cannot be a record: column entity_type: \
+                \"not/a topic\" is no legal topic name (1 to 249 characters of A-Z a-z 0-9 . _ -, but \
+                not . or ..)",
+        hint: WRITER_HINT,
+    },
+    Breakage {
+        table: "no_utf8",
+        alter: "MODIFY event_data LONGBLOB NOT NULL",
+        insert: "('1', 't', '{}', '{topic}', 'e'), ('2', 't', X'6162ff63', '{topic}', 'e')",
+        setting: "",
+        error: "row 2 of {table} in the event that ends at {at} cannot be a record: column event_data is binary, and its value is not UTF-8 from byte 2 on",
+        hint: WRITER_HINT,
+    },
+    Breakage {
+        table: "minimal_image",
+        alter: "",
+        insert: "('1', 't', '{}', '{topic}', 'e'), ('2', 't', '{}', '{topic}', 'e')",
+        setting: "binlog_row_image = MINIMAL",
+        error: "row 1 of {table} in the event that ends at {at} cannot be a record: column published: it \
+                is not in the row image that was logged",
+        hint: "SET GLOBAL binlog_row_image = 'FULL', and reconnect the writers; everything before that \
+               transaction is in Kafka, and the checkpoint stands before it…",
+    },
+    Breakage {
+        table: "statement",
+        alter: "",
+        insert: "('1', 't', '{}', '{topic}', 'e'), ('2', 't', '{}', '{topic}', 'e')",
+        setting: "binlog_format = STATEMENT",
+        error: "MySQL {server}: a statement at … wrote to {table} as a statement, not as rows",
+        hint: "a session writes under binlog_format=STATEMENT or MIXED: take the right to change it \
+               from the writer, and insert those rows again…",
+    },
+    Breakage {
+        table: "no_outbox_id",
+        alter: "DROP PRIMARY KEY, MODIFY event_id VARCHAR(256) NULL, ADD id BIGINT AUTO_INCREMENT \
+                PRIMARY KEY FIRST",
+        insert: "('1', 't', '{}', '{topic}', 'e'), ('', 't', '{}', '{topic}', 'e')",
+        setting: "",
+        error: "row 2 of {table} in the event that ends at {at} cannot be a record: column event_id: it \
+                is empty, so the id comes from the auto-increment column, but the table has no outbox_id",
+        hint: "set outbox_id in this table's [[outbox]]; everything before that transaction is in \
+               Kafka, and the checkpoint stands before it…",
+    },
+];
+
+/// The same for messages: what is wrong with their headers.
+const HEADERS: &[(&str, &str, &str)] = &[
+    ("no_json", "not json", "its text is no JSON object: …"),
+    ("an_array", "[]", "its text is no JSON object: …"),
+    ("no_id", r#"{"PARTITION_ID": "7"}"#, "its JSON object has no string ID"),
+    ("id_number", r#"{"ID": 7}"#, "its JSON object has no string ID"),
+    (
+        "nested",
+        r#"{"ID": "1", "a": {}}"#,
+        "its member \"a\" is an object or an array; headers are flat",
+    ),
+];
 
 #[test]
-fn message_headers_that_are_no_object_with_an_id_halt() {
-    for (label, headers) in [
-        ("no_json", "not json"),
-        ("an_array", "[]"),
-        ("no_id", r#"{"PARTITION_ID": "7"}"#),
-        ("id_number", r#"{"ID": 7}"#),
-    ] {
-        let scene = Scene::on_shared_servers(label);
-        halts_at(&scene, |scene, writer| {
-            let destination = scene.topic("account");
-            writer.sql.run_with(
-                "INSERT INTO message (id, destination, headers, payload) VALUES ('1-1', ?, ?, '{}')",
-                (destination, headers),
-            );
-        });
+fn each_row_that_can_be_no_record_halts_at_its_place_until_its_table_is_left_out() {
+    let scene = Scene::on_shared_servers("broken_rows");
+    let mut writer = PlainWriter::on(&scene);
+    let boundaries = write_good_and_broken(&scene, &mut writer);
+    let own = scene.relay_setup().outboxes;
+    let events = BREAKAGES.iter().map(|breakage| scene.outbox(breakage.table, EVENTUATE_LOCAL));
+    let messages = HEADERS.iter().map(|(table, ..)| scene.outbox(table, EVENTUATE_TRAM));
+    let mut broken: VecDeque<_> = events.chain(messages).collect();
+    let mut setup = scene.relay_setup();
+    for (number, boundary) in boundaries.iter().enumerate() {
+        setup.outboxes = own.iter().chain(&broken).cloned().collect();
+        let (error, hint) = last_words(&scene, number);
+        setup.start().halts_saying(&error, hint);
+        published_up_to(&scene, boundary, number + 1);
+        // What mends it, short of giving the transaction up.
+        broken.pop_front();
     }
+    setup.outboxes = own;
+    let relay = setup.start();
+    let binlog: Vec<_> = scene.binlog().into_iter().filter(|row| row.table == "events").collect();
+    scene.judge_rows_clean(&writer.ledger.expected(&binlog, 0), &relay);
 }
 
 #[test]
-fn a_statement_that_is_logged_as_text_halts() {
-    let scene = Scene::on_shared_servers("statement");
-    let log = halts_at(&scene, |scene, writer| {
-        let topic = scene.topic("account");
-        writer.sql.run("COMMIT");
-        writer.sql.run("SET SESSION binlog_format = STATEMENT");
-        writer.sql.run(insert_event("1-1", "'{}'", &topic));
-        writer.sql.run("SET SESSION binlog_format = ROW");
-        writer.sql.run("BEGIN");
-    });
-    assert!(log.contains("binlog_format"), "{log}");
-}
-
-#[test]
-fn a_row_logged_without_the_columns_that_its_insert_left_out_halts() {
-    let scene = Scene::on_shared_servers("minimal_image");
-    let log = halts_at(&scene, |scene, writer| {
-        let topic = scene.topic("account");
-        writer.sql.run("SET SESSION binlog_row_image = MINIMAL");
-        writer.sql.run(insert_event("1-1", "'{}'", &topic));
-        writer.sql.run("COMMIT");
-        writer.sql.run("SET SESSION binlog_row_image = FULL");
-        writer.sql.run("BEGIN");
-    });
-    assert!(log.contains("binlog_row_image"), "{log}");
-    assert!(log.contains("column published"), "{log}");
-}
-
-#[test]
-fn a_binary_value_that_is_no_utf8_halts() {
-    let scene = Scene::on_shared_servers("no_utf8");
-    scene.sql().run("ALTER TABLE events MODIFY event_data LONGBLOB NOT NULL");
-    let log = halts_at(&scene, |scene, writer| {
-        let topic = scene.topic("account");
-        writer.sql.run(insert_event("1-1", "X'6162ff63'", &topic));
-    });
-    assert!(log.contains("column event_data is binary"), "{log}");
-    assert!(log.contains("not UTF-8 from byte 2 on"), "{log}");
+fn a_good_row_beside_a_broken_one_is_not_published_and_the_halt_comes_again() {
+    let scene = Scene::on_shared_servers("beside");
+    let mut writer = PlainWriter::on(&scene);
+    let relay = scene.start_relay();
+    writer.write(3);
+    let before = writer.sql.end_of_binlog();
+    writer.sql.run("BEGIN");
+    writer.insert(1);
+    let topic = scene.topic("account");
+    writer.sql.run(format!(
+        "INSERT INTO events (event_id, event_type, event_data, entity_type, entity_id)
+         VALUES ('1', 't', '{{}}', '{topic}', NULL)"
+    ));
+    writer.sql.run("COMMIT");
+    writer.write(1);
+    for running in [Some(relay), None] {
+        running.unwrap_or_else(|| scene.start_relay()).halts_saying(
+            &format!(
+                "row 1 of {}.events in the event that ends at {} cannot be a record: column entity_id: it is NULL \
+                 where a record needs a value",
+                scene.name,
+                scene.binlog()[4].place
+            ),
+            WRITER_HINT,
+        );
+        published_up_to(&scene, &before, 3);
+    }
 }
 
 #[test]
@@ -109,8 +192,14 @@ fn an_xa_group_that_touches_an_outbox_halts_with_a_clear_word() {
     let insert = insert_event("1-1", "'{}'", &topic);
     xa(&mut writer, &xid, &insert, "ROLLBACK");
     writer.write(1);
-    let log = relay.halts();
-    assert!(log.contains("XA"), "{log}");
+    relay.halts_saying(
+        &format!(
+            "MySQL {}: an XA transaction at … wrote to {}.events",
+            scene.relay_setup().mysql_address,
+            scene.name
+        ),
+        "XA transactions on outbox tables are not in this version: write events in plain transactions…",
+    );
     assert_eq!(scene.records().len(), 3);
 }
 
@@ -130,8 +219,18 @@ fn a_record_that_the_topic_does_not_take_halts_until_its_limit_is_raised() {
     *event_data = incompressible_text(300_000);
     writer.write_row(row);
     writer.write(2);
-    let log = relay.halts();
-    assert!(log.contains("max.message.bytes"), "{log}");
+    relay.halts_saying(
+        &format!(
+            "row 1 of {}.events in the event that ends at {} makes a record of … bytes; the topic {topic} takes \
+             100000 (max.message.bytes)",
+            scene.name,
+            scene.binlog()[3].place
+        ),
+        &format!(
+            "raise max.message.bytes of the topic {topic} (and what its consumers fetch), then start the relay again; \
+             everything before that transaction is in Kafka…"
+        ),
+    );
     published_up_to(&scene, &before, 3);
     set_topic_config(&scene.kafka, &topic, "max.message.bytes", "1000000");
     let relay = scene.start_relay();
@@ -163,22 +262,54 @@ fn a_halt_over_one_table_is_mended_by_a_configuration_without_it() {
     scene.judge_rows_clean(&expected, &relay);
 }
 
-/// Three good transactions, one that cannot be relayed, one more good one: twice the relay halts at
-/// the same place, having published the three.
-fn halts_at(scene: &Scene, write_what_cannot: impl FnOnce(&Scene, &mut PlainWriter)) -> String {
-    let mut writer = PlainWriter::on(scene);
-    let mut relay = scene.start_relay();
-    writer.write(3);
-    let before = writer.sql.end_of_binlog();
-    writer.sql.run("BEGIN");
-    write_what_cannot(scene, &mut writer);
-    writer.sql.run("COMMIT");
+/// Before each broken row a good one, and one behind all; returns the boundaries between.
+fn write_good_and_broken(scene: &Scene, writer: &mut PlainWriter) -> Vec<Coordinates> {
+    let topic = scene.topic("account");
+    let mut boundaries = Vec::new();
+    for Breakage { table, alter, insert, setting, .. } in BREAKAGES {
+        writer.sql.run(events_table(table, "utf8mb4"));
+        if !alter.is_empty() {
+            writer.sql.run(format!("ALTER TABLE {table} {alter}"));
+        }
+        writer.write(1);
+        boundaries.push(writer.sql.end_of_binlog());
+        // A session of its own, whose settings end with it.
+        let mut sql = scene.sql();
+        if !setting.is_empty() {
+            sql.run(format!("SET SESSION {setting}"));
+        }
+        let rows = insert.replace("{topic}", &topic);
+        let columns = "(event_id, event_type, event_data, entity_type, entity_id)";
+        sql.run(format!("INSERT INTO {table} {columns} VALUES {rows}"));
+    }
+    for (table, headers, _) in HEADERS {
+        writer.sql.run(message_table(table, "utf8mb4"));
+        writer.write(1);
+        boundaries.push(writer.sql.end_of_binlog());
+        let columns = "(id, destination, headers, payload)";
+        let insert = format!("INSERT INTO {table} {columns} VALUES ('1', ?, ?, '{{}}')");
+        writer.sql.run_with(insert, (&topic, *headers));
+    }
     writer.write(1);
-    let log = relay.halts();
-    published_up_to(scene, &before, 3);
-    scene.start_relay().halts();
-    published_up_to(scene, &before, 3);
-    log
+    boundaries
+}
+
+/// Error and hint of the breakage of this number.
+fn last_words(scene: &Scene, number: usize) -> (String, &'static str) {
+    let (table, error, hint) = match BREAKAGES.get(number) {
+        Some(breakage) => (breakage.table, breakage.error.to_owned(), breakage.hint),
+        None => {
+            let (table, _, what) = HEADERS[number - BREAKAGES.len()];
+            let row = "row 1 of {table} in the event that ends at {at} cannot be a record";
+            (table, format!("{row}: column headers: {what}"), WRITER_HINT)
+        }
+    };
+    let place = scene.binlog().into_iter().find(|row| row.table == table).map(|row| row.place);
+    let error = error
+        .replace("{server}", &scene.relay_setup().mysql_address)
+        .replace("{table}", &format!("{}.{table}", scene.name))
+        .replace("{at}", &place.map(|place| place.to_string()).unwrap_or_default());
+    (error, hint)
 }
 
 /// `count` records are visible, and the checkpoint is where the transaction begins that halted: not
@@ -186,8 +317,8 @@ fn halts_at(scene: &Scene, write_what_cannot: impl FnOnce(&Scene, &mut PlainWrit
 fn published_up_to(scene: &Scene, boundary: &Coordinates, count: usize) {
     let records = scene.records();
     assert_eq!(records.len(), count, "{records:?}");
-    let written: Vec<_> = scene.binlog().into_iter().filter(|row| row.place <= *boundary).collect();
-    assert_eq!(written.len(), count);
+    let is_before = |row: &WrittenRow| row.table == "events" && row.place <= *boundary;
+    assert_eq!(scene.binlog().into_iter().filter(is_before).count(), count);
     let stored = scene.checkpoint().expect("a checkpoint");
     assert_eq!((&stored["rowsDone"], &stored["sequence"]), (&0.into(), &count.into()), "{stored}");
     let place = checkpoint_place(&stored);

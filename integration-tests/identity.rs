@@ -6,28 +6,74 @@ use std::thread;
 use std::time::Duration;
 
 use crate::harness::relay::SOON;
-use crate::harness::scene::Scene;
+use crate::harness::scene::{Scene, checkpoint_place};
 use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
+use crate::harness::sql::Coordinates;
 use crate::harness::workload::{PlainWriter, insert_event};
 
+const PURGED_HINT: &str = "what was written in between can only be read from the outbox table; …";
+const OTHER_HISTORY_HINT: &str = "the server was restored, reset or replaced: point the relay at the server of the \
+                                  checkpoint, or begin anew with another checkpoint_key and a start_from…";
+
 #[test]
-fn a_purged_binlog_halts_and_names_the_missing_file() {
+fn a_purged_binlog_halts_and_names_what_is_missing() {
     let _permit = permit_for_own_servers();
     let mysql = Arc::new(MySql::start("mysql-8.0", &[]));
-    let scene = Scene::on(mysql, shared_kafka(), "purged");
+    let scene = Scene::on(Arc::clone(&mysql), shared_kafka(), "purged");
     let mut writer = PlainWriter::on(&scene);
     let setup = scene.relay_setup();
     let mut relay = setup.start();
     writer.write(2);
     scene.wait_for_records(&relay, 2);
     assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
-    let missing = writer.sql.end_of_binlog().file;
+    let stored = checkpoint_place(&scene.checkpoint().expect("a checkpoint"));
+    let relayed = writer.sql.executed_gtids();
     writer.write(1);
     writer.sql.run("FLUSH BINARY LOGS");
     let kept = writer.sql.end_of_binlog().file;
     writer.sql.run(format!("PURGE BINARY LOGS TO '{kept}'"));
-    let log = setup.start().halts();
-    assert!(log.contains(&missing), "it names {missing}\n{log}");
+    let begin = format!("MySQL {}: cannot begin at the checkpoint, {stored}", setup.mysql_address);
+    setup.start().halts_saying(
+        &format!(
+            "{begin}: the server has purged its binlogs from {stored} up to {kept}, the oldest one left"
+        ),
+        PURGED_HINT,
+    );
+    // The same as a configured start: nothing is stored, and another one can be named.
+    let mut anew = setup.clone();
+    anew.checkpoint_topic.push_str("-anew");
+    let all = writer.sql.executed_gtids();
+    let missing: String = writer.sql.value(format!("SELECT GTID_SUBTRACT('{all}', '{relayed}')"));
+    for (from, why, hint) in [
+        (
+            stored.to_string(),
+            format!(
+                "the server has purged its binlogs from {stored} up to {kept}, the oldest one left"
+            ),
+            "set [mysql] start_from = \"earliest\", …",
+        ),
+        (
+            format!("gtid:{relayed}"),
+            format!("the server has purged the transactions {missing}, which were not relayed yet"),
+            "what was written in between can only be read from the outbox table; set [mysql] start_from = \"earliest\" \
+             to begin with the oldest binlog left",
+        ),
+    ] {
+        let error = format!(
+            "MySQL {}: cannot begin at start_from = \"{from}\": {why}",
+            setup.mysql_address
+        );
+        anew.start_from = Some(from);
+        anew.start().halts_saying(&error, hint);
+    }
+    // A server with another uuid is gone on with by GTIDs.
+    mysql.restart_with_another_uuid();
+    setup.start().halts_saying(
+        &format!(
+            "{begin}: the server has purged the transactions {missing}, which were not relayed yet"
+        ),
+        PURGED_HINT,
+    );
     assert_eq!(scene.records().len(), 2, "nothing is relayed past a gap");
 }
 
@@ -65,15 +111,23 @@ fn a_reset_server_and_one_that_lacks_the_checkpoints_gtids_halt() {
     // The same file names begin anew with another history, shorter than the checkpoint's.
     writer.sql.run("RESET MASTER");
     writer.write(1);
-    let log = setup.start().halts();
-    assert!(log.contains("binlog.000001"), "{log}");
+    let stored = checkpoint_place(&scene.checkpoint().expect("a checkpoint"));
+    let begin = format!("MySQL {}: cannot begin at the checkpoint, {stored}", setup.mysql_address);
+    setup.start().halts_saying(
+        &format!("{begin}: {stored} is behind the end of that binlog, which has … bytes"),
+        OTHER_HISTORY_HINT,
+    );
     // Now longer, but of a server with another uuid, whose GTIDs are others.
     mysql.restart_with_another_uuid();
     writer.sql = scene.sql();
     writer.sql.run("RESET MASTER");
     writer.write(40);
-    let log = setup.start().halts();
-    assert!(log.contains(&format!("{uuid}:")), "it names the missing GTIDs\n{log}");
+    setup.start().halts_saying(
+        &format!(
+            "{begin}: the transactions {uuid}:1-… count as relayed, but this server has not executed them"
+        ),
+        OTHER_HISTORY_HINT,
+    );
     assert_eq!(scene.records().len(), 2);
 }
 
@@ -98,9 +152,15 @@ fn a_reset_server_halts_even_when_its_new_history_has_the_same_shape() {
         writer.write(2);
         assert_eq!(writer.sql.end_of_binlog(), end, "the new history has the same shape");
         writer.write(2);
-        let log = setup.start().halts();
-        assert!(log.contains("binlog.000001"), "{log}");
-        assert_eq!(scene.records().len(), 2, "{log}");
+        setup.start().halts_saying(
+            &format!(
+                "MySQL {}: the binlog binlog.000001 was begun at …Z, that of the checkpoint at …Z: another file of \
+                 the same name",
+                setup.mysql_address
+            ),
+            OTHER_HISTORY_HINT,
+        );
+        assert_eq!(scene.records().len(), 2);
     }
 }
 
@@ -125,9 +185,16 @@ fn another_server_uuid_without_gtids_halts() {
     mysql.restart_with_another_uuid();
     writer.sql = scene.sql();
     let uuid: String = writer.sql.value("SELECT @@server_uuid");
+    let was = stored["serverUuid"].as_str().expect("a uuid").to_owned();
     writer.write(1);
-    let log = setup.start().halts();
-    assert!(log.contains(&uuid), "it names the server it found\n{log}");
+    setup.start().halts_saying(
+        &format!(
+            "MySQL {}: cannot begin at the checkpoint, …: it was written on server {was}, without GTIDs; this is \
+             server {uuid}",
+            setup.mysql_address
+        ),
+        OTHER_HISTORY_HINT,
+    );
     assert_eq!(scene.records().len(), 6);
 }
 
@@ -141,19 +208,31 @@ fn a_damaged_event_halts_behind_all_that_comes_before_it() {
     writer.write(2_000);
     let topic = scene.topic("account");
     writer.sql.run(insert_event("1-1", "'the mark of the damage'", &topic));
-    let file = writer.sql.end_of_binlog().file;
+    let end = writer.sql.end_of_binlog();
+    let events = writer.sql.binlog_events(&Coordinates { offset: 4, ..end.clone() });
+    let rows = events.iter().rfind(|event| event.kind == "Write_rows").expect("the row's event");
+    let before = Coordinates { offset: rows.begin, ..end };
     mysql.stop();
-    let path = mysql.data_path(&file);
+    let path = mysql.data_path(&before.file);
     let mut bytes = std::fs::read(&path).expect("the binlog is a file");
     let mark = b"the mark of the damage";
     let at = bytes.windows(mark.len()).position(|text| text == mark).expect("the row is there");
     bytes[at] ^= 0x20;
     std::fs::write(&path, bytes).expect("the binlog can be written");
     mysql.start_again();
+    let address = scene.relay_setup().mysql_address;
     for _ in 0..2 {
-        let log = scene.start_relay().halts();
-        assert!(log.contains("damaged"), "{log}");
-        assert_eq!(scene.records().len(), 2_000, "{log}");
+        scene.start_relay().halts_saying(
+            &format!(
+                "MySQL {address}: the event after {before} has a wrong checksum, also when it is read again"
+            ),
+            &format!(
+                "the binlog file itself is damaged: look at it with mysqlbinlog --verify-binlog-checksum \
+                 --start-position={} {}",
+                before.offset, before.file
+            ),
+        );
+        assert_eq!(scene.records().len(), 2_000);
         let stored = scene.checkpoint().expect("a checkpoint");
         assert_eq!((&stored["sequence"], &stored["rowsDone"]), (&2_000.into(), &0.into()));
     }

@@ -1,5 +1,6 @@
 //! The relay against real servers: each file beside this one is a group of claims about it.
 
+mod absence;
 mod check;
 mod checkpoint_topic;
 mod columns;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::harness::relay::RelaySetup;
-use crate::harness::scene::Scene;
-use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
+use crate::harness::scene::{EVENTUATE_LOCAL, Scene, events_table};
+use crate::harness::servers::{MySql, RELAY_PASSWORD, permit_for_own_servers, shared_kafka};
 
 #[test]
 fn a_server_that_does_not_log_whole_rows_is_refused() {
@@ -19,9 +19,12 @@ fn a_server_that_does_not_log_whole_rows_is_refused() {
         ("binlog_row_image", "NOBLOB", "FULL"),
     ] {
         sql.run(format!("SET GLOBAL {variable} = {wrong}"));
-        let log = refused(&scene.relay_setup());
-        assert!(log.contains(variable) && log.contains(wrong), "{log}");
-        assert!(log.contains(&format!("SET GLOBAL {variable} = ")), "{log}");
+        let server = address(&scene);
+        refused(
+            &scene.relay_setup(),
+            &format!("MySQL {server}: the server has {variable}={wrong}; the relay needs {right}"),
+            &format!("SET GLOBAL {variable} = '{right}', then reconnect the writers"),
+        );
         sql.run(format!("SET GLOBAL {variable} = {right}"));
     }
     let relay = scene.start_relay();
@@ -36,8 +39,9 @@ fn a_server_without_a_binlog_is_refused() {
     mysql.stop();
     mysql.add_argument("--skip-log-bin");
     mysql.start_again();
-    let log = refused(&scene.relay_setup());
-    assert!(log.contains("log_bin"), "{log}");
+    let error =
+        format!("MySQL {}: the server has log_bin=OFF; the relay needs ON", address(&scene));
+    refused(&scene.relay_setup(), &error, "start mysqld with --log-bin");
 }
 
 #[test]
@@ -54,8 +58,14 @@ fn a_server_that_keeps_the_database_out_of_its_binlog_is_refused() {
         setup.checkpoint_topic = format!("checkpoints-{:08x}", rand::random::<u32>());
         let mut relay = setup.start();
         if is_refused {
-            let log = relay.halts();
-            assert!(log.contains("kept_out") && log.contains("binlog-"), "{log}");
+            let server = address(&scene);
+            relay.halts_saying(
+                &format!(
+                    "MySQL {server}: the server keeps the database kept_out out of its binlog: it was started with \
+                     {option}"
+                ),
+                "start mysqld without that option, or give it the outbox's database",
+            );
         } else {
             relay.wait_for_log("relaying");
         }
@@ -63,43 +73,77 @@ fn a_server_that_keeps_the_database_out_of_its_binlog_is_refused() {
 }
 
 #[test]
-fn a_missing_table_is_refused() {
-    let scene = Scene::on_shared_servers("no_table");
-    scene.sql().run("DROP TABLE message");
-    let log = refused(&scene.relay_setup());
-    assert!(log.contains(&format!("{}.message", scene.name)), "{log}");
+fn tables_that_cannot_be_relayed_are_refused_by_name() {
+    let scene = Scene::on_shared_servers("tables");
+    let mut sql = scene.sql();
+    for (label, charset) in [("no_column", "utf8mb4"), ("myisam", "utf8mb4")] {
+        sql.run(events_table(label, charset));
+    }
+    sql.run("ALTER TABLE no_column DROP COLUMN entity_id");
+    sql.run("ALTER TABLE myisam MODIFY event_id VARCHAR(200), ENGINE = MyISAM");
+    sql.run("CREATE VIEW a_view AS SELECT * FROM events");
+    let (server, name) = (address(&scene), &scene.name);
+    for (table, error, hint) in [
+        (
+            "missing",
+            format!("there is no table {name}.missing"),
+            "create the table, or correct [[outbox]] table".to_owned(),
+        ),
+        (
+            "a_view",
+            format!("{name}.a_view is no table that rows are written to"),
+            "name the table itself in [[outbox]] table, not a view of it".to_owned(),
+        ),
+        (
+            "no_column",
+            format!(
+                "the table {name}.no_column has no column entity_id, which the preset eventuate-local needs; \
+                 it has event_id, event_type, event_data, entity_type, triggering_event, metadata, published"
+            ),
+            "give the table the columns of the preset, or [[outbox]] another preset".to_owned(),
+        ),
+        (
+            "myisam",
+            format!(
+                "the table {name}.myisam is stored in MyISAM; rows of a rolled back transaction would be relayed"
+            ),
+            format!("ALTER TABLE {name}.myisam ENGINE = InnoDB"),
+        ),
+    ] {
+        let mut setup = scene.relay_setup();
+        setup.outboxes.push(scene.outbox(table, EVENTUATE_LOCAL));
+        refused(&setup, &format!("MySQL {server}: {error}"), &hint);
+    }
+    scene.start_relay().wait_for_log("relaying");
 }
 
 #[test]
-fn a_missing_column_is_refused() {
-    let scene = Scene::on_shared_servers("no_column");
-    scene.sql().run("ALTER TABLE events DROP COLUMN entity_id");
-    let log = refused(&scene.relay_setup());
-    assert!(log.contains("entity_id"), "{log}");
-    assert!(log.contains(&format!("{}.events", scene.name)), "{log}");
-}
-
-#[test]
-fn a_table_without_transactions_is_refused() {
-    let scene = Scene::on_shared_servers("myisam");
-    scene.sql().run("ALTER TABLE message MODIFY id VARCHAR(200), ENGINE = MyISAM");
-    let log = refused(&scene.relay_setup());
-    assert!(log.contains("MyISAM"), "{log}");
-    assert!(log.contains(&format!("{}.message", scene.name)), "{log}");
-}
-
-#[test]
-fn a_user_without_the_replication_right_is_refused() {
+fn a_user_that_lacks_a_right_is_refused_with_the_grant_that_gives_it() {
     let scene = Scene::on_shared_servers("no_right");
     let mut sql = scene.sql();
-    let user = format!("u_{}", scene.name.chars().rev().take(8).collect::<String>());
+    let (server, name) = (address(&scene), &scene.name);
+    let user = format!("u{:08x}", rand::random::<u32>());
     sql.run(format!("CREATE USER '{user}'@'%' IDENTIFIED BY 'pw'"));
-    sql.run(format!("GRANT SELECT ON *.* TO '{user}'@'%'"));
     let mut setup = scene.relay_setup();
-    setup.mysql_user = user;
+    setup.mysql_user.clone_from(&user);
     setup.mysql_password = "pw".to_owned();
-    let log = refused(&setup);
-    assert!(log.contains("REPLICATION"), "{log}");
+    let account = format!("'{user}'@'%'");
+    for (right, object) in [("REPLICATION SLAVE", "*.*"), ("REPLICATION CLIENT", "*.*")] {
+        let error = format!("MySQL {server}: the user {account} has no {right} right");
+        let grant = format!("GRANT {right} ON {object} TO {account}");
+        refused(&setup, &error, &grant);
+        // The hint is what mends it.
+        sql.run(grant);
+    }
+    for table in ["events", "message"] {
+        let error = format!(
+            "MySQL {server}: the user {account} has no SELECT right on {name}.{table}, or there is no such table"
+        );
+        let grant = format!("GRANT SELECT ON {name}.{table} TO {account}");
+        refused(&setup, &error, &grant);
+        sql.run(grant);
+    }
+    setup.start().wait_for_log("relaying");
 }
 
 #[test]
@@ -107,10 +151,44 @@ fn a_wrong_password_is_refused_and_not_printed() {
     let scene = Scene::on_shared_servers("wrong_password");
     let mut setup = scene.relay_setup();
     setup.mysql_password = "wr0ng-pass-w0rd".to_owned();
-    let log = refused(&setup);
-    assert!(!log.contains("wr0ng-pass-w0rd"), "{log}");
+    setup.environment = vec![("RUST_LOG".to_owned(), "trace".to_owned())];
+    let server = address(&scene);
+    let mut relay = setup.start();
+    relay.halts_saying(
+        &format!(
+            "MySQL {server}: ERROR 1045 (28000): Access denied for user 'relay'@'…' (using password: YES)"
+        ),
+        "correct [mysql] user and password, or the account on the server",
+    );
+    assert!(!relay.log().contains("wr0ng-pass-w0rd"), "the password is there");
 }
 
-fn refused(setup: &RelaySetup) -> String {
-    setup.start().halts()
+#[test]
+fn a_secret_file_that_is_gone_when_the_relay_connects_again_halts() {
+    let scene = Scene::on_shared_servers("secret_file");
+    let (proxy, mut setup) = scene.behind_mysql_proxy();
+    let file = tempfile::NamedTempFile::new().expect("create a file");
+    std::fs::write(file.path(), format!("{RELAY_PASSWORD}\n")).expect("write the secret");
+    let path = file.path().display().to_string();
+    setup.mysql_password = format!("${{file:{path}}}");
+    let mut relay = setup.start();
+    relay.wait_for_log("relaying");
+    file.close().expect("remove the file");
+    proxy.cut();
+    proxy.pass();
+    relay.halts_saying(
+        &format!(
+            "MySQL {}: cannot read {path}: No such file or directory (os error 2)",
+            setup.mysql_address
+        ),
+        &format!("let the relay's user read {path}, as UTF-8 text"),
+    );
+}
+
+fn refused(setup: &RelaySetup, error: &str, hint: &str) {
+    setup.start().halts_saying(error, hint);
+}
+
+fn address(scene: &Scene) -> String {
+    scene.relay_setup().mysql_address
 }

@@ -108,12 +108,68 @@ fn the_start_is_stored_before_the_first_row_so_that_a_crash_loses_nothing() {
 }
 
 #[test]
-fn without_a_checkpoint_and_without_start_from_nothing_is_guessed() {
-    let scene = Scene::on_shared_servers("unnamed_start");
+fn a_start_that_the_server_does_not_have_is_not_guessed_and_can_be_corrected() {
+    const PLACE_HINT: &str = "set [mysql] start_from = \"earliest\", \"latest\" or a place that the server has: SHOW \
+                              BINARY LOGS lists its files, SHOW BINLOG EVENTS where events begin";
+    let scene = Scene::on_shared_servers("no_start");
+    let mut writer = PlainWriter::on(&scene);
+    writer.write(2);
     let mut setup = scene.relay_setup();
-    setup.start_from = None;
-    let log = setup.start().halts();
-    assert!(log.contains("start_from"), "{log}");
+    let (server, checkpoints) = (setup.mysql_address.clone(), scene.checkpoint_topic());
+    let file = &scene.start.file;
+    let cannot = |from: &str, why: &str| {
+        (
+            Some(from.to_owned()),
+            format!("MySQL {server}: cannot begin at start_from = \"{from}\": {why}"),
+        )
+    };
+    let no_start = format!(
+        "there is no checkpoint of key {:?} in {checkpoints}, and no start_from",
+        scene.name
+    );
+    let inside = format!("{file}:{}", scene.start.offset + 1);
+    for ((start_from, error), hint) in [
+        (
+            (None, no_start),
+            "set [mysql] start_from = \"earliest\", \"latest\" or a place, or the checkpoint_key of the relay to take \
+             over from",
+        ),
+        (
+            cannot("binlog.987654:4", "the server has no binlog binlog.987654; it has … to …"),
+            PLACE_HINT,
+        ),
+        (
+            cannot("other.000001:4", "the server has no binlog other.000001; it has … to …"),
+            PLACE_HINT,
+        ),
+        (
+            cannot(
+                &format!("{file}:9000000000"),
+                &format!("{file}:9000000000 is behind the end of that binlog, which has … bytes"),
+            ),
+            PLACE_HINT,
+        ),
+        (
+            cannot(&inside, &format!("no event begins at {inside}: the offset is inside of one")),
+            PLACE_HINT,
+        ),
+        (
+            cannot(
+                "gtid:3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5",
+                "the transactions 3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5 count as relayed, but this server has not \
+                 executed them",
+            ),
+            "set [mysql] start_from to GTIDs of this server (SELECT @@GLOBAL.gtid_executed), or point the relay at \
+             the server that has them",
+        ),
+    ] {
+        setup.start_from = start_from;
+        setup.start().halts_saying(&error, hint);
+        assert!(scene.checkpoint().is_none(), "a start that is wrong is not stored");
+    }
+    setup.start_from = Some(scene.start.to_string());
+    let relay = setup.start();
+    scene.judge_clean(&writer.ledger, &relay, SOON);
 }
 
 #[test]

@@ -121,8 +121,8 @@ pub enum Error {
     Start(#[from] start::Error),
     #[error(transparent)]
     Transaction(#[from] transaction::Error),
-    #[error("the dump stream failed after {after}")]
-    Stream { after: Coordinates, source: mysql_async::Error },
+    #[error("the dump stream failed after {after}: {}", server::spoken(error))]
+    Stream { after: Coordinates, error: mysql_async::Error },
     #[error("the server ended the dump stream after {after}")]
     Ended { after: Coordinates },
     #[error("no event and no heartbeat for {} s after {after}", silence.as_secs())]
@@ -371,7 +371,7 @@ impl Source {
         let after = || self.tracker.position().clone();
         match event {
             Some(Ok(event)) => self.event = Some(event),
-            Some(Err(source)) => return Err(Error::Stream { after: after(), source }),
+            Some(Err(error)) => return Err(Error::Stream { after: after(), error }),
             None => return Err(Error::Ended { after: after() }),
         }
         Ok(())

@@ -87,8 +87,11 @@ pub enum Error {
         waited.as_secs()
     )]
     HeldBack { topic: String, waited: Duration },
-    #[error("the record of key {key:?} in the checkpoint topic {topic} is no checkpoint: {what}")]
-    Unreadable { topic: String, key: String, what: String },
+    #[error(
+        "the record of key {key:?} at offset {offset} of partition {partition} of the checkpoint topic {topic} is \
+         no checkpoint: {what}"
+    )]
+    Unreadable { topic: String, partition: i32, offset: i64, key: String, what: String },
 }
 
 /// How far from the end of a partition the search begins, in offsets. Transaction markers take one each,
@@ -244,8 +247,8 @@ enum Last {
 struct Found {
     /// By partition.
     last: BTreeMap<i32, Last>,
-    /// What is wrong with the last record of the key that is no checkpoint, by partition.
-    unreadable: BTreeMap<i32, String>,
+    /// By partition, the offset of the last record of the key that is no checkpoint, and what is wrong with it.
+    unreadable: BTreeMap<i32, (i64, String)>,
 }
 
 impl Found {
@@ -255,7 +258,7 @@ impl Found {
             Err(what) => {
                 let (topic, offset) = (record.topic(), record.offset());
                 tracing::warn!(topic, offset, "a record of our key is no checkpoint: {what}");
-                self.unreadable.insert(record.partition(), what);
+                self.unreadable.insert(record.partition(), (offset, what));
             }
         }
     }
@@ -331,9 +334,13 @@ impl<'a> Reader<'a> {
     }
 
     fn choose(&self, found: Found) -> Result<Option<Checkpoint>, Error> {
-        if let (true, Some(what)) = (found.last.is_empty(), found.unreadable.values().next_back()) {
+        if let (true, Some((partition, (offset, what)))) =
+            (found.last.is_empty(), found.unreadable.last_key_value())
+        {
             return Err(Error::Unreadable {
                 topic: self.options.topic.clone(),
+                partition: *partition,
+                offset: *offset,
                 key: self.options.key.clone(),
                 what: what.clone(),
             });

@@ -196,9 +196,12 @@ fn build_kafka(kafka: &Section<'_>, properties: &Section<'_>) -> Result<kafka::O
         bootstrap_servers: build_bootstrap_servers(&kafka.field("bootstrap_servers")?)?,
         properties: build_properties(properties)?,
     };
-    options.validate().map_err(|error| Error::Properties {
-        place: properties.place().clone(),
-        source: Box::new(error),
+    options.validate().map_err(|error| {
+        let named = properties.entries().find(|(property, _)| {
+            matches!(&error, kafka::Error::Property { name, .. } if name == property)
+        });
+        let place = named.as_ref().map_or(properties.place(), |(_, field)| field.place());
+        Error::Properties { place: place.clone(), source: Box::new(error) }
     })?;
     Ok(options)
 }
@@ -1034,6 +1037,14 @@ preset = "eventuate-local"
         let config = with_line("[mysql]", r#"password = "geheim\"\\ü$${x}""#).unwrap();
         assert_eq!(config.mysql.password.reveal().unwrap(), "geheim\"\\ü${x}");
         assert!(!format!("{config:?}").contains("geheim"));
+        let config = with(&[
+            "mysql.password=geheim",
+            "kafka.properties.sasl.password=geheim",
+            "kafka.properties.ssl.key.password=geheim",
+        ]);
+        let config = config.unwrap();
+        assert_eq!(config.kafka.properties["sasl.password"].reveal().unwrap(), "geheim");
+        assert!(!format!("{config:?} {config:#?}").contains("geheim"), "{config:?}");
         for line in [
             "password = \"geheim",
             "password = geheim",
@@ -1049,6 +1060,10 @@ preset = "eventuate-local"
                 "{error:?}"
             );
         }
+        for given in ["mysql.password geheim", "mysql.password:geheim", "mysql.passwort=geheim"] {
+            let error = with(&[given]).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("geheim"), "{error:?}");
+        }
         let error = with(&["kafka.properties.acks=geheim"]).unwrap_err();
         assert!(!format!("{error} {error:?} {:?}", error.hint()).contains("geheim"), "{error:?}");
     }
@@ -1062,7 +1077,10 @@ preset = "eventuate-local"
     #[test]
     fn a_variable_that_is_not_set_is_an_error() {
         let error = with(&["mysql.user=${NOBODY}"]).unwrap_err();
-        assert_eq!(error.to_string(), "--set mysql.user: the value of mysql.user cannot be made");
+        assert_eq!(
+            error.to_string(),
+            "--set mysql.user: mysql.user: the environment variable NOBODY is not set"
+        );
         assert!(error.hint().unwrap().contains("set NOBODY"));
         assert_eq!(with(&["mysql.user=${NAME}"]).unwrap().mysql.user, "value-of-NAME");
         assert!(

@@ -122,15 +122,28 @@ pub async fn find_start(
     identity: &Identity,
     stored: Option<&Checkpoint>,
 ) -> Result<Start, Error> {
-    let found = match (stored, &config.start_from) {
+    let (found, origin) = match (stored, &config.start_from) {
         (Some(checkpoint), _) => {
             let resume = checkpoint.resume().expect("a checkpoint is checked when it is read");
-            start::resume(server, identity, &resume).await
+            let found = start::resume(server, identity, &resume).await;
+            (found, start::Origin::Checkpoint(resume.coordinates))
         }
-        (None, Some(from)) => start::resolve(server, identity, from).await,
+        (None, Some(from)) => {
+            (start::resolve(server, identity, from).await, start::Origin::StartFrom(from.clone()))
+        }
         (None, None) => return Err(no_start(config)),
     };
-    found.map_err(|source| binlog_error(config, source.into()))
+    found.map_err(|source| start_error(config, origin, source))
+}
+
+/// An error about a place, with who named it.
+#[must_use]
+pub fn start_error(config: &Config, origin: start::Origin, source: start::Error) -> Error {
+    match source {
+        // Not about the place.
+        start::Error::Server(source) => binlog_error(config, source.into()),
+        source => Error::Start { server: config.mysql.to_string(), origin, source },
+    }
 }
 
 /// Neither a checkpoint nor `start_from` says where to begin.

@@ -34,10 +34,20 @@ pub enum Outcome {
 
 /// Why a row cannot be a record.
 #[derive(Debug, thiserror::Error)]
-#[error("column {column}: {problem}")]
+#[error("{}", self.told())]
 pub struct Error {
     pub column: &'static str,
     pub problem: Problem,
+}
+
+impl Error {
+    fn told(&self) -> String {
+        match &self.problem {
+            // It names the column itself.
+            Problem::Value(error) => error.to_string(),
+            problem => format!("column {}: {problem}", self.column),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

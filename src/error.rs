@@ -18,6 +18,8 @@ use crate::{checkpoint, envelope, kafka, preflight, publish, secret, topics};
 pub enum Error {
     #[error("MySQL {server}: {source}")]
     Binlog { server: String, source: binlog::Error },
+    #[error("MySQL {server}: cannot begin at {origin}: {source}")]
+    Start { server: String, origin: start::Origin, source: start::Error },
     #[error("MySQL {server}: {source}")]
     Preflight { server: String, source: preflight::mysql::Error },
     #[error("Kafka {brokers}: {source}")]
@@ -28,11 +30,21 @@ pub enum Error {
     Publish { brokers: String, source: publish::Error },
     #[error("Kafka {brokers}: {source}")]
     Checkpoint { brokers: String, source: checkpoint::Error },
-    #[error("row {row} of {table} in the event that ends at {at} cannot be a record: {source}")]
-    Row { table: String, at: Coordinates, row: u64, source: envelope::Error },
     #[error(
-        "row {row} of {table} in the event that ends at {at} makes a record of {bytes} bytes; the topic {topic} \
-         takes {bytes_max} (max.message.bytes)"
+        "row {number} of {table} in the event that ends at {at} cannot be a record: {source}",
+        number = row + 1
+    )]
+    Row {
+        table: String,
+        at: Coordinates,
+        /// Counted from 0 here, from 1 where people read it.
+        row: u64,
+        source: envelope::Error,
+    },
+    #[error(
+        "row {number} of {table} in the event that ends at {at} makes a record of {bytes} bytes; the topic \
+         {topic} takes {bytes_max} (max.message.bytes)",
+        number = row + 1
     )]
     RecordTooLarge {
         table: String,
@@ -70,9 +82,12 @@ pub enum Error {
     SplitBeforePart { at: Coordinates, gtid: Option<Gtid> },
     #[error("the transaction at {at} was rolled back after a part of it was relayed")]
     RolledBackPart { at: Coordinates },
-    #[error("row {row} of {table} in the event that ends at {at} cannot be read: {source}")]
+    #[error(
+        "row {number} of {table} in the event that ends at {at} cannot be read: {source}",
+        number = row + 1
+    )]
     Decode { table: String, at: Coordinates, row: u64, source: row::Error },
-    #[error("read again, and damaged again: {0}")]
+    #[error("{0}, also when it is read again")]
     DamagedAgain(Box<Error>),
     #[error(
         "the topic {topic} takes batches of {bytes_max} bytes only; going on with smaller ones"
@@ -126,6 +141,8 @@ impl Error {
     pub fn fate(&self) -> Fate {
         match self {
             Error::Binlog { source, .. } => binlog_fate(source),
+            Error::Start { origin: start::Origin::Checkpoint(_), source, .. } => start_fate(source),
+            Error::Start { source, .. } => start_from_fate(source),
             Error::Preflight { source, .. } => preflight_fate(source),
             Error::Kafka { source, .. } => kafka_fate(source),
             Error::Topics { source, .. } => topics_fate(source),
@@ -164,10 +181,7 @@ impl Error {
                  say where it goes on with `binlog-relay checkpoint set --to …`",
             ),
             Error::Decode { at, .. } => halt(look_at_binlog(at)),
-            Error::DamagedAgain(_) => halt(
-                "the binlog file itself is damaged: look at it with mysqlbinlog --verify-binlog-checksum, and go on \
-                 behind it with `binlog-relay checkpoint set --to` the next file, which leaves out what is between",
-            ),
+            Error::DamagedAgain(error) => halt(hint_of_damage(error)),
             Error::SmallerBatches { .. } | Error::Thread(_) | Error::Task(_) => Fate::Retry,
             Error::TakenOver { .. } => Fate::TakenOver,
             Error::OfOneTransaction { source, way_out } => match source.fate() {
@@ -209,9 +223,10 @@ impl Error {
             Error::Binlog { .. } | Error::Decode { .. } | Error::DamagedAgain(_) => {
                 ErrorKind::Binlog
             }
-            Error::Preflight { .. } | Error::MissingColumn(_) | Error::Ambiguous(_) => {
-                ErrorKind::Preflight
-            }
+            Error::Start { .. }
+            | Error::Preflight { .. }
+            | Error::MissingColumn(_)
+            | Error::Ambiguous(_) => ErrorKind::Preflight,
             Error::Row { .. }
             | Error::RecordTooLarge { .. }
             | Error::Publish { source: publish::Error::Refused { .. }, .. } => ErrorKind::Row,
@@ -313,6 +328,19 @@ impl Error {
     }
 }
 
+fn hint_of_damage(error: &Error) -> String {
+    match error {
+        Error::Binlog { source: binlog::Error::Checksum { after }, .. } => format!(
+            "the binlog file itself is damaged: look at it with mysqlbinlog --verify-binlog-checksum \
+             --start-position={} {}, and go on behind it with `binlog-relay checkpoint set --to` the next file, which \
+             leaves out what is between",
+            after.offset,
+            after.file()
+        ),
+        _ => "look at the event with mysqlbinlog, and report what the relay says of it".to_owned(),
+    }
+}
+
 fn binlog_fate(error: &binlog::Error) -> Fate {
     use binlog::Error as E;
     match error {
@@ -320,7 +348,7 @@ fn binlog_fate(error: &binlog::Error) -> Fate {
         E::Start(error) => start_fate(error),
         E::Transaction(error) => transaction_fate(error),
         // What TLS or the protocol say in mid-stream is about the connection, not about the configuration.
-        E::Stream { source: mysql_async::Error::Server(error), .. } => mysql_server_fate(error),
+        E::Stream { error: mysql_async::Error::Server(error), .. } => mysql_server_fate(error),
         E::Stream { .. } => Fate::Retry,
         E::Ended { .. } | E::Silent { .. } => Fate::Retry,
         // Damage on the way heals by reading again; damage in the file does not, and recovery gives up on it.
@@ -372,14 +400,41 @@ fn start_fate(error: &start::Error) -> Fate {
             "what was written in between can only be read from the outbox table; keep binlogs longer \
              (binlog_expire_logs_seconds), and go on without it: `binlog-relay checkpoint set --to earliest`",
         ),
-        E::BeyondEnd { .. } | E::Diverged { .. } | E::ServerChanged { .. } => halt(OTHER_HISTORY),
+        E::NoSuchFile { .. }
+        | E::BeyondEnd { .. }
+        | E::InsideEvent { .. }
+        | E::Diverged { .. }
+        | E::ServerChanged { .. } => halt(OTHER_HISTORY),
         E::NoBinlog => halt("start mysqld with --log-bin"),
+    }
+}
+
+/// The same for a start that is configured: nothing is stored yet, and another one can be.
+fn start_from_fate(error: &start::Error) -> Fate {
+    use start::Error as E;
+    match error {
+        E::Server(_) | E::NoBinlog => start_fate(error),
+        E::PurgedGtids { .. } => halt(
+            "what was written in between can only be read from the outbox table; set [mysql] start_from = \
+             \"earliest\" to begin with the oldest binlog left",
+        ),
+        E::Diverged { .. } => halt(
+            "set [mysql] start_from to GTIDs of this server (SELECT @@GLOBAL.gtid_executed), or point the relay at \
+             the server that has them",
+        ),
+        _ => halt(
+            "set [mysql] start_from = \"earliest\", \"latest\" or a place that the server has: SHOW BINARY LOGS \
+             lists its files, SHOW BINLOG EVENTS where events begin",
+        ),
     }
 }
 
 fn server_fate(error: &server::Error) -> Fate {
     match error {
         server::Error::MySql(error) => mysql_fate(error),
+        server::Error::NoRight { account, right } => {
+            halt(format!("GRANT {right} ON *.* TO {account}"))
+        }
         server::Error::Timeout { .. } | server::Error::OtherServer { .. } => Fate::Retry,
         server::Error::Secret(error) => secret_fate(error),
         server::Error::Tls(error) => halt(error.hint()),
@@ -421,7 +476,7 @@ fn mysql_server_fate(error: &mysql_async::ServerError) -> Fate {
             "correct [mysql] user and password, or the account on the server; one that REQUIREs a certificate \
                  needs cert and key in [mysql.tls]",
         ),
-        1227 => halt("grant the user REPLICATION SLAVE and REPLICATION CLIENT"),
+        1227 => halt("grant the user REPLICATION SLAVE and REPLICATION CLIENT, ON *.*"),
         3159 => {
             halt("the server takes encrypted connections only: set [mysql.tls] mode = \"required\"")
         }
@@ -460,9 +515,11 @@ fn preflight_fate(error: &preflight::mysql::Error) -> Fate {
         E::Filtered { .. } => {
             halt("start mysqld without that option, or give it the outbox's database")
         }
-        E::NoTable { .. } => {
-            halt("create the table, grant SELECT on it, or correct [[outbox]] table")
+        E::NoTable { .. } => halt("create the table, or correct [[outbox]] table"),
+        E::NoBaseTable { .. } => {
+            halt("name the table itself in [[outbox]] table, not a view of it")
         }
+        E::NoSelect { account, table } => halt(format!("GRANT SELECT ON {table} TO {account}")),
         E::Engine { table, .. } => halt(format!("ALTER TABLE {table} ENGINE = InnoDB")),
         E::MissingColumn(_) => {
             halt("give the table the columns of the preset, or [[outbox]] another preset")
@@ -567,6 +624,9 @@ fn publish_fate(error: &publish::Error) -> Fate {
             _ => client_fate(source),
         },
         publish::Error::Denied { topic, .. } => grant("Write", &format!("the topic {topic}")),
+        publish::Error::NotAcknowledged { .. } | publish::Error::NoCoordinator { .. } => {
+            Fate::Retry
+        }
         publish::Error::Fenced => Fate::MaybeTakenOver,
         publish::Error::Refused { topic, source, .. } => match source.rdkafka_error_code() {
             Some(Code::MessageSizeTooLarge) | None => halt(format!(

@@ -161,7 +161,7 @@ pub enum Error {
     Property { name: String, problem: &'static str },
     #[error("{0}")]
     Unreachable(Failure),
-    #[error(transparent)]
+    #[error("{}", spoken(.0))]
     Kafka(KafkaError),
 }
 
@@ -188,6 +188,19 @@ pub fn is_about_a_connection(error: &KafkaError) -> bool {
                 | RDKafkaErrorCode::OperationTimedOut
         )
     )
+}
+
+/// librdkafka's names for a broker that does not answer, in words.
+fn spoken(error: &KafkaError) -> String {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown) => {
+            "no broker answers".to_owned()
+        }
+        Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::RequestTimedOut) => {
+            "no broker answers in time".to_owned()
+        }
+        _ => error.to_string(),
+    }
 }
 
 impl From<KafkaError> for Error {
@@ -249,6 +262,7 @@ pub fn log_error(error: &KafkaError, reason: &str) {
         error.rdkafka_error_code(),
         Some(
             RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
                 | RDKafkaErrorCode::Authentication
                 | RDKafkaErrorCode::SSL
                 | RDKafkaErrorCode::GroupAuthorizationFailed
@@ -256,8 +270,8 @@ pub fn log_error(error: &KafkaError, reason: &str) {
         )
     );
     if is_ordinary {
-        // The end of a partition is asked for, no group is joined, and a connection that failed is in the log
-        // line as well.
+        // The end of a partition is asked for, no group is joined, a connection that failed is in the log line
+        // as well, and every client says for itself that all brokers are down.
         tracing::debug!(target: "librdkafka", %error, "{reason}");
     } else {
         tracing::warn!(target: "librdkafka", %error, "{reason}");

@@ -57,8 +57,8 @@ fn answer_configured(command: Command, config: &Config) -> anyhow::Result<ExitCo
 }
 
 /// Bad usage, before anything is connected to.
-fn refuse(error: &dyn std::error::Error, hint: Option<String>) -> ExitCode {
-    tell(&error.to_string(), hint.as_deref());
+fn refuse(error: &(dyn std::error::Error + 'static), hint: Option<String>) -> ExitCode {
+    tell(&telemetry::Causes(error).to_string(), hint.as_deref());
     ExitCode::from(EXIT_USAGE)
 }
 

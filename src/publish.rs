@@ -58,6 +58,17 @@ pub enum Error {
     Initialise { id: String, source: KafkaError },
     #[error("write to the topic {topic}")]
     Denied { topic: String, source: KafkaError },
+    #[error(
+        "the topic {topic} has acknowledged nothing within {} s (transaction_timeout): {why}",
+        timeout.as_secs()
+    )]
+    NotAcknowledged { topic: String, timeout: Duration, why: String },
+    #[error(
+        "no coordinator has taken the transactional id {id} within {} s (transaction_timeout): no broker answers, \
+         the partition of __transaction_state that holds it has no leader, or it still ends a predecessor's transaction",
+        timeout.as_secs()
+    )]
+    NoCoordinator { id: String, timeout: Duration },
     #[error("another producer has this relay's transactional ids")]
     Fenced,
     #[error("the broker refuses record {index} of a batch, for topic {topic}")]

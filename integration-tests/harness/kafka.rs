@@ -32,7 +32,23 @@ pub fn create_topic(kafka: &Kafka, name: &str, partitions: i32, settings: &[(&st
     }
 }
 
-/// The same, compacted as a checkpoint topic is.
+/// Creates a topic whose every partition has its replicas on these brokers, the first of them leading.
+pub fn create_replicated_topic(
+    kafka: &Kafka,
+    name: &str,
+    brokers: &[i32],
+    settings: &[(&str, &str)],
+) {
+    let replicas = [brokers];
+    let topic = NewTopic::new(name, 1, TopicReplication::Variable(&replicas));
+    let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
+    let created = single_threaded_runtime()
+        .block_on(admin(kafka).create_topics([&topic], &AdminOptions::new()))
+        .expect("ask the broker to create a topic");
+    created[0].as_ref().unwrap_or_else(|(name, code)| panic!("create topic {name}: {code}"));
+}
+
+/// As [`create_topic`], compacted as a checkpoint topic is.
 pub fn create_compacted_topic(kafka: &Kafka, name: &str, partitions: i32) {
     create_topic(kafka, name, partitions, &[("cleanup.policy", "compact")]);
 }

@@ -16,6 +16,7 @@ pub mod secured;
 pub mod servers;
 pub mod sql;
 pub mod watchdog;
+pub mod words;
 pub mod workload;
 
 use std::io::Write;

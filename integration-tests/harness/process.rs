@@ -70,6 +70,16 @@ impl Process {
         );
     }
 
+    /// Lets no file of the running process grow past `bytes`: to it, the disk is full.
+    pub fn limit_file_size(&self, bytes: u64) {
+        let limited = Command::new("prlimit")
+            .arg(format!("--pid={}", self.child.id()))
+            .arg(format!("--fsize={bytes}"))
+            .status()
+            .expect("run prlimit, of util-linux");
+        assert!(limited.success(), "{} takes no limit\n{}", self.what, self.log_tail());
+    }
+
     /// Waits for the end and returns the exit code; `None` says a signal ended it.
     pub fn wait_for_exit(&mut self, within: Duration) -> Option<i32> {
         let deadline = Instant::now() + within;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::http::Http;
 use super::process::Process;
-use super::watchdog;
+use super::{watchdog, words};
 
 /// Long enough for a slow machine, short enough to notice a relay that hangs.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -194,6 +194,14 @@ impl Relay {
         let (_, command) =
             hint.rsplit_once("; binlog-relay ").expect("the hint ends with a command");
         command.split(' ').map(str::to_owned).collect()
+    }
+
+    /// Waits for a halt with these last words.
+    pub fn halts_saying(&mut self, error: &str, hint: &str) {
+        let code = self.exit_code();
+        if let Some(difference) = words::differ(Some(code), &self.log(), 1, error, hint) {
+            panic!("{difference}\n{}", self.log_tail());
+        }
     }
 
     /// Waits until the log has these words.

@@ -162,6 +162,18 @@ impl MySql {
         *locked(&self.own().process) = None;
     }
 
+    /// The disk is full from this size of a file on; the server runs on until it notices.
+    pub fn fill_disk(&self, bytes: u64) {
+        locked(&self.own().process).as_ref().expect("the server runs").limit_file_size(bytes);
+    }
+
+    /// Waits until the server has ended by itself.
+    pub fn wait_for_end(&self) {
+        let mut process = locked(&self.own().process);
+        process.as_mut().expect("the server ran").wait_for_exit(STOP_WITHIN);
+        *process = None;
+    }
+
     /// A further `mysqld` argument from the next start on.
     pub fn add_argument(&self, argument: &str) {
         locked(&self.own().arguments).push(argument.to_owned());
@@ -232,8 +244,32 @@ impl Kafka {
         (proxy, kafka)
     }
 
-    fn start_on(port: u16, properties: &[&str]) -> Kafka {
+    /// Starts a second broker of this one's cluster.
+    pub fn join(&self) -> Kafka {
+        let own = self.own();
+        let read = |name: &str| fs::read_to_string(own.data.join(name)).expect("the broker runs");
+        let (controller, meta) = (read("controller-port"), read("log/meta.properties"));
+        let cluster = meta.lines().find(|line| line.starts_with("cluster.id=")).expect("its id");
         let data = watchdog::fresh_directory("kafka").join("data");
+        // As the script formats a first broker.
+        fs::create_dir_all(data.join("log")).expect("create the log's directory");
+        fs::write(data.join("log/meta.properties"), format!("version=1\n{cluster}\nnode.id=2\n"))
+            .expect("write the broker's identity");
+        let port = free_port();
+        let properties = [
+            "process.roles=broker".to_owned(),
+            "node.id=2".to_owned(),
+            format!("listeners=PLAINTEXT://127.0.0.1:{port}"),
+            format!("controller.quorum.voters=1@127.0.0.1:{}", controller.trim()),
+        ];
+        Kafka::start_in(data, port, &properties.each_ref().map(String::as_str))
+    }
+
+    fn start_on(port: u16, properties: &[&str]) -> Kafka {
+        Kafka::start_in(watchdog::fresh_directory("kafka").join("data"), port, properties)
+    }
+
+    fn start_in(data: PathBuf, port: u16, properties: &[&str]) -> Kafka {
         let broker = Kafka {
             bootstrap: format!("127.0.0.1:{port}"),
             own: Some(OwnKafka {
@@ -268,6 +304,18 @@ impl Kafka {
     /// Ends the broker with kill -9.
     pub fn kill(&self) {
         *locked(&self.own().process) = None;
+    }
+
+    /// The disk is full from this size of a file on; the broker runs on until it notices.
+    pub fn fill_disk(&self, bytes: u64) {
+        locked(&self.own().process).as_ref().expect("the broker runs").limit_file_size(bytes);
+    }
+
+    /// Waits until the broker has ended by itself.
+    pub fn wait_for_end(&self) {
+        let mut process = locked(&self.own().process);
+        process.as_mut().expect("the broker ran").wait_for_exit(STOP_WITHIN);
+        *process = None;
     }
 
     /// Starts a stopped broker on its port and data again and waits until it answers.

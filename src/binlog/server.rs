@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use mysql_async::prelude::{FromRow, Queryable};
-use mysql_async::{Conn, Opts, OptsBuilder};
+use mysql_async::{Conn, DriverError, IoError, Opts, OptsBuilder};
 
 use super::table::{SCHEMA_COLUMNS_SQL, SchemaColumn};
 use super::{Options, TlsMode, tls};
@@ -20,6 +20,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// One statement may take this long. The slowest is SHOW BINLOG EVENTS, which reads the head of a file.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
+const ACCOUNT_SQL: &str = "SELECT CURRENT_USER()";
+
+// Numbers of <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>.
+const DATABASE_DENIED: u16 = 1044;
+const NO_SUCH_DATABASE: u16 = 1049;
+const TABLE_DENIED: u16 = 1142;
+const NO_SUCH_TABLE: u16 = 1146;
+const WRONG_OFFSET: u16 = 1220;
+const RIGHT_DENIED: u16 = 1227;
+
 const SERVER_UUID_SQL: &str = "SELECT @@GLOBAL.server_uuid";
 
 /// The largest packet the protocol allows (1 GiB): an event can be as large as a row can be.
@@ -32,14 +42,49 @@ pub enum Error {
     Secret(#[from] secret::Error),
     #[error(transparent)]
     Tls(#[from] tls::Error),
-    #[error(transparent)]
-    MySql(#[from] mysql_async::Error),
+    #[error("{}", spoken(.0))]
+    MySql(mysql_async::Error),
+    #[error("the user {account} has no {right} right")]
+    NoRight { account: String, right: String },
     #[error("no answer within {} s", timeout.as_secs())]
     Timeout { timeout: Duration },
     #[error("behind the same address is now another server, {is}; it was {was} a moment ago")]
     OtherServer { was: String, is: String },
     #[error("the server answered {answer:?} to {question}")]
     UnexpectedAnswer { question: &'static str, answer: String },
+}
+
+impl From<mysql_async::Error> for Error {
+    fn from(error: mysql_async::Error) -> Error {
+        Error::MySql(error)
+    }
+}
+
+/// The driver's errors without the words that it puts around each of them.
+pub fn spoken(error: &mysql_async::Error) -> String {
+    match error {
+        mysql_async::Error::Server(error) => {
+            format!("ERROR {} ({}): {}", error.code, error.state, error.message)
+        }
+        mysql_async::Error::Io(IoError::Io(error))
+            if error.kind() == std::io::ErrorKind::UnexpectedEof =>
+        {
+            "the server closed the connection".to_owned()
+        }
+        mysql_async::Error::Io(IoError::Io(error)) => error.to_string(),
+        mysql_async::Error::Driver(DriverError::ConnectionClosed) => {
+            "the server closed the connection".to_owned()
+        }
+        error => error.to_string(),
+    }
+}
+
+/// Whether a user can read a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TableAccess {
+    Readable,
+    Missing,
+    Denied { account: String },
 }
 
 /// What a server says of itself.
@@ -381,6 +426,66 @@ impl Server {
             .collect()
     }
 
+    /// Whether there is such a table, and a right to read it. Where there is no right, the server does not
+    /// say whether there is a table.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn table_access(
+        &mut self,
+        database: &str,
+        table: &str,
+    ) -> Result<TableAccess, Error> {
+        let sql = format!("SELECT 1 FROM {}.{} LIMIT 0", quoted(database), quoted(table));
+        match self.rows::<(u8,)>(&sql).await {
+            Ok(_) => Ok(TableAccess::Readable),
+            Err(Error::MySql(mysql_async::Error::Server(error))) => match error.code {
+                NO_SUCH_TABLE | NO_SUCH_DATABASE => Ok(TableAccess::Missing),
+                DATABASE_DENIED | TABLE_DENIED => {
+                    Ok(TableAccess::Denied { account: self.account().await? })
+                }
+                _ => Err(Error::MySql(mysql_async::Error::Server(error))),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether an event begins, or the file ends, at these coordinates. Needs REPLICATION SLAVE.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn is_event_boundary(&mut self, coordinates: &Coordinates) -> Result<bool, Error> {
+        let file = coordinates.file().replace(['\'', '\\'], "");
+        let offset = coordinates.offset;
+        let sql = format!("SHOW BINLOG EVENTS IN '{file}' FROM {offset} LIMIT 1");
+        match self.rows::<mysql_async::Row>(&sql).await {
+            // From before the first transaction, the server lists the event that comes next.
+            Ok(rows) => Ok(rows.first().is_none_or(|row| row.get(1) == Some(offset))),
+            Err(Error::MySql(mysql_async::Error::Server(error))) if error.code == WRONG_OFFSET => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The account that the server has taken the user for, as GRANT names it.
+    async fn account(&mut self) -> Result<String, Error> {
+        self.one(ACCOUNT_SQL).await.map(quote_account)
+    }
+
+    /// Names the account beside the right that it lacks; the server names the right only.
+    async fn name_right(&mut self, denied: mysql_async::ServerError) -> Error {
+        let rights = denied.message.split_once("(at least one of) the ");
+        let rights = rights.and_then(|(_, rest)| rest.split_once(" privilege"));
+        let right = rights.and_then(|(rights, _)| rights.rsplit(", ").next()).map(str::to_owned);
+        match (right, within(QUERY_TIMEOUT, self.conn.query_first(ACCOUNT_SQL)).await) {
+            (Some(right), Ok(Some(account))) => {
+                Error::NoRight { account: quote_account(account), right }
+            }
+            _ => Error::MySql(mysql_async::Error::Server(denied)),
+        }
+    }
+
     async fn one<T: mysql_async::prelude::FromValue + Send + 'static>(
         &mut self,
         sql: &str,
@@ -394,7 +499,12 @@ impl Server {
 
     async fn rows<T: FromRow + Send + 'static>(&mut self, sql: &str) -> Result<Vec<T>, Error> {
         self.reconnect_if_lost().await?;
-        within(QUERY_TIMEOUT, self.conn.query(sql)).await
+        match within(QUERY_TIMEOUT, self.conn.query(sql)).await {
+            Err(Error::MySql(mysql_async::Error::Server(error))) if error.code == RIGHT_DENIED => {
+                Err(self.name_right(error).await)
+            }
+            answer => answer,
+        }
     }
 
     /// The server closes a connection that is idle for its `wait_timeout`: hours may pass between questions.
@@ -477,6 +587,12 @@ pub async fn within<T>(
 /// A name as SQL takes it, whatever it is.
 fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
+}
+
+/// `relay@%` becomes `'relay'@'%'`.
+fn quote_account(account: String) -> String {
+    let (user, host) = account.rsplit_once('@').unwrap_or((&account, "%"));
+    format!("'{user}'@'{host}'")
 }
 
 fn unexpected(question: &'static str, row: &mysql_async::Row) -> Error {

@@ -3,6 +3,8 @@
 //! Every answer is checked against what the server has before a row is read: a purged file, another
 //! server under the same address or a history that went another way is an error, never a gap.
 
+use std::fmt;
+
 use super::server::{self, BinlogFile, Identity, Server};
 use super::transaction::Start;
 use crate::coordinates::{Coordinates, GtidSet, StartFrom, Uuid};
@@ -17,20 +19,39 @@ pub enum Error {
     #[error(transparent)]
     Server(#[from] server::Error),
     #[error(
-        "the binlog {file}, from which relaying should go on, is not on the server any more; \
-         it has {oldest} to {newest}"
+        "the server has purged its binlogs from {coordinates} up to {oldest}, the oldest one left"
     )]
-    Purged { file: String, oldest: String, newest: String },
+    Purged { coordinates: Coordinates, oldest: String },
+    #[error("the server has no binlog {file}; it has {oldest} to {newest}")]
+    NoSuchFile { file: String, oldest: String, newest: String },
     #[error("{coordinates} is behind the end of that binlog, which has {size_bytes} bytes")]
     BeyondEnd { coordinates: Coordinates, size_bytes: u64 },
+    #[error("no event begins at {coordinates}: the offset is inside of one")]
+    InsideEvent { coordinates: Coordinates },
     #[error("the server has purged the transactions {missing}, which were not relayed yet")]
     PurgedGtids { missing: GtidSet },
-    #[error("the transactions {unknown} were relayed, but this server does not have them")]
+    #[error("the transactions {unknown} count as relayed, but this server has not executed them")]
     Diverged { unknown: GtidSet },
-    #[error("the checkpoint was written on server {was}; this is server {is}, another history")]
+    #[error("it was written on server {was}, without GTIDs; this is server {is}")]
     ServerChanged { was: Uuid, is: Uuid },
     #[error("the server has no binlog")]
     NoBinlog,
+}
+
+/// Who named the place that a relay begins at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    Checkpoint(Coordinates),
+    StartFrom(StartFrom),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Checkpoint(at) => write!(f, "the checkpoint, {at}"),
+            Self::StartFrom(from) => write!(f, "start_from = \"{from}\""),
+        }
+    }
 }
 
 /// A stored place that reading is to go on from.
@@ -72,6 +93,7 @@ pub async fn resolve(
         }
         StartFrom::Coordinates(coordinates) => {
             ensure_on_server(coordinates, &server.binlog_files().await?)?;
+            ensure_event_boundary(server, coordinates).await?;
             Ok(after(coordinates.clone(), identity))
         }
         StartFrom::Gtid(set) => resolve_gtid_set(server, identity, set).await,
@@ -137,10 +159,11 @@ fn ensure_on_server(coordinates: &Coordinates, files: &[BinlogFile]) -> Result<(
         return Err(Error::NoBinlog);
     };
     let Some(file) = files.iter().find(|file| file.name == coordinates.file()) else {
-        return Err(Error::Purged {
-            file: coordinates.file().to_owned(),
-            oldest: oldest.name.clone(),
-            newest: newest.name.clone(),
+        let (oldest, newest) = (oldest.name.clone(), newest.name.clone());
+        let start_of_oldest = Coordinates::start_of_file(oldest.as_str()).ok();
+        return Err(match start_of_oldest.is_some_and(|start| *coordinates < start) {
+            true => Error::Purged { coordinates: coordinates.clone(), oldest },
+            false => Error::NoSuchFile { file: coordinates.file().to_owned(), oldest, newest },
         });
     };
     if coordinates.offset > file.size_bytes {
@@ -150,6 +173,17 @@ fn ensure_on_server(coordinates: &Coordinates, files: &[BinlogFile]) -> Result<(
         });
     }
     Ok(())
+}
+
+/// A start inside an event would relay what begins before it.
+async fn ensure_event_boundary(
+    server: &mut Server,
+    coordinates: &Coordinates,
+) -> Result<(), Error> {
+    match server.is_event_boundary(coordinates).await? {
+        true => Ok(()),
+        false => Err(Error::InsideEvent { coordinates: coordinates.clone() }),
+    }
 }
 
 async fn ensure_executed(server: &mut Server, set: &GtidSet) -> Result<(), Error> {

@@ -114,7 +114,7 @@ impl Fit {
             }
         }
         for (outbox, tables) in config.outbox.iter().zip(found) {
-            let table = preflight::ensure_table(outbox, &tables);
+            let table = preflight::ensure_table(&mut self.server, outbox, &tables).await;
             report.take("mysql.table", table.map_err(failed(config)));
             for table in &tables {
                 self.ask_table(config, outbox, table, report).await;

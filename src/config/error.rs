@@ -46,7 +46,7 @@ pub enum Error {
     Missing { place: Place, key: String, example: &'static str },
     #[error("{place}: {key} is {found}; expected {expected}")]
     Value { place: Place, key: String, found: String, expected: String },
-    #[error("{place}: the value of {key} cannot be made")]
+    #[error("{place}: {key}: {source}")]
     Interpolation { place: Place, key: String, source: secret::Error },
     #[error("{place}: {what} is not in this version")]
     NotInThisVersion { place: Place, what: String },
@@ -64,7 +64,12 @@ impl Error {
             Self::Read { .. } => {
                 Some("name the file with --config; config.example.toml is a beginning".to_owned())
             }
-            Self::Syntax { .. } | Self::Value { .. } => None,
+            Self::Syntax { .. } => Some(
+                "text stands in quotes, a section's name in [brackets], and each key once; \
+                 config.example.toml shows all of them"
+                    .to_owned(),
+            ),
+            Self::Value { .. } => None,
             Self::Override { .. } => {
                 Some("write --set section.key=value, as in --set mysql.user=relay".to_owned())
             }

@@ -120,6 +120,10 @@ impl<'a> Field<'a> {
         Self { key, node, environment: section.environment }
     }
 
+    pub(super) fn place(&self) -> &Place {
+        &self.node.place
+    }
+
     /// The value is of another type or out of bounds.
     pub(super) fn unexpected(&self, expected: impl Into<String>) -> Error {
         self.error_about(describe(&self.node.value), expected.into())

@@ -99,7 +99,10 @@ pub(super) fn apply_override(root: &mut Table, given: &str) -> Result<(), Error>
     let failed =
         |given: &str, problem: String| Error::Override { given: given.to_owned(), problem };
     let Some((key, text)) = given.split_once('=') else {
-        return Err(failed(given, "there is no = in it".to_owned()));
+        // What follows the key may be a secret.
+        let is_of_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let key = given.split(|c| !is_of_key(c)).next().unwrap_or_default();
+        return Err(failed(key, "there is no = behind the key".to_owned()));
     };
     let key = key.trim();
     let steps = split_key(key).ok_or_else(|| failed(key, "that is no key".to_owned()))?;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Finding;
-use crate::binlog::server::{self, BinlogFilters, Server, Variables};
+use crate::binlog::server::{self, BinlogFilters, Server, TableAccess, Variables};
 use crate::binlog::{Identity, Replica, TlsMode};
-use crate::outbox::{self, MissingColumn, OutboxOptions};
+use crate::outbox::{self, MissingColumn, OutboxOptions, TablePattern};
 
 /// A requirement that does not hold.
 #[derive(Debug, thiserror::Error)]
@@ -25,8 +25,12 @@ pub enum Error {
         "the server keeps the database {database} out of its binlog: it was started with {option}"
     )]
     Filtered { database: String, option: String },
-    #[error("there is no table {table}, or the user has no SELECT right on it")]
+    #[error("there is no table {table}")]
     NoTable { table: String },
+    #[error("{table} is no table that rows are written to")]
+    NoBaseTable { table: String },
+    #[error("the user {account} has no SELECT right on {table}, or there is no such table")]
+    NoSelect { account: String, table: String },
     #[error(
         "the table {table} is stored in {engine}; rows of a rolled back transaction would be relayed"
     )]
@@ -96,7 +100,7 @@ pub async fn ensure(
     let filters = ensure_replication_client(server).await?;
     ensure_replication_slave(server).await?;
     for (outbox, tables) in outboxes.iter().zip(find_tables(server, outboxes).await?) {
-        ensure_table(outbox, &tables)?;
+        ensure_table(server, outbox, &tables).await?;
         for table in &tables {
             ensure_logged(&filters, &table.database)?;
             ensure_transactional(table)?;
@@ -104,6 +108,17 @@ pub async fn ensure(
         }
     }
     Ok(())
+}
+
+/// A server shows only those tables that the user has a right on.
+async fn why_not_there(server: &mut Server, pattern: &TablePattern) -> Result<Error, Error> {
+    let table = pattern.to_string();
+    let (database, name) = table.split_once('.').expect("a pattern has two names");
+    Ok(match server.table_access(database, name).await? {
+        TableAccess::Missing => Error::NoTable { table },
+        TableAccess::Denied { account } => Error::NoSelect { account, table },
+        TableAccess::Readable => Error::NoBaseTable { table },
+    })
 }
 
 /// # Errors
@@ -320,10 +335,14 @@ pub async fn find_tables(
 ///
 /// # Errors
 /// The table is not there.
-pub fn ensure_table(outbox: &OutboxOptions, found: &[OutboxTable]) -> Result<Finding, Error> {
+pub async fn ensure_table(
+    server: &mut Server,
+    outbox: &OutboxOptions,
+    found: &[OutboxTable],
+) -> Result<Finding, Error> {
     let table = outbox.table.to_string();
     match (found.len(), outbox.table.is_literal()) {
-        (0, true) => Err(Error::NoTable { table }),
+        (0, true) => Err(why_not_there(server, &outbox.table).await?),
         (0, false) => Ok(Finding::doubtful(
             format!("{table} matches no table that the user may see"),
             "create the tables, grant SELECT on them, or correct [[outbox]] table",

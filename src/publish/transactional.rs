@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Message};
 
@@ -32,6 +33,8 @@ const CONNECTION_PAUSE: Duration = Duration::from_millis(60);
 
 /// A checkpoint topic that somebody made has at most so many partitions, less one.
 const TOMBSTONES_MAX: usize = 1_000;
+/// How long looking for the reason of a failure may take: the way to the brokers may be cut.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Header of every record: name, generation and sequence of the row.
 pub const SEQUENCE_HEADER: &str = "relay-sequence";
@@ -217,12 +220,18 @@ impl Lane {
         std::thread::sleep(CONNECTION_PAUSE);
         let lane =
             Lane { producer, acknowledgements, transaction_timeout: options.transaction_timeout };
-        let initialised = lane.producer.init_transactions(options.transaction_timeout);
-        initialised.map_err(|error| match lane.is_fenced(&error) {
-            true => Error::Fenced,
-            false => Error::Initialise { id: transactional_id.to_owned(), source: error },
-        })?;
+        lane.initialise(transactional_id)?;
         Ok(lane)
+    }
+
+    /// Finishes or aborts what a predecessor left open, and fences it.
+    fn initialise(&self, id: &str) -> Result<(), Error> {
+        let (id, timeout) = (id.to_owned(), self.transaction_timeout);
+        self.producer.init_transactions(timeout).map_err(|error| match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::OperationTimedOut) => Error::NoCoordinator { id, timeout },
+            _ if self.is_fenced(&error) => Error::Fenced,
+            _ => Error::Initialise { id, source: error },
+        })
     }
 
     fn begin(&self, records: usize) -> Result<(), Error> {
@@ -280,7 +289,41 @@ impl Lane {
                 self.abort();
                 Error::Denied { topic, source: error }
             }
+            Some(RDKafkaErrorCode::MessageTimedOut) => {
+                match self.classify("have a record acknowledged", error) {
+                    Error::Kafka { .. } => Error::NotAcknowledged {
+                        why: self.why_not_acknowledged(&topic),
+                        topic,
+                        timeout: self.transaction_timeout,
+                    },
+                    error => error,
+                }
+            }
             _ => self.classify("have a record acknowledged", error),
+        }
+    }
+
+    /// librdkafka tries again what a broker refuses for the time being, and does not tell why in the end.
+    fn why_not_acknowledged(&self, topic: &str) -> String {
+        let client = self.producer.client();
+        let Ok(metadata) = client.fetch_metadata(Some(topic), LOOK_TIMEOUT) else {
+            return "no broker answers".to_owned();
+        };
+        let topic = metadata.topics().iter().find(|found| found.name() == topic);
+        let partitions = topic.map_or(&[][..], |topic| topic.partitions());
+        let count = partitions.len();
+        let without_leader = partitions.iter().filter(|partition| partition.leader() < 0).count();
+        let out_of_sync =
+            |partition: &&MetadataPartition| partition.isr().len() < partition.replicas().len();
+        match (without_leader, partitions.iter().find(out_of_sync)) {
+            (1.., _) => format!("{without_leader} of its {count} partitions have no leader"),
+            (0, Some(partition)) => format!(
+                "partition {} has {} of {} replicas in sync, and min.insync.replicas may ask for more",
+                partition.id(),
+                partition.isr().len(),
+                partition.replicas().len()
+            ),
+            (0, None) => "its brokers answer again, or are slow".to_owned(),
         }
     }
 
