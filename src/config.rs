@@ -992,7 +992,10 @@ preset = "eventuate-local"
         assert_eq!(config.outbox[0].table.to_string(), "a.b");
         assert_eq!(config.mysql.heartbeat, Duration::from_secs(3));
         for (given, expected) in [
-            ("mysql.user", "--set mysql.user: there is no = in it / write --set section.key=value"),
+            (
+                "mysql.user",
+                "--set mysql.user: there is no = behind the key / write --set section.key=value",
+            ),
             ("=x", "--set : that is no key"),
             ("mysql..user=x", "--set mysql..user: that is no key"),
             (
