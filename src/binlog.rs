@@ -9,6 +9,7 @@ pub mod bytes;
 pub mod charset;
 pub mod event_type;
 pub mod json;
+mod options;
 pub mod payload;
 pub mod progress;
 pub mod query;
@@ -21,9 +22,6 @@ pub mod tls;
 pub mod transaction;
 pub mod value;
 
-use std::fmt;
-use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -36,6 +34,8 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStream, BinlogStreamRequest};
 use tokio::time::Instant;
 
+use self::options::SILENCE_MIN;
+pub use self::options::{Options, Replica, TlsMode, TlsOptions};
 pub use self::progress::Progress;
 use self::raw_event::RawEvent;
 use self::row::RowsEvent;
@@ -44,69 +44,8 @@ pub use self::start::Resume;
 use self::table::{Table, TableId, TableMap};
 pub use self::transaction::{Passed, Place, RowsAt, Start};
 use self::transaction::{Step, Tracker};
-use crate::coordinates::{Coordinates, Gtid, Uuid};
-use crate::secret::Secret;
+use crate::coordinates::{Coordinates, Gtid};
 use crate::telemetry::clock::CommitTime;
-
-/// How to reach the primary and how to be a replica of it.
-#[derive(Debug, Clone)]
-pub struct Options {
-    pub host: String,
-    pub port: u16,
-    pub user: String,
-    pub password: Secret,
-    /// `None`: derived from the relay's name, so that the same relay is always the same replica.
-    pub server_id: Option<NonZeroU32>,
-    /// How often an idle server shows that it is alive.
-    pub heartbeat: Duration,
-    pub tls: TlsOptions,
-}
-
-impl Options {
-    /// How long a connection may be silent unless its events are known to be slow.
-    pub fn silence_max(&self) -> Duration {
-        (self.heartbeat * SILENT_HEARTBEATS).max(SILENCE_MIN)
-    }
-}
-
-/// Whether and how the connection is encrypted; the files are PEM.
-#[derive(Debug, Clone)]
-pub struct TlsOptions {
-    pub mode: TlsMode,
-    pub ca: Option<PathBuf>,
-    pub cert: Option<PathBuf>,
-    pub key: Option<PathBuf>,
-}
-
-/// As `--ssl-mode` of the MySQL clients
-/// (<https://dev.mysql.com/doc/refman/8.4/en/connection-options.html#option_general_ssl-mode>).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TlsMode {
-    Disabled,
-    Preferred,
-    Required,
-    VerifyCa,
-    VerifyIdentity,
-}
-
-impl fmt::Display for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
-    }
-}
-
-/// Who the relay is to the primary. MySQL ends the older of two dumps of one replica UUID.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Replica {
-    pub server_id: NonZeroU32,
-    pub uuid: Uuid,
-}
-
-/// The dump stream needs this many silent heartbeats to count as dead …
-const SILENT_HEARTBEATS: u32 = 3;
-
-/// … and at least this long: a busy server may be late with a heartbeat.
-const SILENCE_MIN: Duration = Duration::from_secs(10);
 
 /// How long the server waits for us to read on before it cuts the dump (its `net_write_timeout`, default
 /// 60 s): back-pressure from Kafka can last for hours, the most the server takes is a year.

@@ -4,6 +4,7 @@
 //! Batches enter in stream order; what leaves is the emptied batch, or the error that ends this publisher.
 //! After an error nothing more is sent: recovery makes a new one.
 
+mod reports;
 pub mod transactional;
 
 use std::sync::Arc;

@@ -1,0 +1,119 @@
+//! What a server says of its tables: which there are, their columns, whether they may be read, and what is in
+//! them.
+
+use mysql_async::prelude::Queryable;
+
+use super::{
+    DATABASE_DENIED, Error, NO_SUCH_DATABASE, NO_SUCH_TABLE, QUERY_TIMEOUT, Server, TABLE_DENIED,
+    unexpected, within,
+};
+use crate::binlog::table::{SCHEMA_COLUMNS_SQL, SchemaColumn};
+
+/// Whether a user can read a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TableAccess {
+    Readable,
+    Missing,
+    Denied { account: String },
+}
+
+impl Server {
+    /// The columns of a table in ordinal order; empty when there is no such table (or no right to see it).
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn columns(
+        &mut self,
+        database: &str,
+        table: &str,
+    ) -> Result<Vec<SchemaColumn>, Error> {
+        self.reconnect_if_lost().await?;
+        let rows: Vec<mysql_async::Row> =
+            within(QUERY_TIMEOUT, self.conn.exec(SCHEMA_COLUMNS_SQL, (database, table))).await?;
+        rows.iter()
+            .map(|row| {
+                SchemaColumn::from_row(row)
+                    .ok_or_else(|| unexpected("information_schema.columns", row))
+            })
+            .collect()
+    }
+
+    /// Database, name and engine of all base tables that the user may see, system databases left out.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn tables(&mut self) -> Result<Vec<(String, String, Option<String>)>, Error> {
+        self.rows(
+            "SELECT table_schema, table_name, engine FROM information_schema.tables \
+             WHERE table_type = 'BASE TABLE' \
+             AND table_schema NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema')",
+        )
+        .await
+    }
+
+    /// Whether there is such a table, and a right to read it. Where there is no right, the server does not
+    /// say whether there is a table.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn table_access(
+        &mut self,
+        database: &str,
+        table: &str,
+    ) -> Result<TableAccess, Error> {
+        let sql = format!("SELECT 1 FROM {}.{} LIMIT 0", quoted(database), quoted(table));
+        match self.rows::<(u8,)>(&sql).await {
+            Ok(_) => Ok(TableAccess::Readable),
+            Err(Error::MySql(mysql_async::Error::Server(error))) => match error.code {
+                NO_SUCH_TABLE | NO_SUCH_DATABASE => Ok(TableAccess::Missing),
+                DATABASE_DENIED | TABLE_DENIED => {
+                    Ok(TableAccess::Denied { account: self.account().await? })
+                }
+                _ => Err(Error::MySql(mysql_async::Error::Server(error))),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The distinct values of a column, without NULL and what is no text: at most `values_max`, in the last
+    /// `rows_max` rows of the table by its primary key. Needs SELECT.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn sample(
+        &mut self,
+        (database, table, column): (&str, &str, &str),
+        rows_max: usize,
+        values_max: usize,
+    ) -> Result<Vec<String>, Error> {
+        // An index of its own choice could hold the rows of one value together.
+        let order = match self.primary_key(database, table).await? {
+            key if key.is_empty() => String::new(),
+            key => {
+                let columns: Vec<_> = key.iter().map(|name| quoted(name) + " DESC").collect();
+                format!("FORCE INDEX (PRIMARY) ORDER BY {}", columns.join(", "))
+            }
+        };
+        let [database, table, column] = [database, table, column].map(quoted);
+        let sql = format!(
+            "SELECT DISTINCT {column} FROM (SELECT {column} FROM {database}.{table} {order} LIMIT {rows_max}) \
+             AS sample LIMIT {values_max}"
+        );
+        let rows: Vec<(Option<Vec<u8>>,)> = self.rows(&sql).await?;
+        let values = rows.into_iter().filter_map(|(value,)| String::from_utf8(value?).ok());
+        Ok(values.collect())
+    }
+
+    /// The columns of a table's primary key in their order; empty when it has none.
+    async fn primary_key(&mut self, database: &str, table: &str) -> Result<Vec<String>, Error> {
+        let sql = "SELECT column_name FROM information_schema.statistics \
+                   WHERE table_schema = ? AND table_name = ? AND index_name = 'PRIMARY' \
+                   ORDER BY seq_in_index";
+        within(QUERY_TIMEOUT, self.conn.exec(sql, (database, table))).await
+    }
+}
+
+/// A name as SQL takes it, whatever it is.
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}

@@ -1,0 +1,272 @@
+//! The fate of what goes wrong at the MySQL end: the server, the stream, the place in it, and what must hold
+//! before a row is read.
+
+use mysql_async::DriverError;
+
+use super::{Error, Fate, OTHER_HISTORY, halt, look_at_binlog, secret_fate};
+use crate::binlog::{self, server, start, transaction};
+use crate::preflight;
+
+pub(super) fn binlog_fate(error: &binlog::Error) -> Fate {
+    use binlog::Error as E;
+    match error {
+        E::Server(error) => server_fate(error),
+        E::Start(error) => start_fate(error),
+        E::Transaction(error) => transaction_fate(error),
+        // What TLS or the protocol say in mid-stream is about the connection, not about the configuration.
+        E::Stream { error: mysql_async::Error::Server(error), .. } => mysql_server_fate(error),
+        E::Stream { .. } => Fate::Retry,
+        E::Ended { .. } | E::Silent { .. } => Fate::Retry,
+        // Damage on the way heals by reading again; damage in the file does not, and recovery gives up on it.
+        E::Checksum { .. } => Fate::Retry,
+        E::TableMap { at, .. } | E::Rows { at, .. } => halt(look_at_binlog(at)),
+        E::NoTableMap { .. } => halt(
+            "the relay began inside a statement; begin at the start of a transaction, as SHOW BINLOG EVENTS names \
+             it, with `binlog-relay checkpoint set --to …`",
+        ),
+        E::Columns { table, .. } => halt(format!(
+            "SET GLOBAL binlog_row_metadata = 'FULL' (MySQL 8.0 and later), so that rows name their own columns; \
+             {table} was altered after these rows were written"
+        )),
+        E::Xa { .. } => halt(
+            "XA transactions on outbox tables are not in this version: write events in plain transactions",
+        ),
+    }
+}
+
+fn transaction_fate(error: &transaction::Error) -> Fate {
+    use transaction::Error as E;
+    match error {
+        E::Statement { .. } => halt(
+            "a session writes under binlog_format=STATEMENT or MIXED: take the right to change it from the writer, \
+             and insert those rows again",
+        ),
+        E::PartialRollback { .. } => halt(
+            "do not mix tables without transactions and outbox tables in one transaction with savepoints",
+        ),
+        E::Incident { .. } => {
+            halt("look into the server's error log: events before that place may be missing")
+        }
+        E::OtherFile { .. } => halt(OTHER_HISTORY),
+        E::UnknownEvent { .. } => halt("a newer relay may know the event"),
+        E::StartBeyondEnd { .. } => halt(
+            "begin at a place that is in the binlog, with `binlog-relay checkpoint set --to …`",
+        ),
+        E::Unfinished { at, .. } | E::DamagedPayload { at } | E::Damaged { at, .. } => {
+            halt(look_at_binlog(at))
+        }
+    }
+}
+
+pub(super) fn start_fate(error: &start::Error) -> Fate {
+    use start::Error as E;
+    match error {
+        E::Server(error) => server_fate(error),
+        E::Purged { .. } | E::PurgedGtids { .. } => halt(
+            "what was written in between can only be read from the outbox table; keep binlogs longer \
+             (binlog_expire_logs_seconds), and go on without it: `binlog-relay checkpoint set --to earliest`",
+        ),
+        E::NoSuchFile { .. }
+        | E::BeyondEnd { .. }
+        | E::InsideEvent { .. }
+        | E::Diverged { .. }
+        | E::ServerChanged { .. } => halt(OTHER_HISTORY),
+        E::NoBinlog => halt("start mysqld with --log-bin"),
+    }
+}
+
+/// The same for a start that is configured: nothing is stored yet, and another one can be.
+pub(super) fn start_from_fate(error: &start::Error) -> Fate {
+    use start::Error as E;
+    match error {
+        E::Server(_) | E::NoBinlog => start_fate(error),
+        E::PurgedGtids { .. } => halt(
+            "what was written in between can only be read from the outbox table; set [mysql] start_from = \
+             \"earliest\" to begin with the oldest binlog left",
+        ),
+        E::Diverged { .. } => halt(
+            "set [mysql] start_from to GTIDs of this server (SELECT @@GLOBAL.gtid_executed), or point the relay at \
+             the server that has them",
+        ),
+        _ => halt(
+            "set [mysql] start_from = \"earliest\", \"latest\" or a place that the server has: SHOW BINARY LOGS \
+             lists its files, SHOW BINLOG EVENTS where events begin",
+        ),
+    }
+}
+
+fn server_fate(error: &server::Error) -> Fate {
+    match error {
+        server::Error::MySql(error) => mysql_fate(error),
+        server::Error::NoRight { account, right } => {
+            halt(format!("GRANT {right} ON *.* TO {account}"))
+        }
+        server::Error::Timeout { .. } | server::Error::OtherServer { .. } => Fate::Retry,
+        server::Error::Secret(error) => secret_fate(error),
+        server::Error::Tls(error) => halt(error.hint()),
+        server::Error::UnexpectedAnswer { .. } => {
+            halt("the server may be of a kind that this version does not know")
+        }
+    }
+}
+
+pub(super) fn mysql_cure(error: &server::Error) -> Option<&'static str> {
+    match error {
+        server::Error::MySql(mysql_async::Error::Server(_)) => {
+            Some("the relay tries again until the server lets it")
+        }
+        server::Error::MySql(_) | server::Error::Timeout { .. } => {
+            Some("start the server, or correct [mysql] hosts")
+        }
+        _ => None,
+    }
+}
+
+fn mysql_fate(error: &mysql_async::Error) -> Fate {
+    match error {
+        mysql_async::Error::Server(error) => mysql_server_fate(error),
+        mysql_async::Error::Driver(
+            DriverError::UnknownAuthPlugin { .. }
+            | DriverError::MysqlOldPasswordDisabled
+            | DriverError::CleartextPluginDisabled,
+        ) => halt("give the user mysql_native_password, sha256_password or caching_sha2_password"),
+        _ => Fate::Retry,
+    }
+}
+
+/// By the numbers of <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>.
+fn mysql_server_fate(error: &mysql_async::ServerError) -> Fate {
+    match error.code {
+        1044 | 1142 => halt("grant the user SELECT on the outbox tables"),
+        1045 | 1130 | 1698 | 1862 | 3118 => halt(
+            "correct [mysql] user and password, or the account on the server; one that REQUIREs a certificate \
+                 needs cert and key in [mysql.tls]",
+        ),
+        1227 => halt("grant the user REPLICATION SLAVE and REPLICATION CLIENT, ON *.*"),
+        3159 => {
+            halt("the server takes encrypted connections only: set [mysql.tls] mode = \"required\"")
+        }
+        1381 => halt("start mysqld with --log-bin"),
+        1236 => dump_fate(&error.message),
+        _ => Fate::Retry,
+    }
+}
+
+/// Error 1236 is every reason for which the server ends a dump; its text tells which.
+fn dump_fate(message: &str) -> Fate {
+    let says = |text: &str| message.contains(text);
+    if says("same server_uuid") || says("same server_id") {
+        return Fate::MaybeTakenOver;
+    }
+    if says("Could not find first log file") || says("purged") {
+        return halt(
+            "the binlog that relaying should go on from is gone: keep binlogs longer (binlog_expire_logs_seconds), \
+             and go on without it: `binlog-relay checkpoint set --to earliest`",
+        );
+    }
+    halt("the server cannot send the binlog from that place; its error log says why")
+}
+
+pub(super) fn preflight_fate(error: &preflight::mysql::Error) -> Fate {
+    use preflight::mysql::Error as E;
+    match error {
+        E::Server(error) => server_fate(error),
+        E::MariaDb { .. } | E::OldVersion { .. } => {
+            halt("point [mysql] hosts at a MySQL server, 5.7 or later")
+        }
+        E::ServerIdOfServer { .. } | E::ServerIdTaken { .. } => {
+            halt("set [mysql] server_id to one that no server and no other replica there has")
+        }
+        E::Variable { cure, .. } => halt(*cure),
+        E::Filtered { .. } => {
+            halt("start mysqld without that option, or give it the outbox's database")
+        }
+        E::NoTable { .. } => halt("create the table, or correct [[outbox]] table"),
+        E::NoBaseTable { .. } => {
+            halt("name the table itself in [[outbox]] table, not a view of it")
+        }
+        E::NoSelect { account, table } => halt(format!("GRANT SELECT ON {table} TO {account}")),
+        E::Engine { table, .. } => halt(format!("ALTER TABLE {table} ENGINE = InnoDB")),
+        E::MissingColumn(_) => {
+            halt("give the table the columns of the preset, or [[outbox]] another preset")
+        }
+    }
+}
+
+pub(super) fn hint_of_damage(error: &Error) -> String {
+    match error {
+        Error::Binlog { source: binlog::Error::Checksum { after }, .. } => format!(
+            "the binlog file itself is damaged: look at it with mysqlbinlog --verify-binlog-checksum \
+             --start-position={} {}, and go on behind it with `binlog-relay checkpoint set --to` the next file, which \
+             leaves out what is between",
+            after.offset,
+            after.file()
+        ),
+        _ => "look at the event with mysqlbinlog, and report what the relay says of it".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fate_of(code: u16, message: &str) -> Fate {
+        let source = mysql_async::ServerError {
+            code,
+            message: message.to_owned(),
+            state: "HY000".to_owned(),
+        };
+        let source = server::Error::MySql(mysql_async::Error::Server(source));
+        Error::Binlog { server: "db:3306".to_owned(), source: source.into() }.fate()
+    }
+
+    #[test]
+    fn a_server_that_is_busy_or_stops_is_waited_for() {
+        for (code, message) in [
+            (1040, "Too many connections"),
+            (1053, "Server shutdown in progress"),
+            (1205, "Lock wait timeout exceeded; try restarting transaction"),
+            (3032, "The server is currently in offline mode"),
+        ] {
+            assert_eq!(fate_of(code, message), Fate::Retry, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_a_person_must_change_halts_with_a_hint_that_names_it() {
+        for (code, message, word) in [
+            (1045, "Access denied for user 'relay'@'db' (using password: YES)", "password"),
+            (1142, "SELECT command denied to user 'relay'@'db' for table 'events'", "SELECT"),
+            (
+                1227,
+                "Access denied; you need (at least one of) the SUPER, REPLICATION CLIENT privilege(s)",
+                "REPLICATION",
+            ),
+            (3159, "Connections using insecure transport are prohibited", "tls"),
+            (1236, "Could not find first log file name in binary log index file", "--to earliest"),
+            (
+                1236,
+                "Cannot replicate because the source purged required binary logs.",
+                "binlog_expire_logs_seconds",
+            ),
+            (1236, "log event entry exceeded max_allowed_packet", "error log"),
+        ] {
+            match fate_of(code, message) {
+                Fate::Halt { hint } => assert!(hint.contains(word), "{code}: {hint}"),
+                other => panic!("{code}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_dump_that_another_replica_of_our_name_ended_may_be_a_takeover() {
+        for message in [
+            "A slave with the same server_uuid/server_id as this slave has connected to the master; the first \
+             event 'binlog.000001' at 4",
+            "A replica with the same server_uuid/server_id as this replica has connected to the source; the \
+             first event '' at 4",
+        ] {
+            assert_eq!(fate_of(1236, message), Fate::MaybeTakenOver);
+        }
+    }
+}
