@@ -56,12 +56,6 @@ pub enum Error {
     Missing { topic: String },
     #[error("the topic {topic} was created, but is not known to the brokers after {} s", CREATION_TIMEOUT.as_secs())]
     NotVisible { topic: String },
-    #[error(
-        "the topic {topic} has min.insync.replicas={min_insync}, but only {replicas} {}: no record can be \
-         written to it",
-        if *replicas == 1 { "replica" } else { "replicas" }
-    )]
-    TooFewReplicas { topic: String, replicas: usize, min_insync: usize },
     #[error("the relay's principal lacks the right {} on the topic {topic}", operation.as_str())]
     NoRight { topic: String, operation: Operation },
 }
@@ -91,24 +85,6 @@ pub struct Description {
     pub batch_bytes_max: Option<usize>,
     pub cleanup_policy: Option<String>,
     pub min_insync_replicas: Option<usize>,
-}
-
-impl Description {
-    /// `acks=all` is what the guarantees rest on: with fewer replicas than it asks for, every record is
-    /// refused.
-    ///
-    /// # Errors
-    /// [`Error::TooFewReplicas`].
-    pub fn ensure_writable(&self, topic: &str) -> Result<(), Error> {
-        match self.min_insync_replicas {
-            Some(min_insync) if min_insync > self.replicas => Err(Error::TooFewReplicas {
-                topic: topic.to_owned(),
-                replicas: self.replicas,
-                min_insync,
-            }),
-            _ => Ok(()),
-        }
-    }
 }
 
 /// The topics known so far.
@@ -144,7 +120,6 @@ impl Topics {
             Some(description) => description,
             None => self.create(name, self.destination(name)).await?,
         };
-        description.ensure_writable(name)?;
         self.ensure_authorized(name, &DESTINATION_OPERATIONS).await?;
         let name: Arc<str> = Arc::from(name);
         let id = TopicId(u32::try_from(self.topics.len()).expect("fewer topics than 2^32"));
@@ -163,7 +138,6 @@ impl Topics {
             Some(description) => description,
             None => self.create(name, self.checkpoint(name)).await?,
         };
-        description.ensure_writable(name)?;
         self.ensure_authorized(name, &CHECKPOINT_OPERATIONS).await?;
         if let Some(policy) = description.cleanup_policy.filter(|policy| policy != "compact") {
             tracing::warn!(topic = name, policy, "{RETENTION}: {RETENTION_CURE}");

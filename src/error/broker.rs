@@ -84,10 +84,6 @@ pub(super) fn topics_fate(error: &topics::Error) -> Fate {
         | topics::Error::NotVisible { .. }
         | topics::Error::TooFewBrokers { .. } => Fate::Retry,
         topics::Error::NoRight { .. } => code_fate(Code::TopicAuthorizationFailed),
-        topics::Error::TooFewReplicas { topic, .. } => halt(format!(
-            "lower min.insync.replicas of the topic {topic}, or give it more replicas \
-             (kafka-reassign-partitions.sh), then start the relay again"
-        )),
     }
 }
 

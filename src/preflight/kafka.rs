@@ -34,23 +34,34 @@ pub fn weigh_cleanup_policy(topic: &str, description: &Description) -> Finding {
     }
 }
 
-/// # Errors
-/// The topic asks for more replicas than it has.
-pub fn ensure_replicas(topic: &str, description: &Description) -> Result<Finding, topics::Error> {
-    description.ensure_writable(topic)?;
+/// Whether a topic that asks for more replicas than it has takes records depends on the brokers: before
+/// KIP-966 they refuse them, later ones ask for no more than there are.
+#[must_use]
+pub fn weigh_replicas(topic: &str, description: &Description) -> Finding {
     let replicas = description.replicas;
     let min_insync = match description.min_insync_replicas {
         Some(min_insync) => format!(", min.insync.replicas={min_insync}"),
         None => String::new(),
     };
-    Ok(match replicas {
+    let has = match replicas {
+        0 | 1 => format!("{topic} has 1 replica{min_insync}"),
+        _ => format!("{topic} has {replicas} replicas{min_insync}"),
+    };
+    if description.min_insync_replicas.is_some_and(|min_insync| min_insync > replicas) {
+        return Finding::doubtful(
+            format!("{has}: older brokers take no record for it, and the relay waits"),
+            "lower min.insync.replicas of the topic, or give it more replicas \
+             (kafka-reassign-partitions.sh)",
+        );
+    }
+    match replicas {
         0 | 1 => Finding::doubtful(
-            format!("{topic} has 1 replica{min_insync}: what it holds is lost with its broker"),
+            format!("{has}: what it holds is lost with its broker"),
             "give it more replicas (kafka-reassign-partitions.sh), 3 with min.insync.replicas=2 where \
              there are three brokers",
         ),
-        _ => Finding::Holds(format!("{topic} has {replicas} replicas{min_insync}")),
-    })
+        _ => Finding::Holds(has),
+    }
 }
 
 /// A larger record halts the relay, with the row's name.
@@ -82,17 +93,21 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_that_asks_for_more_replicas_than_it_has_is_refused() {
-        for (replicas, min_insync, is_refused) in
-            [(1, Some(2), true), (2, Some(2), false), (1, Some(1), false), (1, None, false)]
-        {
-            let ensured = ensure_replicas("a", &description(replicas, min_insync));
-            assert_eq!(ensured.is_err(), is_refused, "{replicas} of {min_insync:?}");
+    fn a_topic_that_asks_for_more_replicas_than_it_has_is_doubtful() {
+        for (replicas, min_insync, words) in [
+            (1, Some(2), Some("1 replica, min.insync.replicas=2: older brokers take no record")),
+            (2, Some(3), Some("2 replicas, min.insync.replicas=3: older brokers take no record")),
+            (1, Some(1), Some("1 replica, min.insync.replicas=1: what it holds is lost")),
+            (2, Some(2), None),
+            (2, None, None),
+        ] {
+            match (weigh_replicas("a", &description(replicas, min_insync)), words) {
+                (Finding::Holds(_), None) => {}
+                (Finding::Doubtful { detail, .. }, Some(words)) => {
+                    assert!(detail.contains(words), "{detail}");
+                }
+                (finding, words) => panic!("{finding:?}, but expected {words:?}"),
+            }
         }
-        let error = ensure_replicas("a", &description(1, Some(2))).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the topic a has min.insync.replicas=2, but only 1 replica: no record can be written to it"
-        );
     }
 }
