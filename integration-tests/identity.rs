@@ -11,9 +11,11 @@ use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
 use crate::harness::sql::Coordinates;
 use crate::harness::workload::{PlainWriter, insert_event};
 
-const PURGED_HINT: &str = "what was written in between can only be read from the outbox table; …";
+const PURGED_HINT: &str = "what was written in between can only be read from the outbox table; keep binlogs longer \
+                           (binlog_expire_logs_seconds), and go on without it: `binlog-relay checkpoint set --to earliest`";
 const OTHER_HISTORY_HINT: &str = "the server was restored, reset or replaced: point the relay at the server of the \
-                                  checkpoint, or begin anew with another checkpoint_key and a start_from…";
+                                  checkpoint, or begin elsewhere on this one with `binlog-relay checkpoint \
+                                  set --to earliest` (or latest, a place, a GTID set)";
 
 #[test]
 fn a_purged_binlog_halts_and_names_what_is_missing() {

@@ -184,6 +184,7 @@ impl Relay {
         assert_eq!(code, 1, "a halt exits 1\n{}", self.log_tail());
         assert!(log.contains("error:"), "a halt says why\n{}", self.log_tail());
         assert!(log.contains("hint:"), "a halt says what to do\n{}", self.log_tail());
+        words::assert_in_runbook(&log);
         log
     }
 

@@ -21,12 +21,34 @@ pub fn differ(
     let is_once = lines.iter().filter(|line| line.starts_with("error: ")).count() == 1;
     let is_right =
         ended_with == Some(code) && is_once && fits(error, told) && fits(hint, told_hint);
+    if is_right {
+        assert_in_runbook(log);
+    }
     (!is_right).then(|| {
         format!(
             "wanted exit {code}\n  error: {error}\n  hint: {hint}\nended with {ended_with:?}\n  error: {told}\n  \
              hint: {told_hint}\n"
         )
     })
+}
+
+/// Fails unless the runbook has an entry with the words of this log's `error:` line.
+pub fn assert_in_runbook(log: &str) {
+    let error = log.lines().rev().find_map(|line| line.strip_prefix("error: "));
+    let error = error.expect("an error line");
+    let has_entry = runbook_words().any(|words| fits(&format!("…{words}…"), error));
+    assert!(has_entry, "the runbook of docs/operating.md does not have: {error}");
+}
+
+/// The first column of every table of the runbook: the texts between backticks, `…` for what varies.
+fn runbook_words() -> impl Iterator<Item = &'static str> {
+    let page = include_str!("../../docs/operating.md");
+    let (_, runbook) = page.split_once("\n## Runbook\n").expect("the page has a runbook");
+    let rows = runbook.lines().filter_map(|line| line.strip_prefix("| `"));
+    let words =
+        rows.filter_map(|row| row.split_once(" | ")).flat_map(|(words, _)| words.split('`'));
+    // What stands between two texts is no text: ", " or a word.
+    words.filter(|words| words.len() > 6)
 }
 
 /// The same for a command that answers.
