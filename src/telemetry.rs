@@ -5,6 +5,7 @@ pub mod binlogs;
 pub mod clock;
 pub mod lag;
 pub mod metrics;
+mod state;
 mod status;
 
 use std::error::Error;
@@ -14,7 +15,8 @@ use std::io::IsTerminal;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
-pub use self::status::{Position, State, Status, Telemetry, seconds};
+pub use self::state::State;
+pub use self::status::{Position, Status, Telemetry, seconds};
 
 /// What is logged unless `RUST_LOG` says otherwise.
 const FILTER: &str = "info";

@@ -9,7 +9,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-use super::status::State;
+use super::state::State;
 
 const NAMESPACE: &str = "binlog_relay";
 

@@ -12,6 +12,7 @@ use super::binlogs::Binlogs;
 use super::clock::{ServerClock, micros_since_1970};
 use super::lag::Lag;
 use super::metrics::{ErrorKind, Metrics, Peer, Skipped};
+use super::state::State;
 use crate::coordinates::{Coordinates, GtidSet};
 
 /// A loop that has not turned for so long hangs. What it waits for, a server that is down for one, does not
@@ -20,46 +21,6 @@ const TURN_WITHIN: Duration = Duration::from_secs(60);
 
 /// A list of binlogs older than this says nothing about where the end is now.
 const BINLOGS_VALID: Duration = Duration::from_secs(10);
-
-/// What the relay is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// It has not relayed since it was started.
-    Starting,
-    Relaying,
-    /// It has relayed, and an end of the line is gone or does not take what it should.
-    Reconnecting,
-    /// It was told to stop and publishes what it has.
-    Draining,
-    /// A person must act.
-    Halted,
-    /// Another instance relays. Not in this version.
-    Standby,
-}
-
-impl State {
-    pub const ALL: [State; 6] = [
-        State::Starting,
-        State::Relaying,
-        State::Reconnecting,
-        State::Draining,
-        State::Halted,
-        State::Standby,
-    ];
-
-    /// As `/status` and the metric name it.
-    pub fn label(self) -> &'static str {
-        match self {
-            State::Starting => "starting",
-            State::Relaying => "relaying",
-            State::Reconnecting => "reconnecting",
-            State::Draining => "draining",
-            State::Halted => "halted",
-            State::Standby => "standby",
-        }
-    }
-}
 
 /// The primary, as it named itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
