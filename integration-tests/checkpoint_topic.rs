@@ -102,8 +102,8 @@ fn a_running_relay_whose_checkpoint_is_gone_halts_and_does_not_begin_anew() {
             scene.name,
             scene.checkpoint_topic()
         ),
-        "find out who deleted the record or the topic; a new start begins anew at start_from, which relays rows \
-         again, or leaves some out…",
+        "find out who deleted the record or the topic; a new start begins anew at start_from, or where \
+         `binlog-relay checkpoint set --to …` says: either relays rows again, or leaves some out",
     );
     assert_eq!(scene.records().len(), 3);
 }
@@ -126,7 +126,7 @@ fn a_record_of_its_key_that_is_no_checkpoint_halts_unless_a_later_one_is() {
             scene.kafka.bootstrap(),
             scene.name
         ),
-        "find out who wrote the record; another checkpoint_key with a start_from begins anew…",
+        "find out who wrote the record; `binlog-relay checkpoint set --to …` stores one that counts instead",
     );
     let start = &scene.start;
     let place = format!(

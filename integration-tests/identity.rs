@@ -230,7 +230,8 @@ fn a_damaged_event_halts_behind_all_that_comes_before_it() {
             ),
             &format!(
                 "the binlog file itself is damaged: look at it with mysqlbinlog --verify-binlog-checksum \
-                 --start-position={} {}",
+                 --start-position={} {}, and go on behind it with `binlog-relay checkpoint set --to` the next file, \
+                 which leaves out what is between",
                 before.offset, before.file
             ),
         );

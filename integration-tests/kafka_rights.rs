@@ -38,7 +38,12 @@ fn each_right_that_is_missing_halts_until_it_is_granted() {
             "Write on the transactional ids NAME-0 to NAME-3",
         ),
         ("no_create", 1, "create the topic NAME.account", "Create on the topic NAME.account"),
-        ("no_write", 2, "write to the topic NAME.account", "Write on the topic NAME.account"),
+        (
+            "no_write",
+            2,
+            "lacks the right Write on the topic NAME.account",
+            "Write on the topic NAME.account",
+        ),
         (
             "no_place",
             4,
@@ -48,14 +53,14 @@ fn each_right_that_is_missing_halts_until_it_is_granted() {
         (
             "no_claim",
             5,
-            "write to the topic checkpoints-NAME",
+            "lacks the right Write on the topic checkpoints-NAME",
             "Write on the topic checkpoints-NAME",
         ),
         (
             "no_read",
             7,
-            "read the checkpoint topic checkpoints-NAME",
-            "Read and Describe on the checkpoint topic checkpoints-NAME",
+            "lacks the right Read on the topic checkpoints-NAME",
+            "Read on the topic checkpoints-NAME",
         ),
     ] {
         let (scene, setup) = limited(secured, label);

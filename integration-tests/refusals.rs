@@ -128,7 +128,7 @@ fn a_user_that_lacks_a_right_is_refused_with_the_grant_that_gives_it() {
     setup.mysql_user.clone_from(&user);
     setup.mysql_password = "pw".to_owned();
     let account = format!("'{user}'@'%'");
-    for (right, object) in [("REPLICATION SLAVE", "*.*"), ("REPLICATION CLIENT", "*.*")] {
+    for (right, object) in [("REPLICATION CLIENT", "*.*"), ("REPLICATION SLAVE", "*.*")] {
         let error = format!("MySQL {server}: the user {account} has no {right} right");
         let grant = format!("GRANT {right} ON {object} TO {account}");
         refused(&setup, &error, &grant);
@@ -158,7 +158,8 @@ fn a_wrong_password_is_refused_and_not_printed() {
         &format!(
             "MySQL {server}: ERROR 1045 (28000): Access denied for user 'relay'@'…' (using password: YES)"
         ),
-        "correct [mysql] user and password, or the account on the server",
+        "correct [mysql] user and password, or the account on the server; one that REQUIREs a certificate needs cert \
+         and key in [mysql.tls]",
     );
     assert!(!relay.log().contains("wr0ng-pass-w0rd"), "the password is there");
 }

@@ -131,8 +131,8 @@ fn a_start_that_the_server_does_not_have_is_not_guessed_and_can_be_corrected() {
     for ((start_from, error), hint) in [
         (
             (None, no_start),
-            "set [mysql] start_from = \"earliest\", \"latest\" or a place, or the checkpoint_key of the relay to take \
-             over from",
+            "set [mysql] start_from = \"earliest\", \"latest\" or a place (or store one with `binlog-relay checkpoint \
+             set --to …`), or the checkpoint_key of the relay to take over from",
         ),
         (
             cannot("binlog.987654:4", "the server has no binlog binlog.987654; it has … to …"),

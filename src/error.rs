@@ -7,7 +7,7 @@ mod way_out;
 
 use self::broker::{checkpoint_fate, kafka_fate, publish_fate, topics_fate};
 use self::primary::{
-    binlog_fate, hint_of_damage, mysql_cure, preflight_fate, start_fate, start_from_fate,
+    binlog_fate, hint_of_damage, mysql_cure, preflight_fate, start_fate, start_from_fate, to_fate,
 };
 pub use self::way_out::WayOut;
 use crate::binlog::{self, row, start};
@@ -145,7 +145,10 @@ impl Error {
         match self {
             Error::Binlog { source, .. } => binlog_fate(source),
             Error::Start { origin: start::Origin::Checkpoint(_), source, .. } => start_fate(source),
-            Error::Start { source, .. } => start_from_fate(source),
+            Error::Start { origin: start::Origin::StartFrom(_), source, .. } => {
+                start_from_fate(source)
+            }
+            Error::Start { origin: start::Origin::To(_), source, .. } => to_fate(source),
             Error::Preflight { source, .. } => preflight_fate(source),
             Error::Kafka { source, .. } => kafka_fate(source),
             Error::Topics { source, .. } => topics_fate(source),

@@ -123,13 +123,14 @@ async fn relay_until(
             Err(error) if *stop.borrow() => return Err(relay.name_successor(error).await?),
             Err(error) => error,
         };
+        relay.show_failed(&error);
         let recover = async {
             let error = relay.decide(error, last.as_ref()).await?;
             let pause = relay.backoff;
             relay.backoff = (pause * 2).min(BACKOFF_MAX);
             let causes = Causes(&error);
             tracing::warn!(retry_in_ms = pause.as_millis(), "{causes}");
-            relay.show_failed(&error);
+            relay.telemetry.note_error(error.kind(), &causes.to_string());
             tokio::time::sleep(pause).await;
             Ok(error)
         };
@@ -162,11 +163,9 @@ impl Relay<'_> {
         session.end(followed).await
     }
 
-    /// Tells telemetry what the relay waits for now.
+    /// Tells telemetry that the session is over, and why.
     fn show_failed(&mut self, error: &Error) {
         let telemetry = &self.telemetry;
-        let causes = Causes(error).to_string();
-        telemetry.note_error(error.kind(), &causes);
         let peer = error.peer();
         telemetry.end_session(peer);
         self.failed = Some(peer);
@@ -174,7 +173,7 @@ impl Relay<'_> {
             State::Starting => State::Starting,
             _ => State::Reconnecting,
         };
-        telemetry.enter(state, Some(causes));
+        telemetry.enter(state, Some(Causes(error).to_string()));
     }
 
     /// Says whether to go on after an error: `Ok` gives it back to be tried again, `Err` ends the run.

@@ -43,6 +43,8 @@ pub enum Error {
 pub enum Origin {
     Checkpoint(Coordinates),
     StartFrom(StartFrom),
+    /// Who asks for another place.
+    To(StartFrom),
 }
 
 impl fmt::Display for Origin {
@@ -50,6 +52,7 @@ impl fmt::Display for Origin {
         match self {
             Self::Checkpoint(at) => write!(f, "the checkpoint, {at}"),
             Self::StartFrom(from) => write!(f, "start_from = \"{from}\""),
+            Self::To(to) => write!(f, "--to {to}"),
         }
     }
 }

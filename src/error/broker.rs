@@ -34,7 +34,7 @@ fn grant(operations: &str, resource: &str) -> Fate {
     halt(format!("grant the relay's principal {operations} on {resource}"))
 }
 
-pub(super) fn code_fate(code: Code) -> Fate {
+fn code_fate(code: Code) -> Fate {
     match code {
         Code::TopicAuthorizationFailed => halt(
             "grant the relay's principal Describe, Create and Write on the topic, and Read on the \
@@ -83,7 +83,19 @@ pub(super) fn topics_fate(error: &topics::Error) -> Fate {
         topics::Error::Missing { .. }
         | topics::Error::NotVisible { .. }
         | topics::Error::TooFewBrokers { .. } => Fate::Retry,
-        topics::Error::NoRight { .. } => code_fate(Code::TopicAuthorizationFailed),
+        topics::Error::NoRight { topic, operation } => {
+            grant(operation.as_str(), &format!("the topic {topic}"))
+        }
+    }
+}
+
+/// No broker takes the topic's name.
+pub(super) fn is_illegal(error: &topics::Error) -> bool {
+    match error {
+        topics::Error::LookUp { source, .. } | topics::Error::Create { source, .. } => {
+            code_of(source) == Some(Code::InvalidTopic)
+        }
+        _ => false,
     }
 }
 

@@ -95,6 +95,22 @@ pub(super) fn start_from_fate(error: &start::Error) -> Fate {
     }
 }
 
+/// The same for a place that is asked for on the command line.
+pub(super) fn to_fate(error: &start::Error) -> Fate {
+    use start::Error as E;
+    match error {
+        E::Server(_) | E::NoBinlog => start_fate(error),
+        E::PurgedGtids { .. } | E::Diverged { .. } => halt(
+            "nothing was changed: name GTIDs that this server has executed and still has in its binlogs (SELECT \
+             @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged), or earliest, latest or a place",
+        ),
+        _ => halt(
+            "nothing was changed: name earliest, latest or a place that the server has: SHOW BINARY LOGS lists its \
+             files, SHOW BINLOG EVENTS where events begin",
+        ),
+    }
+}
+
 fn server_fate(error: &server::Error) -> Fate {
     match error {
         server::Error::MySql(error) => mysql_fate(error),

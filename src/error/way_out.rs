@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::broker::is_illegal;
 use super::{Error, Fate};
 use crate::binlog::{self, transaction};
 use crate::coordinates::Coordinates;
@@ -64,6 +65,9 @@ impl Error {
         };
         let is_one = match self {
             Error::Binlog { source, .. } => is_in_binlog(source),
+            // Of the topic's name; a right that is missing stops what comes after it as well.
+            Error::Topics { source, .. } => is_illegal(source),
+            Error::Ambiguous(_) => false,
             error => error.is_of_one_transaction(),
         };
         is_one && matches!(self.fate(), Fate::Halt { .. })

@@ -38,7 +38,8 @@ pub async fn set_checkpoint(
 ) -> Result<(), Error> {
     let failed = |source: binlog::Error| ends::binlog_error(config, source);
     let (mut server, identity) = recovery::connect_mysql(config).await?;
-    let start = start::resolve(&mut server, &identity, to).await.map_err(|e| failed(e.into()))?;
+    let start = start::resolve(&mut server, &identity, to).await;
+    let start = start.map_err(|e| ends::start_error(config, start::Origin::To(to.clone()), e))?;
     let (_, cluster_id) = recovery::connect_kafka(config).await?;
     let replica = ends::replica(config, &cluster_id);
     if !force {
@@ -351,9 +352,7 @@ fn consequence(stored: Option<&Checkpoint>, target: &Target) -> String {
     let how = match (target.is_by_gtids, target.is_boundary) {
         (true, _) => " and passes over the transactions of the GTID set",
         (false, true) => "",
-        (false, false) => {
-            ", inside a transaction or an event, and passes over what ends there or before"
-        }
+        (false, false) => ", inside a transaction, and passes over what ends there or before",
     };
     let what = match stored {
         None => "nothing was stored: rows before it are not relayed".to_owned(),
