@@ -1,6 +1,7 @@
 //! What the relay shows while it runs: health, readiness with its reason, metrics, status; and a lag that is
 //! true when it is idle, behind, disconnected, and just started.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
@@ -74,6 +75,9 @@ fn every_metric_of_the_contract_is_there_with_its_labels_and_buckets() {
     }
     for name in ["process_resident_memory_bytes", "process_cpu_seconds_total"] {
         assert!(metrics.text.lines().any(|line| line.starts_with(name)), "{name}");
+    }
+    for name in names_in_files() {
+        assert!(metrics.text.contains(&format!("# TYPE {name} ")), "there is no {name}");
     }
     let answer = http.get("/metrics");
     assert!(answer.content_type.starts_with("text/plain; version=0.0.4"), "{answer:?}");
@@ -313,6 +317,27 @@ fn a_drain_shows_as_one() {
     proxy.pass();
     assert_eq!(relay.exit_code(), 0, "{}", relay.log_tail());
     assert_eq!(scene.records().len(), 2);
+}
+
+/// The metrics that the board, the alerts and the documents speak of.
+fn names_in_files() -> BTreeSet<String> {
+    let files = [
+        include_str!("../docker/alerts.yml"),
+        include_str!("../docker/grafana/dashboards/binlog-relay.json"),
+        include_str!("../docs/operating.md"),
+    ];
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = files.iter().flat_map(|file| file.split(|c| !is_part(c)));
+    let names: BTreeSet<_> = words
+        .filter(|word| word.starts_with("binlog_relay_") && !word.ends_with('_'))
+        .map(|word| {
+            let of_histogram = ["_bucket", "_sum", "_count"];
+            let name = of_histogram.iter().find_map(|suffix| word.strip_suffix(suffix));
+            name.unwrap_or(word).to_owned()
+        })
+        .collect();
+    assert!(names.len() > 15, "{names:?}");
+    names
 }
 
 const NULL: serde_json::Value = serde_json::Value::Null;
