@@ -165,6 +165,24 @@ fn a_wrong_password_is_refused_and_not_printed() {
 }
 
 #[test]
+fn a_user_that_the_server_does_not_know_is_named_whatever_the_server_asks_it_for() {
+    let scene = Scene::on_shared_servers("unknown_user");
+    let mut setup = scene.relay_setup();
+    // So that it does not tell whether there is such a user, the server picks a plugin by the name.
+    for _ in 0..12 {
+        setup.mysql_user = format!("nobody_{:08x}", rand::random::<u32>());
+        let log = setup.start().halts();
+        let is_denied = log.contains("ERROR 1045 (28000): Access denied for user 'nobody_");
+        let is_asked = log.contains(
+            "the server asks for the authentication plugin sha256_password, which the relay does not have; it asks a \
+             user that it does not know for any\nhint: correct [mysql] user, or let its account on the server be \
+             IDENTIFIED WITH caching_sha2_password",
+        );
+        assert!(is_denied || is_asked, "{log}");
+    }
+}
+
+#[test]
 fn a_secret_file_that_is_gone_when_the_relay_connects_again_halts() {
     let scene = Scene::on_shared_servers("secret_file");
     let (proxy, mut setup) = scene.behind_mysql_proxy();

@@ -79,6 +79,10 @@ pub fn spoken(error: &mysql_async::Error) -> String {
         mysql_async::Error::Driver(DriverError::ConnectionClosed) => {
             "the server closed the connection".to_owned()
         }
+        mysql_async::Error::Driver(DriverError::UnknownAuthPlugin { name }) => format!(
+            "the server asks for the authentication plugin {name}, which the relay does not have; it asks a user \
+             that it does not know for any"
+        ),
         error => error.to_string(),
     }
 }

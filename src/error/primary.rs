@@ -145,7 +145,9 @@ fn mysql_fate(error: &mysql_async::Error) -> Fate {
             DriverError::UnknownAuthPlugin { .. }
             | DriverError::MysqlOldPasswordDisabled
             | DriverError::CleartextPluginDisabled,
-        ) => halt("give the user mysql_native_password, sha256_password or caching_sha2_password"),
+        ) => halt(
+            "correct [mysql] user, or let its account on the server be IDENTIFIED WITH caching_sha2_password",
+        ),
         _ => Fate::Retry,
     }
 }
