@@ -1,7 +1,7 @@
 //! HTTP for probes, Prometheus and people: `/livez`, `/readyz`, `/metrics`, `/status` and a page at `/`.
 //!
 //! It has a thread of its own and reads what the line left in [`Telemetry`]: whoever asks, however often,
-//! does not hold the line up. Its [`watch`] asks the server what only whoever looks needs to know.
+//! does not hold the line up. Its `watch` asks the server what only whoever looks needs to know.
 
 mod page;
 mod watch;
