@@ -275,7 +275,8 @@ impl Source {
             self.ensure_checksum(&event)?;
         }
         let step = self.tracker.accept(raw, &*filter)?;
-        self.progress.note(raw, self.tracker.committed_at());
+        let is_whole = matches!(step, Step::Committed | Step::RolledBack | Step::Altered);
+        self.progress.note(raw, is_whole.then(|| self.tracker.committed_at()));
         match step {
             Step::TableMap => self.learn_table(event.data()).await?,
             Step::WriteRows(at) => return self.rows(event, at),

@@ -10,7 +10,7 @@ pub struct Progress {
     pub events: u64,
     /// With headers. What comes out of a compressed transaction is counted beside that transaction.
     pub bytes: u64,
-    /// Commit time of the newest transaction of which an event was read.
+    /// Commit time of the newest transaction that was read to its end.
     pub newest: Option<CommitTime>,
     /// The last that came was a heartbeat: the server sends one only while it has nothing else to send
     /// (<https://dev.mysql.com/doc/dev/mysql-server/latest/classbinary__log_1_1Heartbeat__event.html>).
@@ -18,15 +18,14 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Counts an event of a transaction committed at this time.
-    pub fn note(&mut self, event: RawEvent<'_>, committed_at: CommitTime) {
+    /// Counts an event; `committed_at` is given with the last one of a transaction.
+    pub fn note(&mut self, event: RawEvent<'_>, committed_at: Option<CommitTime>) {
         self.events += 1;
         self.bytes += u64::from(event.size);
         self.is_at_end =
             matches!(event.event_type, event_type::HEARTBEAT | event_type::HEARTBEAT_V2);
-        // Events with no place in the file are made up for the stream.
-        if event.log_pos != 0 && !self.is_at_end {
-            self.newest = Some(committed_at);
+        if committed_at.is_some() {
+            self.newest = committed_at;
         }
     }
 }

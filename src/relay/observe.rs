@@ -20,14 +20,16 @@ use crate::telemetry::{State, Telemetry, seconds};
 const RECENT: Duration = Duration::from_secs(1);
 
 /// A session that follows a failed one has recovered when it has published, has read all there is, or has
-/// gone so long without another failure: what failed may come again only when the line reaches it.
-const SETTLED_AFTER: Duration = Duration::from_secs(3);
+/// gone so long without another failure: what failed may come again only when the line reaches it. The time
+/// is for an idle server whose heartbeats are far apart.
+const SETTLED_AFTER: Duration = Duration::from_secs(10);
 
 /// Tells telemetry about one session.
 pub struct Observer {
     telemetry: Arc<Telemetry>,
     clock: ServerClock,
-    began: Instant,
+    /// When both ends were connected and looked at for the first time.
+    began: Option<Instant>,
     is_settled: bool,
     /// What was told of the stream already.
     told: Progress,
@@ -46,7 +48,7 @@ impl Observer {
         Observer {
             clock: telemetry.clock(),
             telemetry,
-            began: Instant::now(),
+            began: None,
             is_settled,
             told: Progress::default(),
             published: Vec::new(),
@@ -160,7 +162,8 @@ impl Observer {
     }
 
     fn settle(&mut self, is_caught_up: bool) {
-        self.is_settled |= is_caught_up || self.began.elapsed() > SETTLED_AFTER;
+        let began = *self.began.get_or_insert_with(Instant::now);
+        self.is_settled |= is_caught_up || began.elapsed() > SETTLED_AFTER;
         let may_begin = matches!(self.telemetry.state(), State::Starting | State::Reconnecting);
         if self.is_settled && may_begin {
             self.telemetry.enter(State::Relaying, None);
