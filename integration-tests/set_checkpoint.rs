@@ -153,6 +153,28 @@ fn a_place_that_is_not_on_the_server_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn reset_does_not_forget_a_generation_that_is_later_than_the_clock() {
+    let scene = Scene::on_shared_servers("reset_clock");
+    let (setup, mut writer) = (scene.relay_setup(), PlainWriter::on(&scene));
+    relays_and_stops(&scene, &setup, &mut writer, 1);
+    let mut later = scene.checkpoint().expect("a checkpoint");
+    let generation = later["generation"].as_u64().expect("a number") + 3_600_000;
+    later["generation"] = generation.into();
+    let (topic, value) = (scene.checkpoint_topic(), later.to_string());
+    write_record(&scene.kafka, &topic, None, Some(&scene.name), Some(value.as_bytes()));
+    let refused = command(&setup, &["reset"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    let words =
+        format!("error: the stored generation {generation} is later than this machine's clock");
+    assert!(refused.error.contains(&words), "{refused:?}");
+    assert_eq!(scene.checkpoint(), Some(later));
+    // One that is set is greater whatever the clock says.
+    setup.set_checkpoint("earliest");
+    let set = scene.checkpoint().expect("a checkpoint");
+    assert_eq!(set["generation"], generation + 1);
+}
+
+#[test]
 fn what_follows_is_said_before_anything_is_stored() {
     let scene = Scene::on_shared_servers("set_unsaid");
     let (setup, mut writer) = (scene.relay_setup(), PlainWriter::on(&scene));

@@ -54,6 +54,24 @@ fn what_lies_before_the_start_in_its_file_is_not_held_against_us() {
 }
 
 #[test]
+fn a_halt_in_the_transaction_around_the_start_keeps_the_start() {
+    let scene = Scene::on_shared_servers("kept_start");
+    let mut writer = PlainWriter::on(&scene);
+    writer.transaction(|writer| (0..3).flat_map(|_| writer.insert(1)).collect());
+    let start = scene.binlog()[0].place.clone();
+    // The rows of before do not name their columns, and the table has one more now.
+    writer.sql.run("ALTER TABLE events ADD COLUMN tenant INT NOT NULL DEFAULT 7 AFTER event_id");
+    let mut relay = start_from(&scene, &start.to_string());
+    let log = relay.halts();
+    assert!(log.contains("are not those of information_schema"), "{log}");
+    let stored = scene.checkpoint().expect("a checkpoint");
+    assert_eq!((checkpoint_place(&stored), &stored["rowsDone"]), (start, &0.into()), "{log}");
+    writer.sql.run("ALTER TABLE events DROP COLUMN tenant");
+    let relay = start_from(&scene, "latest");
+    scene.judge_rows_clean(&scene.expected(&writer.ledger)[1..], &relay);
+}
+
+#[test]
 fn a_place_in_a_file_is_started_from() {
     let scene = Scene::on_shared_servers("place");
     let mut writer = PlainWriter::on(&scene);

@@ -160,6 +160,8 @@ pub struct Source {
     tables: Vec<(u64, Mapped)>,
     /// Why rows before the start could not be read. It matters only when the transaction goes on after it.
     uncounted: Option<Unknown>,
+    /// That holds for the transaction that is being read.
+    is_uncounted: bool,
     silence_max: Duration,
     silent_since: Option<Instant>,
     progress: Progress,
@@ -206,6 +208,7 @@ impl Source {
             layouts: Vec::new(),
             tables: Vec::new(),
             uncounted: None,
+            is_uncounted: false,
             silence_max,
             silent_since: None,
             progress: Progress::default(),
@@ -230,6 +233,12 @@ impl Source {
     /// Whether the offset from which relaying begins has not been reached yet.
     pub fn is_before_start(&self) -> bool {
         self.tracker.is_before_start()
+    }
+
+    /// Rows of the transaction that is being read, before the start, could not be counted: no checkpoint can
+    /// say how many of its rows are done.
+    pub fn is_uncounted(&self) -> bool {
+        self.is_uncounted
     }
 
     /// How far reading is.
@@ -295,6 +304,7 @@ impl Source {
     fn close_transaction(&mut self, change: Change<'static>) -> Change<'static> {
         self.tables.clear();
         self.uncounted = None;
+        self.is_uncounted = false;
         change
     }
 
@@ -401,6 +411,7 @@ impl Source {
             Some(Mapped::Layout(layout)) => *layout,
             Some(Mapped::Unknown(unknown)) if is_passed => {
                 self.uncounted = Some(unknown.clone());
+                self.is_uncounted = true;
                 return Ok(Change::Nothing);
             }
             Some(Mapped::Unknown(unknown)) => return Err(unknown.clone().into()),

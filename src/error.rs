@@ -115,6 +115,11 @@ pub enum Error {
     TakenBack { name: String },
     #[error("stored, but what is read back is not it: {is}")]
     NotReadBack { is: String },
+    #[error(
+        "the stored generation {generation} is later than this machine's clock, which says {now}: the next start \
+         would begin a smaller one"
+    )]
+    ClockBehind { generation: u64, now: u64 },
     #[error("print what follows from it: {0}")]
     Print(std::io::Error),
 }
@@ -199,6 +204,7 @@ impl Error {
             | Error::NotTold { .. }
             | Error::TakenBack { .. }
             | Error::NotReadBack { .. }
+            | Error::ClockBehind { .. }
             | Error::Print(_) => halt(self.hint_of_command()),
         }
     }
@@ -217,6 +223,10 @@ impl Error {
                 "try again when MySQL answers, or use --force if you are sure that none is running"
             }
             Error::TakenBack { .. } => "stop the relay with SIGTERM, and try again",
+            Error::ClockBehind { .. } => {
+                "correct the clock, or name the place with `binlog-relay checkpoint set --to …`, which begins a greater \
+                 generation in any case"
+            }
             Error::Print(_) => "nothing was stored; try again with a standard output that takes it",
             _ => "a relay was started meanwhile: stop it with SIGTERM, and try again",
         }
@@ -247,6 +257,7 @@ impl Error {
             Error::Checkpoint { .. }
             | Error::NoCheckpoint { .. }
             | Error::NotReadBack { .. }
+            | Error::ClockBehind { .. }
             | Error::NoStart { .. }
             | Error::CheckpointGone { .. }
             | Error::OutboxChanged

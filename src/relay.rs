@@ -4,6 +4,7 @@
 //! all predecessors, reads the checkpoint and goes on there. Starting, crashing and failing over are the
 //! same code. A session ends with a drain, or with the error that decides what comes next.
 
+mod beginning;
 mod line;
 mod observe;
 mod place;
@@ -160,7 +161,7 @@ impl Relay<'_> {
         if session.line.has_published() {
             (self.backoff, self.silence_max) = (BACKOFF_MIN, self.config.mysql.silence_max());
         }
-        session.end(followed).await
+        supervised(session.end(followed)).await
     }
 
     /// Tells telemetry that the session is over, and why.
@@ -329,8 +330,13 @@ impl Session<'_> {
     /// again; and nothing is on its way.
     fn is_checkpoint_wanted(&self) -> bool {
         !self.line.is_publishing()
-            && !self.source.is_before_start()
+            && self.may_store()
             && (self.line.is_behind(self.source.place()) || self.line.is_cut_off())
+    }
+
+    /// A checkpoint of here would say the same as what was relayed.
+    fn may_store(&self) -> bool {
+        !self.source.is_before_start() && !self.source.is_uncounted() && !self.line.is_uncounted()
     }
 
     fn store_place_if_wanted(&mut self) -> Result<(), Error> {
@@ -354,14 +360,15 @@ impl Session<'_> {
 
     /// Ends the session: what is whole is published first, unless the way to Kafka itself failed.
     async fn end(mut self, followed: Result<(), Error>) -> Result<(), Error> {
-        let may_publish = !self.source.is_before_start();
+        let is_after_start = !self.source.is_before_start();
+        let may_publish = self.may_store();
         let finished = match &followed {
             Ok(()) if may_publish => self.finish(true).await,
             Err(error) if may_publish && error.is_of_one_transaction() => self.finish(false).await,
             _ => Ok(()),
         };
         let followed = match followed {
-            Err(error) if finished.is_ok() && error.can_be_given_up() => {
+            Err(error) if is_after_start && finished.is_ok() && error.can_be_given_up() => {
                 Err(self.show_way_out(error).await)
             }
             followed => followed,
@@ -387,7 +394,11 @@ impl Session<'_> {
             begin: self.source.place().coordinates.clone(),
             rows_done: self.line.rows_done(),
             command: self.config.shell_command("checkpoint set"),
-            end: self.source.end_of_transaction().await,
+            // It may be damaged, which the driver can panic on.
+            end: AssertUnwindSafe(self.source.end_of_transaction())
+                .catch_unwind()
+                .await
+                .unwrap_or_default(),
         };
         Error::OfOneTransaction { source: Box::new(error), way_out }
     }

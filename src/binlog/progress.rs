@@ -24,8 +24,31 @@ impl Progress {
         self.bytes += u64::from(event.size);
         self.is_at_end =
             matches!(event.event_type, event_type::HEARTBEAT | event_type::HEARTBEAT_V2);
-        if committed_at.is_some() {
-            self.newest = committed_at;
+        // A boundary before the first transaction of a stream, at a made-up rotate, is of no time.
+        if let Some(committed_at) = committed_at.filter(|at| at.micros() > 0) {
+            self.newest = Some(committed_at);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boundary_before_any_transaction_has_no_time() {
+        let rotate = RawEvent {
+            event_type: event_type::ROTATE,
+            flags: 0,
+            size: 44,
+            timestamp: 0,
+            log_pos: 0,
+            body: &[],
+        };
+        let mut progress = Progress::default();
+        progress.note(rotate, Some(CommitTime::from_seconds(0)));
+        assert_eq!((progress.events, progress.bytes, progress.newest), (1, 44, None));
+        progress.note(rotate, Some(CommitTime::from_seconds(7)));
+        assert_eq!(progress.newest, Some(CommitTime::from_seconds(7)));
     }
 }

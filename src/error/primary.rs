@@ -44,9 +44,10 @@ fn transaction_fate(error: &transaction::Error) -> Fate {
         E::PartialRollback { .. } => halt(
             "do not mix tables without transactions and outbox tables in one transaction with savepoints",
         ),
-        E::Incident { .. } => {
-            halt("look into the server's error log: events before that place may be missing")
-        }
+        E::Incident { .. } => halt(
+            "look into the server's error log: events before that place may be missing; compare topics and \
+                 table, then go on behind it with `binlog-relay checkpoint set --to` the next file",
+        ),
         E::OtherFile { .. } => halt(OTHER_HISTORY),
         E::UnknownEvent { .. } => halt("a newer relay may know the event"),
         E::StartBeyondEnd { .. } => halt(

@@ -56,6 +56,7 @@ impl Error {
                 error,
                 // Of no transaction, or nobody can say where its damage ends.
                 T::OtherFile { .. }
+                    | T::Incident { .. }
                     | T::StartBeyondEnd { .. }
                     | T::Unfinished { .. }
                     | T::Damaged { .. }

@@ -1,7 +1,10 @@
 //! Asks the server for its list of binlogs and its clock, over a connection of its own, while HTTP is on.
 
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
+
+use futures_util::FutureExt;
 
 use crate::binlog::server::Error;
 use crate::binlog::{Options, Server};
@@ -17,7 +20,11 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 pub async fn watch(telemetry: &Telemetry, options: &Options) -> Infallible {
     loop {
         let error = match Server::connect(options).await {
-            Ok(server) => ask(server, telemetry).await.err(),
+            // The driver can panic on damaged bytes; HTTP is answered all the same.
+            Ok(server) => {
+                let asked = AssertUnwindSafe(ask(server, telemetry)).catch_unwind().await;
+                asked.unwrap_or(Ok(())).err()
+            }
             Err(error) => Some(error),
         };
         if let Some(error) = error {

@@ -4,13 +4,13 @@
 //! publisher is free and a transaction is whole; a full one stops the reading until then.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::beginning::{Beginning, Options, Skip};
 use super::observe::Observer;
 use super::signature::Signature;
-use crate::batch::{Batch, Cut, Limits, TopicId};
+use crate::batch::{Batch, Cut, TopicId};
 use crate::binlog::row::Cell;
 use crate::binlog::table::Table;
 use crate::binlog::{LayoutId, Passed, Place, Progress, Rows};
@@ -18,7 +18,7 @@ use crate::checkpoint::Checkpoint;
 use crate::coordinates::{Coordinates, Gtid};
 use crate::envelope::{self, Outcome, RowPlace};
 use crate::error::Error;
-use crate::outbox::{self, CELLS_MAX, OutboxOptions, Route};
+use crate::outbox::{self, CELLS_MAX, Route};
 use crate::publish::transactional::{SEQUENCE_HEADER, sequence_header_len};
 use crate::publish::{self, Published, Publisher, Sealed};
 use crate::telemetry::metrics::Skipped;
@@ -26,36 +26,6 @@ use crate::topics::{Topics, record_batch_bytes};
 
 /// librdkafka's default `batch.size`: it makes no larger record batches of several records.
 const BATCH_BYTES_DEFAULT: usize = 1_000_000;
-
-/// Rows of one transaction that are in Kafka already, as the checkpoint says.
-#[derive(Debug, Clone)]
-pub struct Skip {
-    pub rows: u64,
-    /// The transaction; `None`: the first one with rows.
-    pub gtid: Option<Gtid>,
-}
-
-/// Where the line goes on.
-#[derive(Debug)]
-pub struct Beginning {
-    pub signature: Signature,
-    /// Number of the last relayed row.
-    pub sequence: u64,
-    pub skip: Option<Skip>,
-    /// The place of the stored checkpoint, if it is this session's own.
-    pub stored: Option<Coordinates>,
-}
-
-/// What does not change while the line runs.
-#[derive(Debug, Clone)]
-pub struct Options {
-    pub name: String,
-    pub brokers: String,
-    pub outboxes: Arc<[OutboxOptions]>,
-    pub limits: Limits,
-    /// What librdkafka was told to keep record batches below, if it was.
-    pub batch_bytes_max: Option<usize>,
-}
 
 pub struct Line {
     options: Options,
@@ -77,6 +47,8 @@ pub struct Line {
     topic: String,
     /// Why rows before the start could not be counted. It matters only when their transaction goes on.
     uncounted: Option<Error>,
+    /// That holds for the open transaction.
+    is_uncounted: bool,
     stored: Option<Coordinates>,
     stored_at: Instant,
     has_published: bool,
@@ -107,6 +79,7 @@ impl Line {
             payload_rows: HashMap::new(),
             topic: String::new(),
             uncounted: None,
+            is_uncounted: false,
             stored,
             stored_at: Instant::now(),
             has_published: false,
@@ -124,6 +97,7 @@ impl Line {
             Passed::BeforeStart => {
                 if let Err(error) = self.relay_rows(&rows).await {
                     self.uncounted = Some(error);
+                    self.is_uncounted = true;
                 }
                 return Ok(());
             }
@@ -236,6 +210,7 @@ impl Line {
         self.filling.mark_boundary();
         self.rows_done = 0;
         self.uncounted = None;
+        self.is_uncounted = false;
         self.payload_rows.clear();
         Ok(())
     }
@@ -250,6 +225,11 @@ impl Line {
         }
         self.filling.roll_back();
         self.commit(place)
+    }
+
+    /// As [`Source::is_uncounted`](crate::binlog::Source::is_uncounted), for rows that cannot be records.
+    pub fn is_uncounted(&self) -> bool {
+        self.is_uncounted
     }
 
     pub fn is_publishing(&self) -> bool {

@@ -42,11 +42,13 @@ pub async fn set_checkpoint(
     let start = start.map_err(|e| ends::start_error(config, start::Origin::To(to.clone()), e))?;
     let (_, cluster_id) = recovery::connect_kafka(config).await?;
     let replica = ends::replica(config, &cluster_id);
-    if !force {
-        presence::ensure_absent(config, &mut server, &replica).await?;
-    }
     let files = server.binlog_files().await.map_err(|e| failed(e.into()))?;
     let (place, is_boundary) = find_place(config, server, start).await.map_err(failed)?;
+    if !force {
+        // The last thing before the fence: to find the place can take a while.
+        let (mut server, _) = ends::connect_mysql(config).await?;
+        presence::ensure_absent(config, &mut server, &replica).await?;
+    }
     let target = Target {
         place,
         is_boundary,
@@ -158,6 +160,10 @@ async fn forget(config: &Config, out: &mut dyn Write) -> Result<(), Error> {
     let stored = read(config).await?;
     if matches!(stored, Stored::None) {
         return Err(no_checkpoint(config));
+    }
+    let (generation, now) = (stored.generation(), recovery::now_millis());
+    if generation >= now {
+        return Err(Error::ClockBehind { generation, now });
     }
     let next = match &config.start_from {
         Some(from) => {
@@ -299,6 +305,11 @@ async fn read(config: &Config) -> Result<Stored, Error> {
 }
 
 impl Stored {
+    /// 0 where there is none.
+    fn generation(&self) -> u64 {
+        self.checkpoint().and_then(|checkpoint| checkpoint.generation).unwrap_or_default()
+    }
+
     fn checkpoint(&self) -> Option<&Checkpoint> {
         match self {
             Stored::Checkpoint(checkpoint) => Some(checkpoint),

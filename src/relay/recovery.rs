@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::line::{Beginning, Line, Options, Skip};
+use super::beginning::{Beginning, Options, Skip};
+use super::line::Line;
 use super::observe::Observer;
 use super::signature::Signature;
 use super::{BACKOFF_MAX, CLAIM_PAUSE, Relay};
@@ -20,6 +21,7 @@ use crate::ends::{
 use crate::error::Error;
 use crate::publish::Publisher;
 use crate::publish::transactional::Transactional;
+use crate::telemetry::metrics::Peer;
 use crate::topics::Topics;
 use crate::{outbox, preflight, publish};
 
@@ -38,6 +40,7 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
     relay.telemetry.meet(&identity.version, identity.server_uuid.to_string(), clock);
     tracing::debug!(server = %config.mysql, "MySQL is fit");
     let (topics, cluster_id) = connect_kafka(config).await?;
+    relay.telemetry.connect(Peer::Kafka);
     tracing::debug!(%cluster_id, "Kafka is there");
     let replica = ends::replica(config, &cluster_id);
     ensure_server_id(config, &mut server, &replica).await?;

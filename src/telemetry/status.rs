@@ -150,6 +150,7 @@ impl Telemetry {
 
     /// The primary was reached. Its clock counts from now on.
     pub fn meet(&self, version: &str, server_uuid: String, clock: ServerClock) {
+        self.connect(Peer::MySql);
         let mut shared = self.shared();
         shared.primary.version = Some(version.to_owned());
         shared.primary.server_uuid = Some(server_uuid);

@@ -1,0 +1,38 @@
+//! Where the line goes on, and what does not change while it runs.
+
+use std::sync::Arc;
+
+use super::signature::Signature;
+use crate::batch::Limits;
+use crate::coordinates::{Coordinates, Gtid};
+use crate::outbox::OutboxOptions;
+
+/// Rows of one transaction that are in Kafka already, as the checkpoint says.
+#[derive(Debug, Clone)]
+pub struct Skip {
+    pub rows: u64,
+    /// The transaction; `None`: the first one with rows.
+    pub gtid: Option<Gtid>,
+}
+
+/// Where the line goes on.
+#[derive(Debug)]
+pub struct Beginning {
+    pub signature: Signature,
+    /// Number of the last relayed row.
+    pub sequence: u64,
+    pub skip: Option<Skip>,
+    /// The place of the stored checkpoint, if it is this session's own.
+    pub stored: Option<Coordinates>,
+}
+
+/// What does not change while the line runs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub name: String,
+    pub brokers: String,
+    pub outboxes: Arc<[OutboxOptions]>,
+    pub limits: Limits,
+    /// What librdkafka was told to keep record batches below, if it was.
+    pub batch_bytes_max: Option<usize>,
+}
