@@ -160,8 +160,6 @@ pub struct Source {
     tables: Vec<(u64, Mapped)>,
     /// Why rows before the start could not be read. It matters only when the transaction goes on after it.
     uncounted: Option<Unknown>,
-    /// That holds for the transaction that is being read.
-    is_uncounted: bool,
     silence_max: Duration,
     silent_since: Option<Instant>,
     progress: Progress,
@@ -208,7 +206,6 @@ impl Source {
             layouts: Vec::new(),
             tables: Vec::new(),
             uncounted: None,
-            is_uncounted: false,
             silence_max,
             silent_since: None,
             progress: Progress::default(),
@@ -238,7 +235,7 @@ impl Source {
     /// Rows of the transaction that is being read, before the start, could not be counted: no checkpoint can
     /// say how many of its rows are done.
     pub fn is_uncounted(&self) -> bool {
-        self.is_uncounted
+        self.uncounted.is_some()
     }
 
     /// How far reading is.
@@ -304,7 +301,6 @@ impl Source {
     fn close_transaction(&mut self, change: Change<'static>) -> Change<'static> {
         self.tables.clear();
         self.uncounted = None;
-        self.is_uncounted = false;
         change
     }
 
@@ -411,15 +407,14 @@ impl Source {
             Some(Mapped::Layout(layout)) => *layout,
             Some(Mapped::Unknown(unknown)) if is_passed => {
                 self.uncounted = Some(unknown.clone());
-                self.is_uncounted = true;
                 return Ok(Change::Nothing);
             }
             Some(Mapped::Unknown(unknown)) => return Err(unknown.clone().into()),
             None if is_dummy(rows.table_id()) => return Ok(Change::Nothing),
             None => return Err(Error::NoTableMap { at: position.clone() }),
         };
-        if let Some(unknown) = self.uncounted.take_if(|_| !is_passed) {
-            return Err(unknown.into());
+        if let Some(unknown) = self.uncounted.as_ref().filter(|_| !is_passed) {
+            return Err(unknown.clone().into());
         }
         let table = &self.layouts[layout.0].table;
         if at.in_xa {

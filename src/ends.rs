@@ -11,8 +11,8 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
 use crate::coordinates::Uuid;
 use crate::error::Error;
-use crate::kafka;
-use crate::topics::Topics;
+use crate::topics::{self, Topics};
+use crate::{kafka, preflight, publish};
 
 /// Logs in to MySQL and asks who it is.
 ///
@@ -91,7 +91,7 @@ async fn ask_checkpoint(config: &Config, ask: Ask) -> Result<Option<Checkpoint>,
     let name = config.name.clone();
     blocking(move || ask(&kafka, &name, &options))
         .await?
-        .map_err(|source| Error::Checkpoint { brokers: config.kafka.to_string(), source })
+        .map_err(|source| checkpoint_error(config, source))
 }
 
 /// Holds the configuration of `[[outbox]]` against the one that a checkpoint was written under.
@@ -180,6 +180,30 @@ pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.map_err(|error| Error::Task(error.to_string()))
+}
+
+/// An error with the server it is about.
+#[must_use]
+pub fn preflight_error(config: &Config, source: preflight::mysql::Error) -> Error {
+    Error::Preflight { server: config.mysql.to_string(), source }
+}
+
+/// An error with the brokers it is about.
+#[must_use]
+pub fn topics_error(config: &Config, source: topics::Error) -> Error {
+    Error::Topics { brokers: config.kafka.to_string(), source }
+}
+
+/// An error with the brokers it is about.
+#[must_use]
+pub fn publish_error(config: &Config, source: publish::Error) -> Error {
+    Error::Publish { brokers: config.kafka.to_string(), source }
+}
+
+/// An error with the brokers it is about.
+#[must_use]
+pub fn checkpoint_error(config: &Config, source: checkpoint::Error) -> Error {
+    Error::Checkpoint { brokers: config.kafka.to_string(), source }
 }
 
 /// An error with the server it is about.

@@ -282,9 +282,17 @@ impl Error {
         }
     }
 
+    /// What a person can do about it, be it a halt or waited for.
+    pub fn hint(&self) -> Option<String> {
+        match self.fate() {
+            Fate::Halt { hint } => Some(hint),
+            Fate::Retry | Fate::MaybeTakenOver | Fate::TakenOver => self.cure().map(str::to_owned),
+        }
+    }
+
     /// What ends the waiting for an error that is tried again; `None` where a person can do nothing, or must
     /// act anyway.
-    pub fn cure(&self) -> Option<&'static str> {
+    fn cure(&self) -> Option<&'static str> {
         if self.fate() != Fate::Retry {
             return None;
         }

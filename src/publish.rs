@@ -35,7 +35,17 @@ pub struct Sealed {
     /// Sequence number of the first record.
     pub first_sequence: u64,
     pub checkpoint: Checkpoint,
-    pub sealed_at: Instant,
+    /// The checkpoint's record.
+    value: Vec<u8>,
+    sealed_at: Instant,
+}
+
+impl Sealed {
+    /// A batch that is ready to leave now.
+    pub fn new(batch: Batch, first_sequence: u64, checkpoint: Checkpoint) -> Sealed {
+        let value = checkpoint.to_json();
+        Sealed { batch, first_sequence, checkpoint, value, sealed_at: Instant::now() }
+    }
 }
 
 /// What the publisher answers to a sealed batch.
@@ -43,6 +53,8 @@ pub struct Sealed {
 pub struct Published {
     pub batch: Batch,
     pub checkpoint: Checkpoint,
+    /// The checkpoint's record.
+    pub value: Vec<u8>,
     /// From the batch being sealed to its commit.
     pub took: Duration,
     pub committed_at: SystemTime,
@@ -214,9 +226,9 @@ fn run(
         };
         let answer = publish.publish(&sealed).map(|()| {
             cut_off.store(false, Ordering::Relaxed);
-            let Sealed { batch, checkpoint, sealed_at, .. } = *sealed;
+            let Sealed { batch, checkpoint, value, sealed_at, .. } = *sealed;
             let took = sealed_at.elapsed();
-            Published { batch, checkpoint, took, committed_at: SystemTime::now() }
+            Published { batch, checkpoint, value, took, committed_at: SystemTime::now() }
         });
         let is_error = answer.is_err();
         // The reader may be gone already, because its own end failed: then nobody needs the answer.

@@ -186,14 +186,12 @@ impl Relay<'_> {
             // An event may be so large, and the way so slow, that it takes longer to arrive.
             self.silence_max = (self.silence_max * 2).min(SILENCE_LIMIT);
         }
-        if self.waits_for(&error) && error.fate() != Fate::Retry {
-            return Ok(error);
-        }
         match (error.fate(), last) {
             (Fate::Retry, Some(last)) if is_damaged_again(&error, last) => {
                 Err(Error::DamagedAgain(Box::new(error)))
             }
             (Fate::Retry, _) => Ok(error),
+            (Fate::Halt { .. }, _) if self.waits_for(&error) => Ok(error),
             // The topic's limit may have been lowered since it was looked up: the next session knows it,
             // and names the row.
             (Fate::Halt { .. }, None) if is_refused(&error) => Ok(error),

@@ -168,15 +168,11 @@ impl Topics {
     /// # Errors
     /// Kafka cannot be asked.
     pub async fn count_brokers(&self, name: &str) -> Result<usize, Error> {
-        let (admin, topic) = (self.admin.clone(), name.to_owned());
-        let asked = tokio::task::spawn_blocking(move || {
-            let metadata = admin.inner().fetch_metadata(Some(&topic), kafka::REQUEST_TIMEOUT)?;
+        let asked = self.ask(name, |admin, topic| {
+            let metadata = admin.inner().fetch_metadata(Some(topic), kafka::REQUEST_TIMEOUT)?;
             Ok(metadata.brokers().len())
         });
-        asked
-            .await
-            .unwrap_or(Err(KafkaError::Canceled))
-            .map_err(|source| Error::LookUp { topic: name.to_owned(), source })
+        asked.await.map_err(|source| Error::LookUp { topic: name.to_owned(), source })
     }
 
     /// Holds what the brokers allow on a topic against what is needed; `None` where they do not say. What a
@@ -190,9 +186,7 @@ impl Topics {
         name: &str,
         needed: &[Operation],
     ) -> Result<Option<Authorized>, Error> {
-        let (admin, topic) = (self.admin.clone(), name.to_owned());
-        let asked = tokio::task::spawn_blocking(move || kafka::authorized(&admin, &topic));
-        let authorized = match asked.await.unwrap_or(Err(KafkaError::Canceled)) {
+        let authorized = match self.ask(name, kafka::authorized).await {
             Ok(authorized) => authorized,
             Err(error) if is_no_answer(&error) => None,
             Err(source) => return Err(Error::LookUp { topic: name.to_owned(), source }),
@@ -244,16 +238,15 @@ impl Topics {
     /// configuration of topics that do not exist, too.
     async fn partitions(&self, name: &str) -> Result<Option<(usize, usize)>, Error> {
         let failed = |source| Error::LookUp { topic: name.to_owned(), source };
-        let (admin, topic) = (self.admin.clone(), name.to_owned());
-        let asked = tokio::task::spawn_blocking(move || {
-            let metadata = admin.inner().fetch_metadata(Some(&topic), kafka::REQUEST_TIMEOUT)?;
+        let asked = self.ask(name, |admin, topic| {
+            let metadata = admin.inner().fetch_metadata(Some(topic), kafka::REQUEST_TIMEOUT)?;
             let topics = metadata.topics();
             let error = topics.iter().find_map(|topic| topic.error()).map(RDKafkaErrorCode::from);
             let partitions = topics.iter().flat_map(|topic| topic.partitions());
             let replicas = partitions.clone().map(|partition| partition.replicas().len()).min();
             Ok((error, partitions.count(), replicas.unwrap_or_default()))
         });
-        match asked.await.unwrap_or(Err(KafkaError::Canceled)).map_err(failed)? {
+        match asked.await.map_err(failed)? {
             (None, partitions, replicas) => Ok(Some((partitions, replicas))),
             (
                 Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic),
@@ -261,6 +254,19 @@ impl Topics {
             ) => Ok(None),
             (Some(code), ..) => Err(failed(KafkaError::MetadataFetch(code))),
         }
+    }
+
+    /// Asks about a topic what waits for librdkafka, on a thread of its own.
+    async fn ask<T: Send + 'static>(
+        &self,
+        name: &str,
+        question: impl FnOnce(&AdminClient<kafka::Context>, &str) -> Result<T, KafkaError>
+        + Send
+        + 'static,
+    ) -> Result<T, KafkaError> {
+        let (admin, topic) = (self.admin.clone(), name.to_owned());
+        let asked = tokio::task::spawn_blocking(move || question(&admin, &topic));
+        asked.await.unwrap_or(Err(KafkaError::Canceled))
     }
 
     fn destination<'a>(&self, name: &'a str) -> NewTopic<'a> {

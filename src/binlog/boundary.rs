@@ -130,6 +130,7 @@ mod tests {
         let mut group = Group::default();
         events.iter().position(|(event_type, info)| {
             group.ends_with(&ListedEvent {
+                begin: 0,
                 event_type: (*event_type).to_owned(),
                 end: 0,
                 info: (*info).to_owned(),

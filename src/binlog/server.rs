@@ -138,9 +138,7 @@ impl Server {
     /// # Errors
     /// As every question to the server.
     pub async fn variable(&mut self, name: &str) -> Result<Option<String>, Error> {
-        let sql = format!("SHOW GLOBAL VARIABLES WHERE Variable_name = '{name}'");
-        let row: Option<(String, String)> = self.rows(&sql).await?.pop();
-        Ok(row.map(|(_, value)| value))
+        Ok(self.variables(&[name]).await?.remove(name))
     }
 
     /// The server's clock beside ours, to within half a round trip.

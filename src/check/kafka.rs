@@ -149,10 +149,7 @@ async fn try_transactions(config: &Config) -> Result<Finding, Error> {
              not touched)"
         ))
     };
-    tried
-        .await?
-        .map(finding)
-        .map_err(|source| Error::Publish { brokers: config.kafka.to_string(), source })
+    tried.await?.map(finding).map_err(|source| ends::publish_error(config, source))
 }
 
 fn exists(topic: &str, description: &Description) -> String {
@@ -167,5 +164,5 @@ fn will_be_created(topic: &str) -> Finding {
 }
 
 fn failed(config: &Config) -> impl Fn(topics::Error) -> Error + Copy {
-    move |source| Error::Topics { brokers: config.kafka.to_string(), source }
+    move |source| ends::topics_error(config, source)
 }

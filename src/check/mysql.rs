@@ -8,7 +8,7 @@ use crate::binlog::{Identity, Server};
 use crate::config::Config;
 use crate::ends;
 use crate::envelope;
-use crate::error::{Error, Fate};
+use crate::error::Error;
 use crate::outbox::{self, OutboxOptions, Preset};
 use crate::preflight::Finding;
 use crate::preflight::mysql::{self as preflight, OutboxTable};
@@ -165,10 +165,7 @@ impl Fit {
             }
             Err(error) => {
                 let error = failed(config)(error.into());
-                let cure = match error.fate() {
-                    Fate::Halt { hint } => hint,
-                    _ => error.cure().unwrap_or("check again later").to_owned(),
-                };
+                let cure = error.hint().unwrap_or_else(|| "check again later".to_owned());
                 Finding::Doubtful { detail: Causes(&error).to_string(), cure }
             }
         };
@@ -194,5 +191,5 @@ impl Fit {
 }
 
 fn failed(config: &Config) -> impl Fn(preflight::Error) -> Error + Copy {
-    move |source| Error::Preflight { server: config.mysql.to_string(), source }
+    move |source| ends::preflight_error(config, source)
 }

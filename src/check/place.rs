@@ -2,13 +2,13 @@
 
 use super::mysql::Fit;
 use super::report::Report;
-use crate::binlog::Start;
 use crate::binlog::server::BinlogFile;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::coordinates::Coordinates;
 use crate::error::Error;
 use crate::preflight::Finding;
+use crate::telemetry::binlogs::Binlogs;
 use crate::{ends, outbox};
 
 /// When less than this part of the kept binlogs has been passed, the place is near to be purged.
@@ -42,7 +42,7 @@ pub(super) async fn ask(config: &Config, fit: Option<&mut Fit>, report: &mut Rep
             return;
         }
     };
-    let place = place(&start);
+    let place = start.place().coordinates;
     report.holds("checkpoint.place", format!("relaying would go on from {place}"));
     match fit.server.binlog_files().await {
         Ok(files) => drop(report.take("checkpoint.lag", Ok(weigh_lag(&place, &files)))),
@@ -68,21 +68,11 @@ fn describe(config: &Config, stored: Option<&Checkpoint>) -> Result<Finding, Err
     }
 }
 
-fn place(start: &Start) -> Coordinates {
-    match start.start_offset {
-        Some(offset) => start.read_from.at(offset),
-        None => start.read_from.clone(),
-    }
-}
-
 /// Binlogs are purged from the oldest on, and never the newest.
 fn weigh_lag(place: &Coordinates, files: &[BinlogFile]) -> Finding {
-    let is_before = |file: &&BinlogFile| file.name != place.file();
-    let sizes = |files: &[BinlogFile]| files.iter().map(|file| file.size_bytes).sum::<u64>();
-    let before = sizes(&files[..files.iter().take_while(is_before).count()]);
-    let kept = sizes(files);
-    let passed = (before + place.offset).min(kept);
-    let behind = kept - passed;
+    let binlogs: Binlogs = files.iter().map(|file| (file.name.as_str(), file.size_bytes)).collect();
+    let (passed, behind) = (binlogs.bytes_before(place), binlogs.bytes_after(place));
+    let kept = passed + behind;
     let is_newest = files.last().is_some_and(|file| file.name == place.file());
     match !is_newest && passed.saturating_mul(100) < kept.saturating_mul(PASSED_PERCENT_MIN) {
         true => Finding::Doubtful {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::error::{Error, Fate};
+use crate::error::Error;
 use crate::preflight::Finding;
 use crate::telemetry::Causes;
 
@@ -103,11 +103,7 @@ impl Report {
 
     /// In the words with which `run` refuses, or waits.
     pub(super) fn fail(&mut self, name: &'static str, error: &Error) {
-        let hint = match error.fate() {
-            Fate::Halt { hint } => Some(hint),
-            Fate::Retry | Fate::MaybeTakenOver | Fate::TakenOver => error.cure().map(str::to_owned),
-        };
-        self.push(name, Status::Fail, Causes(error).to_string(), hint);
+        self.push(name, Status::Fail, Causes(error).to_string(), error.hint());
     }
 
     pub(super) fn append(&mut self, mut later: Report) {

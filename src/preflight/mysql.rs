@@ -47,7 +47,7 @@ pub enum Error {
 }
 
 /// The variables that the functions of this file look at.
-pub const VARIABLES: [&str; 10] = [
+pub const VARIABLES: [&str; 9] = [
     "log_bin",
     "binlog_format",
     "binlog_row_image",
@@ -57,7 +57,6 @@ pub const VARIABLES: [&str; 10] = [
     "binlog_expire_logs_seconds",
     "binlog_expire_logs_auto_purge",
     "expire_logs_days",
-    "server_id",
 ];
 
 /// Binlogs that are kept for less than this can be gone before a broken relay is noticed and mended.
@@ -283,7 +282,7 @@ pub async fn ensure_replication_slave(server: &mut Server) -> Result<Finding, Er
 /// The server, or another replica that stays connected to it, has the id.
 pub async fn ensure_server_id(server: &mut Server, replica: &Replica) -> Result<Finding, Error> {
     let server_id = replica.server_id.get();
-    let own = server.variables(&["server_id"]).await?.remove("server_id");
+    let own = server.variable("server_id").await?;
     if own.and_then(|own| own.parse().ok()) == Some(server_id) {
         return Err(Error::ServerIdOfServer { server_id });
     }

@@ -158,10 +158,9 @@ impl Publish for Transactional {
                 .headers(headers);
             lane.send(record)?;
         }
-        let value = sealed.checkpoint.to_json();
         let record = BaseRecord::with_opaque_to(&self.checkpoint.topic, sealed.batch.len())
             .key(self.checkpoint.key.as_bytes())
-            .payload(value.as_slice());
+            .payload(sealed.value.as_slice());
         lane.send(record)?;
         lane.await_acknowledged()?;
         lane.commit()

@@ -391,8 +391,7 @@ impl Line {
     ) -> Result<(), Error> {
         self.stored_at = Instant::now();
         self.observer.note_sealed(&batch);
-        let sealed_at = self.stored_at.into_std();
-        let sealed = Sealed { batch, first_sequence, checkpoint, sealed_at };
+        let sealed = Sealed::new(batch, first_sequence, checkpoint);
         self.publisher.publish(sealed).map_err(|source| self.publish_error(source))
     }
 

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::batch::Batch;
 use crate::binlog::{Place, Progress};
+use crate::coordinates::Coordinates;
 use crate::publish::Published;
 use crate::telemetry::clock::{CommitTime, ServerClock, micros_since_1970};
 use crate::telemetry::lag::Lag;
@@ -31,6 +32,8 @@ pub struct Observer {
     /// When both ends were connected and looked at for the first time.
     began: Option<Instant>,
     is_settled: bool,
+    /// It was told that no broker answers.
+    is_cut_off: bool,
     /// What was told of the stream already.
     told: Progress,
     /// Records published, by the topic's id.
@@ -50,6 +53,7 @@ impl Observer {
             telemetry,
             began: None,
             is_settled,
+            is_cut_off: false,
             told: Progress::default(),
             published: Vec::new(),
             skipped_published: 0,
@@ -79,11 +83,14 @@ impl Observer {
     /// The batch is in Kafka, with its checkpoint.
     pub fn note_published(&mut self, published: &Published) {
         (self.on_its_way, self.bytes_on_their_way) = (None, 0);
-        let Published { batch, checkpoint, took, committed_at } = published;
-        if let Ok(resume) = checkpoint.resume() {
-            self.telemetry.note_checkpoint(resume.coordinates, checkpoint.to_json());
+        let Published { batch, checkpoint, value, took, committed_at } = published;
+        let place = Coordinates::new(checkpoint.binlog_filename.as_str(), checkpoint.offset);
+        if let Ok(place) = place {
+            self.telemetry.note_checkpoint(place, value);
         }
-        self.telemetry.connect(Peer::Kafka);
+        if std::mem::take(&mut self.is_cut_off) {
+            self.telemetry.connect(Peer::Kafka);
+        }
         if batch.is_empty() {
             return;
         }
@@ -143,7 +150,7 @@ impl Observer {
         let metrics = &self.telemetry.metrics;
         let buffered = self.bytes_on_their_way + filling.bytes();
         metrics.buffered_bytes.set(i64::try_from(buffered).unwrap_or(i64::MAX));
-        if is_cut_off && self.telemetry.is_kafka_connected() {
+        if is_cut_off && !std::mem::replace(&mut self.is_cut_off, true) {
             self.telemetry.disconnect(Peer::Kafka);
         }
         let Some(read) = read else { return };

@@ -7,7 +7,6 @@
 use std::cmp::Ordering;
 use std::io::Write;
 use std::num::NonZeroU32;
-use std::time::Instant;
 
 use super::signature::Signature;
 use super::{presence, recovery};
@@ -139,16 +138,10 @@ async fn store(config: &Config, target: &Target, out: &mut dyn Write) -> Result<
         generation.unwrap_or_default(),
     );
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Print)?;
-    let batch = Batch::new(config.batch);
-    let sealed = Sealed {
-        batch,
-        first_sequence: 1,
-        checkpoint: checkpoint.clone(),
-        sealed_at: Instant::now(),
-    };
+    let sealed = Sealed::new(Batch::new(config.batch), 1, checkpoint.clone());
     ends::blocking(move || transactional.publish(&sealed))
         .await?
-        .map_err(|source| recovery::publish_error(config, source))?;
+        .map_err(|source| ends::publish_error(config, source))?;
     match read(config).await? {
         Stored::Checkpoint(is) if *is == checkpoint => Ok(()),
         is => Err(Error::NotReadBack { is: is.to_string() }),
@@ -176,12 +169,10 @@ async fn forget(config: &Config, out: &mut dyn Write) -> Result<(), Error> {
     let (kafka, name, options) =
         (config.kafka.clone(), config.name.clone(), config.checkpoint.clone());
     let partitions = ends::blocking(move || checkpoint::partitions(&kafka, &name, &options));
-    let partitions = partitions
-        .await?
-        .map_err(|source| Error::Checkpoint { brokers: config.kafka.to_string(), source })?;
+    let partitions = partitions.await?.map_err(|source| ends::checkpoint_error(config, source))?;
     ends::blocking(move || transactional.forget(&partitions))
         .await?
-        .map_err(|source| recovery::publish_error(config, source))?;
+        .map_err(|source| ends::publish_error(config, source))?;
     match read(config).await? {
         Stored::None => Ok(()),
         is => Err(Error::NotReadBack { is: is.to_string() }),

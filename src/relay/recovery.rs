@@ -16,14 +16,15 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
 use crate::ends::{
     self, binlog_error, blocking, ensure_continuable, find_start, look_at_checkpoint,
-    read_checkpoint,
+    preflight_error, publish_error, read_checkpoint, topics_error,
 };
 use crate::error::Error;
 use crate::publish::Publisher;
 use crate::publish::transactional::Transactional;
+use crate::telemetry::clock::micros_since_1970;
 use crate::telemetry::metrics::Peer;
 use crate::topics::Topics;
-use crate::{outbox, preflight, publish};
+use crate::{outbox, preflight};
 
 /// Fences all predecessors, reads the checkpoint and connects both ends there.
 ///
@@ -154,7 +155,7 @@ pub(super) async fn connect_kafka(config: &Config) -> Result<(Topics, Arc<str>),
     topics
         .ensure_checkpoint_topic(&config.checkpoint.topic)
         .await
-        .map_err(|source| Error::Topics { brokers: config.kafka.to_string(), source })?;
+        .map_err(|source| topics_error(config, source))?;
     Ok((topics, cluster_id))
 }
 
@@ -185,8 +186,7 @@ fn generation(stored: Option<&Checkpoint>) -> u64 {
 }
 
 pub(super) fn now_millis() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+    micros_since_1970(SystemTime::now()) / 1_000
 }
 
 fn skip(stored: Option<&Checkpoint>) -> Option<Skip> {
@@ -229,12 +229,4 @@ fn table_filter(config: &Config) -> TableFilter {
     Arc::new(move |database, table| {
         outboxes.iter().any(|outbox| outbox.table.matches(database, table))
     })
-}
-
-fn preflight_error(config: &Config, source: preflight::mysql::Error) -> Error {
-    Error::Preflight { server: config.mysql.to_string(), source }
-}
-
-pub(super) fn publish_error(config: &Config, source: publish::Error) -> Error {
-    Error::Publish { brokers: config.kafka.to_string(), source }
 }

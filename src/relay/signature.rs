@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use crate::checkpoint::{self, Checkpoint};
+use crate::telemetry::clock::iso_8601;
 
 /// What every checkpoint of this session says beside its place.
 #[derive(Debug, Clone)]
@@ -16,13 +17,11 @@ pub struct Signature {
 impl Signature {
     /// Fills in who wrote the checkpoint, and when.
     pub fn sign(&self, checkpoint: Checkpoint) -> Checkpoint {
-        let now =
-            jiff::Timestamp::try_from(SystemTime::now()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         Checkpoint {
             delivery: Some(checkpoint::EXACTLY_ONCE.to_owned()),
             instance: Some(self.instance.clone()),
             outbox_fingerprint: Some(self.outbox_fingerprint.clone()),
-            recorded_at: Some(now.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()),
+            recorded_at: Some(iso_8601(SystemTime::now())),
             relay_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             ..checkpoint
         }

@@ -66,6 +66,12 @@ impl ServerClock {
     }
 }
 
+/// As the checkpoint and `/status` spell it: UTC, ISO 8601, milliseconds.
+pub fn iso_8601(at: SystemTime) -> String {
+    let at = jiff::Timestamp::try_from(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
 /// A clock before 1970 reads as 1970.
 pub fn micros_since_1970(at: SystemTime) -> u64 {
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

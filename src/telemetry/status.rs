@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::binlogs::Binlogs;
-use super::clock::{ServerClock, micros_since_1970};
+use super::clock::{ServerClock, iso_8601, micros_since_1970};
 use super::lag::Lag;
 use super::metrics::{ErrorKind, Metrics, Peer, Skipped};
 use super::state::State;
@@ -166,10 +166,8 @@ impl Telemetry {
         self.shared().clock
     }
 
-    /// Both ends are connected, after `failed` had failed.
+    /// The binlog is read, after `failed` had failed.
     pub fn begin_session(&self, failed: Option<Peer>) {
-        self.connect(Peer::MySql);
-        self.connect(Peer::Kafka);
         self.shared().is_reading = true;
         if let Some(peer) = failed {
             self.metrics.reconnects(peer).inc();
@@ -203,10 +201,6 @@ impl Telemetry {
         self.metrics.show_connected(peer, is_connected);
     }
 
-    pub fn is_kafka_connected(&self) -> bool {
-        self.shared().is_kafka_connected
-    }
-
     /// Where the line stands, and what is known of its lag.
     pub fn note_place(
         &self,
@@ -223,8 +217,8 @@ impl Telemetry {
     }
 
     /// A checkpoint is in Kafka: the record's value, and the place that it names.
-    pub fn note_checkpoint(&self, place: Coordinates, value: Vec<u8>) {
-        let json = String::from_utf8(value).map(RawValue::from_string);
+    pub fn note_checkpoint(&self, place: Coordinates, value: &[u8]) {
+        let json = String::from_utf8(value.to_vec()).map(RawValue::from_string);
         let now = micros_since_1970(SystemTime::now());
         self.metrics.checkpoint_timestamp_seconds.set(seconds(now));
         if let Ok(Ok(json)) = json {
@@ -285,7 +279,7 @@ impl Telemetry {
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
             state: shared.state,
-            state_since: instant(shared.state_since),
+            state_since: iso_8601(shared.state_since),
             reason: shared.reason.clone(),
             mysql: shared.primary.clone(),
             position: shared.place.as_ref().map(|(place, gtid_set)| Position {
@@ -359,11 +353,6 @@ impl Shared {
 /// Seconds since 1970 from microseconds.
 pub fn seconds(micros: u64) -> f64 {
     micros as f64 / 1e6
-}
-
-fn instant(at: SystemTime) -> String {
-    let at = jiff::Timestamp::try_from(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
 #[cfg(test)]

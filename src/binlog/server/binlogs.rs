@@ -13,6 +13,7 @@ pub struct BinlogFile {
 /// One line of SHOW BINLOG EVENTS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedEvent {
+    pub begin: u64,
     pub event_type: String,
     pub end: u64,
     pub info: String,
@@ -136,11 +137,13 @@ impl Server {
         let sql = format!("{question} IN '{file}' FROM {} LIMIT {events_max}", from.offset);
         let rows: Vec<mysql_async::Row> = self.rows(&sql).await?;
         rows.into_iter()
-            .map(|row| match (row.get_opt(2), row.get_opt(4), row.get_opt(5)) {
-                (Some(Ok(event_type)), Some(Ok(end)), Some(Ok(info))) => {
-                    Ok(ListedEvent { event_type, end, info })
-                }
-                _ => Err(unexpected(question, &row)),
+            .map(|row| {
+                let event = || {
+                    let (begin, event_type) = (row.get_opt(1)?.ok()?, row.get_opt(2)?.ok()?);
+                    let (end, info) = (row.get_opt(4)?.ok()?, row.get_opt(5)?.ok()?);
+                    Some(ListedEvent { begin, event_type, end, info })
+                };
+                event().ok_or_else(|| unexpected(question, &row))
             })
             .collect()
     }
@@ -150,12 +153,9 @@ impl Server {
     /// # Errors
     /// As every question to the server.
     pub async fn is_event_boundary(&mut self, coordinates: &Coordinates) -> Result<bool, Error> {
-        let file = coordinates.file().replace(['\'', '\\'], "");
-        let offset = coordinates.offset;
-        let sql = format!("SHOW BINLOG EVENTS IN '{file}' FROM {offset} LIMIT 1");
-        match self.rows::<mysql_async::Row>(&sql).await {
+        match self.binlog_events(coordinates, 1).await {
             // From before the first transaction, the server lists the event that comes next.
-            Ok(rows) => Ok(rows.first().is_none_or(|row| row.get(1) == Some(offset))),
+            Ok(events) => Ok(events.first().is_none_or(|event| event.begin == coordinates.offset)),
             Err(Error::MySql(mysql_async::Error::Server(error))) if error.code == WRONG_OFFSET => {
                 Ok(false)
             }
