@@ -34,6 +34,8 @@ const SERVER_UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 const INSTANCE: &str = "f81d4fae-7dec-41d0-a765-00a0c91e6bf6";
 const GENERATION: u64 = 0x0000_019a_5b0c_7d21;
 const RECORDED_AT: &str = "2026-01-31T12:00:00.000Z";
+/// Where the compressed transaction ends, as the document has it: its size differs by a byte now and then.
+const COMPRESSED_END: &str = "1808";
 
 /// A transaction of the example.
 struct Part {
@@ -90,12 +92,18 @@ fn the_worked_example_is_what_servers_and_relay_do() {
     }
     blocks.push(block("drained-checkpoint", "text", &last_checkpoint(&checkpoints)));
     let uuid: String = sql.value("SELECT @@server_uuid");
-    blocks.iter_mut().for_each(|block| block.text = block.text.replace(&uuid, SERVER_UUID));
+    let compressed = parts.last().expect("the compressed one is the last").end.offset.to_string();
+    assert_eq!(compressed.len(), COMPRESSED_END.len(), "the columns are as wide");
+    for block in &mut blocks {
+        block.text = block.text.replace(&uuid, SERVER_UUID);
+        block.text = with_number(&block.text, &compressed, COMPRESSED_END);
+    }
     compare_or_update(&blocks);
 }
 
-/// A session in which every byte of an event is the same in every run: what stands in the events decides
-/// how small they compress. Clock and thread id can be set; the server's counters are driven to a number.
+/// A session in which an event is the same in every run: what stands in the events decides how small they
+/// compress. Clock and thread id can be set; the server's counters are driven to a number. One thing is left:
+/// how long a statement took, which the server counts from the clock that was set.
 fn session(scene: &Scene) -> Sql {
     let mut sql = scene.sql();
     sql.run("CREATE DATABASE shop");
@@ -346,7 +354,7 @@ fn changing_fields(checkpoint: &str) -> String {
 fn one_field_a_line(checkpoint: &str) -> String {
     let checkpoint = with_text(checkpoint, "\"instance\":\"", INSTANCE);
     let checkpoint = with_text(&checkpoint, "\"recordedAt\":\"", RECORDED_AT);
-    let checkpoint = with_number(&checkpoint, "\"generation\":", &GENERATION.to_string());
+    let checkpoint = with_number_after(&checkpoint, "\"generation\":", &GENERATION.to_string());
     checkpoint.replace(",\"", ",\n \"")
 }
 
@@ -354,8 +362,22 @@ fn parsed(checkpoint: &str) -> Json {
     serde_json::from_str(checkpoint).expect("a checkpoint is JSON")
 }
 
+/// Puts another number in the place of a whole number.
+fn with_number(text: &str, number: &str, other: &str) -> String {
+    let mut pieces = text.split(number);
+    let mut changed = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let is_part_of_a_word = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let is_whole =
+            !changed.ends_with(is_part_of_a_word) && !piece.starts_with(is_part_of_a_word);
+        changed.push_str(if is_whole { other } else { number });
+        changed.push_str(piece);
+    }
+    changed
+}
+
 /// Puts another number in the place of the one that follows each `before`.
-fn with_number(text: &str, before: &str, number: &str) -> String {
+fn with_number_after(text: &str, before: &str, number: &str) -> String {
     let mut pieces = text.split(before);
     let mut changed = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
