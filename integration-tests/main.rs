@@ -21,6 +21,7 @@ mod large;
 mod mysql_failures;
 mod mysql_tls;
 mod refusals;
+mod resume;
 mod rotation;
 mod rows;
 mod schema;

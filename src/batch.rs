@@ -28,6 +28,8 @@ pub struct RecordRef<'a> {
     pub topic: TopicId,
     pub key: &'a [u8],
     pub value: &'a [u8],
+    /// It was found there: it counts, and is not sent.
+    pub is_in_kafka: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -35,6 +37,7 @@ struct Span {
     topic: TopicId,
     key: Range<usize>,
     value: Range<usize>,
+    is_in_kafka: bool,
 }
 
 /// Records in stream order, with the boundary of the last whole MySQL transaction among them.
@@ -43,6 +46,8 @@ pub struct Batch {
     limits: Limits,
     bytes: Vec<u8>,
     spans: Vec<Span>,
+    /// Of them, those that are not in Kafka yet.
+    unsent: usize,
     boundary: usize,
     /// Commit time of each whole transaction.
     transactions: Vec<CommitTime>,
@@ -75,6 +80,7 @@ impl Batch {
             limits,
             bytes: Vec::new(),
             spans: Vec::new(),
+            unsent: 0,
             boundary: 0,
             transactions: Vec::new(),
             oldest: None,
@@ -92,11 +98,33 @@ impl Batch {
         self.bytes.len() - self.end()
     }
 
+    /// The first `key_len` bytes of the draft.
+    pub fn draft_key(&self, key_len: usize) -> &[u8] {
+        let start = self.end();
+        &self.bytes[start..start + key_len]
+    }
+
     /// Makes the draft a record: its first `key_len` bytes are the key, the rest is the value.
     pub fn push(&mut self, topic: TopicId, key_len: usize, committed_at: CommitTime) {
+        self.unsent += 1;
+        self.push_span(topic, key_len, committed_at, false);
+    }
+
+    /// The same of a record that was found in Kafka.
+    pub fn push_found(&mut self, topic: TopicId, key_len: usize, committed_at: CommitTime) {
+        self.push_span(topic, key_len, committed_at, true);
+    }
+
+    fn push_span(
+        &mut self,
+        topic: TopicId,
+        key_len: usize,
+        committed_at: CommitTime,
+        is_in_kafka: bool,
+    ) {
         let start = self.end();
         let key = start..start + key_len;
-        self.spans.push(Span { topic, value: key.end..self.bytes.len(), key });
+        self.spans.push(Span { topic, value: key.end..self.bytes.len(), key, is_in_kafka });
         self.oldest.get_or_insert(committed_at);
         self.newest = Some(committed_at);
     }
@@ -111,6 +139,8 @@ impl Batch {
 
     /// Drops the records after the boundary: their transaction was rolled back, or is read again later.
     pub fn roll_back(&mut self) {
+        let dropped = &self.spans[self.boundary..];
+        self.unsent -= dropped.iter().filter(|span| !span.is_in_kafka).count();
         self.spans.truncate(self.boundary);
         let end = self.end();
         self.bytes.truncate(end);
@@ -123,6 +153,7 @@ impl Batch {
     /// Empties the batch and keeps its memory, up to what the limits ask for.
     pub fn clear(&mut self) {
         self.spans.clear();
+        self.unsent = 0;
         self.bytes.clear();
         self.boundary = 0;
         self.transactions.clear();
@@ -136,6 +167,11 @@ impl Batch {
 
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
+    }
+
+    /// Records that are not in Kafka yet.
+    pub fn unsent(&self) -> usize {
+        self.unsent
     }
 
     /// Bytes of keys and values.
@@ -159,6 +195,7 @@ impl Batch {
             topic: span.topic,
             key: &self.bytes[span.key.clone()],
             value: &self.bytes[span.value.clone()],
+            is_in_kafka: span.is_in_kafka,
         })
     }
 
@@ -194,7 +231,10 @@ impl Batch {
             topic: span.topic,
             key: span.key.start - start..span.key.end - start,
             value: span.value.start - start..span.value.end - start,
+            is_in_kafka: span.is_in_kafka,
         }));
+        rest.unsent = rest.spans.iter().filter(|span| !span.is_in_kafka).count();
+        self.unsent -= rest.unsent;
         debug_assert!(self.boundary <= keep);
         if !rest.is_empty() {
             // What is moved is of one transaction, the open one.

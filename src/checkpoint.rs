@@ -3,18 +3,16 @@
 //! The record is read and written so that Eventuate CDC reads ours and we read its. Reading goes to the end
 //! that was there when it began, and answers "none" only when the whole topic was looked at.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{Message, Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
 use crate::binlog::{Place, Resume};
 use crate::coordinates::{self, Coordinates, Gtid, GtidSet, Uuid};
-use crate::kafka;
+use crate::kafka::{self, Delivery, Extents, Reader, reader};
+use crate::telemetry::clock::{iso_8601_of_millis, millis_of_iso_8601};
 
 /// Where checkpoints are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,9 +21,6 @@ pub struct Options {
     /// The record's key: relays with one key take over from each other.
     pub key: String,
 }
-
-/// How records get to Kafka, as the checkpoint names it.
-pub const EXACTLY_ONCE: &str = "exactly-once";
 
 /// The value of a checkpoint record. The first three fields are Eventuate's; all others are ours, and
 /// missing in a record of its.
@@ -57,7 +52,7 @@ pub struct Checkpoint {
     #[serde(default)]
     pub sequence: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delivery: Option<String>,
+    pub delivery: Option<Delivery>,
     /// Random id of the process that wrote this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
@@ -66,6 +61,10 @@ pub struct Checkpoint {
     /// The last one of a drain.
     #[serde(default)]
     pub clean: bool,
+    /// In `idempotent` delivery: rows after this place may be in Kafka since then. UTC, ISO 8601, milliseconds;
+    /// missing: since the record's own Kafka time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unacknowledged_since: Option<String>,
     /// When it was written: UTC, ISO 8601, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recorded_at: Option<String>,
@@ -76,17 +75,8 @@ pub struct Checkpoint {
 /// Why no checkpoint could be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("read the checkpoint topic {topic}")]
-    Kafka { topic: String, source: kafka::Error },
-    #[error("the checkpoint topic {topic} is not known to the broker")]
-    NoTopic { topic: String },
-    #[error("the checkpoint topic {topic} did not deliver its end within {} s", timeout.as_secs())]
-    Timeout { topic: String, timeout: Duration },
-    #[error(
-        "an open transaction of another producer holds back the checkpoint topic {topic} for {} s already",
-        waited.as_secs()
-    )]
-    HeldBack { topic: String, waited: Duration },
+    #[error(transparent)]
+    Read(#[from] reader::Error),
     #[error(
         "the record of key {key:?} at offset {offset} of partition {partition} of the checkpoint topic {topic} is \
          no checkpoint: {what}"
@@ -100,16 +90,9 @@ const WINDOW: i64 = 64;
 /// The window grows by this factor until the key is found.
 const WINDOW_GROWTH: i64 = 16;
 
-/// How long reading to the end may take.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long another producer's open transaction may hold us back in one try; recovery tries again. A
-/// transaction lives as long as its own timeout, 60 s by default.
-const HELD_BACK_MAX: Duration = Duration::from_secs(90);
-
 impl Checkpoint {
     /// The fields' names in the order of the record.
-    pub const FIELDS: [&str; 16] = [
+    pub const FIELDS: [&str; 17] = [
         "binlogFilename",
         "offset",
         "rowsToSkip",
@@ -124,6 +107,7 @@ impl Checkpoint {
         "instance",
         "outboxFingerprint",
         "clean",
+        "unacknowledgedSince",
         "recordedAt",
         "relayVersion",
     ];
@@ -162,6 +146,20 @@ impl Checkpoint {
         self.gtid.as_deref().map(str::parse).transpose()
     }
 
+    /// Rows after the place may be in Kafka already.
+    pub fn may_be_ahead(&self) -> bool {
+        self.delivery == Some(Delivery::Idempotent) && !self.clean
+    }
+
+    /// [`Checkpoint::unacknowledged_since`] in milliseconds since 1970; 0, the beginning, where nothing says.
+    ///
+    /// # Errors
+    /// It is no time.
+    pub fn unacknowledged_since_millis(&self) -> Result<i64, String> {
+        let Some(text) = &self.unacknowledged_since else { return Ok(0) };
+        millis_of_iso_8601(text).map_err(|error| format!("unacknowledgedSince: {error}"))
+    }
+
     /// The part that says where in the binlog it stands.
     pub fn place(place: &Place, rows_done: u64, open_gtid: Option<&Gtid>) -> Checkpoint {
         Checkpoint {
@@ -194,10 +192,10 @@ pub fn read(
     client_id: &str,
     options: &Options,
 ) -> Result<Option<Checkpoint>, Error> {
-    let reader = Reader::new(kafka, client_id, options)?;
-    let ends = ends(&reader.uncommitted, options)?;
-    reader.await_committed(&ends)?;
-    reader.read(&ends)
+    let topic = open(kafka, client_id, options)?;
+    let extents = topic.extents()?;
+    topic.await_committed(&extents)?;
+    choose(options, find(&topic, options, extents)?)
 }
 
 /// Reads the last checkpoint of those committed by now: an open transaction of any producer may hide a later
@@ -210,9 +208,9 @@ pub fn look(
     client_id: &str,
     options: &Options,
 ) -> Result<Option<Checkpoint>, Error> {
-    let reader = Reader::new(kafka, client_id, options)?;
-    let ends = ends(&reader.committed, options)?;
-    reader.read(&ends)
+    let topic = open(kafka, client_id, options)?;
+    let extents = topic.committed_extents()?;
+    choose(options, find(&topic, options, extents)?)
 }
 
 /// The partitions whose last record of the key is no tombstone. An existing topic may have several, and
@@ -225,15 +223,19 @@ pub fn partitions(
     client_id: &str,
     options: &Options,
 ) -> Result<Vec<i32>, Error> {
-    let reader = Reader::new(kafka, client_id, options)?;
-    let ends = ends(&reader.uncommitted, options)?;
-    reader.await_committed(&ends)?;
-    let found = reader.find(&ends)?;
+    let topic = open(kafka, client_id, options)?;
+    let extents = topic.extents()?;
+    topic.await_committed(&extents)?;
+    let found = find(&topic, options, extents)?;
     let is_held = |partition: &i32| match found.last.get(partition) {
         Some(Last::Checkpoint(_)) => true,
         last => last.is_none() && found.unreadable.contains_key(partition),
     };
-    Ok(ends.into_keys().filter(is_held).collect())
+    Ok(found.partitions.into_iter().filter(is_held).collect())
+}
+
+fn open(kafka: &kafka::Options, client_id: &str, options: &Options) -> Result<Reader, Error> {
+    Ok(Reader::new(kafka, client_id, "checkpoint topic", &options.topic)?)
 }
 
 /// What the last record of the key in a partition says.
@@ -245,6 +247,8 @@ enum Last {
 /// What was read so far.
 #[derive(Default)]
 struct Found {
+    /// Those that were looked at.
+    partitions: Vec<i32>,
     /// By partition.
     last: BTreeMap<i32, Last>,
     /// By partition, the offset of the last record of the key that is no checkpoint, and what is wrong with it.
@@ -253,7 +257,7 @@ struct Found {
 
 impl Found {
     fn take(&mut self, record: &BorrowedMessage<'_>) {
-        match parse(record.payload()) {
+        match parse(record.payload(), record.timestamp().to_millis()) {
             Ok(last) => drop(self.last.insert(record.partition(), last)),
             Err(what) => {
                 let (topic, offset) = (record.topic(), record.offset());
@@ -264,229 +268,68 @@ impl Found {
     }
 }
 
-struct Reader<'a> {
-    options: &'a Options,
-    /// Sees the end of a partition whatever transactions are open.
-    uncommitted: BaseConsumer<kafka::Context>,
-    /// Sees committed records only.
-    committed: BaseConsumer<kafka::Context>,
-}
-
-impl<'a> Reader<'a> {
-    fn new(
-        kafka: &kafka::Options,
-        client_id: &str,
-        options: &'a Options,
-    ) -> Result<Reader<'a>, Error> {
-        let consumer = |isolation: &str, group: Option<&str>| -> Result<_, kafka::Error> {
-            let mut config = kafka.client_config(client_id)?;
-            config
-                .set("isolation.level", isolation)
-                .set("enable.auto.commit", "false")
-                .set("enable.partition.eof", "true")
-                // Where the log was cut meanwhile, to jump to its end would read as "none".
-                .set("auto.offset.reset", "error")
-                // The end of a partition is only known once a fetch found nothing more.
-                .set("fetch.wait.max.ms", "10")
-                // Another replica than the leader may not have the end yet.
-                .set("client.rack", "")
-                .set("check.crcs", "true");
-            if let Some(group) = group {
-                // librdkafka assigns partitions only to members of a group; it is never joined.
-                config.set("group.id", group);
+/// Looks for the key from the ends of the partitions backwards.
+fn find(topic: &Reader, options: &Options, mut extents: Extents) -> Result<Found, Error> {
+    // Of an empty topic one partition is read none the less: that we may not read it would otherwise be found
+    // out when the relay is started again.
+    let is_empty = extents.values().all(|extent| extent.first >= extent.end);
+    let kept = extents.keys().next().copied().filter(|_| is_empty);
+    extents.retain(|partition, extent| extent.first < extent.end || Some(*partition) == kept);
+    let mut found = Found { partitions: extents.keys().copied().collect(), ..Found::default() };
+    let mut window = WINDOW;
+    loop {
+        let from: BTreeMap<i32, i64> = extents
+            .iter()
+            .filter(|(partition, _)| !found.last.contains_key(partition))
+            .map(|(partition, extent)| (*partition, (extent.end - window).max(extent.first)))
+            .collect();
+        topic.read(&from, &extents, |record| {
+            if record.key() == Some(options.key.as_bytes()) {
+                found.take(record);
             }
-            kafka::create(&config, kafka::Context::default())
+        })?;
+        let is_whole = |partition: &i32| {
+            from.get(partition).is_none_or(|from| *from == extents[partition].first)
         };
-        let failed = |source| Error::Kafka { topic: options.topic.clone(), source };
-        Ok(Reader {
-            options,
-            uncommitted: consumer("read_uncommitted", None).map_err(failed)?,
-            committed: consumer("read_committed", Some(client_id)).map_err(failed)?,
-        })
-    }
-
-    fn read(self, ends: &BTreeMap<i32, (i64, i64)>) -> Result<Option<Checkpoint>, Error> {
-        let found = self.find(ends)?;
-        self.choose(found)
-    }
-
-    fn find(&self, ends: &BTreeMap<i32, (i64, i64)>) -> Result<Found, Error> {
-        let mut found = Found::default();
-        let mut window = WINDOW;
-        loop {
-            let from: BTreeMap<i32, i64> = ends
-                .iter()
-                .filter(|(partition, _)| !found.last.contains_key(partition))
-                .map(|(partition, (low, high))| (*partition, (high - window).max(*low)))
-                .collect();
-            self.read_from(&from, ends, &mut found)?;
-            let is_whole =
-                |partition: &i32| from.get(partition).is_none_or(|from| *from == ends[partition].0);
-            if ends
-                .keys()
-                .all(|partition| found.last.contains_key(partition) || is_whole(partition))
-            {
-                break;
-            }
-            window = window.saturating_mul(WINDOW_GROWTH);
-        }
-        Ok(found)
-    }
-
-    fn choose(&self, found: Found) -> Result<Option<Checkpoint>, Error> {
-        if let (true, Some((partition, (offset, what)))) =
-            (found.last.is_empty(), found.unreadable.last_key_value())
+        if extents.keys().all(|partition| found.last.contains_key(partition) || is_whole(partition))
         {
-            return Err(Error::Unreadable {
-                topic: self.options.topic.clone(),
-                partition: *partition,
-                offset: *offset,
-                key: self.options.key.clone(),
-                what: what.clone(),
-            });
+            return Ok(found);
         }
-        let mut latest: Option<Checkpoint> = None;
-        for last in found.last.into_values() {
-            if let Last::Checkpoint(checkpoint) = last
-                && latest.as_ref().is_none_or(|latest| checkpoint.is_later_than(latest))
-            {
-                latest = Some(*checkpoint);
-            }
-        }
-        Ok(latest)
-    }
-
-    /// Waits until every transaction before the ends is finished.
-    fn await_committed(&self, ends: &BTreeMap<i32, (i64, i64)>) -> Result<(), Error> {
-        let topic = &self.options.topic;
-        let since = Instant::now();
-        let mut is_said = false;
-        for (partition, (_, end)) in ends {
-            loop {
-                let (_, last_stable) = self
-                    .committed
-                    .fetch_watermarks(topic, *partition, kafka::REQUEST_TIMEOUT)
-                    .map_err(|error| self.failed(error))?;
-                if last_stable >= *end {
-                    break;
-                }
-                if since.elapsed() > HELD_BACK_MAX {
-                    return Err(Error::HeldBack { topic: topic.clone(), waited: since.elapsed() });
-                }
-                if !is_said {
-                    tracing::info!(
-                        topic,
-                        partition,
-                        "waiting for an open transaction of another producer"
-                    );
-                    is_said = true;
-                }
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads partitions from the given offsets to their ends, all at once.
-    fn read_from(
-        &self,
-        from: &BTreeMap<i32, i64>,
-        ends: &BTreeMap<i32, (i64, i64)>,
-        found: &mut Found,
-    ) -> Result<(), Error> {
-        if from.is_empty() {
-            return Ok(());
-        }
-        let mut assignment = TopicPartitionList::new();
-        for (partition, offset) in from {
-            assignment
-                .add_partition_offset(&self.options.topic, *partition, Offset::Offset(*offset))
-                .map_err(|error| self.failed(error))?;
-        }
-        self.committed.assign(&assignment).map_err(|error| self.failed(error))?;
-        let mut unfinished: BTreeSet<i32> = from.keys().copied().collect();
-        // Each record shows that it goes on; connections that fail do not.
-        let mut deadline = Instant::now() + READ_TIMEOUT;
-        while !unfinished.is_empty() {
-            match self.committed.poll(deadline.saturating_duration_since(Instant::now())) {
-                Some(Ok(record)) => {
-                    deadline = Instant::now() + READ_TIMEOUT;
-                    let (partition, offset) = (record.partition(), record.offset());
-                    let (_, end) = ends[&partition];
-                    // Others may write there faster than we read: what comes after the end is not waited for.
-                    if offset + 1 >= end {
-                        unfinished.remove(&partition);
-                    }
-                    if offset < end && record.key() == Some(self.options.key.as_bytes()) {
-                        found.take(&record);
-                    }
-                }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    unfinished.remove(&partition);
-                }
-                // A broker that is gone: another one may answer before the deadline.
-                Some(Err(error)) if kafka::is_about_a_connection(&error) => {}
-                // Of the group that is never joined.
-                Some(Err(error)) if is_about_the_group(&error) => {}
-                Some(Err(error)) => return Err(self.failed(error)),
-                None => {
-                    let topic = self.options.topic.clone();
-                    return Err(Error::Timeout { topic, timeout: READ_TIMEOUT });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn failed(&self, error: KafkaError) -> Error {
-        let source = kafka::explain(&self.committed, error);
-        Error::Kafka { topic: self.options.topic.clone(), source }
+        window = window.saturating_mul(WINDOW_GROWTH);
     }
 }
 
-/// First and end offset of each partition that holds anything, and of one at least, as far as the consumer
-/// sees.
-fn ends(
-    consumer: &BaseConsumer<kafka::Context>,
-    options: &Options,
-) -> Result<BTreeMap<i32, (i64, i64)>, Error> {
-    let topic = &options.topic;
-    let failed = |error: KafkaError| Error::Kafka {
-        topic: topic.clone(),
-        source: kafka::explain(consumer, error),
-    };
-    let metadata = consumer.fetch_metadata(Some(topic), kafka::REQUEST_TIMEOUT).map_err(failed)?;
-    let mut ends = BTreeMap::new();
-    let no_topic = || Error::NoTopic { topic: topic.clone() };
-    let found = metadata.topics().first().ok_or_else(no_topic)?;
-    match found.error().map(RDKafkaErrorCode::from) {
-        None => {}
-        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-            return Err(no_topic());
-        }
-        Some(code) => return Err(failed(KafkaError::MetadataFetch(code))),
+fn choose(options: &Options, found: Found) -> Result<Option<Checkpoint>, Error> {
+    if let (true, Some((partition, (offset, what)))) =
+        (found.last.is_empty(), found.unreadable.last_key_value())
+    {
+        return Err(Error::Unreadable {
+            topic: options.topic.clone(),
+            partition: *partition,
+            offset: *offset,
+            key: options.key.clone(),
+            what: what.clone(),
+        });
     }
-    for partition in found.partitions() {
-        let (low, high) = consumer
-            .fetch_watermarks(topic, partition.id(), kafka::REQUEST_TIMEOUT)
-            .map_err(failed)?;
-        // Of an empty topic one partition is read none the less: that we may not read it would otherwise be
-        // found out when the relay is started again.
-        if low < high || ends.is_empty() {
-            ends.insert(partition.id(), (low, high));
+    let mut latest: Option<Checkpoint> = None;
+    for last in found.last.into_values() {
+        if let Last::Checkpoint(checkpoint) = last
+            && latest.as_ref().is_none_or(|latest| checkpoint.is_later_than(latest))
+        {
+            latest = Some(*checkpoint);
         }
     }
-    Ok(ends)
+    Ok(latest)
 }
 
-fn is_about_the_group(error: &KafkaError) -> bool {
-    error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
-}
-
-fn parse(payload: Option<&[u8]>) -> Result<Last, String> {
+fn parse(payload: Option<&[u8]>, kafka_millis: Option<i64>) -> Result<Last, String> {
     let Some(payload) = payload else { return Ok(Last::Tombstone) };
-    let checkpoint: Checkpoint =
+    let mut checkpoint: Checkpoint =
         serde_json::from_slice(payload).map_err(|error| error.to_string())?;
+    if checkpoint.may_be_ahead() && checkpoint.unacknowledged_since.is_none() {
+        checkpoint.unacknowledged_since = kafka_millis.map(iso_8601_of_millis);
+    }
+    checkpoint.unacknowledged_since_millis()?;
     checkpoint.resume().map_err(|error| error.to_string())?;
     checkpoint.open_gtid().map_err(|error| error.to_string())?;
     Ok(Last::Checkpoint(Box::new(checkpoint)))

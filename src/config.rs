@@ -20,6 +20,7 @@ use std::time::Duration;
 pub use error::{Error, Place};
 
 use crate::coordinates::{self, StartFrom};
+use crate::kafka::Delivery;
 use crate::outbox::{self, OutboxOptions, Preset};
 use crate::secret::{Environment, Secret, environment};
 use crate::{batch, binlog, checkpoint, http, kafka, publish, topics};
@@ -143,19 +144,23 @@ impl Config {
     fn build(root: &Section<'_>, file: Arc<str>, is_overridden: bool) -> Result<Self, Error> {
         let (mysql, kafka) = (root.section("mysql")?, root.section("kafka")?);
         let name = root.field("name")?.identifier(NAME_LENGTH_MAX)?;
-        let exactly_once = kafka.field("delivery")?;
-        if !exactly_once.one_of(&[("exactly-once", true), ("idempotent", false)])? {
-            return Err(exactly_once.not_in_this_version());
-        }
+        let delivery = kafka.field("delivery")?.one_of(&[
+            ("exactly-once", Delivery::ExactlyOnce),
+            ("idempotent", Delivery::Idempotent),
+        ])?;
         let timeout = kafka.field("transaction_timeout")?.duration(bounds(TRANSACTION_TIMEOUT))?;
         Ok(Self {
             shutdown_timeout: root.field("shutdown_timeout")?.duration(bounds(SHUTDOWN_TIMEOUT))?,
             start_from: mysql.optional("start_from").map(build_start_from).transpose()?,
             mysql: build_mysql(&mysql, &root.section("mysql.tls")?)?,
             kafka: build_kafka(&kafka, &root.section("kafka.properties")?)?,
-            topics: build_topics(&kafka)?,
+            topics: build_topics(&kafka, delivery)?,
             checkpoint: build_checkpoint(&kafka, &name)?,
-            publish: publish::Options { name: name.clone(), transaction_timeout: timeout },
+            publish: publish::Options {
+                name: name.clone(),
+                transaction_timeout: timeout,
+                delivery,
+            },
             batch: build_batch(&root.section("batch")?)?,
             outbox: build_outboxes(root)?,
             http: build_http(&root.section("http")?)?,
@@ -308,12 +313,13 @@ fn build_properties(properties: &Section<'_>) -> Result<BTreeMap<String, Secret>
     Ok(built)
 }
 
-fn build_topics(kafka: &Section<'_>) -> Result<topics::Options, Error> {
+fn build_topics(kafka: &Section<'_>, delivery: Delivery) -> Result<topics::Options, Error> {
     let number = |name, most| kafka.optional(name).map(|field| field.number(1..=most)).transpose();
     Ok(topics::Options {
         create: kafka.field("create_topics")?.boolean()?,
         partitions: number("topic_partitions", PARTITIONS_MAX)?,
         replication: number("topic_replication", REPLICATION_MAX)?,
+        delivery,
     })
 }
 

@@ -11,8 +11,9 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
 use crate::coordinates::Uuid;
 use crate::error::Error;
+use crate::kafka::{self, reader};
 use crate::topics::{self, Topics};
-use crate::{kafka, preflight, publish};
+use crate::{preflight, publish};
 
 /// Logs in to MySQL and asks who it is.
 ///
@@ -75,7 +76,10 @@ fn none_without_topic(
     stored: Result<Option<Checkpoint>, Error>,
 ) -> Result<Option<Checkpoint>, Error> {
     match stored {
-        Err(Error::Checkpoint { source: checkpoint::Error::NoTopic { .. }, .. }) => Ok(None),
+        Err(Error::Checkpoint {
+            source: checkpoint::Error::Read(reader::Error::NoTopic { .. }),
+            ..
+        }) => Ok(None),
         stored => stored,
     }
 }
@@ -104,10 +108,8 @@ pub fn ensure_continuable(checkpoint: &Checkpoint, fingerprint: &str) -> Result<
     if checkpoint.rows_done > 0 && !is_own_fingerprint {
         return Err(Error::OutboxChanged);
     }
-    let is_exactly_once =
-        checkpoint.delivery.as_deref().is_none_or(|delivery| delivery == checkpoint::EXACTLY_ONCE);
-    if !is_exactly_once && !checkpoint.clean {
-        return Err(Error::UncleanIdempotent);
+    if checkpoint.may_be_ahead() && !is_own_fingerprint {
+        return Err(Error::OutboxChangedBehind);
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ mod broker;
 mod primary;
 mod way_out;
 
-use self::broker::{checkpoint_fate, kafka_fate, publish_fate, topics_fate};
+use self::broker::{checkpoint_fate, kafka_fate, publish_fate, reader_fate, topics_fate};
 use self::primary::{
     binlog_fate, hint_of_damage, mysql_cure, preflight_fate, start_fate, start_from_fate, to_fate,
 };
@@ -71,8 +71,13 @@ pub enum Error {
         "the checkpoint was written inside a transaction under another configuration of [[outbox]]"
     )]
     OutboxChanged,
-    #[error("the checkpoint was written by idempotent delivery, and not at the end of a drain")]
-    UncleanIdempotent,
+    #[error(
+        "the checkpoint was written by idempotent delivery, and not at the end of a drain, under another \
+         configuration of [[outbox]]"
+    )]
+    OutboxChangedBehind,
+    #[error("Kafka {brokers}: {source}")]
+    Resume { brokers: String, source: kafka::reader::Error },
     #[error(
         "the checkpoint says that {rows_done} rows of the transaction at {at} are in Kafka, but it has fewer"
     )]
@@ -181,9 +186,12 @@ impl Error {
                  SIGTERM, then start it with the new one; `binlog-relay checkpoint set --to` the place of that \
                  checkpoint relays the whole transaction again instead, in a new generation",
             ),
-            Error::UncleanIdempotent => halt(
-                "start the version that wrote it once with delivery = \"idempotent\" and stop it with SIGTERM",
+            Error::OutboxChangedBehind => halt(
+                "start once with the configuration of [[outbox]] that was there before, stop the relay with \
+                 SIGTERM, then start it with the new one; `binlog-relay checkpoint set --to` the place of that \
+                 checkpoint relays again what was sent after it instead, in a new generation",
             ),
+            Error::Resume { source, .. } => reader_fate(source),
             Error::SplitBeforePart { .. } => halt(
                 "raise [batch] max_records and max_bytes until that transaction fits, and start again",
             ),
@@ -247,7 +255,9 @@ impl Error {
             | Error::RecordTooLarge { .. }
             | Error::Publish { source: publish::Error::Refused { .. }, .. } => ErrorKind::Row,
             Error::Kafka { .. } => ErrorKind::Kafka,
-            Error::Topics { .. } | Error::SmallerBatches { .. } => ErrorKind::Topic,
+            Error::Topics { .. } | Error::Resume { .. } | Error::SmallerBatches { .. } => {
+                ErrorKind::Topic
+            }
             Error::Publish { source: publish::Error::Fenced, .. } | Error::TakenOver { .. } => {
                 ErrorKind::Fenced
             }
@@ -261,7 +271,7 @@ impl Error {
             | Error::NoStart { .. }
             | Error::CheckpointGone { .. }
             | Error::OutboxChanged
-            | Error::UncleanIdempotent
+            | Error::OutboxChangedBehind
             | Error::FewerRows { .. }
             | Error::SplitBeforePart { .. }
             | Error::RolledBackPart { .. } => ErrorKind::Checkpoint,
@@ -311,6 +321,7 @@ impl Error {
             | Error::Topics { source: topics::Error::LookUp { .. }, .. }
             | Error::Topics { source: topics::Error::Create { .. }, .. }
             | Error::Publish { .. }
+            | Error::Resume { .. }
             | Error::Checkpoint { .. } => Some(
                 "start the brokers, or correct [kafka] bootstrap_servers, and security.protocol and sasl.* under \
                  [kafka.properties]",
@@ -323,7 +334,11 @@ impl Error {
     pub fn is_rejection(&self) -> bool {
         match self {
             Error::Kafka { source, .. }
-            | Error::Checkpoint { source: checkpoint::Error::Kafka { source, .. }, .. }
+            | Error::Checkpoint {
+                source: checkpoint::Error::Read(kafka::reader::Error::Kafka { source, .. }),
+                ..
+            }
+            | Error::Resume { source: kafka::reader::Error::Kafka { source, .. }, .. }
             | Error::Publish { source: publish::Error::Client(source), .. } => {
                 matches!(source, kafka::Error::Unreachable(failure) if failure.is_rejection())
             }

@@ -2,6 +2,7 @@
 
 mod authorized;
 mod failure;
+pub mod reader;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,10 +15,22 @@ use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel}
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaConfRes;
+use serde::{Deserialize, Serialize};
 
 pub use self::authorized::{Authorized, Operation, authorized};
 pub use self::failure::{Failure, LastFailure};
+pub use self::reader::{Extents, Reader};
 use crate::secret::{self, Secret};
+
+/// How records get to Kafka, as configuration and checkpoint name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// Records and checkpoint in one Kafka transaction.
+    ExactlyOnce,
+    /// Records at once, and the checkpoint behind them.
+    Idempotent,
+}
 
 /// How to reach the brokers.
 #[derive(Debug, Clone)]

@@ -12,7 +12,8 @@
 //! - [`error`]: the fate of every error: retry, halt with a hint, or taken over
 //! - [`http`]: health, metrics and status for whoever asks
 //! - [`preflight`]: what must hold before a row is read
-//! - [`publish`]: the publisher's thread; one batch is one Kafka transaction
+//! - [`resume`]: what of the rows after a checkpoint is in Kafka already
+//! - [`publish`]: the publisher's thread; a batch is one Kafka transaction, or one of several on their way
 //! - [`checkpoint`]: the place, read from and written to Kafka
 //! - [`topics`]: destination topics: looked up, created, measured
 //! - [`batch`]: the buffer of records between reading and publishing
@@ -40,6 +41,7 @@ pub mod outbox;
 pub mod preflight;
 pub mod publish;
 pub mod relay;
+pub mod resume;
 pub mod schema;
 pub mod secret;
 pub mod telemetry;

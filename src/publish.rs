@@ -1,10 +1,14 @@
-//! The publisher: its own thread that takes sealed batches one after the other and has each in Kafka,
-//! with the checkpoint it leads to, before it answers.
+//! The publisher: its own thread that takes sealed batches one after the other and has each in Kafka, with
+//! the checkpoint that it leads to.
 //!
-//! Batches enter in stream order; what leaves is the emptied batch, or the error that ends this publisher.
-//! After an error nothing more is sent: recovery makes a new one.
+//! Batches enter in stream order; the emptied batches leave in that order, and the checkpoints that are
+//! stored, or the error that ends this publisher. After an error nothing more is sent: recovery makes a new
+//! one. How records get there is one of two ways: [`transactional`] or [`idempotent`].
 
+pub mod idempotent;
+mod producer;
 mod reports;
+pub mod sequence;
 pub mod transactional;
 
 use std::sync::Arc;
@@ -15,17 +19,21 @@ use std::time::{Duration, Instant, SystemTime};
 use rdkafka::error::KafkaError;
 use tokio::sync::mpsc;
 
+use self::idempotent::Idempotent;
+use self::transactional::Transactional;
 use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
-use crate::kafka;
+use crate::kafka::{self, Delivery};
 
 /// Who the relay is to Kafka.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// The relay's name: prefix of the transactional ids, client id, first part of `relay-sequence`.
     pub name: String,
-    /// How long the broker keeps an open transaction of a dead relay.
+    /// How long the broker keeps an open transaction of a dead relay, and how long a record may go without an
+    /// acknowledgement before something is said about it.
     pub transaction_timeout: Duration,
+    pub delivery: Delivery,
 }
 
 /// A batch on its way, with where it leads.
@@ -35,29 +43,57 @@ pub struct Sealed {
     /// Sequence number of the first record.
     pub first_sequence: u64,
     pub checkpoint: Checkpoint,
-    /// The checkpoint's record.
-    value: Vec<u8>,
+    /// Counts what this publisher was handed, from 1.
+    order: u64,
     sealed_at: Instant,
 }
 
 impl Sealed {
     /// A batch that is ready to leave now.
     pub fn new(batch: Batch, first_sequence: u64, checkpoint: Checkpoint) -> Sealed {
-        let value = checkpoint.to_json();
-        Sealed { batch, first_sequence, checkpoint, value, sealed_at: Instant::now() }
+        Sealed { batch, first_sequence, checkpoint, order: 0, sealed_at: Instant::now() }
     }
 }
 
-/// What the publisher answers to a sealed batch.
+/// What the publisher has done, or cannot do yet.
+#[derive(Debug)]
+pub enum Answer {
+    Published(Published),
+    Stored(Stored),
+    /// Records that are on their way were not acknowledged for long; they are still tried.
+    Stalled(Error),
+}
+
+/// A batch whose records are in Kafka, all of them.
 #[derive(Debug)]
 pub struct Published {
     pub batch: Batch,
-    pub checkpoint: Checkpoint,
-    /// The checkpoint's record.
-    pub value: Vec<u8>,
-    /// From the batch being sealed to its commit.
+    /// Sequence number of its last record.
+    pub sequence: u64,
+    /// From the batch being sealed to its last acknowledgement, or commit.
     pub took: Duration,
     pub committed_at: SystemTime,
+}
+
+impl Published {
+    fn now(sealed: Sealed) -> Published {
+        Published {
+            sequence: sealed.checkpoint.sequence,
+            took: sealed.sealed_at.elapsed(),
+            batch: sealed.batch,
+            committed_at: SystemTime::now(),
+        }
+    }
+}
+
+/// A checkpoint that is in Kafka.
+#[derive(Debug)]
+pub struct Stored {
+    pub checkpoint: Checkpoint,
+    /// Its record.
+    pub value: Vec<u8>,
+    /// The batch that it came with, or a later one's stands for it.
+    order: u64,
 }
 
 /// Why a batch is not in Kafka, or may not be.
@@ -86,58 +122,109 @@ pub enum Error {
     Fenced,
     #[error("the broker refuses record {index} of a batch, for topic {topic}")]
     Refused { index: usize, topic: String, source: KafkaError },
+    #[error("start a thread of the publisher: {0}")]
+    Thread(std::io::Error),
     #[error("the publisher's thread ended without a word")]
     ThreadEnded,
 }
 
-/// A way to have batches in Kafka. One call a batch, in stream order.
-pub trait Publish: Send + 'static {
-    /// Returns when the batch's records and its checkpoint are in Kafka for good.
-    ///
-    /// # Errors
-    /// They are not, or nobody knows; this publisher must not be used again.
-    fn publish(&mut self, sealed: &Sealed) -> Result<(), Error>;
-
-    /// The topics that batches name by their ids have grown.
-    fn learn_topic(&mut self, name: Arc<str>);
-
-    /// Turns true when no broker answers any more.
-    fn cut_off(&self) -> Arc<AtomicBool>;
-}
-
-enum Order {
+/// What the reader's side asks of the thread.
+#[derive(Debug)]
+pub(crate) enum Order {
     LearnTopic(Arc<str>),
     Publish(Box<Sealed>),
+    /// Finish what is on its way, and end.
+    Stop,
 }
 
-/// The publisher's thread, from the side of the reader. At most one batch is on its way.
+/// The way back to the reader. It may be gone, because its own end failed: then nobody needs the answers.
+pub(crate) struct Answers(mpsc::UnboundedSender<Result<Answer, Error>>);
+
+impl Answers {
+    fn published(&self, published: Published) {
+        self.send(Ok(Answer::Published(published)));
+    }
+
+    fn stored(&self, stored: Stored) {
+        self.send(Ok(Answer::Stored(stored)));
+    }
+
+    fn stalled(&self, error: Error) {
+        self.send(Ok(Answer::Stalled(error)));
+    }
+
+    fn send(&self, answer: Result<Answer, Error>) {
+        drop(self.0.send(answer));
+    }
+}
+
+/// The publisher's thread, from the side of the reader.
 pub struct Publisher {
-    orders: Option<std::sync::mpsc::Sender<Order>>,
-    answers: mpsc::UnboundedReceiver<Result<Published, Error>>,
+    order: Box<dyn Fn(Order) -> bool + Send + Sync>,
+    answers: mpsc::UnboundedReceiver<Result<Answer, Error>>,
     thread: Option<JoinHandle<()>>,
-    is_busy: bool,
     cut_off: Arc<AtomicBool>,
+    /// Batches that are not published yet.
+    on_their_way: usize,
+    ordered: u64,
+    stored: u64,
 }
 
 impl Publisher {
-    /// Starts the thread.
+    /// Starts the thread: each batch and its checkpoint are one transaction.
     ///
     /// # Errors
     /// The operating system has no thread for us.
-    pub fn start(publish: impl Publish) -> std::io::Result<Publisher> {
-        let (orders, orders_of_thread) = std::sync::mpsc::channel();
-        let (answers_of_thread, answers) = mpsc::unbounded_channel();
-        let cut_off = publish.cut_off();
-        let thread = std::thread::Builder::new()
-            .name("publisher".to_owned())
-            .spawn(move || run(publish, &orders_of_thread, &answers_of_thread))?;
-        let thread = Some(thread);
-        Ok(Publisher { orders: Some(orders), answers, thread, is_busy: false, cut_off })
+    pub fn transactional(transactional: Transactional) -> std::io::Result<Publisher> {
+        let (orders, inbox) = std::sync::mpsc::channel();
+        let cut_off = transactional.cut_off();
+        let order = move |order| orders.send(order).is_ok();
+        Publisher::start(cut_off, order, move |answers| transactional.run(&inbox, answers))
     }
 
-    /// A batch is on its way.
-    pub fn is_busy(&self) -> bool {
-        self.is_busy
+    /// Starts the thread: records go out at once, and the checkpoint follows them.
+    ///
+    /// # Errors
+    /// The operating system has no thread for us.
+    pub fn idempotent(idempotent: Idempotent) -> std::io::Result<Publisher> {
+        let events = idempotent.events();
+        let cut_off = idempotent.cut_off();
+        let order = move |order| events.send(idempotent::Event::Order(order)).is_ok();
+        Publisher::start(cut_off, order, move |answers| idempotent.run(answers))
+    }
+
+    fn start(
+        cut_off: Arc<AtomicBool>,
+        order: impl Fn(Order) -> bool + Send + Sync + 'static,
+        run: impl FnOnce(&Answers) -> Result<(), Error> + Send + 'static,
+    ) -> std::io::Result<Publisher> {
+        let (answers_of_thread, answers) = mpsc::unbounded_channel();
+        let answers_of_thread = Answers(answers_of_thread);
+        let run = move || {
+            if let Err(error) = run(&answers_of_thread) {
+                answers_of_thread.send(Err(error));
+            }
+        };
+        let thread = std::thread::Builder::new().name("publisher".to_owned()).spawn(run)?;
+        Ok(Publisher {
+            order: Box::new(order),
+            answers,
+            thread: Some(thread),
+            cut_off,
+            on_their_way: 0,
+            ordered: 0,
+            stored: 0,
+        })
+    }
+
+    /// Records of a batch are on their way.
+    pub fn is_publishing(&self) -> bool {
+        self.on_their_way > 0
+    }
+
+    /// Every batch is published, and the last one's checkpoint stored.
+    pub fn is_settled(&self) -> bool {
+        self.on_their_way == 0 && self.stored == self.ordered
     }
 
     /// No broker answers, as far as the client noticed. The next batch that is published shows that one does.
@@ -157,52 +244,52 @@ impl Publisher {
     ///
     /// # Errors
     /// The thread has ended.
-    ///
-    /// # Panics
-    /// A batch is on its way already.
-    pub fn publish(&mut self, sealed: Sealed) -> Result<(), Error> {
-        assert!(!self.is_busy, "one batch is filled while the other is published");
+    pub fn publish(&mut self, mut sealed: Sealed) -> Result<(), Error> {
+        sealed.order = self.ordered + 1;
         self.order(Order::Publish(Box::new(sealed)))?;
-        self.is_busy = true;
+        self.ordered += 1;
+        self.on_their_way += 1;
         Ok(())
     }
 
-    /// The answer to the batch on its way, if it is here already.
+    /// The next answer, if it is here already.
     ///
     /// # Errors
-    /// The batch is not in Kafka, or nobody knows.
-    pub fn try_answer(&mut self) -> Result<Option<Published>, Error> {
+    /// A batch is not in Kafka, or nobody knows.
+    pub fn try_answer(&mut self) -> Result<Option<Answer>, Error> {
         match self.answers.try_recv() {
-            Ok(answer) => {
-                self.is_busy = false;
-                answer.map(Some)
-            }
+            Ok(answer) => self.note(answer).map(Some),
             Err(mpsc::error::TryRecvError::Empty) => Ok(None),
             Err(mpsc::error::TryRecvError::Disconnected) => Err(Error::ThreadEnded),
         }
     }
 
-    /// Waits for the answer to the batch on its way. Dropping the future loses nothing.
+    /// Waits for the next answer. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// The batch is not in Kafka, or nobody knows.
-    pub async fn answer(&mut self) -> Result<Published, Error> {
+    /// A batch is not in Kafka, or nobody knows.
+    pub async fn answer(&mut self) -> Result<Answer, Error> {
         let answer = self.answers.recv().await.unwrap_or(Err(Error::ThreadEnded));
-        self.is_busy = false;
+        self.note(answer)
+    }
+
+    fn note(&mut self, answer: Result<Answer, Error>) -> Result<Answer, Error> {
+        match &answer {
+            Ok(Answer::Published(_)) => self.on_their_way -= 1,
+            Ok(Answer::Stored(stored)) => self.stored = stored.order,
+            Ok(Answer::Stalled(_)) | Err(_) => {}
+        }
         answer
     }
 
     fn order(&self, order: Order) -> Result<(), Error> {
-        let orders = self.orders.as_ref().expect("orders are given only before the drop");
-        orders.send(order).map_err(|_| Error::ThreadEnded)
+        if (self.order)(order) { Ok(()) } else { Err(Error::ThreadEnded) }
     }
-}
 
-impl Publisher {
-    /// Ends the thread and waits until it has: a batch on its way is finished first, or fails.
+    /// Ends the thread and waits until it has: what is on its way is finished first, or fails.
     pub async fn stop(mut self) {
-        self.orders = None;
         let Some(thread) = self.thread.take() else { return };
+        drop(self);
         let joined = tokio::task::spawn_blocking(move || thread.join()).await;
         if !matches!(joined, Ok(Ok(()))) {
             tracing::error!("the publisher's thread panicked");
@@ -210,30 +297,9 @@ impl Publisher {
     }
 }
 
-fn run(
-    mut publish: impl Publish,
-    orders: &std::sync::mpsc::Receiver<Order>,
-    answers: &mpsc::UnboundedSender<Result<Published, Error>>,
-) {
-    let cut_off = publish.cut_off();
-    while let Ok(order) = orders.recv() {
-        let sealed = match order {
-            Order::LearnTopic(name) => {
-                publish.learn_topic(name);
-                continue;
-            }
-            Order::Publish(sealed) => sealed,
-        };
-        let answer = publish.publish(&sealed).map(|()| {
-            cut_off.store(false, Ordering::Relaxed);
-            let Sealed { batch, checkpoint, value, sealed_at, .. } = *sealed;
-            let took = sealed_at.elapsed();
-            Published { batch, checkpoint, value, took, committed_at: SystemTime::now() }
-        });
-        let is_error = answer.is_err();
-        // The reader may be gone already, because its own end failed: then nobody needs the answer.
-        if answers.send(answer).is_err() || is_error {
-            return;
-        }
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        // One that has ended already needs no order.
+        let _ = (self.order)(Order::Stop);
     }
 }

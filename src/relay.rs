@@ -269,9 +269,7 @@ impl Session<'_> {
     /// beside it.
     async fn follow(&mut self, stop: &mut Stop) -> Result<(), Error> {
         while !*stop.borrow() {
-            if self.line.is_publishing() {
-                self.line.try_answer()?;
-            }
+            self.line.try_answers()?;
             if !self.source.is_before_start() {
                 self.line.publish_whole(self.source.place(), self.source.open_gtid())?;
             }
@@ -286,7 +284,7 @@ impl Session<'_> {
                 // The stop first; then what is finished, so that the next batch leaves; then what comes in.
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
-                answer = self.line.answer(), if self.line.is_publishing() => answer?,
+                answer = self.line.answer(), if !self.line.is_settled() => answer?,
                 read = self.source.read() => {
                     read.map_err(|error| self.binlog_error(error))?;
                     self.step().await?;
@@ -327,7 +325,7 @@ impl Session<'_> {
     /// The binlog moved on since the last checkpoint, or a checkpoint is to find out whether a broker answers
     /// again; and nothing is on its way.
     fn is_checkpoint_wanted(&self) -> bool {
-        !self.line.is_publishing()
+        self.line.is_settled()
             && self.may_store()
             && (self.line.is_behind(self.source.place()) || self.line.is_cut_off())
     }

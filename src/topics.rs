@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::Instant;
 
 use crate::batch::TopicId;
-use crate::kafka::{self, Authorized, Operation};
+use crate::kafka::{self, Authorized, Delivery, Operation};
 
 /// Whether and how missing topics are created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Options {
     pub partitions: Option<i32>,
     /// `None`: the broker's default.
     pub replication: Option<i32>,
+    /// How records get there: it decides which rights are needed.
+    pub delivery: Delivery,
 }
 
 /// How long a topic just created may take to be known by the broker that is asked.
@@ -64,8 +66,14 @@ pub enum Error {
 pub const CHECKPOINT_OPERATIONS: [Operation; 3] =
     [Operation::Describe, Operation::Read, Operation::Write];
 
-/// What the relay does to a destination topic.
-pub const DESTINATION_OPERATIONS: [Operation; 2] = [Operation::Describe, Operation::Write];
+/// What the relay does to a destination topic. In `idempotent` delivery, a restart looks for what is there.
+#[must_use]
+pub fn destination_operations(delivery: Delivery) -> &'static [Operation] {
+    match delivery {
+        Delivery::ExactlyOnce => &[Operation::Describe, Operation::Write],
+        Delivery::Idempotent => &[Operation::Describe, Operation::Write, Operation::Read],
+    }
+}
 
 /// A topic that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +81,8 @@ pub struct Topic {
     pub name: Arc<str>,
     /// Largest record batch the broker takes (`max.message.bytes`); `None` when we may not read it.
     pub batch_bytes_max: Option<usize>,
+    /// Its records may be deleted where later ones have their keys; also when we may not read the policy.
+    pub may_be_compacted: bool,
 }
 
 /// What the brokers say of a topic that exists. Settings are `None` when we may not read them.
@@ -120,11 +130,12 @@ impl Topics {
             Some(description) => description,
             None => self.create(name, self.destination(name)).await?,
         };
-        self.ensure_authorized(name, &DESTINATION_OPERATIONS).await?;
+        self.ensure_authorized(name, destination_operations(self.options.delivery)).await?;
         let name: Arc<str> = Arc::from(name);
         let id = TopicId(u32::try_from(self.topics.len()).expect("fewer topics than 2^32"));
-        let batch_bytes_max = description.batch_bytes_max;
-        self.topics.push(Topic { name: name.clone(), batch_bytes_max });
+        let Description { batch_bytes_max, cleanup_policy, .. } = description;
+        let may_be_compacted = cleanup_policy.is_none_or(|policy| policy.contains("compact"));
+        self.topics.push(Topic { name: name.clone(), batch_bytes_max, may_be_compacted });
         self.ids.insert(name, id);
         Ok(id)
     }

@@ -1,15 +1,17 @@
 //! What tests do to Kafka besides reading: create topics, change their limits, and write records
 //! that are not the relay's.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
 use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::servers::Kafka;
 use super::sql::single_threaded_runtime;
@@ -58,6 +60,43 @@ pub fn delete_topic(kafka: &Kafka, name: &str) {
         .block_on(admin(kafka).delete_topics(&[name], &AdminOptions::new()))
         .expect("ask the broker to delete a topic");
     deleted[0].as_ref().unwrap_or_else(|(_, code)| panic!("delete {name}: {code}"));
+}
+
+/// Raises the number of a topic's partitions.
+pub fn create_partitions(kafka: &Kafka, topic: &str, total: usize) {
+    let created = single_threaded_runtime()
+        .block_on(admin(kafka).create_partitions(
+            &[NewPartitions::new(topic, total)],
+            &AdminOptions::new().operation_timeout(Some(ANSWER_WITHIN)),
+        ))
+        .expect("ask the broker for more partitions");
+    created[0].as_ref().unwrap_or_else(|(_, code)| panic!("more partitions of {topic}: {code}"));
+    let deadline = Instant::now() + ANSWER_WITHIN;
+    while partition_count(kafka, topic) < total {
+        assert!(Instant::now() < deadline, "{topic} does not get its partitions");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Deletes all records of a partition.
+pub fn delete_records(kafka: &Kafka, topic: &str, partition: i32) {
+    delete_records_before_offset(kafka, topic, partition, Offset::End);
+}
+
+/// Deletes the records of a partition before an offset, as retention does.
+pub fn delete_records_before(kafka: &Kafka, topic: &str, partition: i32, offset: i64) {
+    delete_records_before_offset(kafka, topic, partition, Offset::Offset(offset));
+}
+
+fn delete_records_before_offset(kafka: &Kafka, topic: &str, partition: i32, offset: Offset) {
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset(topic, partition, offset).expect("a partition and an offset");
+    let deleted = single_threaded_runtime()
+        .block_on(admin(kafka).delete_records(&before, &AdminOptions::new()))
+        .expect("ask the broker to delete records");
+    for element in deleted.elements() {
+        element.error().expect("the broker deletes records");
+    }
 }
 
 pub fn set_topic_config(kafka: &Kafka, topic: &str, key: &str, value: &str) {

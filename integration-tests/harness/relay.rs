@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::http::Http;
 use super::process::Process;
+use super::scene::Delivery;
 use super::{watchdog, words};
 
 /// Long enough for a slow machine, short enough to notice a relay that hangs.
@@ -27,6 +28,7 @@ pub struct RelaySetup {
     pub kafka_bootstrap: String,
     pub checkpoint_topic: String,
     pub transaction_timeout: Option<String>,
+    pub delivery: Delivery,
     pub kafka_lines: Vec<String>,
     pub batch_lines: Vec<String>,
     pub outboxes: Vec<Outbox>,
@@ -74,6 +76,9 @@ impl RelaySetup {
         line(format!("checkpoint_topic = {}", toml_string(&self.checkpoint_topic)));
         if let Some(timeout) = &self.transaction_timeout {
             line(format!("transaction_timeout = {}", toml_string(timeout)));
+        }
+        if self.delivery != Delivery::ExactlyOnce {
+            line(format!("delivery = {}", toml_string(self.delivery.name())));
         }
         self.kafka_lines.iter().cloned().for_each(&mut line);
         if !self.batch_lines.is_empty() {

@@ -1,6 +1,7 @@
 //! The stage of one test: servers, a database of its own, topics and a relay name that no other test
 //! has, and the ways to look at them. Tests on the shared servers run beside each other.
 
+use std::env;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -27,6 +28,40 @@ pub struct Scene {
     /// Where the binlog ended before the tables were made.
     pub start: Coordinates,
     pub partitions: i32,
+    pub delivery: Delivery,
+}
+
+/// How a scene's relays publish, and hence how its topics are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    ExactlyOnce,
+    Idempotent,
+}
+
+impl Delivery {
+    /// `exactly-once`, unless the environment asks for all tests in the other one.
+    fn of_environment() -> Delivery {
+        match env::var("BINLOG_RELAY_TEST_DELIVERY").as_deref() {
+            Err(_) | Ok("exactly-once") => Delivery::ExactlyOnce,
+            Ok("idempotent") => Delivery::Idempotent,
+            Ok(other) => panic!("BINLOG_RELAY_TEST_DELIVERY is {other}"),
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Delivery::ExactlyOnce => "exactly-once",
+            Delivery::Idempotent => "idempotent",
+        }
+    }
+
+    /// Consumers of plain records read uncommitted, as stock clients do.
+    pub fn isolation(self) -> Isolation {
+        match self {
+            Delivery::ExactlyOnce => Isolation::ReadCommitted,
+            Delivery::Idempotent => Isolation::ReadUncommitted,
+        }
+    }
 }
 
 impl Scene {
@@ -51,7 +86,13 @@ impl Scene {
         sql.run(format!("CREATE DATABASE {name}"));
         sql.run(events_table(&format!("{name}.events"), "utf8mb4"));
         sql.run(message_table(&format!("{name}.message"), "utf8mb4"));
-        Scene { mysql, kafka, name, start, partitions: 12 }
+        let delivery = Delivery::of_environment();
+        Scene { mysql, kafka, name, start, partitions: 12, delivery }
+    }
+
+    /// The same with relays of this delivery.
+    pub fn with(self, delivery: Delivery) -> Scene {
+        Scene { delivery, ..self }
     }
 
     /// A session in this scene's database.
@@ -82,6 +123,7 @@ impl Scene {
             kafka_bootstrap: self.kafka.bootstrap().to_owned(),
             checkpoint_topic: self.checkpoint_topic(),
             transaction_timeout: None,
+            delivery: self.delivery,
             kafka_lines: vec![
                 "create_topics = true".to_owned(),
                 format!("topic_partitions = {}", self.partitions),
@@ -126,12 +168,12 @@ impl Scene {
 
     /// Reads on as records come.
     pub fn inbox(&self) -> Inbox {
-        Inbox::open(&self.kafka, &self.topic(""), Isolation::ReadCommitted)
+        Inbox::open(&self.kafka, &self.topic(""), self.delivery.isolation())
     }
 
-    /// All that a `read_committed` consumer can read now.
+    /// All that a consumer can read now.
     pub fn records(&self) -> Vec<Record> {
-        Inbox::read_all(&self.kafka, &self.topic(""), Isolation::ReadCommitted)
+        Inbox::read_all(&self.kafka, &self.topic(""), self.delivery.isolation())
     }
 
     /// Waits for this many records and returns all; the relay's log is shown when they do not come.

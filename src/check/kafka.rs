@@ -129,7 +129,7 @@ impl Cluster {
         report.take("kafka.topic_replicas", Ok(replicas));
         let size = preflight::weigh_record_size(topic, &description);
         report.take("kafka.topic_record_size", Ok(size));
-        let needed = &topics::DESTINATION_OPERATIONS;
+        let needed = topics::destination_operations(config.publish.delivery);
         let rights = preflight::ensure_authorized(&self.topics, topic, needed).await;
         report.take("kafka.topic_rights", rights.map_err(failed(config)));
     }

@@ -4,7 +4,8 @@
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use super::{Fate, halt, secret_fate};
-use crate::{checkpoint, kafka, publish, topics};
+use crate::kafka::{self, reader};
+use crate::{checkpoint, publish, topics};
 
 pub(super) fn kafka_fate(error: &kafka::Error) -> Fate {
     match error {
@@ -122,23 +123,29 @@ pub(super) fn publish_fate(error: &publish::Error) -> Fate {
             )),
             Some(code) => code_fate(code),
         },
-        publish::Error::ThreadEnded => Fate::Retry,
+        publish::Error::Thread(_) | publish::Error::ThreadEnded => Fate::Retry,
     }
 }
 
 pub(super) fn checkpoint_fate(error: &checkpoint::Error) -> Fate {
     match error {
-        checkpoint::Error::Kafka { topic, source: kafka::Error::Kafka(error) }
-            if error.rdkafka_error_code() == Some(Code::TopicAuthorizationFailed) =>
-        {
-            grant("Read and Describe", &format!("the checkpoint topic {topic}"))
-        }
-        checkpoint::Error::Kafka { source, .. } => kafka_fate(source),
-        checkpoint::Error::NoTopic { .. }
-        | checkpoint::Error::Timeout { .. }
-        | checkpoint::Error::HeldBack { .. } => Fate::Retry,
+        checkpoint::Error::Read(error) => reader_fate(error),
         checkpoint::Error::Unreadable { .. } => halt(
             "find out who wrote the record; `binlog-relay checkpoint set --to …` stores one that counts instead",
         ),
+    }
+}
+
+pub(super) fn reader_fate(error: &reader::Error) -> Fate {
+    match error {
+        reader::Error::Kafka { topic, source: kafka::Error::Kafka(error) }
+            if error.rdkafka_error_code() == Some(Code::TopicAuthorizationFailed) =>
+        {
+            grant("Read and Describe", &format!("the {topic}"))
+        }
+        reader::Error::Kafka { source, .. } => kafka_fate(source),
+        reader::Error::NoTopic { .. }
+        | reader::Error::Timeout { .. }
+        | reader::Error::HeldBack { .. } => Fate::Retry,
     }
 }

@@ -2,7 +2,7 @@
 //! brokers do not answer, and which topic may not be written to.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -19,49 +19,74 @@ pub(super) fn is_collateral(error: &KafkaError) -> bool {
             RDKafkaErrorCode::PurgeQueue
                 | RDKafkaErrorCode::PurgeInflight
                 | RDKafkaErrorCode::InvalidDifferentRecord
+                | RDKafkaErrorCode::Fatal
         )
     )
 }
 
 /// A record that was not acknowledged.
 pub(super) struct Refused {
+    /// In its batch.
     pub index: usize,
     pub topic: String,
     pub error: KafkaError,
 }
 
-/// Counts the records of one transaction down as their reports come.
+/// The refusal that tells why; others are of records that were given up because of it, and may be reported
+/// before it.
+#[derive(Default)]
+pub(super) struct FirstRefused(Mutex<Option<Refused>>);
+
+impl FirstRefused {
+    pub fn note(&self, refused: Refused) {
+        let mut kept = self.lock();
+        if kept.as_ref().is_none_or(|kept| is_collateral(&kept.error)) {
+            *kept = Some(refused);
+        }
+    }
+
+    pub fn take(&self) -> Option<Refused> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Refused>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who counts the reports of a producer's records. Called on librdkafka's thread.
+pub(super) trait Reports: Send + Sync + 'static {
+    /// `tag`: what the record was sent with.
+    fn note_acknowledged(&self, tag: usize);
+
+    fn note_refused(&self, tag: usize, topic: &str, error: &KafkaError);
+}
+
+/// Counts the records of one transaction down as their reports come. A record's tag is its index.
 #[derive(Default)]
 pub(super) struct Acknowledgements {
     missing: AtomicUsize,
-    refused: Mutex<Option<Refused>>,
+    refused: FirstRefused,
     all_here: Condvar,
 }
 
 impl Acknowledgements {
     pub fn expect(&self, records: usize) {
         self.missing.store(records, Ordering::Release);
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.refused.take();
     }
 
-    fn note(&self, refused: Option<Refused>) {
-        if let Some(refused) = refused {
-            let mut kept = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-            // The first one tells why; records that were given up because of it may be reported before it.
-            if kept.as_ref().is_none_or(|kept| is_collateral(&kept.error)) {
-                *kept = Some(refused);
-            }
-        }
+    fn count_down(&self) {
         if self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
             // Under the lock, so that the waiter is either before its look or already asleep.
-            let _guard = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            let _guard = self.refused.lock();
             self.all_here.notify_one();
         }
     }
 
     /// librdkafka reports on every record, at the latest when its `message.timeout.ms` has passed.
     pub fn wait(&self) -> Result<(), Refused> {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = self.refused.lock();
         while self.missing.load(Ordering::Acquire) > 0 {
             refused = self.all_here.wait(refused).unwrap_or_else(PoisonError::into_inner);
         }
@@ -69,19 +94,30 @@ impl Acknowledgements {
     }
 }
 
+impl Reports for Acknowledgements {
+    fn note_acknowledged(&self, _: usize) {
+        self.count_down();
+    }
+
+    fn note_refused(&self, index: usize, topic: &str, error: &KafkaError) {
+        self.refused.note(Refused { index, topic: topic.to_owned(), error: error.clone() });
+        self.count_down();
+    }
+}
+
 /// What librdkafka tells of one producer.
-pub(super) struct LaneContext {
-    acknowledgements: Arc<Acknowledgements>,
+pub(super) struct Context<R> {
+    reports: Arc<R>,
     cut_off: Arc<AtomicBool>,
     pub failure: LastFailure,
     /// The topic that the broker would not take into a transaction; only a log line names it.
     denied_topic: Mutex<Option<String>>,
 }
 
-impl LaneContext {
-    pub fn of(acknowledgements: Arc<Acknowledgements>, cut_off: Arc<AtomicBool>) -> LaneContext {
-        LaneContext {
-            acknowledgements,
+impl<R> Context<R> {
+    pub fn of(reports: Arc<R>, cut_off: Arc<AtomicBool>) -> Context<R> {
+        Context {
+            reports,
             cut_off,
             failure: LastFailure::default(),
             denied_topic: Mutex::default(),
@@ -93,7 +129,7 @@ impl LaneContext {
     }
 }
 
-impl ClientContext for LaneContext {
+impl<R: Reports> ClientContext for Context<R> {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         kafka::log(level, facility, message);
         self.failure.note_log(facility, message);
@@ -119,15 +155,13 @@ fn denied_topic(facility: &str, message: &str) -> Option<String> {
     message.split('"').nth(1).map(str::to_owned)
 }
 
-impl ProducerContext for LaneContext {
+impl<R: Reports> ProducerContext for Context<R> {
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &rdkafka::producer::DeliveryResult<'_>, index: usize) {
-        let refused = result.as_ref().err().map(|(error, record)| Refused {
-            index,
-            topic: record.topic().to_owned(),
-            error: error.clone(),
-        });
-        self.acknowledgements.note(refused);
+    fn delivery(&self, result: &rdkafka::producer::DeliveryResult<'_>, tag: usize) {
+        match result {
+            Ok(_) => self.reports.note_acknowledged(tag),
+            Err((error, record)) => self.reports.note_refused(tag, record.topic(), error),
+        }
     }
 }

@@ -5,19 +5,21 @@
 //! lane's records are sent only after the transaction of the lane before it was committed.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
-use super::reports::{Acknowledgements, LaneContext, Refused, is_collateral};
-use super::{Error, Options, Publish, Sealed};
-use crate::batch::Limits;
-use crate::{checkpoint, kafka};
+use super::producer;
+use super::reports::{Acknowledgements, Context, Refused, is_collateral};
+use super::sequence::{SEQUENCE_HEADER, SequenceHeader};
+use super::{Answers, Error, Options, Order, Published, Sealed, Stored};
+use crate::batch::{Batch, Limits};
+use crate::checkpoint::{self, Checkpoint};
+use crate::kafka;
 
 /// Transactional ids `{name}-0` … of which recovery fences every one, whatever number is used: a relay of
 /// another version, or in another mode, may use more or fewer.
@@ -32,16 +34,6 @@ const CONNECTION_PAUSE: Duration = Duration::from_millis(60);
 
 /// A checkpoint topic that somebody made has at most so many partitions, less one.
 const TOMBSTONES_MAX: usize = 1_000;
-/// How long looking for the reason of a failure may take: the way to the brokers may be cut.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Header of every record: name, generation and sequence of the row.
-pub const SEQUENCE_HEADER: &str = "relay-sequence";
-
-/// Length of the header's value: the relay's name, a colon, twice 16 digits and a dash.
-pub fn sequence_header_len(name: &str) -> usize {
-    name.len() + 34
-}
 
 /// The lanes of one relay, all fenced against its predecessors.
 pub struct Transactional {
@@ -137,47 +129,81 @@ fn lane_id(options: &Options, lane: impl std::fmt::Display) -> String {
     format!("{}-{lane}", options.name)
 }
 
-impl Publish for Transactional {
-    fn publish(&mut self, sealed: &Sealed) -> Result<(), Error> {
+impl Transactional {
+    /// Publishes the batches that are ordered, one after the other, until the order to stop.
+    pub(super) fn run(
+        mut self,
+        orders: &mpsc::Receiver<Order>,
+        answers: &Answers,
+    ) -> Result<(), Error> {
+        while let Ok(order) = orders.recv() {
+            let sealed = match order {
+                Order::LearnTopic(name) => {
+                    self.topics.push(name);
+                    continue;
+                }
+                Order::Publish(sealed) => sealed,
+                Order::Stop => return Ok(()),
+            };
+            let value = self.publish(&sealed)?;
+            self.cut_off.store(false, Ordering::Relaxed);
+            let (order, checkpoint) = (sealed.order, sealed.checkpoint.clone());
+            answers.published(Published::now(*sealed));
+            answers.stored(Stored { order, checkpoint, value });
+        }
+        Ok(())
+    }
+
+    /// Has the batch's records and its checkpoint in Kafka for good. Answers with the checkpoint's record.
+    ///
+    /// # Errors
+    /// They are not, or nobody knows; these lanes must not be used again.
+    pub fn publish(&mut self, sealed: &Sealed) -> Result<Vec<u8>, Error> {
+        let Sealed { batch, checkpoint, first_sequence, .. } = sealed;
         let lane = &self.lanes[self.next_lane];
         self.next_lane = (self.next_lane + 1) % self.lanes.len();
-        lane.begin(sealed.batch.len() + 1)?;
-        let generation = sealed.checkpoint.generation.unwrap_or_default();
-        let mut header = format!("{}:{generation:016x}-", self.options.name);
-        let prefix_len = header.len();
-        for (index, record) in sealed.batch.records().enumerate() {
-            use std::fmt::Write;
-            header.truncate(prefix_len);
-            write!(header, "{:016x}", sealed.first_sequence + index as u64)
-                .expect("a string takes all that is written");
+        let unsent = batch.records().enumerate().filter(|(_, record)| !record.is_in_kafka);
+        lane.begin(batch.unsent() + 1)?;
+        let generation = checkpoint.generation.unwrap_or_default();
+        let mut header = SequenceHeader::new(&self.options.name, generation);
+        for (index, record) in unsent {
+            let value = header.spell(first_sequence + index as u64);
             let headers = OwnedHeaders::new_with_capacity(1)
-                .insert(Header { key: SEQUENCE_HEADER, value: Some(&header) });
+                .insert(Header { key: SEQUENCE_HEADER, value: Some(value) });
             let record = BaseRecord::with_opaque_to(&self.topics[record.topic.0 as usize], index)
                 .key(record.key)
                 .payload(record.value)
                 .headers(headers);
             lane.send(record)?;
         }
-        let record = BaseRecord::with_opaque_to(&self.checkpoint.topic, sealed.batch.len())
+        let value = checkpoint.to_json();
+        let record = BaseRecord::with_opaque_to(&self.checkpoint.topic, batch.len())
             .key(self.checkpoint.key.as_bytes())
-            .payload(sealed.value.as_slice());
+            .payload(value.as_slice());
         lane.send(record)?;
         lane.await_acknowledged()?;
-        lane.commit()
+        lane.commit()?;
+        Ok(value)
     }
 
-    fn learn_topic(&mut self, name: Arc<str>) {
-        self.topics.push(name);
+    /// Stores a checkpoint alone. Answers with its record.
+    ///
+    /// # Errors
+    /// As [`Transactional::publish`].
+    pub fn store(&mut self, checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
+        let batch = Batch::new(Limits { records_max: 1, bytes_max: 0 });
+        self.publish(&Sealed::new(batch, checkpoint.sequence + 1, checkpoint.clone()))
     }
 
-    fn cut_off(&self) -> Arc<AtomicBool> {
+    /// Turns true when no broker answers any more.
+    pub(super) fn cut_off(&self) -> Arc<AtomicBool> {
         self.cut_off.clone()
     }
 }
 
 /// One transactional producer.
 struct Lane {
-    producer: ThreadedProducer<LaneContext>,
+    producer: ThreadedProducer<Context<Acknowledgements>>,
     acknowledgements: Arc<Acknowledgements>,
     transaction_timeout: Duration,
 }
@@ -192,29 +218,14 @@ impl Lane {
         transactional_id: &str,
         cut_off: Arc<AtomicBool>,
     ) -> Result<Lane, Error> {
-        let mut config = kafka.client_config(&options.name).map_err(kafka::Error::from)?;
+        let records_max = (limits.records_max + 1).max(TOMBSTONES_MAX);
+        let mut config = producer::config(kafka, options, records_max, batch_bytes_max)?;
         config
             .set("transactional.id", transactional_id)
-            .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string())
-            .set("partitioner", "murmur2_random")
-            .set(
-                "queue.buffering.max.messages",
-                (limits.records_max + 1).max(TOMBSTONES_MAX).to_string(),
-            )
-            // The batch is bounded already; librdkafka must take all of it.
-            .set("queue.buffering.max.kbytes", "2147483647")
-            .set("message.max.bytes", "1000000000");
-        set_unless_given(&mut config, ["linger.ms", "queue.buffering.max.ms"], "0");
-        set_unless_given(&mut config, ["compression.type", "compression.codec"], "lz4");
-        if let Some(bytes) = batch_bytes_max {
-            config.set("batch.size", bytes.to_string());
-        }
+            .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string());
         let acknowledgements = Arc::new(Acknowledgements::default());
-        let context = LaneContext::of(acknowledgements.clone(), cut_off);
-        let producer: ThreadedProducer<LaneContext> = kafka::create(&config, context)?;
-        producer.client().fetch_metadata(Some(checkpoint_topic), kafka::REQUEST_TIMEOUT).map_err(
-            |error| kafka::Error::of_client(&producer.client().context().failure, error),
-        )?;
+        let context = Context::of(acknowledgements.clone(), cut_off);
+        let producer = producer::connect(&config, context, checkpoint_topic)?;
         std::thread::sleep(CONNECTION_PAUSE);
         let lane =
             Lane { producer, acknowledgements, transaction_timeout: options.transaction_timeout };
@@ -274,54 +285,22 @@ impl Lane {
                 Ok(()) => Error::Kafka { doing, source: error },
             };
         }
-        match error.rdkafka_error_code() {
-            Some(
-                RDKafkaErrorCode::MessageSizeTooLarge
-                | RDKafkaErrorCode::InvalidRecord
-                | RDKafkaErrorCode::InvalidTimestamp,
-            ) => {
+        let Refused { topic, error, .. } = match producer::refusal(Refused { index, topic, error })
+        {
+            Ok(refusal) => {
                 self.abort();
-                Error::Refused { index, topic, source: error }
+                return refusal;
             }
-            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
-                self.abort();
-                Error::Denied { topic, source: error }
-            }
-            Some(RDKafkaErrorCode::MessageTimedOut) => {
-                match self.classify("have a record acknowledged", error) {
-                    Error::Kafka { .. } => Error::NotAcknowledged {
-                        why: self.why_not_acknowledged(&topic),
-                        topic,
-                        timeout: self.transaction_timeout,
-                    },
-                    error => error,
-                }
-            }
-            _ => self.classify("have a record acknowledged", error),
-        }
-    }
-
-    /// librdkafka tries again what a broker refuses for the time being, and does not tell why in the end.
-    fn why_not_acknowledged(&self, topic: &str) -> String {
-        let client = self.producer.client();
-        let Ok(metadata) = client.fetch_metadata(Some(topic), LOOK_TIMEOUT) else {
-            return "no broker answers".to_owned();
+            Err(refused) => refused,
         };
-        let topic = metadata.topics().iter().find(|found| found.name() == topic);
-        let partitions = topic.map_or(&[][..], |topic| topic.partitions());
-        let count = partitions.len();
-        let without_leader = partitions.iter().filter(|partition| partition.leader() < 0).count();
-        let out_of_sync =
-            |partition: &&MetadataPartition| partition.isr().len() < partition.replicas().len();
-        match (without_leader, partitions.iter().find(out_of_sync)) {
-            (1.., _) => format!("{without_leader} of its {count} partitions have no leader"),
-            (0, Some(partition)) => format!(
-                "partition {} has {} of {} replicas in sync, and min.insync.replicas may ask for more",
-                partition.id(),
-                partition.isr().len(),
-                partition.replicas().len()
-            ),
-            (0, None) => "its brokers answer again, or are slow".to_owned(),
+        let is_timeout = error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut);
+        match self.classify("have a record acknowledged", error) {
+            Error::Kafka { .. } if is_timeout => Error::NotAcknowledged {
+                why: producer::why_not_acknowledged(self.producer.client(), &topic),
+                topic,
+                timeout: self.transaction_timeout,
+            },
+            error => error,
         }
     }
 
@@ -354,25 +333,9 @@ impl Lane {
         }
     }
 
-    /// A producer whose transaction timed out is fenced as well: its epoch was raised by the broker.
     fn is_fenced(&self, error: &KafkaError) -> bool {
-        let is_fenced = |code: RDKafkaErrorCode| {
-            matches!(
-                code,
-                RDKafkaErrorCode::Fenced
-                    | RDKafkaErrorCode::ProducerFenced
-                    | RDKafkaErrorCode::InvalidProducerEpoch
-            )
-        };
         let fatal = self.producer.client().fatal_error();
-        error.rdkafka_error_code().is_some_and(is_fenced)
-            || fatal.is_some_and(|(code, _)| is_fenced(code))
-    }
-}
-
-/// Sets a property that has two names in librdkafka.
-fn set_unless_given(config: &mut ClientConfig, [name, alias]: [&str; 2], value: &str) {
-    if config.get(name).is_none() && config.get(alias).is_none() {
-        config.set(name, value);
+        error.rdkafka_error_code().is_some_and(producer::is_fenced)
+            || fatal.is_some_and(|(code, _)| producer::is_fenced(code))
     }
 }

@@ -6,6 +6,7 @@ use super::signature::Signature;
 use crate::batch::Limits;
 use crate::coordinates::{Coordinates, Gtid};
 use crate::outbox::OutboxOptions;
+use crate::resume::Window;
 
 /// Rows of one transaction that are in Kafka already, as the checkpoint says.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub struct Beginning {
     /// Number of the last relayed row.
     pub sequence: u64,
     pub skip: Option<Skip>,
+    /// Rows that a predecessor may have sent already.
+    pub window: Option<Window>,
     /// The place of the stored checkpoint, if it is this session's own.
     pub stored: Option<Coordinates>,
 }
@@ -33,6 +36,8 @@ pub struct Options {
     pub brokers: String,
     pub outboxes: Arc<[OutboxOptions]>,
     pub limits: Limits,
+    /// Batches that may be on their way at once.
+    pub batches_on_their_way: usize,
     /// What librdkafka was told to keep record batches below, if it was.
     pub batch_bytes_max: Option<usize>,
 }

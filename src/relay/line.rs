@@ -1,7 +1,8 @@
 //! Rows to records to sealed batches: what stands between the source and the publisher.
 //!
-//! Two batches exist: one is filled while the other is published. A batch is handed over as soon as the
-//! publisher is free and a transaction is whole; a full one stops the reading until then.
+//! One batch is filled while others are on their way: one, or in `idempotent` delivery several. A batch is
+//! handed over as soon as there is another one to fill and a transaction is whole; a full one stops the
+//! reading until then.
 
 use std::collections::HashMap;
 
@@ -19,8 +20,10 @@ use crate::coordinates::{Coordinates, Gtid};
 use crate::envelope::{self, Outcome, RowPlace};
 use crate::error::Error;
 use crate::outbox::{self, CELLS_MAX, Route};
-use crate::publish::transactional::{SEQUENCE_HEADER, sequence_header_len};
-use crate::publish::{self, Published, Publisher, Sealed};
+use crate::publish::sequence::{SEQUENCE_HEADER, sequence_header_len};
+use crate::publish::{self, Answer, Published, Publisher, Sealed};
+use crate::resume::Window;
+use crate::telemetry::Causes;
 use crate::telemetry::metrics::Skipped;
 use crate::topics::{Topics, record_batch_bytes};
 
@@ -34,12 +37,14 @@ pub struct Line {
     topics: Topics,
     routes: HashMap<LayoutId, Route>,
     filling: Batch,
-    /// The other batch; it is with the publisher while one is on its way.
-    spare: Option<Batch>,
+    /// The other batches, but for those that are on their way.
+    spare: Vec<Batch>,
     sequence: u64,
     /// Relayed rows of the open transaction that are in Kafka already.
     rows_done: u64,
     skip: Option<Skip>,
+    /// Rows that a predecessor may have sent already; until none can be any more.
+    window: Option<Window>,
     /// Rows still to be skipped of the transaction that [`Line::skip`] named.
     skip_left: u64,
     /// Rows of each layout seen in the open compressed transaction.
@@ -63,10 +68,11 @@ impl Line {
         beginning: Beginning,
         observer: Observer,
     ) -> Line {
-        let Beginning { signature, sequence, skip, stored } = beginning;
+        let Beginning { signature, sequence, skip, window, stored } = beginning;
+        let new_batch = || Batch::new(options.limits);
         Line {
-            filling: Batch::new(options.limits),
-            spare: Some(Batch::new(options.limits)),
+            filling: new_batch(),
+            spare: (0..options.batches_on_their_way).map(|_| new_batch()).collect(),
             options,
             signature,
             publisher,
@@ -75,6 +81,7 @@ impl Line {
             sequence,
             rows_done: 0,
             skip,
+            window,
             skip_left: 0,
             payload_rows: HashMap::new(),
             topic: String::new(),
@@ -154,8 +161,13 @@ impl Line {
             }
             Outcome::Record { key_len } => {
                 let topic = self.topic_id().await?;
-                self.ensure_size(rows, index, topic, key_len)?;
-                self.filling.push(topic, key_len, rows.committed_at);
+                if self.is_in_kafka(topic, key_len) {
+                    self.observer.note_skipped(Skipped::Relayed);
+                    self.filling.push_found(topic, key_len, rows.committed_at);
+                } else {
+                    self.ensure_size(rows, index, topic, key_len)?;
+                    self.filling.push(topic, key_len, rows.committed_at);
+                }
             }
         }
         while let Some(cut) = self.filling.cut_full() {
@@ -166,12 +178,23 @@ impl Line {
                     gtid: skip.gtid.clone(),
                 });
             }
-            if self.is_publishing() {
+            while self.spare.is_empty() {
                 self.answer().await?;
             }
             self.seal(cut, rows.place, rows.gtid, false)?;
         }
         Ok(())
+    }
+
+    /// Whether the record in draft was found there.
+    fn is_in_kafka(&self, topic: TopicId, key_len: usize) -> bool {
+        let Some(window) = &self.window else { return false };
+        window.holds(topic, self.filling.draft_key(key_len), self.next_sequence())
+    }
+
+    /// Number of the next row that is relayed.
+    fn next_sequence(&self) -> u64 {
+        self.sequence + self.filling.len() as u64 + 1
     }
 
     /// Whether the row was relayed before this session, by position or by count.
@@ -208,6 +231,7 @@ impl Line {
             });
         }
         self.filling.mark_boundary();
+        self.close_window(place);
         self.rows_done = 0;
         self.uncounted = None;
         self.is_uncounted = false;
@@ -232,8 +256,14 @@ impl Line {
         self.is_uncounted
     }
 
-    pub fn is_publishing(&self) -> bool {
-        self.publisher.is_busy()
+    /// There is a batch to fill while another one leaves.
+    pub fn may_seal(&self) -> bool {
+        !self.spare.is_empty()
+    }
+
+    /// The publisher has nothing to answer any more: all is published, and the last checkpoint stored.
+    pub fn is_settled(&self) -> bool {
+        self.publisher.is_settled()
     }
 
     /// Something of this session is in Kafka.
@@ -266,13 +296,13 @@ impl Line {
         self.stored.as_ref() != Some(&place.coordinates)
     }
 
-    /// Hands over what is whole, if there is any and the publisher is free.
+    /// Hands over what is whole, if there is any and another batch to fill.
     ///
     /// # Errors
     /// The publisher's thread has ended.
     pub fn publish_whole(&mut self, place: &Place, gtid: Option<&Gtid>) -> Result<(), Error> {
         match self.filling.cut_now() {
-            Some(cut) if !self.is_publishing() => self.seal(cut, place, gtid, false),
+            Some(cut) if self.may_seal() => self.seal(cut, place, gtid, false),
             _ => Ok(()),
         }
     }
@@ -298,11 +328,18 @@ impl Line {
         is_clean: bool,
     ) -> Result<(), Error> {
         self.filling.roll_back();
-        if self.is_publishing() {
+        while !self.may_seal() {
             self.answer().await?;
         }
         self.seal(Cut::Boundary(self.filling.len()), place, gtid, is_clean)?;
-        self.answer().await
+        self.settle().await
+    }
+
+    async fn settle(&mut self) -> Result<(), Error> {
+        while !self.is_settled() {
+            self.answer().await?;
+        }
+        Ok(())
     }
 
     /// Stores a checkpoint as it is and waits until it is in Kafka.
@@ -310,36 +347,36 @@ impl Line {
     /// # Errors
     /// The way to Kafka failed.
     pub async fn claim(&mut self, checkpoint: Checkpoint) -> Result<(), Error> {
-        let batch = self.spare.take().expect("nothing is on its way when a session begins");
+        let batch = self.spare.pop().expect("nothing is on its way when a session begins");
         self.publish(batch, self.sequence + 1, checkpoint)?;
-        self.answer().await?;
+        self.settle().await?;
         self.has_published = false;
         Ok(())
     }
 
-    /// Takes the publisher's answer if it is here.
+    /// Takes the publisher's answers that are here.
     ///
     /// # Errors
-    /// The batch is not in Kafka, or nobody knows.
-    pub fn try_answer(&mut self) -> Result<(), Error> {
-        match self.publisher.try_answer() {
-            Ok(Some(published)) => {
-                self.note(published);
-                Ok(())
+    /// A batch is not in Kafka, or nobody knows.
+    pub fn try_answers(&mut self) -> Result<(), Error> {
+        while !self.is_settled() {
+            match self.publisher.try_answer() {
+                Ok(Some(answer)) => self.note(answer),
+                Ok(None) => break,
+                Err(source) => return Err(self.publish_error(source)),
             }
-            Ok(None) => Ok(()),
-            Err(source) => Err(self.publish_error(source)),
         }
+        Ok(())
     }
 
-    /// Waits for the publisher's answer. Dropping the future loses nothing.
+    /// Waits for the publisher's next answer. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// The batch is not in Kafka, or nobody knows.
+    /// A batch is not in Kafka, or nobody knows.
     pub async fn answer(&mut self) -> Result<(), Error> {
         match self.publisher.answer().await {
-            Ok(published) => {
-                self.note(published);
+            Ok(answer) => {
+                self.note(answer);
                 Ok(())
             }
             Err(source) => Err(self.publish_error(source)),
@@ -351,14 +388,27 @@ impl Line {
         self.publisher.stop().await;
     }
 
-    fn note(&mut self, published: Published) {
-        self.observer.note_published(&published);
-        let Published { mut batch, checkpoint, .. } = published;
-        let Checkpoint { offset, sequence, .. } = checkpoint;
-        tracing::debug!(records = batch.len(), offset, sequence, "published");
-        batch.clear();
-        self.spare = Some(batch);
-        self.has_published = true;
+    fn note(&mut self, answer: Answer) {
+        match answer {
+            Answer::Published(published) => {
+                self.observer.note_published(&published);
+                let Published { mut batch, sequence, .. } = published;
+                tracing::debug!(records = batch.len(), sequence, "published");
+                batch.clear();
+                self.spare.push(batch);
+                self.has_published = true;
+            }
+            Answer::Stored(stored) => {
+                let Checkpoint { offset, sequence, .. } = stored.checkpoint;
+                tracing::debug!(offset, sequence, "stored a checkpoint");
+                self.observer.note_stored(&stored);
+            }
+            Answer::Stalled(source) => {
+                let error = self.publish_error(source);
+                tracing::warn!("{}", Causes(&error));
+                self.observer.note_stalled(&error);
+            }
+        }
     }
 
     fn seal(
@@ -369,7 +419,7 @@ impl Line {
         is_clean: bool,
     ) -> Result<(), Error> {
         let mut rest =
-            self.spare.take().expect("a batch is sealed only when the other one is here");
+            self.spare.pop().expect("a batch is sealed only when there is another one to fill");
         self.filling.cut(cut, &mut rest);
         let batch = std::mem::replace(&mut self.filling, rest);
         let records = batch.len() as u64;
@@ -378,6 +428,7 @@ impl Line {
         }
         let first_sequence = self.sequence + 1;
         self.sequence += records;
+        self.close_window(place);
         let checkpoint = self.checkpoint(place, gtid, is_clean);
         self.stored = Some(place.coordinates.clone());
         self.publish(batch, first_sequence, checkpoint)
@@ -408,7 +459,17 @@ impl Line {
             clean,
             ..Checkpoint::place(place, rows_done, gtid)
         };
+        let checkpoint = match &self.window {
+            Some(window) => window.mark(checkpoint),
+            None => checkpoint,
+        };
         self.signature.sign(checkpoint)
+    }
+
+    /// Forgets what a predecessor may have sent, once all of it was passed.
+    fn close_window(&mut self, place: &Place) {
+        let next = self.next_sequence();
+        self.window.take_if(|window| window.is_passed(&place.coordinates, next));
     }
 
     fn ensure_route(&mut self, layout: LayoutId, table: &Table) -> Result<(), Error> {
@@ -440,6 +501,10 @@ impl Line {
         self.observer.learn_topic(&topic.name);
         let learnt = self.publisher.learn_topic(topic.name.clone());
         learnt.map_err(|source| Error::Publish { brokers: brokers(), source })?;
+        if let Some(window) = &mut self.window {
+            let looked = window.look(id, &topic.name, topic.may_be_compacted).await;
+            looked.map_err(|source| Error::Resume { brokers: brokers(), source })?;
+        }
         Ok(id)
     }
 

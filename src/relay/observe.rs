@@ -1,6 +1,7 @@
 //! What the line tells telemetry. Per row nothing but a plain number is counted; the rest is told once a
 //! batch or a wait.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +11,12 @@ use tokio::time::Instant;
 use crate::batch::Batch;
 use crate::binlog::{Place, Progress};
 use crate::coordinates::Coordinates;
-use crate::publish::Published;
+use crate::error::Error;
+use crate::publish::{Published, Stored};
 use crate::telemetry::clock::{CommitTime, ServerClock, micros_since_1970};
 use crate::telemetry::lag::Lag;
 use crate::telemetry::metrics::{Peer, Skipped};
-use crate::telemetry::{State, Telemetry, seconds};
+use crate::telemetry::{Causes, State, Telemetry, seconds};
 
 /// A transaction committed so recently is at the end of the binlog, as far as anybody can tell; servers that
 /// tell seconds only are given one more.
@@ -34,15 +36,16 @@ pub struct Observer {
     is_settled: bool,
     /// It was told that no broker answers.
     is_cut_off: bool,
+    /// What is on its way was not acknowledged for long.
+    is_stalled: bool,
     /// What was told of the stream already.
     told: Progress,
     /// Records published, by the topic's id.
     published: Vec<IntCounter>,
     skipped_published: u64,
     skipped_relayed: u64,
-    /// Oldest commit time and bytes of the batch on its way.
-    on_its_way: Option<CommitTime>,
-    bytes_on_their_way: usize,
+    /// Oldest commit time and bytes of each batch on its way, in stream order.
+    on_their_way: VecDeque<(Option<CommitTime>, usize)>,
 }
 
 impl Observer {
@@ -54,12 +57,12 @@ impl Observer {
             began: None,
             is_settled,
             is_cut_off: false,
+            is_stalled: false,
             told: Progress::default(),
             published: Vec::new(),
             skipped_published: 0,
             skipped_relayed: 0,
-            on_its_way: None,
-            bytes_on_their_way: 0,
+            on_their_way: VecDeque::new(),
         }
     }
 
@@ -77,30 +80,49 @@ impl Observer {
 
     /// A batch is handed to the publisher.
     pub fn note_sealed(&mut self, batch: &Batch) {
-        (self.on_its_way, self.bytes_on_their_way) = (batch.oldest(), batch.bytes());
+        self.on_their_way.push_back((batch.oldest(), batch.bytes()));
     }
 
-    /// The batch is in Kafka, with its checkpoint.
-    pub fn note_published(&mut self, published: &Published) {
-        (self.on_its_way, self.bytes_on_their_way) = (None, 0);
-        let Published { batch, checkpoint, value, took, committed_at } = published;
+    /// The checkpoint is in Kafka.
+    pub fn note_stored(&mut self, stored: &Stored) {
+        let Stored { checkpoint, value, .. } = stored;
         let place = Coordinates::new(checkpoint.binlog_filename.as_str(), checkpoint.offset);
         if let Ok(place) = place {
             self.telemetry.note_checkpoint(place, value);
         }
+        self.note_connected();
+    }
+
+    /// Nothing of what is on its way was acknowledged for long.
+    pub fn note_stalled(&mut self, error: &Error) {
+        let causes = Causes(error).to_string();
+        (self.is_stalled, self.is_settled) = (true, false);
+        self.telemetry.note_error(error.kind(), &causes);
+        self.telemetry.enter(State::Reconnecting, Some(causes));
+    }
+
+    fn note_connected(&mut self) {
         if std::mem::take(&mut self.is_cut_off) {
             self.telemetry.connect(Peer::Kafka);
         }
-        if batch.is_empty() {
+    }
+
+    /// The batch is in Kafka.
+    pub fn note_published(&mut self, published: &Published) {
+        self.on_their_way.pop_front();
+        let Published { batch, took, committed_at, .. } = published;
+        if batch.unsent() == 0 {
             return;
         }
+        self.is_stalled = false;
+        self.note_connected();
         let metrics = &self.telemetry.metrics;
         metrics.batches.inc();
-        metrics.batch_records.observe(batch.len() as f64);
+        metrics.batch_records.observe(batch.unsent() as f64);
         metrics.publish_duration_seconds.observe(took.as_secs_f64());
         metrics.transactions.inc_by(batch.transactions().len() as u64);
         self.count_records(batch);
-        self.telemetry.note_published(batch.len() as u64);
+        self.telemetry.note_published(batch.unsent() as u64);
         let now = micros_since_1970(*committed_at).saturating_add_signed(self.clock.ahead_micros());
         if let Some(last) = batch.transactions().last() {
             metrics.last_commit_timestamp_seconds.set(seconds(last.micros()));
@@ -118,7 +140,8 @@ impl Observer {
     /// Neighbours mostly share their topic, so runs of one topic are counted at once.
     fn count_records(&self, batch: &Batch) {
         let mut run: Option<(usize, u64)> = None;
-        for topic in batch.records().map(|record| record.topic.0 as usize) {
+        let sent = batch.records().filter(|record| !record.is_in_kafka);
+        for topic in sent.map(|record| record.topic.0 as usize) {
             match &mut run {
                 Some((of, records)) if *of == topic => *records += 1,
                 _ => {
@@ -148,7 +171,8 @@ impl Observer {
             .note_skipped(Skipped::Published, std::mem::take(&mut self.skipped_published));
         self.telemetry.note_skipped(Skipped::Relayed, std::mem::take(&mut self.skipped_relayed));
         let metrics = &self.telemetry.metrics;
-        let buffered = self.bytes_on_their_way + filling.bytes();
+        let on_their_way: usize = self.on_their_way.iter().map(|(_, bytes)| bytes).sum();
+        let buffered = on_their_way + filling.bytes();
         metrics.buffered_bytes.set(i64::try_from(buffered).unwrap_or(i64::MAX));
         if is_cut_off && !std::mem::replace(&mut self.is_cut_off, true) {
             self.telemetry.disconnect(Peer::Kafka);
@@ -157,7 +181,8 @@ impl Observer {
         metrics.binlog_events.inc_by(read.events - self.told.events);
         metrics.binlog_bytes.inc_by(read.bytes - self.told.bytes);
         self.told = read;
-        let pending = self.on_its_way.or(filling.oldest()).map(CommitTime::micros);
+        let oldest = self.on_their_way.iter().find_map(|(oldest, _)| *oldest);
+        let pending = oldest.or(filling.oldest()).map(CommitTime::micros);
         let newest = read.newest.map(CommitTime::micros);
         let is_at_end = read.is_at_end || read.newest.is_some_and(|newest| self.is_recent(newest));
         let update_lag = |lag: &mut Lag| match is_at_end {
@@ -172,7 +197,7 @@ impl Observer {
         let began = *self.began.get_or_insert_with(Instant::now);
         self.is_settled |= is_caught_up || began.elapsed() > SETTLED_AFTER;
         let may_begin = matches!(self.telemetry.state(), State::Starting | State::Reconnecting);
-        if self.is_settled && may_begin {
+        if self.is_settled && may_begin && !self.is_stalled {
             self.telemetry.enter(State::Relaying, None);
         }
     }

@@ -10,7 +10,6 @@ use std::num::NonZeroU32;
 
 use super::signature::Signature;
 use super::{presence, recovery};
-use crate::batch::Batch;
 use crate::binlog::server::BinlogFile;
 use crate::binlog::{self, Place, Replica, Server, Source, Start, start};
 use crate::checkpoint::{self, Checkpoint};
@@ -18,8 +17,9 @@ use crate::config::Config;
 use crate::coordinates::{Coordinates, GtidSet, StartFrom, Uuid};
 use crate::ends;
 use crate::error::Error;
+use crate::kafka::{Delivery, reader};
 use crate::outbox;
-use crate::publish::{self, Publish, Sealed};
+use crate::publish;
 
 /// A relay that is fenced while it is not yet clear by whom begins a new session and fences us.
 const ATTEMPTS_BY_FORCE: usize = 3;
@@ -138,8 +138,8 @@ async fn store(config: &Config, target: &Target, out: &mut dyn Write) -> Result<
         generation.unwrap_or_default(),
     );
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Print)?;
-    let sealed = Sealed::new(Batch::new(config.batch), 1, checkpoint.clone());
-    ends::blocking(move || transactional.publish(&sealed))
+    let to_store = checkpoint.clone();
+    ends::blocking(move || transactional.store(&to_store))
         .await?
         .map_err(|source| ends::publish_error(config, source))?;
     match read(config).await? {
@@ -268,7 +268,7 @@ fn is_topic_missing(looked: &Result<Option<Checkpoint>, Error>) -> bool {
         Err(Error::Checkpoint { source, .. }) => source,
         _ => return false,
     };
-    matches!(source, checkpoint::Error::NoTopic { .. })
+    matches!(source, checkpoint::Error::Read(reader::Error::NoTopic { .. }))
 }
 
 fn no_checkpoint(config: &Config) -> Error {
@@ -338,6 +338,8 @@ impl Target {
             generation: recovery::now_millis().max(last.saturating_add(1)),
             instance: self.instance.clone(),
             outbox_fingerprint: outbox::fingerprint(&config.outbox),
+            // Nothing of a new generation can be in Kafka after it.
+            delivery: Delivery::ExactlyOnce,
         };
         let checkpoint = Checkpoint {
             server_uuid: Some(signature.server_uuid.clone()),

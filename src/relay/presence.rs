@@ -15,6 +15,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
 use crate::ends;
 use crate::error::Error;
+use crate::kafka::reader;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -104,9 +105,10 @@ async fn last_word(config: &Config) -> Result<LastWord, Error> {
     match ends::look(config).await {
         Ok(None) => Ok(LastWord::None),
         Ok(Some(checkpoint)) => Ok(LastWord::Checkpoint(Box::new(checkpoint))),
-        Err(Error::Checkpoint { source: checkpoint::Error::NoTopic { .. }, .. }) => {
-            Ok(LastWord::None)
-        }
+        Err(Error::Checkpoint {
+            source: checkpoint::Error::Read(reader::Error::NoTopic { .. }),
+            ..
+        }) => Ok(LastWord::None),
         Err(Error::Checkpoint { source: checkpoint::Error::Unreadable { .. }, .. }) => {
             Ok(LastWord::Unreadable)
         }

@@ -3,6 +3,7 @@
 //! MySQL is looked at first, so that a relay that cannot read does not fence one that can. Then Kafka: all
 //! transactional ids are initialised, the checkpoint is read and claimed, and only then the dump begins.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -19,8 +20,11 @@ use crate::ends::{
     preflight_error, publish_error, read_checkpoint, topics_error,
 };
 use crate::error::Error;
+use crate::kafka::Delivery;
 use crate::publish::Publisher;
+use crate::publish::idempotent::{self, Idempotent};
 use crate::publish::transactional::Transactional;
+use crate::resume::Window;
 use crate::telemetry::clock::micros_since_1970;
 use crate::telemetry::metrics::Peer;
 use crate::topics::Topics;
@@ -62,12 +66,18 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
         generation: generation(stored.as_ref()),
         instance: relay.instance.clone(),
         outbox_fingerprint: fingerprint,
+        delivery: config.publish.delivery,
     };
-    let publisher = Publisher::start(transactional).map_err(Error::Thread)?;
-    let claim = claim(&start, stored.as_ref(), &signature);
+    let window = match &stored {
+        Some(stored) => window(config, &mut server, &start, stored, &signature).await?,
+        None => None,
+    };
+    let publisher = start_publisher(config, relay.batch_bytes_max, transactional).await?;
+    let claim = claim(&start, stored.as_ref(), &signature, window.as_ref());
     let beginning = Beginning {
         sequence: stored.as_ref().map_or(0, |checkpoint| checkpoint.sequence),
         skip: skip(stored.as_ref()),
+        window,
         stored: claim.resume().ok().map(|resume| resume.coordinates),
         signature,
     };
@@ -195,26 +205,101 @@ fn skip(stored: Option<&Checkpoint>) -> Option<Skip> {
     Some(Skip { rows: checkpoint.rows_done, gtid })
 }
 
-/// The record that says that this instance goes on from here. A record of Eventuate's may stand inside a
-/// transaction: its claim keeps the place and names no generation, so that it still counts as one of its.
-fn claim(start: &Start, stored: Option<&Checkpoint>, signature: &Signature) -> Checkpoint {
+/// The rows after the checkpoint that a predecessor may have sent; `None` when there are none.
+async fn window(
+    config: &Config,
+    server: &mut Server,
+    start: &Start,
+    stored: &Checkpoint,
+    signature: &Signature,
+) -> Result<Option<Window>, Error> {
+    if !stored.may_be_ahead() {
+        return Ok(None);
+    }
+    if stored.server_uuid.as_ref().is_some_and(|was| *was != signature.server_uuid) {
+        // Transactions that were committed at once may stand in another order here.
+        tracing::warn!(
+            after = stored.sequence,
+            "the checkpoint is of another server, and was not stored by a drain: rows that were sent after it are \
+             sent again"
+        );
+        return Ok(None);
+    }
+    let until = server.binlog_end().await.map_err(|source| binlog_error(config, source.into()))?;
+    let window = Window {
+        kafka: config.kafka.clone(),
+        name: config.name.clone(),
+        generation: signature.generation,
+        after: stored.sequence,
+        since_millis: stored
+            .unacknowledged_since_millis()
+            .expect("a checkpoint is checked when it is read"),
+        until,
+        topics: HashMap::new(),
+    };
+    Ok(Some(window)
+        .filter(|window| !window.is_passed(&start.place().coordinates, stored.sequence + 1)))
+}
+
+async fn start_publisher(
+    config: &Config,
+    batch_bytes_max: Option<usize>,
+    lanes: Transactional,
+) -> Result<Publisher, Error> {
+    if config.publish.delivery == Delivery::ExactlyOnce {
+        return Publisher::transactional(lanes).map_err(Error::Thread);
+    }
+    let (kafka, options) = (config.kafka.clone(), config.publish.clone());
+    let (topic, limits) = (config.checkpoint.topic.clone(), idempotent::batch_limits(config.batch));
+    let idempotent = blocking(move || {
+        Idempotent::open(&kafka, &options, &topic, limits, batch_bytes_max, lanes)
+    });
+    let idempotent = idempotent.await?.map_err(|source| publish_error(config, source))?;
+    Publisher::idempotent(idempotent).map_err(Error::Thread)
+}
+
+/// The record that says that this instance goes on from here. It names the generation from the first row on:
+/// in `idempotent` delivery, rows are in Kafka before the next checkpoint.
+fn claim(
+    start: &Start,
+    stored: Option<&Checkpoint>,
+    signature: &Signature,
+    window: Option<&Window>,
+) -> Checkpoint {
+    let generation = Some(signature.generation);
     let claim = match stored {
-        Some(stored) => Checkpoint { clean: false, ..stored.clone() },
+        Some(stored) => Checkpoint {
+            generation,
+            clean: false,
+            delivery: None,
+            unacknowledged_since: None,
+            ..stored.clone()
+        },
         None => Checkpoint {
             server_uuid: Some(signature.server_uuid.clone()),
-            generation: Some(signature.generation),
+            generation,
             ..Checkpoint::place(&start.place(), 0, None)
         },
     };
-    signature.sign(claim)
+    signature.sign(match window {
+        Some(window) => window.mark(claim),
+        None => claim,
+    })
 }
 
 fn line_options(relay: &Relay<'_>) -> Options {
+    let (limits, batches_on_their_way) = match relay.config.publish.delivery {
+        Delivery::ExactlyOnce => (relay.config.batch, 1),
+        Delivery::Idempotent => {
+            (idempotent::batch_limits(relay.config.batch), idempotent::BATCHES_MAX)
+        }
+    };
     Options {
         name: relay.config.name.clone(),
         brokers: relay.config.kafka.to_string(),
         outboxes: relay.config.outbox.clone().into(),
-        limits: relay.config.batch,
+        limits,
+        batches_on_their_way,
         batch_bytes_max: relay.batch_bytes_max.or_else(|| configured_batch_size(relay.config)),
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::SystemTime;
 
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::Checkpoint;
+use crate::kafka::Delivery;
 use crate::telemetry::clock::iso_8601;
 
 /// What every checkpoint of this session says beside its place.
@@ -12,13 +13,14 @@ pub struct Signature {
     pub generation: u64,
     pub instance: String,
     pub outbox_fingerprint: String,
+    pub delivery: Delivery,
 }
 
 impl Signature {
-    /// Fills in who wrote the checkpoint, and when.
+    /// Fills in who wrote the checkpoint, how, and when.
     pub fn sign(&self, checkpoint: Checkpoint) -> Checkpoint {
         Checkpoint {
-            delivery: Some(checkpoint::EXACTLY_ONCE.to_owned()),
+            delivery: checkpoint.delivery.or(Some(self.delivery)),
             instance: Some(self.instance.clone()),
             outbox_fingerprint: Some(self.outbox_fingerprint.clone()),
             recorded_at: Some(iso_8601(SystemTime::now())),

@@ -69,7 +69,21 @@ impl ServerClock {
 /// As the checkpoint and `/status` spell it: UTC, ISO 8601, milliseconds.
 pub fn iso_8601(at: SystemTime) -> String {
     let at = jiff::Timestamp::try_from(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    iso_8601_of_millis(at.as_millisecond())
+}
+
+/// The same of milliseconds since 1970.
+pub fn iso_8601_of_millis(millis: i64) -> String {
+    let at = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
+/// Milliseconds since 1970 of what [`iso_8601`] wrote.
+///
+/// # Errors
+/// It is no time, or one without a zone.
+pub fn millis_of_iso_8601(text: &str) -> Result<i64, jiff::Error> {
+    text.parse().map(jiff::Timestamp::as_millisecond)
 }
 
 /// A clock before 1970 reads as 1970.
@@ -81,6 +95,15 @@ pub fn micros_since_1970(at: SystemTime) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_read_as_it_was_written() {
+        for millis in [0, 1_769_860_800_000, 1_769_860_800_789] {
+            assert_eq!(millis_of_iso_8601(&iso_8601_of_millis(millis)).unwrap(), millis);
+        }
+        assert_eq!(iso_8601_of_millis(1_769_860_800_789), "2026-01-31T12:00:00.789Z");
+        assert!(millis_of_iso_8601("yesterday").is_err());
+    }
 
     #[test]
     fn a_clock_that_is_wrong_on_either_side_does_not_change_how_long_ago_something_was() {

@@ -1,0 +1,261 @@
+//! What is committed in a topic, read from offsets that are named to the ends that were there.
+//!
+//! It reads with `assign`, without a group, and as many partitions at once as are asked for. Records of
+//! transactions that were aborted are not seen; those of open ones can be waited for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{Message, Offset, TopicPartitionList};
+
+use super::{Context, Options, REQUEST_TIMEOUT, create, explain, is_about_a_connection};
+
+/// How long reading may go without a record.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long another producer's open transaction may hold us back in one try; recovery tries again. A
+/// transaction lives as long as its own timeout, 60 s by default.
+const HELD_BACK_MAX: Duration = Duration::from_secs(90);
+
+/// Why a topic could not be read. `topic` is what it is and its name: `checkpoint topic offsets`.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("read the {topic}")]
+    Kafka { topic: String, source: super::Error },
+    #[error("the {topic} is not known to the broker")]
+    NoTopic { topic: String },
+    #[error("the {topic} did not deliver its end within {} s", READ_TIMEOUT.as_secs())]
+    Timeout { topic: String },
+    #[error(
+        "an open transaction of another producer holds back the {topic} for {} s already",
+        waited.as_secs()
+    )]
+    HeldBack { topic: String, waited: Duration },
+}
+
+/// Offsets of a partition: of its first record, and the one after its last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    pub first: i64,
+    pub end: i64,
+}
+
+/// By partition.
+pub type Extents = BTreeMap<i32, Extent>;
+
+/// Reads one topic.
+pub struct Reader {
+    topic: String,
+    /// What it is, and its name.
+    title: String,
+    /// Sees the end of a partition whatever transactions are open.
+    uncommitted: BaseConsumer<Context>,
+    /// Sees committed records only.
+    committed: BaseConsumer<Context>,
+}
+
+impl Reader {
+    /// `kind`: what the topic is, as in "checkpoint topic".
+    ///
+    /// # Errors
+    /// librdkafka refuses the configuration.
+    pub fn new(kafka: &Options, client_id: &str, kind: &str, topic: &str) -> Result<Reader, Error> {
+        let title = format!("{kind} {topic}");
+        let consumer = |isolation: &str, group: Option<&str>| -> Result<_, super::Error> {
+            let mut config = kafka.client_config(client_id)?;
+            config
+                .set("isolation.level", isolation)
+                .set("enable.auto.commit", "false")
+                .set("enable.partition.eof", "true")
+                // Where the log was cut meanwhile, to jump to its end would read as "none".
+                .set("auto.offset.reset", "error")
+                // The end of a partition is only known once a fetch found nothing more.
+                .set("fetch.wait.max.ms", "10")
+                // Another replica than the leader may not have the end yet.
+                .set("client.rack", "")
+                .set("check.crcs", "true");
+            if let Some(group) = group {
+                // librdkafka assigns partitions only to members of a group; it is never joined.
+                config.set("group.id", group);
+            }
+            create(&config, Context::default())
+        };
+        let failed = |source| Error::Kafka { topic: title.clone(), source };
+        let uncommitted = consumer("read_uncommitted", None).map_err(failed)?;
+        let committed = consumer("read_committed", Some(client_id)).map_err(failed)?;
+        Ok(Reader { topic: topic.to_owned(), title, uncommitted, committed })
+    }
+
+    /// Where the partitions begin and end, whatever transactions are open.
+    ///
+    /// # Errors
+    /// Kafka cannot be asked, or knows no such topic: which may be what one broker says that has just started.
+    pub fn extents(&self) -> Result<Extents, Error> {
+        self.extents_of(&self.uncommitted)
+    }
+
+    /// The same up to the first transaction that is open.
+    ///
+    /// # Errors
+    /// As [`Reader::extents`].
+    pub fn committed_extents(&self) -> Result<Extents, Error> {
+        self.extents_of(&self.committed)
+    }
+
+    fn extents_of(&self, consumer: &BaseConsumer<Context>) -> Result<Extents, Error> {
+        let failed = |error| self.failed_at(consumer, error);
+        let metadata =
+            consumer.fetch_metadata(Some(&self.topic), REQUEST_TIMEOUT).map_err(failed)?;
+        let no_topic = || Error::NoTopic { topic: self.title.clone() };
+        let found = metadata.topics().first().ok_or_else(no_topic)?;
+        match found.error().map(RDKafkaErrorCode::from) {
+            None => {}
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                return Err(no_topic());
+            }
+            Some(code) => return Err(failed(KafkaError::MetadataFetch(code))),
+        }
+        let mut extents = Extents::new();
+        for partition in found.partitions() {
+            let (first, end) = consumer
+                .fetch_watermarks(&self.topic, partition.id(), REQUEST_TIMEOUT)
+                .map_err(failed)?;
+            extents.insert(partition.id(), Extent { first, end });
+        }
+        Ok(extents)
+    }
+
+    /// Waits until every transaction before the ends is finished.
+    ///
+    /// # Errors
+    /// It takes too long, or Kafka cannot be asked.
+    pub fn await_committed(&self, extents: &Extents) -> Result<(), Error> {
+        let since = Instant::now();
+        let mut is_said = false;
+        for (partition, extent) in extents {
+            loop {
+                let (_, last_stable) = self
+                    .committed
+                    .fetch_watermarks(&self.topic, *partition, REQUEST_TIMEOUT)
+                    .map_err(|error| self.failed(error))?;
+                if last_stable >= extent.end {
+                    break;
+                }
+                if since.elapsed() > HELD_BACK_MAX {
+                    let topic = self.title.clone();
+                    return Err(Error::HeldBack { topic, waited: since.elapsed() });
+                }
+                if !is_said {
+                    tracing::info!(
+                        topic = self.topic,
+                        partition,
+                        "waiting for an open transaction of another producer"
+                    );
+                    is_said = true;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        Ok(())
+    }
+
+    /// The first offset of each partition whose record has this timestamp or a later one; the end where none
+    /// has.
+    ///
+    /// # Errors
+    /// Kafka cannot be asked.
+    pub fn offsets_since(
+        &self,
+        millis_since_1970: i64,
+        extents: &Extents,
+    ) -> Result<BTreeMap<i32, i64>, Error> {
+        let mut asked = TopicPartitionList::new();
+        for partition in extents.keys() {
+            // In a question about times, the offset is the time.
+            asked
+                .add_partition_offset(&self.topic, *partition, Offset::Offset(millis_since_1970))
+                .map_err(|error| self.failed(error))?;
+        }
+        let answered = self
+            .uncommitted
+            .offsets_for_times(asked, REQUEST_TIMEOUT)
+            .map_err(|error| self.failed_at(&self.uncommitted, error))?;
+        let mut offsets = BTreeMap::new();
+        for answer in answered.elements() {
+            answer.error().map_err(|error| self.failed(error))?;
+            let extent = extents[&answer.partition()];
+            let offset = match answer.offset() {
+                Offset::Offset(offset) => offset.clamp(extent.first, extent.end),
+                _ => extent.end,
+            };
+            offsets.insert(answer.partition(), offset);
+        }
+        Ok(offsets)
+    }
+
+    /// Reads partitions from the given offsets to their ends, all at once.
+    ///
+    /// # Errors
+    /// Kafka cannot be read, or does not deliver.
+    pub fn read(
+        &self,
+        from: &BTreeMap<i32, i64>,
+        extents: &Extents,
+        mut take: impl FnMut(&BorrowedMessage<'_>),
+    ) -> Result<(), Error> {
+        if from.is_empty() {
+            return Ok(());
+        }
+        let mut assignment = TopicPartitionList::new();
+        for (partition, offset) in from {
+            assignment
+                .add_partition_offset(&self.topic, *partition, Offset::Offset(*offset))
+                .map_err(|error| self.failed(error))?;
+        }
+        self.committed.assign(&assignment).map_err(|error| self.failed(error))?;
+        let mut unfinished: BTreeSet<i32> = from.keys().copied().collect();
+        // Each record shows that it goes on; connections that fail do not.
+        let mut deadline = Instant::now() + READ_TIMEOUT;
+        while !unfinished.is_empty() {
+            match self.committed.poll(deadline.saturating_duration_since(Instant::now())) {
+                Some(Ok(record)) => {
+                    deadline = Instant::now() + READ_TIMEOUT;
+                    let (partition, offset) = (record.partition(), record.offset());
+                    let end = extents[&partition].end;
+                    // Others may write there faster than we read: what comes after the end is not waited for.
+                    if offset + 1 >= end {
+                        unfinished.remove(&partition);
+                    }
+                    if offset < end {
+                        take(&record);
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    unfinished.remove(&partition);
+                }
+                // A broker that is gone: another one may answer before the deadline.
+                Some(Err(error)) if is_about_a_connection(&error) => {}
+                // Of the group that is never joined.
+                Some(Err(error)) if is_about_the_group(&error) => {}
+                Some(Err(error)) => return Err(self.failed(error)),
+                None => return Err(Error::Timeout { topic: self.title.clone() }),
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: KafkaError) -> Error {
+        self.failed_at(&self.committed, error)
+    }
+
+    fn failed_at(&self, consumer: &BaseConsumer<Context>, error: KafkaError) -> Error {
+        Error::Kafka { topic: self.title.clone(), source: explain(consumer, error) }
+    }
+}
+
+fn is_about_the_group(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
+}

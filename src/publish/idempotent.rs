@@ -1,0 +1,485 @@
+//! `idempotent`: records go out at once, with several batches on their way, and the checkpoint follows the
+//! oldest batch that is not acknowledged.
+//!
+//! The producer keeps the order within each partition and lets no record take the place of one that failed.
+//! The checkpoint is stored by the fenced lanes of [`Transactional`], beside the records: who was replaced
+//! cannot store one any more, and learns it. A restart looks for what the checkpoint does not tell
+//! ([`crate::resume`]); never more than [`RECORDS_AHEAD_MAX`] records.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+
+use super::producer;
+use super::reports::{Context, FirstRefused, Refused, Reports, is_collateral};
+use super::sequence::{SEQUENCE_HEADER, SequenceHeader};
+use super::transactional::Transactional;
+use super::{Answers, Error, Options, Order, Published, Sealed, Stored};
+use crate::batch::Limits;
+use crate::checkpoint::Checkpoint;
+use crate::kafka;
+use crate::telemetry::clock::{iso_8601, iso_8601_of_millis};
+
+/// So many batches are on their way at most.
+pub const BATCHES_MAX: usize = 4;
+
+/// So many records may be in Kafka after the stored checkpoint at most: what a restart has to look for. A
+/// later version must not look for fewer.
+pub const RECORDS_AHEAD_MAX: u64 = 100_000;
+
+/// A checkpoint is stored so often at most. It is a transaction of its own, which costs the broker more than a
+/// small batch does; a restart finds what is behind it.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// librdkafka reports a record that was given up because of another one before that other one.
+const REASON_PAUSE: Duration = Duration::from_millis(100);
+
+/// A batch never takes more than its share of what may be ahead of the checkpoint.
+#[must_use]
+pub fn batch_limits(limits: Limits) -> Limits {
+    let share = usize::try_from(RECORDS_AHEAD_MAX).unwrap_or(usize::MAX) / BATCHES_MAX;
+    Limits { records_max: limits.records_max.min(share), ..limits }
+}
+
+/// What the publisher's thread waits for.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Order(Order),
+    /// The batch in this slot is acknowledged.
+    Acknowledged(usize),
+    /// A record will not be acknowledged.
+    Refused,
+    Stored(Result<Stored, Error>),
+}
+
+/// A producer, and the lanes that store its checkpoints.
+pub struct Idempotent {
+    producer: ThreadedProducer<Context<Reported>>,
+    reported: Arc<Reported>,
+    lanes: Transactional,
+    options: Options,
+    events: Sender<Event>,
+    inbox: Receiver<Event>,
+    cut_off: Arc<AtomicBool>,
+}
+
+impl Idempotent {
+    /// Makes the producer. `lanes` are those that all predecessors were fenced with.
+    ///
+    /// # Errors
+    /// Kafka cannot be reached.
+    pub fn open(
+        kafka: &kafka::Options,
+        options: &Options,
+        checkpoint_topic: &str,
+        limits: Limits,
+        batch_bytes_max: Option<usize>,
+        lanes: Transactional,
+    ) -> Result<Idempotent, Error> {
+        let records_max = limits.records_max * BATCHES_MAX;
+        let mut config = producer::config(kafka, options, records_max, batch_bytes_max)?;
+        config
+            .set("enable.idempotence", "true")
+            // Whatever fails would be a gap: it ends this producer.
+            .set("enable.gapless.guarantee", "true")
+            // Never: a record that is given up for its age would be one, too.
+            .set("message.timeout.ms", "0");
+        let (events, inbox) = mpsc::channel();
+        let reported = Arc::new(Reported::to(events.clone()));
+        let cut_off = lanes.cut_off();
+        let context = Context::of(reported.clone(), cut_off.clone());
+        let producer = producer::connect(&config, context, checkpoint_topic)?;
+        Ok(Idempotent {
+            producer,
+            reported,
+            lanes,
+            options: options.clone(),
+            events,
+            inbox,
+            cut_off,
+        })
+    }
+
+    pub(super) fn events(&self) -> Sender<Event> {
+        self.events.clone()
+    }
+
+    /// Turns true when no broker answers any more.
+    pub(super) fn cut_off(&self) -> Arc<AtomicBool> {
+        self.cut_off.clone()
+    }
+
+    /// Publishes the batches that are ordered, until the order to stop.
+    pub(super) fn run(self, answers: &Answers) -> Result<(), Error> {
+        let keeper = Keeper::start(self.lanes, self.events).map_err(Error::Thread)?;
+        let sending = Sending {
+            producer: self.producer,
+            reported: self.reported,
+            options: self.options,
+            topics: Vec::new(),
+            cut_off: self.cut_off,
+            waiting: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            next_slot: 0,
+            keeper,
+            due: None,
+            stored_sequence: 0,
+            failed: None,
+            progress: Progress { missing: 0, at: Instant::now() },
+            stop_by: None,
+        };
+        sending.run(&self.inbox, answers)
+    }
+}
+
+/// Counts the records of the batches on their way down as their reports come. A record's tag is its index in
+/// the batch and the batch's slot.
+struct Reported {
+    missing: [AtomicUsize; BATCHES_MAX],
+    refused: FirstRefused,
+    events: Sender<Event>,
+}
+
+impl Reported {
+    fn to(events: Sender<Event>) -> Reported {
+        Reported { missing: Default::default(), refused: FirstRefused::default(), events }
+    }
+
+    fn expect(&self, slot: usize, records: usize) {
+        self.missing[slot].store(records, Ordering::Release);
+    }
+
+    fn missing(&self) -> usize {
+        self.missing.iter().map(|missing| missing.load(Ordering::Acquire)).sum()
+    }
+
+    fn tag(index: usize, slot: usize) -> usize {
+        index * BATCHES_MAX + slot
+    }
+}
+
+impl Reports for Reported {
+    fn note_acknowledged(&self, tag: usize) {
+        let slot = tag % BATCHES_MAX;
+        if self.missing[slot].fetch_sub(1, Ordering::AcqRel) == 1 {
+            // The publisher may have ended already.
+            let _ = self.events.send(Event::Acknowledged(slot));
+        }
+    }
+
+    fn note_refused(&self, tag: usize, topic: &str, error: &KafkaError) {
+        let (index, topic) = (tag / BATCHES_MAX, topic.to_owned());
+        self.refused.note(Refused { index, topic, error: error.clone() });
+        let _ = self.events.send(Event::Refused);
+    }
+}
+
+/// A batch whose records were sent.
+struct InFlight {
+    sealed: Sealed,
+    slot: usize,
+    sent_at: SystemTime,
+    is_acknowledged: bool,
+}
+
+/// How many records were missing, and since when it is as many.
+struct Progress {
+    missing: usize,
+    at: Instant,
+}
+
+/// The publisher's thread.
+struct Sending {
+    producer: ThreadedProducer<Context<Reported>>,
+    reported: Arc<Reported>,
+    options: Options,
+    topics: Vec<Arc<str>>,
+    cut_off: Arc<AtomicBool>,
+    /// Batches that would be too far ahead of the checkpoint.
+    waiting: VecDeque<Sealed>,
+    /// In stream order.
+    in_flight: VecDeque<InFlight>,
+    next_slot: usize,
+    keeper: Keeper,
+    /// The latest checkpoint that may be stored.
+    due: Option<(u64, Checkpoint)>,
+    stored_sequence: u64,
+    /// Why no checkpoint can be stored any more. What is on its way is waited for first.
+    failed: Option<Error>,
+    progress: Progress,
+    stop_by: Option<Instant>,
+}
+
+impl Sending {
+    fn run(mut self, inbox: &Receiver<Event>, answers: &Answers) -> Result<(), Error> {
+        loop {
+            match self.next(inbox) {
+                Some(Event::Order(Order::LearnTopic(name))) => self.topics.push(name),
+                Some(Event::Order(Order::Publish(sealed))) => self.waiting.push_back(*sealed),
+                Some(Event::Order(Order::Stop)) => {
+                    self.stop_by = Some(Instant::now() + self.options.transaction_timeout);
+                }
+                Some(Event::Acknowledged(slot)) => self.note_acknowledged(slot),
+                Some(Event::Refused) => return Err(self.refusal()),
+                Some(Event::Stored(stored)) => self.note_stored(stored, answers)?,
+                None => {}
+            }
+            self.send_waiting()?;
+            self.answer_acknowledged(answers);
+            if self.in_flight.is_empty()
+                && let Some(error) = self.failed.take()
+            {
+                return Err(error);
+            }
+            self.store_due()?;
+            self.look_for_progress(answers);
+            if self.may_stop() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The next event; `None` when it is time to look at what is due.
+    fn next(&self, inbox: &Receiver<Event>) -> Option<Event> {
+        let store_at = self.due.as_ref().and_then(|_| self.keeper.free_at());
+        let stalled_at = self.progress.at + self.options.transaction_timeout;
+        let stalled_at = (!self.in_flight.is_empty()).then_some(stalled_at);
+        match [store_at, stalled_at, self.stop_by].into_iter().flatten().min() {
+            None => Some(inbox.recv().expect("the producer itself may send")),
+            Some(at) => match inbox.recv_timeout(at.saturating_duration_since(Instant::now())) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => unreachable!("the producer itself may send"),
+            },
+        }
+    }
+
+    /// Sends what is not too far ahead of the checkpoint.
+    fn send_waiting(&mut self) -> Result<(), Error> {
+        while self.failed.is_none() && self.in_flight.len() < BATCHES_MAX {
+            let may_send = self.waiting.front().is_some_and(|sealed| {
+                let ahead = sealed.checkpoint.sequence.saturating_sub(self.stored_sequence);
+                sealed.batch.is_empty() || ahead <= RECORDS_AHEAD_MAX
+            });
+            if !may_send {
+                break;
+            }
+            let sealed = self.waiting.pop_front().expect("it was looked at");
+            self.send(sealed)?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, sealed: Sealed) -> Result<(), Error> {
+        let slot = self.next_slot;
+        self.next_slot = (slot + 1) % BATCHES_MAX;
+        if self.in_flight.is_empty() {
+            self.progress.at = Instant::now();
+        }
+        let (sent_at, unsent) = (SystemTime::now(), sealed.batch.unsent());
+        self.reported.expect(slot, unsent);
+        let generation = sealed.checkpoint.generation.unwrap_or_default();
+        let mut header = SequenceHeader::new(&self.options.name, generation);
+        let records = sealed.batch.records().enumerate();
+        for (index, record) in records.filter(|(_, record)| !record.is_in_kafka) {
+            let value = header.spell(sealed.first_sequence + index as u64);
+            let headers = OwnedHeaders::new_with_capacity(1)
+                .insert(Header { key: SEQUENCE_HEADER, value: Some(value) });
+            let topic = &self.topics[record.topic.0 as usize];
+            let record = BaseRecord::with_opaque_to(topic, Reported::tag(index, slot))
+                .key(record.key)
+                .payload(record.value)
+                .headers(headers);
+            if let Err((source, _)) = self.producer.send(record) {
+                return Err(self.send_error(index, topic, source));
+            }
+        }
+        self.in_flight.push_back(InFlight { sealed, slot, sent_at, is_acknowledged: unsent == 0 });
+        Ok(())
+    }
+
+    fn note_acknowledged(&mut self, slot: usize) {
+        let batch = self.in_flight.iter_mut().find(|batch| batch.slot == slot);
+        batch.expect("a batch is acknowledged once, while it is on its way").is_acknowledged = true;
+        self.cut_off.store(false, Ordering::Relaxed);
+    }
+
+    /// Gives back the oldest batches, as far as they are acknowledged without a gap.
+    fn answer_acknowledged(&mut self, answers: &Answers) {
+        while self.in_flight.front().is_some_and(|batch| batch.is_acknowledged) {
+            let InFlight { sealed, .. } = self.in_flight.pop_front().expect("it was looked at");
+            self.due = Some((sealed.order, sealed.checkpoint.clone()));
+            answers.published(Published::now(sealed));
+        }
+    }
+
+    fn store_due(&mut self) -> Result<(), Error> {
+        let is_free = self.keeper.free_at().is_some_and(|at| at <= Instant::now());
+        if self.failed.is_some() || !is_free {
+            return Ok(());
+        }
+        let Some((order, checkpoint)) = self.due.take() else { return Ok(()) };
+        let now = SystemTime::now();
+        let checkpoint = Checkpoint {
+            unacknowledged_since: self.unacknowledged_since(&checkpoint, now),
+            recorded_at: Some(iso_8601(now)),
+            ..checkpoint
+        };
+        self.keeper.store(order, checkpoint)
+    }
+
+    /// Since when records after the checkpoint may be in Kafka.
+    fn unacknowledged_since(&self, checkpoint: &Checkpoint, now: SystemTime) -> Option<String> {
+        if checkpoint.clean {
+            return None;
+        }
+        let sent_at = self.in_flight.front().map(|batch| batch.sent_at);
+        let own = iso_8601(sent_at.unwrap_or(now).min(now));
+        let predecessors =
+            checkpoint.unacknowledged_since_millis().ok().filter(|millis| *millis > 0);
+        // All are spelt alike, so that the order of texts is that of times.
+        Some(predecessors.map_or(own.clone(), |millis| iso_8601_of_millis(millis).min(own)))
+    }
+
+    fn note_stored(
+        &mut self,
+        stored: Result<Stored, Error>,
+        answers: &Answers,
+    ) -> Result<(), Error> {
+        self.keeper.is_storing = false;
+        match stored {
+            Ok(stored) => {
+                self.stored_sequence = stored.checkpoint.sequence;
+                self.cut_off.store(false, Ordering::Relaxed);
+                answers.stored(stored);
+                Ok(())
+            }
+            Err(Error::Fenced) => Err(Error::Fenced),
+            Err(error) => {
+                self.failed = Some(error);
+                Ok(())
+            }
+        }
+    }
+
+    /// Says when nothing was acknowledged for long. A new producer would do no better, and could not know what
+    /// this one's requests lead to.
+    fn look_for_progress(&mut self, answers: &Answers) {
+        let missing = self.reported.missing();
+        let Some(oldest) = self.in_flight.front() else { return };
+        if missing != self.progress.missing {
+            self.progress = Progress { missing, at: Instant::now() };
+            return;
+        }
+        let timeout = self.options.transaction_timeout;
+        if self.progress.at.elapsed() < timeout {
+            return;
+        }
+        let topics = oldest.sealed.batch.records().filter(|record| !record.is_in_kafka);
+        let Some(topic) = topics.map(|record| &self.topics[record.topic.0 as usize]).next() else {
+            return;
+        };
+        answers.stalled(Error::NotAcknowledged {
+            topic: topic.to_string(),
+            timeout,
+            why: producer::why_not_acknowledged(self.producer.client(), topic),
+        });
+        self.progress.at = Instant::now();
+    }
+
+    fn may_stop(&self) -> bool {
+        let Some(stop_by) = self.stop_by else { return false };
+        let is_settled = self.waiting.is_empty()
+            && self.in_flight.is_empty()
+            && self.due.is_none()
+            && !self.keeper.is_storing;
+        if !is_settled && stop_by <= Instant::now() {
+            let batches = self.in_flight.len();
+            tracing::warn!(batches, "what is on its way was not acknowledged in time");
+            return true;
+        }
+        is_settled
+    }
+
+    fn send_error(&self, index: usize, topic: &str, source: KafkaError) -> Error {
+        match source.rdkafka_error_code() {
+            // The producer has ended; why is told by a record that it gave up.
+            Some(RDKafkaErrorCode::Fatal) => self.refusal(),
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                Error::Refused { index, topic: topic.to_owned(), source }
+            }
+            _ => Error::Kafka { doing: "send a record", source },
+        }
+    }
+
+    /// Why a record will not be acknowledged.
+    fn refusal(&self) -> Error {
+        let doing = "have records acknowledged";
+        std::thread::sleep(REASON_PAUSE);
+        let fatal = self.producer.client().fatal_error();
+        match (self.reported.refused.take(), fatal) {
+            (Some(refused), _) if !is_collateral(&refused.error) => producer::refusal(refused)
+                .unwrap_or_else(|Refused { error: source, .. }| Error::Kafka { doing, source }),
+            (_, Some((code, reason))) => {
+                tracing::debug!(%code, reason, "the producer has ended");
+                Error::Kafka { doing, source: KafkaError::MessageProduction(code) }
+            }
+            (Some(Refused { error: source, .. }), None) => Error::Kafka { doing, source },
+            (None, None) => Error::ThreadEnded,
+        }
+    }
+}
+
+/// The thread that stores checkpoints, one after the other.
+struct Keeper {
+    orders: Option<Sender<(u64, Checkpoint)>>,
+    thread: Option<JoinHandle<()>>,
+    is_storing: bool,
+    next_at: Instant,
+}
+
+impl Keeper {
+    fn start(mut lanes: Transactional, events: Sender<Event>) -> std::io::Result<Keeper> {
+        let (orders, inbox) = mpsc::channel::<(u64, Checkpoint)>();
+        let keep = move || {
+            for (order, checkpoint) in inbox {
+                let stored = lanes.store(&checkpoint);
+                let stored = stored.map(|value| Stored { checkpoint, value, order });
+                if events.send(Event::Stored(stored)).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(keep)?;
+        let (orders, thread) = (Some(orders), Some(thread));
+        Ok(Keeper { orders, thread, is_storing: false, next_at: Instant::now() })
+    }
+
+    /// When the next checkpoint may be stored; `None` while one is.
+    fn free_at(&self) -> Option<Instant> {
+        (!self.is_storing).then_some(self.next_at)
+    }
+
+    fn store(&mut self, order: u64, checkpoint: Checkpoint) -> Result<(), Error> {
+        let orders = self.orders.as_ref().expect("orders are given only before the drop");
+        orders.send((order, checkpoint)).map_err(|_| Error::ThreadEnded)?;
+        (self.is_storing, self.next_at) = (true, Instant::now() + CHECKPOINT_INTERVAL);
+        Ok(())
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!("the keeper's thread panicked");
+        }
+    }
+}

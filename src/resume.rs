@@ -1,0 +1,211 @@
+//! What of the rows after a checkpoint is in Kafka already.
+//!
+//! `idempotent` delivery sends rows before the checkpoint tells of them, so a relay that dies leaves some
+//! behind. Its successor relays the same rows under the same sequence numbers, and looks at the ends of the
+//! partitions of each topic, when the first row for it comes, for the numbers that are there. It looks from
+//! the time on that the checkpoint names, less a minute, or from the last record that the checkpoint covers.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Instant;
+
+use murmur2::{KAFKA_SEED, murmur2};
+use rdkafka::Message;
+use rdkafka::message::{BorrowedMessage, Headers};
+
+use crate::batch::TopicId;
+use crate::checkpoint::Checkpoint;
+use crate::coordinates::Coordinates;
+use crate::kafka::{self, Delivery, Extents, Reader, reader};
+use crate::publish::idempotent::RECORDS_AHEAD_MAX;
+use crate::publish::sequence::{SEQUENCE_HEADER, SequenceHeader};
+use crate::telemetry::clock::iso_8601_of_millis;
+
+/// How far the clocks of brokers and relays may be apart.
+const CLOCK_SKEW_MILLIS: i64 = 60_000;
+
+/// How many offsets before the end of a partition the search begins.
+const TAIL: i64 = 64;
+/// The tail grows by this factor until it holds a record that the checkpoint covers.
+const TAIL_GROWTH: i64 = 16;
+
+/// The rows that a predecessor may have sent.
+#[derive(Debug)]
+pub struct Window {
+    pub kafka: kafka::Options,
+    /// The relay's name.
+    pub name: String,
+    pub generation: u64,
+    /// Number of the last row that the checkpoint covers.
+    pub after: u64,
+    /// Rows after it may be in Kafka since then, in milliseconds since 1970.
+    pub since_millis: i64,
+    /// What the predecessor can have read ends here.
+    pub until: Coordinates,
+    /// What was found, of the topics that were looked at.
+    pub topics: HashMap<TopicId, Found>,
+}
+
+impl Window {
+    /// Looks for rows of the window in a topic that exists. `is_compacted`: or nobody knows.
+    ///
+    /// # Errors
+    /// It cannot be read to its end.
+    pub async fn look(
+        &mut self,
+        id: TopicId,
+        topic: &str,
+        is_compacted: bool,
+    ) -> Result<(), reader::Error> {
+        let search = Search {
+            is_compacted,
+            header: SequenceHeader::new(&self.name, self.generation),
+            after: self.after,
+            since_millis: self.since_millis - CLOCK_SKEW_MILLIS,
+        };
+        let (kafka, name, topic) = (self.kafka.clone(), self.name.clone(), topic.to_owned());
+        let looked = tokio::task::spawn_blocking(move || {
+            let begun = Instant::now();
+            let found = search.run(&Reader::new(&kafka, &name, "topic", &topic)?)?;
+            let (rows, took_ms) = (found.sequences.len(), begun.elapsed().as_millis());
+            tracing::info!(topic, rows, took_ms, "looked for rows that are in Kafka already");
+            Ok(found)
+        });
+        // A panic there is one here.
+        let found =
+            looked.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        self.topics.insert(id, found?);
+        Ok(())
+    }
+
+    /// The row of this number and key is in that topic.
+    pub fn holds(&self, topic: TopicId, key: &[u8], sequence: u64) -> bool {
+        self.topics.get(&topic).is_some_and(|found| found.holds(key, sequence))
+    }
+
+    /// Nothing from this place on, or from this number on, can have been sent by the predecessor.
+    pub fn is_passed(&self, place: &Coordinates, next_sequence: u64) -> bool {
+        *place >= self.until || next_sequence > self.after + RECORDS_AHEAD_MAX
+    }
+
+    /// A checkpoint inside of the window says that rows after it may be in Kafka, whoever writes it: also the
+    /// last one of a drain.
+    #[must_use]
+    pub fn mark(&self, checkpoint: Checkpoint) -> Checkpoint {
+        Checkpoint {
+            delivery: Some(Delivery::Idempotent),
+            clean: false,
+            unacknowledged_since: Some(iso_8601_of_millis(self.since_millis)),
+            ..checkpoint
+        }
+    }
+}
+
+/// What the ends of a topic's partitions have of the window.
+#[derive(Debug, Default)]
+pub struct Found {
+    sequences: HashSet<u64>,
+    partitions: u32,
+    /// The highest number in each partition from which some may have been deleted since.
+    highest: BTreeMap<u32, u64>,
+}
+
+impl Found {
+    fn holds(&self, key: &[u8], sequence: u64) -> bool {
+        // Records of a partition arrive in order: what was deleted before the highest was there.
+        self.sequences.contains(&sequence)
+            || self.highest.get(&partition(key, self.partitions)).is_some_and(|it| sequence <= *it)
+    }
+}
+
+/// As every Java client computes it.
+fn partition(key: &[u8], partitions: u32) -> u32 {
+    (murmur2(key, KAFKA_SEED) & 0x7fff_ffff) % partitions.max(1)
+}
+
+struct Search {
+    is_compacted: bool,
+    header: SequenceHeader,
+    after: u64,
+    since_millis: i64,
+}
+
+/// What was read of one partition.
+#[derive(Default)]
+struct Tail {
+    /// Numbers after the checkpoint.
+    sequences: Vec<u64>,
+    /// There is a record that the checkpoint covers: all before it are covered as well.
+    is_whole: bool,
+    /// A key that now belongs elsewhere: the topic has got more partitions since.
+    is_of_fewer_partitions: bool,
+}
+
+impl Search {
+    fn run(&self, topic: &Reader) -> Result<Found, reader::Error> {
+        let extents = topic.extents()?;
+        topic.await_committed(&extents)?;
+        let floors = topic.offsets_since(self.since_millis, &extents)?;
+        let tails = self.read_tails(topic, &extents, &floors)?;
+        let partitions = u32::try_from(extents.len()).expect("a number of partitions");
+        let has_grown = tails.values().any(|tail| tail.is_of_fewer_partitions);
+        let mut found = Found { partitions, ..Found::default() };
+        for (partition, tail) in tails {
+            let (extent, floor) = (extents[&partition], floors[&partition]);
+            let is_cut = extent.first > 0 && floor == extent.first && !tail.is_whole;
+            if (self.is_compacted || is_cut)
+                && !has_grown
+                && let (Some(highest), Ok(partition)) =
+                    (tail.sequences.iter().max(), u32::try_from(partition))
+            {
+                found.highest.insert(partition, *highest);
+            }
+            found.sequences.extend(tail.sequences);
+        }
+        Ok(found)
+    }
+
+    /// Reads each partition from its end backwards, in pieces that grow, as far as needed.
+    fn read_tails(
+        &self,
+        topic: &Reader,
+        extents: &Extents,
+        floors: &BTreeMap<i32, i64>,
+    ) -> Result<BTreeMap<i32, Tail>, reader::Error> {
+        let partitions = u32::try_from(extents.len()).expect("a number of partitions");
+        let mut tails = BTreeMap::new();
+        let mut left: Vec<i32> =
+            extents.keys().copied().filter(|it| floors[it] < extents[it].end).collect();
+        let mut length = TAIL;
+        while !left.is_empty() {
+            let from: BTreeMap<i32, i64> =
+                left.iter().map(|it| (*it, (extents[it].end - length).max(floors[it]))).collect();
+            tails.extend(left.iter().map(|it| (*it, Tail::default())));
+            topic.read(&from, extents, |record| {
+                if let (Some(sequence), Some(tail)) =
+                    (self.sequence(record), tails.get_mut(&record.partition()))
+                {
+                    self.take(tail, record, sequence, partitions);
+                }
+            })?;
+            left.retain(|it| !tails[it].is_whole && from[it] > floors[it]);
+            length = length.saturating_mul(TAIL_GROWTH);
+        }
+        Ok(tails)
+    }
+
+    fn take(&self, tail: &mut Tail, record: &BorrowedMessage<'_>, sequence: u64, partitions: u32) {
+        let now_at = record.key().map(|key| partition(key, partitions));
+        tail.is_of_fewer_partitions |= now_at != u32::try_from(record.partition()).ok();
+        if sequence > self.after {
+            tail.sequences.push(sequence);
+        } else {
+            tail.is_whole = true;
+        }
+    }
+
+    /// The number of a record of this relay and generation.
+    fn sequence(&self, record: &BorrowedMessage<'_>) -> Option<u64> {
+        let header = record.headers()?.iter().find(|header| header.key == SEQUENCE_HEADER)?;
+        self.header.parse(header.value?)
+    }
+}
