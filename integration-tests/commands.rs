@@ -159,11 +159,6 @@ const BREAKAGES: &[Breakage] = &[
         error: "…/config.toml:6: mysql.start_from = \"snapshot\" is not in this version",
         hint: "take it out; CHANGELOG.md says what each version brings",
     },
-    Breakage {
-        change: |setup| setup.kafka_lines.push("delivery = \"idempotent\"".to_owned()),
-        error: "…/config.toml:12: kafka.delivery = \"idempotent\" is not in this version",
-        hint: "take it out; CHANGELOG.md says what each version brings",
-    },
 ];
 
 #[test]

@@ -7,6 +7,7 @@ mod columns;
 mod commands;
 mod compressed;
 mod database_ids;
+mod delivery;
 mod eventuate_takeover;
 mod give_up;
 mod golden_records;

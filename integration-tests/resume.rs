@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 
 use crate::harness::consumer::Record;
 use crate::harness::kafka::{
-    OpenTransaction, create_partitions, create_topic, delete_records, set_topic_config,
+    OpenTransaction, create_partitions, create_topic, delete_records, delete_records_before,
     write_record,
 };
 use crate::harness::oracle::partition_of;

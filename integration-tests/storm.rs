@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::harness::consumer::{Inbox, Isolation};
 use crate::harness::relay::Relay;
 use crate::harness::say;
-use crate::harness::scene::Scene;
+use crate::harness::scene::{Delivery, Scene};
 use crate::harness::servers::{MySql, has_version, permit_for_own_servers, shared_kafka};
 use crate::harness::workload::{Plan, Workload};
 
@@ -41,20 +41,20 @@ fn kills_at_random_lose_repeat_and_reorder_nothing() {
 }
 
 #[test]
+fn kills_at_random_lose_repeat_and_reorder_nothing_in_idempotent_delivery() {
+    let scene = Scene::on_shared_servers("storm_idempotent").with(Delivery::Idempotent);
+    storm(&scene, 36, 3_000, &[]);
+}
+
+#[test]
 fn kills_between_the_parts_of_split_transactions_lose_repeat_and_reorder_nothing() {
-    let small = ["max_records = 40", "max_bytes = 60000"];
-    let scene = Scene::on_shared_servers("storm_small");
-    storm(&scene, 30, 400, &small);
-    let checkpoints: Vec<_> = scene.checkpoints().into_iter().flatten().collect();
-    let is_inside = |stored: &&serde_json::Value| stored["rowsDone"] != 0;
-    let parts = checkpoints.iter().filter(is_inside).count();
-    // A relay's first checkpoint is its claim, at the place that the one before it left.
-    let mut seen = HashSet::new();
-    let claims = checkpoints.iter().filter(|stored| seen.insert(stored["instance"].to_string()));
-    let killed_inside = claims.filter(is_inside).count();
-    say(&format!("{}: parts {parts}, kills between two of them {killed_inside}", scene.name));
-    // Where the kills fall is left to chance; those between two parts for certain are in large.rs.
-    assert!(parts > 0, "no transaction was split");
+    storm_of_split_transactions(&Scene::on_shared_servers("storm_small"));
+}
+
+#[test]
+fn kills_between_the_parts_of_split_transactions_repeat_nothing_in_idempotent_delivery() {
+    let scene = Scene::on_shared_servers("storm_small_idempotent").with(Delivery::Idempotent);
+    storm_of_split_transactions(&scene);
 }
 
 #[test]
@@ -77,20 +77,31 @@ fn a_short_storm_on_9() {
 
 #[test]
 fn kills_drains_pauses_and_takeovers_in_any_order_lose_repeat_and_reorder_nothing() {
+    storm_of_changes(&Scene::on_shared_servers("storm_takeover"), 4);
+}
+
+/// What a paused relay had on its way may come twice when it wakes: delivery.rs has that.
+#[test]
+fn kills_drains_and_takeovers_in_any_order_repeat_nothing_in_idempotent_delivery() {
+    let scene = Scene::on_shared_servers("storm_takeover_idempotent").with(Delivery::Idempotent);
+    storm_of_changes(&scene, 3);
+}
+
+/// `kinds`: so many of kill, drain, takeover and pause.
+fn storm_of_changes(scene: &Scene, kinds: u32) {
     const CHANGES: usize = 20;
-    let scene = Scene::on_shared_servers("storm_takeover");
     let plan = Plan { large_rows: 1_000, ..Plan::with_seed_of_the_day(&scene.name) };
     let mut random = ChaCha8Rng::seed_from_u64(plan.seed ^ 0x7a4e);
     let mut setup = scene.relay_setup();
-    setup.outboxes = Workload::outboxes(&scene);
+    setup.outboxes = Workload::outboxes(scene);
     setup.transaction_timeout = Some("3s".to_owned());
-    let workload = Workload::start(&scene, &plan);
+    let workload = Workload::start(scene, &plan);
     let mut relay = setup.start();
     for _ in 0..CHANGES {
         thread::sleep(random.random_range(GROWN_UP));
         assert!(!relay.has_ended(), "it ended by itself\n{}", relay.log_tail());
         let mut last = relay;
-        relay = match random.random_range(0..4) {
+        relay = match random.random_range(0..kinds) {
             0 => {
                 last.kill();
                 setup.start()
@@ -119,7 +130,21 @@ fn kills_drains_pauses_and_takeovers_in_any_order_lose_repeat_and_reorder_nothin
     let ledger = workload.finish();
     scene.judge_clean_to_the_end(&ledger, &mut relay, CAUGHT_UP_WITHIN);
     assert_without_panics(&relay);
-    assert_hit(&scene, CHANGES);
+    assert_hit(scene, CHANGES);
+}
+
+fn storm_of_split_transactions(scene: &Scene) {
+    storm(scene, 30, 400, &["max_records = 40", "max_bytes = 60000"]);
+    let checkpoints: Vec<_> = scene.checkpoints().into_iter().flatten().collect();
+    let is_inside = |stored: &&serde_json::Value| stored["rowsDone"] != 0;
+    let parts = checkpoints.iter().filter(is_inside).count();
+    // A relay's first checkpoint is its claim, at the place that the one before it left.
+    let mut seen = HashSet::new();
+    let claims = checkpoints.iter().filter(|stored| seen.insert(stored["instance"].to_string()));
+    let killed_inside = claims.filter(is_inside).count();
+    say(&format!("{}: parts {parts}, kills between two of them {killed_inside}", scene.name));
+    // Where the kills fall is left to chance; those between two parts for certain are in large.rs.
+    assert!(parts > 0, "no transaction was split");
 }
 
 fn storm(scene: &Scene, kills: usize, large_rows: usize, batch_lines: &[&str]) {
@@ -131,6 +156,7 @@ fn storm(scene: &Scene, kills: usize, large_rows: usize, batch_lines: &[&str]) {
     let workload = Workload::start(scene, &plan);
     let topic = scene.checkpoint_topic();
     let mut checkpoints = Inbox::open(&scene.kafka, &topic, Isolation::ReadCommitted);
+    let mut found = 0;
     for kill in 1..=kills {
         let mut relay = setup.start();
         if kill % AT_WORK_WAITED_FOR_ONE_IN == 0 {
@@ -140,6 +166,7 @@ fn storm(scene: &Scene, kills: usize, large_rows: usize, batch_lines: &[&str]) {
         assert!(!relay.has_ended(), "before kill {kill} it ended by itself\n{}", relay.log_tail());
         relay.kill();
         assert_without_panics(&relay);
+        found += rows_found(&relay);
     }
     let mut relay = setup.start();
     thread::sleep(Duration::from_secs(1));
@@ -147,7 +174,18 @@ fn storm(scene: &Scene, kills: usize, large_rows: usize, batch_lines: &[&str]) {
     scene.judge_clean_to_the_end(&ledger, &mut relay, CAUGHT_UP_WITHIN);
     assert_without_panics(&relay);
     assert_hit(scene, kills);
-    say(&format!("{}: kills survived: {kills}", scene.name));
+    found += rows_found(&relay);
+    say(&format!("{}: kills survived: {kills}, rows found in Kafka: {found}", scene.name));
+    let is_idempotent = scene.delivery == Delivery::Idempotent;
+    assert_eq!(found > 0, is_idempotent, "rows were there before the checkpoint told of them");
+}
+
+/// Rows that this relay found in Kafka behind its checkpoint.
+fn rows_found(relay: &Relay) -> u64 {
+    let log = relay.log();
+    let looks = log.lines().filter(|line| line.contains("looked for rows"));
+    let rows = looks.filter_map(|line| line.split(" rows=").nth(1)?.split_whitespace().next());
+    rows.map(|rows| rows.parse::<u64>().expect("a number of rows")).sum()
 }
 
 /// Waits until this relay has moved the sequence on from where it began.

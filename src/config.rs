@@ -794,11 +794,6 @@ preset = "eventuate-local"
                 "start_from = \"snapshot\"",
                 "relay.toml:3: mysql.start_from = \"snapshot\" is",
             ),
-            (
-                "[kafka]",
-                "delivery = \"idempotent\"",
-                "relay.toml:6: kafka.delivery = \"idempotent\" is",
-            ),
             ("[[outbox]]", "topic = \"x\"", "relay.toml:8: outbox.0.topic is"),
         ] {
             let message = message(with_line(section, line));

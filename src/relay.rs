@@ -26,6 +26,7 @@ pub use self::place::{reset_checkpoint, set_checkpoint};
 use crate::binlog::{self, Change, Source};
 use crate::config::Config;
 use crate::error::{Error, Fate, WayOut};
+use crate::kafka::Delivery;
 use crate::publish;
 use crate::telemetry::metrics::Peer;
 use crate::telemetry::{Causes, State, Telemetry};
@@ -360,7 +361,9 @@ impl Session<'_> {
         let may_publish = self.may_store();
         let finished = match &followed {
             Ok(()) if may_publish => self.finish(true).await,
-            Err(error) if may_publish && error.is_of_one_transaction() => self.finish(false).await,
+            Err(error) if may_publish && error.is_of_one_transaction() => {
+                self.finish(self.is_drained_by(error)).await
+            }
             _ => Ok(()),
         };
         let followed = match followed {
@@ -375,6 +378,13 @@ impl Session<'_> {
             tracing::debug!(%error, "close the dump connection");
         }
         finished.and(followed)
+    }
+
+    /// In `idempotent` delivery, a halt says as well that no row after the checkpoint is in Kafka: else the
+    /// configuration of `[[outbox]]` could not be mended.
+    fn is_drained_by(&self, error: &Error) -> bool {
+        let is_halt = matches!(error.fate(), Fate::Halt { .. });
+        is_halt && self.config.publish.delivery == Delivery::Idempotent
     }
 
     async fn finish(&mut self, is_clean: bool) -> Result<(), Error> {

@@ -83,6 +83,8 @@ pub struct Topic {
     pub batch_bytes_max: Option<usize>,
     /// Its records may be deleted where later ones have their keys; also when we may not read the policy.
     pub may_be_compacted: bool,
+    /// We have just created it: nothing of a predecessor can be in it.
+    pub is_new: bool,
 }
 
 /// What the brokers say of a topic that exists. Settings are `None` when we may not read them.
@@ -126,8 +128,8 @@ impl Topics {
     /// # Errors
     /// It does not exist, takes no records, or Kafka cannot be asked.
     pub async fn ensure(&mut self, name: &str) -> Result<TopicId, Error> {
-        let description = match self.describe(name).await? {
-            Some(description) => description,
+        let (description, is_new) = match self.describe(name).await? {
+            Some(description) => (description, false),
             None => self.create(name, self.destination(name)).await?,
         };
         self.ensure_authorized(name, destination_operations(self.options.delivery)).await?;
@@ -135,7 +137,7 @@ impl Topics {
         let id = TopicId(u32::try_from(self.topics.len()).expect("fewer topics than 2^32"));
         let Description { batch_bytes_max, cleanup_policy, .. } = description;
         let may_be_compacted = cleanup_policy.is_none_or(|policy| policy.contains("compact"));
-        self.topics.push(Topic { name: name.clone(), batch_bytes_max, may_be_compacted });
+        self.topics.push(Topic { name: name.clone(), batch_bytes_max, may_be_compacted, is_new });
         self.ids.insert(name, id);
         Ok(id)
     }
@@ -147,7 +149,7 @@ impl Topics {
     pub async fn ensure_checkpoint_topic(&self, name: &str) -> Result<(), Error> {
         let description = match self.describe(name).await? {
             Some(description) => description,
-            None => self.create(name, self.checkpoint(name)).await?,
+            None => self.create(name, self.checkpoint(name)).await?.0,
         };
         self.ensure_authorized(name, &CHECKPOINT_OPERATIONS).await?;
         if let Some(policy) = description.cleanup_policy.filter(|policy| policy != "compact") {
@@ -289,11 +291,13 @@ impl Topics {
         new_topic(name, Some(1), self.options.replication).set("cleanup.policy", "compact")
     }
 
-    async fn create(&self, name: &str, topic: NewTopic<'_>) -> Result<Description, Error> {
-        if self.request_creation(name, topic, creation()).await? {
+    /// Answers also whether it was us who created it.
+    async fn create(&self, name: &str, topic: NewTopic<'_>) -> Result<(Description, bool), Error> {
+        let is_new = self.request_creation(name, topic, creation()).await?;
+        if is_new {
             tracing::info!(topic = name, "created topic");
         }
-        self.await_visible(name).await
+        Ok((self.await_visible(name).await?, is_new))
     }
 
     /// `false`: the topic is there already.

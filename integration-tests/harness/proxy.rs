@@ -1,5 +1,5 @@
 //! A TCP proxy that can fail: cut (connections are closed, new ones refused), freeze (everything
-//! stays open and nothing passes), or pass. It stands between the relay and MySQL or Kafka.
+//! stays open and nothing passes), mute (answers do not pass), or pass. It stands between the relay and MySQL or Kafka.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -12,6 +12,7 @@ const PASS: u8 = 0;
 const CUT: u8 = 1;
 const FREEZE: u8 = 2;
 const SLOW: u8 = 3;
+const MUTE: u8 = 4;
 
 /// What a slow connection carries in a tick.
 const SLOW_BYTES: usize = 16 * 1024;
@@ -68,6 +69,11 @@ impl Proxy {
         self.shared.mode.store(FREEZE, Ordering::SeqCst);
     }
 
+    /// Lets through what clients say, and holds what the server answers.
+    pub fn mute_answers(&self) {
+        self.shared.mode.store(MUTE, Ordering::SeqCst);
+    }
+
     /// Lets some 1.6 MB through in a second, each way and for each connection.
     pub fn slow(&self) {
         self.shared.mode.store(SLOW, Ordering::SeqCst);
@@ -96,18 +102,20 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             continue;
         };
         let mut connections = shared.connections.lock().expect("no thread panics here");
-        for (from, to) in [(&client, &server), (&server, &client)] {
+        for (from, to, held) in
+            [(&client, &server, &[FREEZE][..]), (&server, &client, &[FREEZE, MUTE])]
+        {
             let from = from.try_clone().expect("a socket can be cloned");
             let to = to.try_clone().expect("a socket can be cloned");
             connections.push(from.try_clone().expect("a socket can be cloned"));
             let shared = Arc::clone(shared);
-            thread::spawn(move || pump(from, to, &shared));
+            thread::spawn(move || pump(from, to, held, &shared));
         }
     }
 }
 
-/// Carries one direction until either side closes.
-fn pump(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
+/// Carries one direction until either side closes; in the modes `held` nothing passes.
+fn pump(mut from: TcpStream, mut to: TcpStream, held: &[u8], shared: &Shared) {
     let mut buffer = vec![0; 64 * 1024];
     from.set_read_timeout(Some(TICK)).expect("a socket takes a timeout");
     to.set_nodelay(true).expect("a socket takes this option");
@@ -116,12 +124,12 @@ fn pump(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
         let length_max = if mode == SLOW { SLOW_BYTES } else { buffer.len() };
         match mode {
             CUT => break,
-            FREEZE => thread::sleep(TICK),
+            mode if held.contains(&mode) => thread::sleep(TICK),
             _ => match from.read(&mut buffer[..length_max]) {
                 Ok(0) => break,
                 Ok(length) => {
                     // Bytes taken just before a freeze stay here until it is over.
-                    while shared.mode.load(Ordering::SeqCst) == FREEZE {
+                    while held.contains(&shared.mode.load(Ordering::SeqCst)) {
                         thread::sleep(TICK);
                     }
                     if to.write_all(&buffer[..length]).is_err() {

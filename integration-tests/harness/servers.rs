@@ -244,6 +244,23 @@ impl Kafka {
         (proxy, kafka)
     }
 
+    /// Starts a broker that a relay reaches through a proxy, and everybody else directly. The address is the
+    /// relay's.
+    pub fn start_beside_proxy() -> (Proxy, Kafka, String) {
+        let (port, proxied) = (free_port(), free_port());
+        let proxy = Proxy::to(&format!("127.0.0.1:{proxied}"));
+        let address = format!("127.0.0.1:{}", proxy.port());
+        let kafka = Kafka::start_on(
+            port,
+            &[
+                &format!("listeners+=PROXIED://127.0.0.1:{proxied}"),
+                &format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://{address}"),
+                "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
+            ],
+        );
+        (proxy, kafka, address)
+    }
+
     /// Starts a second broker of this one's cluster.
     pub fn join(&self) -> Kafka {
         let own = self.own();

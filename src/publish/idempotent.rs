@@ -38,6 +38,11 @@ pub const RECORDS_AHEAD_MAX: u64 = 100_000;
 /// small batch does; a restart finds what is behind it.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(50);
 
+/// The thread turns so often at least …
+const TURN_INTERVAL: Duration = Duration::from_millis(250);
+/// … and one that did not for so long was paused: it may have been replaced meanwhile.
+const PAUSED_MIN: Duration = Duration::from_secs(1);
+
 /// librdkafka reports a record that was given up because of another one before that other one.
 const REASON_PAUSE: Duration = Duration::from_millis(100);
 
@@ -130,6 +135,9 @@ impl Idempotent {
             next_slot: 0,
             keeper,
             due: None,
+            latest: None,
+            doubt: None,
+            turned_at: Instant::now(),
             stored_sequence: 0,
             failed: None,
             progress: Progress { missing: 0, at: Instant::now() },
@@ -189,6 +197,14 @@ struct InFlight {
     is_acknowledged: bool,
 }
 
+/// What becomes of a doubt.
+#[derive(PartialEq, Eq)]
+enum Doubt {
+    Open,
+    /// A checkpoint that was begun since then is being stored.
+    Asked,
+}
+
 /// How many records were missing, and since when it is as many.
 struct Progress {
     missing: usize,
@@ -208,8 +224,13 @@ struct Sending {
     in_flight: VecDeque<InFlight>,
     next_slot: usize,
     keeper: Keeper,
-    /// The latest checkpoint that may be stored.
+    /// The latest checkpoint that is to be stored.
     due: Option<(u64, Checkpoint)>,
+    /// The latest one that was.
+    latest: Option<(u64, Checkpoint)>,
+    /// The process was paused: nothing is sent before a checkpoint shows that nobody has fenced us.
+    doubt: Option<Doubt>,
+    turned_at: Instant,
     stored_sequence: u64,
     /// Why no checkpoint can be stored any more. What is on its way is waited for first.
     failed: Option<Error>,
@@ -220,7 +241,12 @@ struct Sending {
 impl Sending {
     fn run(mut self, inbox: &Receiver<Event>, answers: &Answers) -> Result<(), Error> {
         loop {
-            match self.next(inbox) {
+            let event = self.next(inbox);
+            if self.turned_at.elapsed() > PAUSED_MIN {
+                self.doubt = Some(Doubt::Open);
+            }
+            self.turned_at = Instant::now();
+            match event {
                 Some(Event::Order(Order::LearnTopic(name))) => self.topics.push(name),
                 Some(Event::Order(Order::Publish(sealed))) => self.waiting.push_back(*sealed),
                 Some(Event::Order(Order::Stop)) => {
@@ -231,7 +257,9 @@ impl Sending {
                 Some(Event::Stored(stored)) => self.note_stored(stored, answers)?,
                 None => {}
             }
+            self.answer_acknowledged(answers);
             self.send_waiting()?;
+            // A batch with nothing to send is.
             self.answer_acknowledged(answers);
             if self.in_flight.is_empty()
                 && let Some(error) = self.failed.take()
@@ -249,24 +277,20 @@ impl Sending {
     /// The next event; `None` when it is time to look at what is due.
     fn next(&self, inbox: &Receiver<Event>) -> Option<Event> {
         let store_at = self.due.as_ref().and_then(|_| self.keeper.free_at());
-        let stalled_at = self.progress.at + self.options.transaction_timeout;
-        let stalled_at = (!self.in_flight.is_empty()).then_some(stalled_at);
-        match [store_at, stalled_at, self.stop_by].into_iter().flatten().min() {
-            None => Some(inbox.recv().expect("the producer itself may send")),
-            Some(at) => match inbox.recv_timeout(at.saturating_duration_since(Instant::now())) {
-                Ok(event) => Some(event),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => unreachable!("the producer itself may send"),
-            },
+        let store_in = store_at.map(|at| at.saturating_duration_since(Instant::now()));
+        match inbox.recv_timeout(store_in.unwrap_or(TURN_INTERVAL).min(TURN_INTERVAL)) {
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => unreachable!("the producer itself may send"),
         }
     }
 
-    /// Sends what is not too far ahead of the checkpoint.
+    /// Sends what is not too far ahead of the checkpoint, unless somebody else may send it.
     fn send_waiting(&mut self) -> Result<(), Error> {
         while self.failed.is_none() && self.in_flight.len() < BATCHES_MAX {
             let may_send = self.waiting.front().is_some_and(|sealed| {
                 let ahead = sealed.checkpoint.sequence.saturating_sub(self.stored_sequence);
-                sealed.batch.is_empty() || ahead <= RECORDS_AHEAD_MAX
+                sealed.batch.is_empty() || ahead <= RECORDS_AHEAD_MAX && self.doubt.is_none()
             });
             if !may_send {
                 break;
@@ -325,7 +349,14 @@ impl Sending {
         if self.failed.is_some() || !is_free {
             return Ok(());
         }
+        if self.doubt.is_some() && self.due.is_none() {
+            self.due = self.latest.take();
+        }
         let Some((order, checkpoint)) = self.due.take() else { return Ok(()) };
+        if let Some(doubt) = &mut self.doubt {
+            *doubt = Doubt::Asked;
+        }
+        self.latest = Some((order, checkpoint.clone()));
         let now = SystemTime::now();
         let checkpoint = Checkpoint {
             unacknowledged_since: self.unacknowledged_since(&checkpoint, now),
@@ -357,6 +388,7 @@ impl Sending {
         match stored {
             Ok(stored) => {
                 self.stored_sequence = stored.checkpoint.sequence;
+                self.doubt.take_if(|doubt| *doubt == Doubt::Asked);
                 self.cut_off.store(false, Ordering::Relaxed);
                 answers.stored(stored);
                 Ok(())

@@ -26,6 +26,10 @@ pub(super) fn config(
     let mut config = kafka.client_config(&options.name).map_err(kafka::Error::from)?;
     config
         .set("partitioner", "murmur2_random")
+        // A broker takes the second request of a producer that a partition does not know yet for its first one,
+        // where it has just refused that: the partition was not there yet, or had too few replicas. librdkafka
+        // then counts the first as acknowledged (KAFKA-15591). Nothing is lost where the second waits for it.
+        .set("max.in.flight.requests.per.connection", "1")
         .set("queue.buffering.max.messages", records_max.to_string())
         // What is on its way is bounded already; librdkafka must take all of it.
         .set("queue.buffering.max.kbytes", "2147483647")

@@ -501,7 +501,7 @@ impl Line {
         self.observer.learn_topic(&topic.name);
         let learnt = self.publisher.learn_topic(topic.name.clone());
         learnt.map_err(|source| Error::Publish { brokers: brokers(), source })?;
-        if let Some(window) = &mut self.window {
+        if let Some(window) = self.window.as_mut().filter(|_| !topic.is_new) {
             let looked = window.look(id, &topic.name, topic.may_be_compacted).await;
             looked.map_err(|source| Error::Resume { brokers: brokers(), source })?;
         }

@@ -104,6 +104,7 @@ impl Observer {
     fn note_connected(&mut self) {
         if std::mem::take(&mut self.is_cut_off) {
             self.telemetry.connect(Peer::Kafka);
+            self.telemetry.metrics.reconnects(Peer::Kafka).inc();
         }
     }
 

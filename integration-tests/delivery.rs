@@ -1,0 +1,300 @@
+//! The two deliveries beside each other: changed between runs, cleanly and after kills, and how a relay of
+//! either is fenced.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::consumer::{Inbox, Isolation, Record};
+use crate::harness::kafka::write_record;
+use crate::harness::oracle;
+use crate::harness::relay::{Relay, RelaySequence, RelaySetup, SOON};
+use crate::harness::scene::{Delivery, Scene};
+use crate::harness::servers::{Kafka, permit_for_own_servers, shared_mysql};
+use crate::harness::workload::{PlainWriter, Plan, Workload};
+
+const BOTH: [Delivery; 2] = [Delivery::ExactlyOnce, Delivery::Idempotent];
+
+fn setup_with(scene: &Scene, delivery: Delivery) -> RelaySetup {
+    RelaySetup { delivery, ..scene.relay_setup() }
+}
+
+#[test]
+fn the_delivery_may_be_changed_between_clean_runs() {
+    let scene = Scene::on_shared_servers("changed").with(Delivery::Idempotent);
+    let mut writer = PlainWriter::on(&scene);
+    for delivery in BOTH.into_iter().cycle().take(5) {
+        writer.write(3);
+        let mut relay = setup_with(&scene, delivery).start();
+        scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+        let stored = scene.checkpoint().expect("a checkpoint");
+        assert_eq!(stored["delivery"], delivery.name());
+        assert!(stored.get("unacknowledgedSince").is_none(), "{stored}");
+        assert!(!relay.log().contains("looked for rows"), "{}", relay.log_tail());
+    }
+}
+
+/// Each relay is killed with records in Kafka of which the checkpoint does not tell, by chance or not; the
+/// delivery changes every time.
+#[test]
+fn the_delivery_may_be_changed_at_every_kill() {
+    const KILLS: u32 = 16;
+    let scene = Scene::on_shared_servers("changed_by_kills");
+    let plan = Plan { large_rows: 1_000, ..Plan::with_seed_of_the_day(&scene.name) };
+    let workload = Workload::start(&scene, &plan);
+    for (kill, delivery) in (0..KILLS).zip(BOTH.into_iter().cycle()) {
+        let mut setup = setup_with(&scene, delivery);
+        setup.outboxes = Workload::outboxes(&scene);
+        let mut relay = setup.start();
+        relay.wait_for_log("relaying server");
+        thread::sleep(Duration::from_millis(100) * (kill % 5));
+        assert!(!relay.has_ended(), "{}", relay.log_tail());
+        relay.kill();
+    }
+    let mut setup = setup_with(&scene, Delivery::ExactlyOnce);
+    setup.outboxes = Workload::outboxes(&scene);
+    let mut relay = setup.start();
+    thread::sleep(Duration::from_secs(1));
+    let ledger = workload.finish();
+    // What was aborted is no repeat for those who read committed; and those who do not see it anyway.
+    scene.judge_clean_to_the_end(&ledger, &mut relay, Duration::from_secs(90));
+}
+
+#[test]
+fn exactly_once_finds_what_an_idempotent_relay_left_behind_and_so_does_who_follows_it() {
+    let scene = Scene::on_shared_servers("left_behind").with(Delivery::Idempotent);
+    let topic = scene.create_topic("account");
+    let other = scene.create_topic("other");
+    let mut writer = PlainWriter::on(&scene);
+    let mut relay = scene.start_relay();
+    writer.write(3);
+    scene.wait_for_checkpoint_at(&relay, &writer.sql.end_of_binlog());
+    let early = scene.checkpoint().expect("a checkpoint");
+    writer.write(5);
+    writer.topic.clone_from(&other);
+    writer.write(5);
+    scene.wait_for_records(&relay, 13);
+    relay.kill();
+    let store = |checkpoint: &serde_json::Value| {
+        let value = checkpoint.to_string();
+        let (topic, key) = (scene.checkpoint_topic(), Some(scene.name.as_str()));
+        write_record(&scene.kafka, &topic, None, key, Some(value.as_bytes()));
+    };
+    store(&early);
+    for delivery in [Delivery::ExactlyOnce, Delivery::ExactlyOnce, Delivery::Idempotent] {
+        let mut relay = setup_with(&scene, delivery).start();
+        relay.wait_for_log("looked for rows");
+        let instance = relay.instance();
+        relay.kill();
+        // Of what it stored only its claim came through.
+        let claim = scene
+            .checkpoints()
+            .into_iter()
+            .flatten()
+            .find(|stored| stored["instance"] == instance.as_str());
+        let claim = claim.expect("each relay claims the checkpoint");
+        assert_eq!(claim["delivery"], "idempotent", "rows after it are in Kafka: {claim}");
+        assert_eq!(claim["unacknowledgedSince"], early["unacknowledgedSince"], "{claim}");
+        store(&claim);
+    }
+    let mut relay = setup_with(&scene, Delivery::ExactlyOnce).start();
+    writer.write(2);
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+    let log = relay.log();
+    for topic in [topic, other] {
+        assert!(log.contains(&format!("topic=\"{topic}\" rows=5")), "{}", relay.log_tail());
+    }
+    assert_eq!(scene.checkpoint().expect("a checkpoint")["delivery"], "exactly-once");
+}
+
+/// Brokers know a topic before all its partitions are led: a first request is refused, while a second one that
+/// was sent behind it is taken, and counts for both. More than one must never be on its way.
+#[test]
+fn rows_for_topics_that_have_just_been_created_all_arrive_in_either_delivery() {
+    const TOPICS: usize = 4;
+    for delivery in BOTH {
+        let scene = Scene::on_shared_servers("just_created").with(delivery);
+        let mut setup = scene.relay_setup();
+        setup.kafka_lines = vec!["topic_partitions = 50".to_owned()];
+        let scene = Scene { partitions: 50, ..scene };
+        let mut writer = PlainWriter::on(&scene);
+        let relay = setup.start();
+        for topic in 0..TOPICS {
+            writer.topic = scene.topic(&topic.to_string());
+            writer.write(30);
+        }
+        scene.judge_clean(&writer.ledger, &relay, SOON);
+    }
+}
+
+#[test]
+fn another_configuration_of_outbox_halts_until_the_old_one_has_drained() {
+    let scene = Scene::on_shared_servers("outbox_behind").with(Delivery::Idempotent);
+    let mut writer = PlainWriter::on(&scene);
+    let mut relay = scene.start_relay();
+    writer.write(3);
+    scene.wait_for_records(&relay, 3);
+    relay.kill();
+    let mut other = scene.relay_setup();
+    other.outboxes.truncate(1);
+    other.start().halts_saying(
+        "the checkpoint was written by idempotent delivery, and not at the end of a drain, under another \
+         configuration of [[outbox]]",
+        "start once with the configuration of [[outbox]] that was there before, stop the relay with SIGTERM, then …",
+    );
+    let mut relay = scene.start_relay();
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+    let mut relay = other.start();
+    writer.write(2);
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+}
+
+#[test]
+fn a_relay_that_is_fenced_by_force_exits_3_in_either_delivery() {
+    for delivery in BOTH {
+        let scene = Scene::on_shared_servers("fenced_by_force").with(delivery);
+        let setup = scene.relay_setup();
+        let mut writer = PlainWriter::on(&scene);
+        let mut relay = setup.start();
+        writer.write(3);
+        scene.wait_for_records(&relay, 3);
+        let place = writer.sql.end_of_binlog().to_string();
+        let set = setup.answer(&["checkpoint", "set", "--to", &place, "--force"]);
+        assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
+        assert_eq!(relay.exit_code(), 3, "{}", relay.log_tail());
+        writer.write(2);
+        thread::sleep(Duration::from_millis(500));
+        assert_eq!(scene.records().len(), 3, "it writes nothing more");
+    }
+}
+
+/// The one case that is not covered: what a sleeper had on its way arrives when it wakes. It is told by its
+/// number, and the sleeper stores no checkpoint any more.
+#[test]
+fn a_paused_relay_that_was_replaced_can_only_repeat_what_it_had_read() {
+    let scene = Scene::on_shared_servers("slept_idempotent").with(Delivery::Idempotent);
+    let mut setup = scene.relay_setup();
+    setup.outboxes = Workload::outboxes(&scene);
+    let workload = Workload::start(&scene, &Plan::with_seed_of_the_day(&scene.name));
+    let mut first = setup.start();
+    first.wait_for_log("relaying server");
+    thread::sleep(Duration::from_millis(700));
+    first.signal("STOP");
+    let mut second = setup.start();
+    second.wait_for_log("relaying server");
+    thread::sleep(Duration::from_millis(700));
+    let instance = first.instance();
+    let claimed = scene.checkpoints().len();
+    first.signal("CONT");
+    assert_eq!(first.exit_code(), 3, "{}", first.log_tail());
+    thread::sleep(Duration::from_millis(500));
+    let ledger = workload.finish();
+    let expected = scene.expected(&ledger);
+    scene.wait_for_checkpoint_at(&second, &scene.sql().end_of_binlog());
+    assert_eq!(second.stop(), 0, "{}", second.log_tail());
+    let later = scene.checkpoints().split_off(claimed);
+    assert!(later.into_iter().flatten().all(|stored| stored["instance"] != instance.as_str()));
+    // Every repeat is the same record with the same number.
+    let mut records = scene.records();
+    let all = records.len();
+    records.sort_by_key(|record| (sequence(record), record.topic.clone(), record.offset));
+    records.dedup_by(|later, earlier| is_repeat(earlier, later));
+    crate::harness::say(&format!("{}: repeated {} of {all}", scene.name, all - records.len()));
+    let verdict = oracle::judge(&scene.name, &expected, &records, scene.partitions);
+    assert_eq!((verdict.lost, verdict.repeated, verdict.altered), (0, 0, 0), "{verdict}");
+    assert_eq!((verdict.invented, verdict.arrived), (0, verdict.committed), "{verdict}");
+}
+
+fn sequence(record: &Record) -> u64 {
+    let header = record.header("relay-sequence").expect("every record has it");
+    RelaySequence::parse(header).expect("it is well formed").sequence
+}
+
+fn is_repeat(earlier: &Record, later: &Record) -> bool {
+    sequence(earlier) == sequence(later)
+        && (&earlier.topic, earlier.partition, &earlier.key, &earlier.value)
+            == (&later.topic, later.partition, &later.key, &later.value)
+}
+
+/// Kills that come when a record is seen, before the next checkpoint is stored.
+#[test]
+fn kills_between_acknowledgement_and_checkpoint_repeat_nothing() {
+    const KILLS: usize = 12;
+    let scene = Scene::on_shared_servers("before_checkpoint").with(Delivery::Idempotent);
+    scene.create_topic("account");
+    let mut writer = PlainWriter::on(&scene);
+    let mut inbox = scene.inbox();
+    let (mut rows, mut ahead) = (0, 0);
+    for _ in 0..KILLS {
+        let mut relay = scene.start_relay();
+        relay.wait_for_log("relaying server");
+        for _ in 0..3 {
+            writer.write(2);
+            rows += 2;
+            let came = inbox.wait_for(rows, SOON).map(|_| ());
+            came.unwrap_or_else(|error| panic!("{error}\n{}", relay.log_tail()));
+        }
+        relay.kill();
+        let stored = scene.checkpoint().expect("a checkpoint")["sequence"].as_u64();
+        ahead += usize::from(stored < Some(rows as u64));
+    }
+    crate::harness::say(&format!("{}: {ahead} of {KILLS} kills before the checkpoint", scene.name));
+    assert!(ahead > 0, "no kill came before the checkpoint");
+    let mut relay = scene.start_relay();
+    writer.write(2);
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+}
+
+/// Nothing of a batch is acknowledged when the kill comes, and all of it is in Kafka.
+#[test]
+fn kills_between_send_and_acknowledgement_repeat_nothing() {
+    const KILLS: usize = 6;
+    let _permit = permit_for_own_servers();
+    let (proxy, kafka, relay_bootstrap) = Kafka::start_beside_proxy();
+    let scene = Scene::on(shared_mysql(), Arc::new(kafka), "before_acknowledgement")
+        .with(Delivery::Idempotent);
+    scene.create_topic("account");
+    let mut setup = scene.relay_setup();
+    setup.kafka_bootstrap = relay_bootstrap;
+    let mut writer = PlainWriter::on(&scene);
+    let mut inbox = scene.inbox();
+    let mut rows = 0;
+    for _ in 0..KILLS {
+        let mut relay = setup.start();
+        writer.write(2);
+        rows += 2;
+        let came = inbox.wait_for(rows, SOON).map(|_| ());
+        came.unwrap_or_else(|error| panic!("{error}\n{}", relay.log_tail()));
+        scene.wait_for_checkpoint_at(&relay, &writer.sql.end_of_binlog());
+        let published = relay.log().matches("published").count();
+        proxy.mute_answers();
+        writer.write(3);
+        rows += 3;
+        let came = inbox.wait_for(rows, SOON).map(|_| ());
+        came.unwrap_or_else(|error| panic!("{error}\n{}", relay.log_tail()));
+        assert_eq!(relay.log().matches("published").count(), published, "{}", relay.log_tail());
+        relay.kill();
+        proxy.pass();
+    }
+    let mut relay = setup.start();
+    writer.write(2);
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+}
+
+#[test]
+fn read_committed_consumers_see_the_same_records_in_idempotent_delivery() {
+    let scene = Scene::on_shared_servers("both_isolations").with(Delivery::Idempotent);
+    let mut writer = PlainWriter::on(&scene);
+    let relay: Relay = scene.start_relay();
+    writer.write(5);
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+    let deadline = Instant::now() + SOON;
+    loop {
+        let committed =
+            Inbox::read_all(&scene.kafka, &scene.topic(""), Isolation::ReadCommitted).len();
+        if committed == 5 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{committed} of 5 records\n{}", relay.log_tail());
+    }
+}
