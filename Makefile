@@ -25,6 +25,12 @@ test: ## Format, lints, documentation, and all tests against real servers
 	@$(MAKE) --jobs=2 servers checks
 	RUST_TEST_THREADS=$(test_threads) cargo test --release
 
+.PHONY: stock-clients
+stock-clients: ## Eventuate's own clients read what the relay writes (a part of make test)
+	servers/fetch mysql-8.0 kafka
+	integration-tests/stock-clients/fetch tram local
+	$(cargo) test --release --test integration stock_clients
+
 .PHONY: build
 build: ## Build target/release/binlog-relay
 	cargo build --release
