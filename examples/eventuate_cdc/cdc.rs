@@ -1,5 +1,8 @@
 //! The real Eventuate CDC as a process, configured by the environment as its service is.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use crate::harness::eventuate::java;
 use crate::harness::process::Process;
 use crate::harness::relay::SOON;
@@ -60,6 +63,15 @@ impl EventuateCdc {
     pub fn stop(&mut self) {
         self.process.signal("TERM");
         self.process.wait_for_exit(SOON);
+    }
+
+    /// Waits until the log has these words.
+    pub fn wait_for_log(&mut self, words: &str) {
+        let deadline = Instant::now() + SOON;
+        while !self.process.log().contains(words) {
+            assert!(Instant::now() < deadline, "{words:?} does not come\n{}", self.log_tail());
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 
     pub fn kill(&mut self) {

@@ -71,7 +71,8 @@ impl StockClient {
         let mut command = java(name);
         command.arg(format!("-Dorg.slf4j.simpleLogger.logFile={}", log.display()));
         command.arg(class).arg(scene.kafka.bootstrap()).arg(isolation.name());
-        command.arg(format!("{}-{name}", scene.name)).args(what);
+        let subscriber_id = format!("{}-{name}-{}", scene.name, isolation.name());
+        command.arg(subscriber_id).args(what);
         let process = Process::start(class, &mut command, lines.clone()).with_own_log(log);
         StockClient { process, lines }
     }
@@ -79,18 +80,20 @@ impl StockClient {
     /// Waits until this many messages have come and no more do, and returns all.
     pub fn wait_for(&mut self, count: usize, within: Duration) -> Vec<Json> {
         let deadline = Instant::now() + within;
-        let mut came = (0, Instant::now());
         loop {
             let received = self.received();
-            if received.len() > came.0 {
-                came = (received.len(), Instant::now());
-            }
             let is_over = Instant::now() > deadline || self.process.has_ended();
-            if is_over || (received.len() >= count && came.1.elapsed() > QUIET) {
+            if is_over || (received.len() >= count && self.is_quiet()) {
                 return received;
             }
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    fn is_quiet(&self) -> bool {
+        let printed = fs::metadata(&self.lines).and_then(|lines| lines.modified());
+        let since = printed.expect("the file of lines is there").elapsed();
+        since.is_ok_and(|since| since > QUIET)
     }
 
     pub fn log_tail(&self) -> String {
@@ -162,10 +165,16 @@ impl Delivery {
         delivery
     }
 
-    /// Nothing differs, and there was something to compare.
-    pub fn is_clean(&self) -> bool {
-        let faults = [self.lost, self.repeated, self.reordered, self.altered, self.invented];
+    /// Everything came at least once, as it was written and in the order of its key, and there was
+    /// something to compare.
+    pub fn is_whole(&self) -> bool {
+        let faults = [self.lost, self.reordered, self.altered, self.invented];
         self.written > 0 && faults.iter().all(|&count| count == 0)
+    }
+
+    /// The same, and nothing came twice.
+    pub fn is_clean(&self) -> bool {
+        self.is_whole() && self.repeated == 0
     }
 
     fn show(&mut self, example: impl FnOnce() -> String) {
