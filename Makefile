@@ -25,6 +25,20 @@ test: ## Format, lints, documentation, and all tests against real servers
 	@$(MAKE) --jobs=2 servers checks
 	RUST_TEST_THREADS=$(test_threads) cargo test --release
 
+.PHONY: stock-clients
+stock-clients: ## Eventuate's own clients read what the relay writes (a part of make test)
+	servers/fetch mysql-8.0 kafka
+	integration-tests/stock-clients/fetch tram local
+	$(cargo) test --release --test integration stock_clients
+
+# DELIVERY=exactly-once or idempotent is that of the relay.
+.PHONY: eventuate
+eventuate: ## Hand over from the real Eventuate CDC to the relay and back, stopped and killed
+	servers/fetch mysql-8.0 kafka
+	integration-tests/stock-clients/fetch cdc
+	$(cargo) build --release --bin binlog-relay --example eventuate_cdc
+	$(cargo) run --release --example eventuate_cdc -- $(or $(DELIVERY),exactly-once)
+
 .PHONY: build
 build: ## Build target/release/binlog-relay
 	cargo build --release

@@ -29,6 +29,7 @@ mod schema;
 mod set_checkpoint;
 mod shutdown;
 mod start;
+mod stock_clients;
 mod storm;
 mod takeover;
 mod text;

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# Shared by fetch, mysql and kafka: where the servers are kept, which versions they are, and whether
-# Docker stands in for them. Only sourced; it changes nothing but variables and the folder itself.
+# Shared by fetch, mysql and kafka, and by the stock clients' fetch: where the servers are kept, which versions
+# they are, how Maven is run, and whether Docker stands in for the servers. Only sourced; it changes nothing but
+# variables and the folder itself.
 
 servers_source=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mkdir -p "${BINLOG_RELAY_SERVERS_DIR:-$servers_source/../.servers}"
@@ -10,8 +11,20 @@ servers_dir=$(cd "${BINLOG_RELAY_SERVERS_DIR:-$servers_source/../.servers}" && p
 # shellcheck disable=SC2034 # used where this file is sourced
 readonly exit_absent=3
 
+# shellcheck disable=SC2034 # used where this file is sourced
+readonly maven_plugin=org.apache.maven.plugins:maven-dependency-plugin:3.8.1
+
 say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }
+absent() { say "$1: not available on this machine: $2"; exit "$exit_absent"; }
+
+# Maven's local repository is not made for several writers, so one Maven runs at a time.
+run_maven() {
+  local log=$servers_dir/maven.log
+  command -v mvn >/dev/null || die "mvn is missing (Debian, Ubuntu: apt-get install maven openjdk-17-jdk-headless)"
+  flock "$servers_dir/.lock-maven" mvn -B -q -Dstyle.color=never "$@" >"$log" 2>&1 9>&- \
+    || { cat "$log" >&2; die "mvn $1 failed"; }
+}
 
 # mysql-8.0 and 8.0 are the same server.
 item_of_version() {

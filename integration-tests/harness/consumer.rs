@@ -51,6 +51,16 @@ struct TopicInbox {
     at_end: HashSet<i32>,
 }
 
+impl Isolation {
+    /// As in `isolation.level`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isolation::ReadCommitted => "read_committed",
+            Isolation::ReadUncommitted => "read_uncommitted",
+        }
+    }
+}
+
 impl Record {
     pub fn key_text(&self) -> String {
         String::from_utf8_lossy(self.key.as_deref().unwrap_or_default()).into_owned()
@@ -177,16 +187,12 @@ impl TopicInbox {
 }
 
 fn consumer(bootstrap: &str, isolation: Isolation) -> BaseConsumer {
-    let level = match isolation {
-        Isolation::ReadCommitted => "read_committed",
-        Isolation::ReadUncommitted => "read_uncommitted",
-    };
     ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("group.id", "reads-by-assignment")
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
-        .set("isolation.level", level)
+        .set("isolation.level", isolation.name())
         .set("fetch.wait.max.ms", "50")
         .set("reconnect.backoff.max.ms", "200")
         .set("log_level", "0")

@@ -4,6 +4,7 @@
 pub mod binlog;
 pub mod certificates;
 pub mod consumer;
+pub mod eventuate;
 pub mod http;
 pub mod kafka;
 pub mod ledger;

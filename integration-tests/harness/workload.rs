@@ -22,6 +22,8 @@ use super::sql::Sql;
 
 /// The table of events in latin1 that the workload adds to a scene.
 const LATIN1_TABLE: &str = "events_latin1";
+/// The type of all its events.
+pub const EVENT_TYPE: &str = "shop.Happened";
 const ENTITIES: usize = 24;
 /// What a text is made of: plain, escaped, controls, and one to four bytes of UTF-8.
 const ANY_TEXT: &[&str] = &[
@@ -110,6 +112,12 @@ impl Workload {
         let mut outboxes = scene.relay_setup().outboxes;
         outboxes.push(scene.outbox(LATIN1_TABLE, EVENTUATE_LOCAL));
         outboxes
+    }
+
+    /// The types of the entities that have events, and the destinations of the messages.
+    pub fn topics(scene: &Scene) -> (Vec<String>, Vec<String>) {
+        let events = ["account", "order$line", "latin1"].map(|label| scene.topic(label));
+        (events.to_vec(), vec![scene.topic("customer")])
     }
 
     /// Lets the writers end their transactions, and returns what they wrote.
@@ -342,7 +350,7 @@ impl Writer {
             Content::Event {
                 entity_type: entity.topic.clone(),
                 entity_id: entity.key.clone(),
-                event_type: "shop.Happened".to_owned(),
+                event_type: EVENT_TYPE.to_owned(),
                 event_data: data,
                 metadata: match self.random.random_range(0..4) {
                     0 => None,
