@@ -27,6 +27,8 @@ pub struct Scene {
     /// Where the binlog ended before the tables were made.
     pub start: Coordinates,
     pub partitions: i32,
+    /// How its records are read and judged.
+    pub isolation: Isolation,
 }
 
 impl Scene {
@@ -51,7 +53,7 @@ impl Scene {
         sql.run(format!("CREATE DATABASE {name}"));
         sql.run(events_table(&format!("{name}.events"), "utf8mb4"));
         sql.run(message_table(&format!("{name}.message"), "utf8mb4"));
-        Scene { mysql, kafka, name, start, partitions: 12 }
+        Scene { mysql, kafka, name, start, partitions: 12, isolation: Isolation::ReadCommitted }
     }
 
     /// A session in this scene's database.
@@ -126,12 +128,12 @@ impl Scene {
 
     /// Reads on as records come.
     pub fn inbox(&self) -> Inbox {
-        Inbox::open(&self.kafka, &self.topic(""), Isolation::ReadCommitted)
+        Inbox::open(&self.kafka, &self.topic(""), self.isolation)
     }
 
-    /// All that a `read_committed` consumer can read now.
+    /// All that can be read now.
     pub fn records(&self) -> Vec<Record> {
-        Inbox::read_all(&self.kafka, &self.topic(""), Isolation::ReadCommitted)
+        Inbox::read_all(&self.kafka, &self.topic(""), self.isolation)
     }
 
     /// Waits for this many records and returns all; the relay's log is shown when they do not come.
