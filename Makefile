@@ -25,6 +25,11 @@ test: ## Format, lints, documentation, and all tests against real servers
 	@$(MAKE) --jobs=2 servers checks
 	RUST_TEST_THREADS=$(test_threads) cargo test --release
 
+.PHONY: latency
+latency: ## Measure how long a committed row takes to a consumer (LATENCY='exactly-once --rounds 1')
+	@$(MAKE) --jobs=2 demo-servers latency-build
+	cargo run --release --example latency -- $(LATENCY)
+
 .PHONY: build
 build: ## Build target/release/binlog-relay
 	cargo build --release
@@ -41,9 +46,9 @@ clean-servers: ## Remove what was fetched
 demo-servers:
 	servers/fetch mysql-8.0 kafka
 
-.PHONY: demo-build
-demo-build:
-	$(cargo) build --release --bin binlog-relay --example demo
+.PHONY: demo-build latency-build
+demo-build latency-build: %-build:
+	$(cargo) build --release --bin binlog-relay --example $*
 
 .PHONY: checks
 checks:

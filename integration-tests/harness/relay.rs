@@ -237,6 +237,11 @@ impl Relay {
         rest.split('"').next().expect("a split has a first part").to_owned()
     }
 
+    #[allow(dead_code, reason = "no test asks, but examples/latency.rs does")]
+    pub fn cpu_time(&self) -> Duration {
+        self.process.cpu_time()
+    }
+
     pub fn assert_without_panics(&self) {
         let log = self.log();
         for words in NEVER_SAID {
