@@ -22,15 +22,16 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Transactions have one partition, so that one broker coordinates them all. The JVMs are set to start fast
 /// and to stay small, as three of them share the machine.
-const PROPERTIES: [&str; 11] = [
+const PROPERTIES: [&str; 12] = [
     "default.replication.factor=3",
     "min.insync.replicas=2",
     "offsets.topic.replication.factor=3",
     "transaction.state.log.replication.factor=3",
     "transaction.state.log.min.isr=2",
     "transaction.state.log.num.partitions=1",
-    "leader.imbalance.check.interval.seconds=2",
+    "leader.imbalance.check.interval.seconds=1",
     "leader.imbalance.per.broker.percentage=0",
+    "replica.fetch.backoff.ms=200",
     "jvm+=-Xmx192m",
     "jvm+=-XX:+UseSerialGC",
     "jvm+=-XX:TieredStopAtLevel=1",
@@ -150,5 +151,8 @@ fn leader_in(metadata: &Metadata, topic: &str, partition: i32) -> Option<i32> {
 fn is_whole(metadata: &Metadata) -> bool {
     let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
     metadata.brokers().len() == BROKERS
-        && partitions.all(|partition| partition.isr().len() == BROKERS && partition.leader() > 0)
+        && partitions.all(|partition| {
+            let is_led_by_first = partition.replicas().first() == Some(&partition.leader());
+            partition.isr().len() == BROKERS && is_led_by_first
+        })
 }
