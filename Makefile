@@ -39,6 +39,11 @@ eventuate: ## Hand over from the real Eventuate CDC to the relay and back, stopp
 	$(cargo) build --release --bin binlog-relay --example eventuate_cdc
 	$(cargo) run --release --example eventuate_cdc -- $(or $(DELIVERY),exactly-once)
 
+.PHONY: latency
+latency: ## Measure how long a committed row takes to a consumer (LATENCY='exactly-once --rounds 1')
+	@$(MAKE) --jobs=2 demo-servers latency-build
+	cargo run --release --example latency -- $(LATENCY)
+
 .PHONY: build
 build: ## Build target/release/binlog-relay
 	cargo build --release
@@ -55,9 +60,9 @@ clean-servers: ## Remove what was fetched
 demo-servers:
 	servers/fetch mysql-8.0 kafka
 
-.PHONY: demo-build
-demo-build:
-	$(cargo) build --release --bin binlog-relay --example demo
+.PHONY: demo-build latency-build
+demo-build latency-build: %-build:
+	$(cargo) build --release --bin binlog-relay --example $*
 
 .PHONY: checks
 checks:

@@ -19,6 +19,7 @@ mod kafka_failures;
 mod kafka_rights;
 mod kafka_security;
 mod large;
+mod leader_change;
 mod mysql_failures;
 mod mysql_tls;
 mod refusals;

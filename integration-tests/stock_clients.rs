@@ -5,12 +5,12 @@ use std::thread;
 use std::time::Duration;
 
 use crate::harness::consumer::Isolation;
-use crate::harness::eventuate::{Delivery, StockClient, has_programs};
+use crate::harness::eventuate::{Reception, StockClient, has_programs};
 use crate::harness::kafka::create_topic;
 use crate::harness::ledger::Expected;
 use crate::harness::relay::{Relay, SOON};
 use crate::harness::say;
-use crate::harness::scene::Scene;
+use crate::harness::scene::{Delivery, Scene};
 use crate::harness::workload::{EVENT_TYPE, Plan, Workload};
 
 const KILLS: usize = 3;
@@ -29,16 +29,24 @@ enum Sees {
 fn stock_clients_see_each_row_under_exactly_once_and_once_with_read_committed() {
     let clients =
         [(Isolation::ReadCommitted, Sees::Once), (Isolation::ReadUncommitted, Sees::AtLeastOnce)];
-    stock_clients_see_each_row("exactly-once", &clients);
+    stock_clients_see_each_row(Delivery::ExactlyOnce, &clients);
+}
+
+/// Without transactions it makes no difference how they read.
+#[test]
+fn stock_clients_see_each_row_once_under_idempotent() {
+    let clients =
+        [(Isolation::ReadCommitted, Sees::Once), (Isolation::ReadUncommitted, Sees::Once)];
+    stock_clients_see_each_row(Delivery::Idempotent, &clients);
 }
 
 /// The clients run all the time, beside the writers and the relay.
-fn stock_clients_see_each_row(delivery: &str, clients: &[(Isolation, Sees)]) {
+fn stock_clients_see_each_row(delivery: Delivery, clients: &[(Isolation, Sees)]) {
     if !has_programs(&["tram", "local"]) {
         say("JDK or Maven is missing on this machine: the stock clients were NOT RUN");
         return;
     }
-    let scene = Scene::on_shared_servers("stock");
+    let scene = Scene::on_shared_servers("stock").with(delivery);
     let (entity_types, destinations) = Workload::topics(&scene);
     for topic in entity_types.iter().chain(&destinations) {
         // As Eventuate names topics.
@@ -51,15 +59,15 @@ fn stock_clients_see_each_row(delivery: &str, clients: &[(Isolation, Sees)]) {
     };
     let clients: Vec<_> = clients.iter().map(start).collect();
 
-    let (expected, relay) = write_and_kill(&scene, delivery);
+    let (expected, relay) = write_and_kill(&scene);
     let (messages, events): (Vec<Expected>, Vec<Expected>) =
         expected.into_iter().partition(|row| destinations.contains(&row.topic));
     for (isolation, sees, mut local, mut tram) in clients {
         for (name, client, rows) in [("Local", &mut local, &events), ("Tram", &mut tram, &messages)]
         {
             let received = client.wait_for(rows.len(), SOON);
-            let judged = Delivery::judge(rows, &received);
-            let what = format!("{}: Eventuate {name}, {delivery}", scene.name);
+            let judged = Reception::judge(rows, &received);
+            let what = format!("{}: Eventuate {name}, {}", scene.name, delivery.name());
             say(&format!("{what}, {}: {judged}", isolation.name()));
             let is_as_promised = match sees {
                 Sees::Once => judged.is_clean(),
@@ -72,12 +80,11 @@ fn stock_clients_see_each_row(delivery: &str, clients: &[(Isolation, Sees)]) {
 
 /// Random writers beside a relay that is killed again and again. Returns what has to arrive, and the
 /// relay that runs at the end.
-fn write_and_kill(scene: &Scene, delivery: &str) -> (Vec<Expected>, Relay) {
+fn write_and_kill(scene: &Scene) -> (Vec<Expected>, Relay) {
     let plan = Plan { large_rows: 300, ..Plan::with_seed_of_the_day(&scene.name) };
     let workload = Workload::start(scene, &plan);
     let mut setup = scene.relay_setup();
     setup.outboxes = Workload::outboxes(scene);
-    setup.kafka_lines.push(format!("delivery = \"{delivery}\""));
     let mut relay = setup.start();
     for _ in 0..KILLS {
         thread::sleep(BETWEEN_KILLS);

@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 
 use cdc::{EventuateCdc, monitoring_table};
 use harness::consumer::{Inbox, Isolation, Record};
-use harness::eventuate::{Delivery, as_a_client_sees, has_programs};
+use harness::eventuate::{Reception, as_a_client_sees, has_programs};
 use harness::kafka::create_topic;
 use harness::ledger::{Content, Ledger, OutboxRow};
 use harness::relay::{Relay, RelaySetup};
-use harness::scene::Scene;
+use harness::scene::{Delivery, Scene};
 use harness::servers::{Kafka, MySql};
 use harness::sql::Sql;
 use harness::workload::insert_rows;
@@ -33,7 +33,7 @@ const PUBLISHED_WITHIN: Duration = Duration::from_secs(90);
 const KEYS: usize = 7;
 
 fn main() -> ExitCode {
-    let delivery = std::env::args().nth(1).unwrap_or_else(|| "exactly-once".to_owned());
+    let delivery = Delivery::named(std::env::args().nth(1).as_deref().unwrap_or("exactly-once"));
     if !has_programs(&["cdc"]) {
         eprintln!("error: this check needs a JDK and Maven");
         return ExitCode::FAILURE;
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     let mysql = thread::spawn(|| Arc::new(MySql::start("mysql-8.0", &[])));
     let kafka = Arc::new(Kafka::start(&[]));
     let mysql = mysql.join().expect("MySQL starts");
-    let mut check = Check::begin(Scene::named(mysql, kafka, "shop".to_owned()), &delivery);
+    let mut check = Check::begin(Scene::named(mysql, kafka, "shop".to_owned()).with(delivery));
 
     let mut cdc = check.eventuate_publishes("Eventuate CDC begins");
     cdc.stop();
@@ -81,13 +81,12 @@ struct Check {
 }
 
 impl Check {
-    fn begin(scene: Scene, delivery: &str) -> Check {
+    fn begin(scene: Scene) -> Check {
         let mut setup = scene.relay_setup();
         // Another name than the reader's, so that the key has to be given.
         setup.name = "relay".to_owned();
         setup.start_from = None;
         setup.kafka_lines.push(format!("checkpoint_key = \"{}\"", scene.name));
-        setup.kafka_lines.push(format!("delivery = \"{delivery}\""));
         scene.sql().run(monitoring_table("cdc_monitoring"));
         for label in ["account", "customer"] {
             scene.create_topic(label);
@@ -106,9 +105,9 @@ impl Check {
         };
         let inbox = Inbox::open(&scene.kafka, &scene.topic(""), Isolation::ReadUncommitted);
         Check {
+            is_exactly_once: scene.delivery == Delivery::ExactlyOnce,
             scene,
             setup,
-            is_exactly_once: delivery == "exactly-once",
             ledger,
             stop,
             rows_written,
@@ -197,10 +196,10 @@ impl Check {
     }
 
     /// Compares what a consumer of all topics can read now with what is in the binlog.
-    fn judge(&self, isolation: Isolation) -> Delivery {
+    fn judge(&self, isolation: Isolation) -> Reception {
         let records = Inbox::read_all(&self.scene.kafka, &self.scene.topic(""), isolation);
         let values: Vec<_> = records.iter().map(|it| as_a_client_sees(&it.value_text())).collect();
-        Delivery::judge(&self.scene.expected(&self.ledger), &values)
+        Reception::judge(&self.scene.expected(&self.ledger), &values)
     }
 
     fn conclude(&self) -> ExitCode {

@@ -115,7 +115,7 @@ impl StockClient {
 
 /// What differs between the rows that were written and what a client received.
 #[derive(Debug, Default)]
-pub struct Delivery {
+pub struct Reception {
     pub written: usize,
     pub received: usize,
     pub lost: usize,
@@ -126,11 +126,11 @@ pub struct Delivery {
     examples: Vec<String>,
 }
 
-impl Delivery {
+impl Reception {
     /// Compares what must have come, in the order of the binlog, with what came.
-    pub fn judge(expected: &[Expected], received: &[Json]) -> Delivery {
-        let mut delivery =
-            Delivery { written: expected.len(), received: received.len(), ..Delivery::default() };
+    pub fn judge(expected: &[Expected], received: &[Json]) -> Reception {
+        let mut reception =
+            Reception { written: expected.len(), received: received.len(), ..Reception::default() };
         let indices: HashMap<&str, usize> =
             expected.iter().enumerate().map(|(index, row)| (row.id.as_str(), index)).collect();
         let mut seen = vec![false; expected.len()];
@@ -138,31 +138,31 @@ impl Delivery {
         for message in received {
             let id = message["id"].as_str().unwrap_or_default();
             let Some(&index) = indices.get(id) else {
-                delivery.invented += 1;
-                delivery.show(|| format!("invented: {message}"));
+                reception.invented += 1;
+                reception.show(|| format!("invented: {message}"));
                 continue;
             };
             let row = &expected[index];
             if std::mem::replace(&mut seen[index], true) {
-                delivery.repeated += 1;
-                delivery.show(|| format!("repeated: {id}"));
+                reception.repeated += 1;
+                reception.show(|| format!("repeated: {id}"));
                 continue;
             }
             let before = newest_of_key.insert((&row.topic, &row.key), index);
             if before.is_some_and(|before| before > index) {
-                delivery.reordered += 1;
-                delivery.show(|| format!("reordered: {id}"));
+                reception.reordered += 1;
+                reception.show(|| format!("reordered: {id}"));
             }
             if *message != as_a_client_sees(&row.value) {
-                delivery.altered += 1;
-                delivery.show(|| format!("altered: {row:?} came as {message}"));
+                reception.altered += 1;
+                reception.show(|| format!("altered: {row:?} came as {message}"));
             }
         }
         for (row, _) in expected.iter().zip(seen).filter(|(_, seen)| !seen) {
-            delivery.lost += 1;
-            delivery.show(|| format!("lost: {} {}", row.topic, row.id));
+            reception.lost += 1;
+            reception.show(|| format!("lost: {} {}", row.topic, row.id));
         }
-        delivery
+        reception
     }
 
     /// Everything came at least once, as it was written and in the order of its key, and there was
@@ -184,7 +184,7 @@ impl Delivery {
     }
 }
 
-impl fmt::Display for Delivery {
+impl fmt::Display for Reception {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
@@ -249,7 +249,7 @@ mod tests {
     use serde_json::{Value as Json, json};
 
     use super::super::ledger::Expected;
-    use super::Delivery;
+    use super::Reception;
 
     fn row(number: usize) -> Expected {
         Expected {
@@ -267,13 +267,13 @@ mod tests {
     }
 
     fn faults(received: &[Json]) -> [usize; 5] {
-        let judged = Delivery::judge(&[row(1), row(2)], received);
+        let judged = Reception::judge(&[row(1), row(2)], received);
         assert_eq!(judged.is_clean(), received == [message(1), message(2)]);
         [judged.lost, judged.repeated, judged.reordered, judged.altered, judged.invented]
     }
 
     #[test]
-    fn every_fault_of_a_delivery_is_seen() {
+    fn every_fault_of_a_reception_is_seen() {
         assert_eq!(faults(&[message(1), message(2)]), [0, 0, 0, 0, 0]);
         assert_eq!(faults(&[message(1)]), [1, 0, 0, 0, 0]);
         assert_eq!(faults(&[message(1), message(1), message(2)]), [0, 1, 0, 0, 0]);
@@ -282,6 +282,6 @@ mod tests {
         altered["payload"] = json!(2);
         assert_eq!(faults(&[message(1), altered]), [0, 0, 0, 1, 0]);
         assert_eq!(faults(&[message(1), message(2), message(3)]), [0, 0, 0, 0, 1]);
-        assert!(!Delivery::judge(&[], &[]).is_clean());
+        assert!(!Reception::judge(&[], &[]).is_clean());
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod binlog;
 pub mod certificates;
+pub mod cluster;
 pub mod consumer;
 pub mod eventuate;
 pub mod http;

@@ -16,6 +16,10 @@ use super::{watchdog, words};
 /// Long enough for a slow machine, short enough to notice a relay that hangs.
 pub const SOON: Duration = Duration::from_secs(60);
 
+/// What a relay says of a panic, and of damage that reading again did not mend.
+const NEVER_SAID: [&str; 3] =
+    ["panicked at", "a task of the relay ended", "read again, and damaged again"];
+
 /// What goes into the configuration file. Lines that only one test needs go into `…_lines`.
 #[derive(Debug, Clone)]
 pub struct RelaySetup {
@@ -236,6 +240,18 @@ impl Relay {
         let log = self.log();
         let (_, rest) = log.split_once(FIELD).expect("the log has it");
         rest.split('"').next().expect("a split has a first part").to_owned()
+    }
+
+    #[allow(dead_code, reason = "no test asks, but examples/latency.rs does")]
+    pub fn cpu_time(&self) -> Duration {
+        self.process.cpu_time()
+    }
+
+    pub fn assert_without_panics(&self) {
+        let log = self.log();
+        for words in NEVER_SAID {
+            assert!(!log.contains(words), "a relay says {words:?}\n{}", self.log_tail());
+        }
     }
 
     pub fn log(&self) -> String {

@@ -41,10 +41,18 @@ pub enum Delivery {
 impl Delivery {
     /// `exactly-once`, unless the environment asks for all tests in the other one.
     fn of_environment() -> Delivery {
-        match env::var("BINLOG_RELAY_TEST_DELIVERY").as_deref() {
-            Err(_) | Ok("exactly-once") => Delivery::ExactlyOnce,
-            Ok("idempotent") => Delivery::Idempotent,
-            Ok(other) => panic!("BINLOG_RELAY_TEST_DELIVERY is {other}"),
+        match env::var("BINLOG_RELAY_TEST_DELIVERY") {
+            Err(_) => Delivery::ExactlyOnce,
+            Ok(name) => Delivery::named(&name),
+        }
+    }
+
+    /// As the configuration names it.
+    pub fn named(name: &str) -> Delivery {
+        match name {
+            "exactly-once" => Delivery::ExactlyOnce,
+            "idempotent" => Delivery::Idempotent,
+            other => panic!("there is no delivery {other}"),
         }
     }
 

@@ -30,7 +30,8 @@ const START_WITHIN: Duration = Duration::from_secs(120);
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 /// What `servers/fetch` exits with for a server that this machine cannot have.
 const ABSENT: i32 = 3;
-/// How many tests may have servers of their own at once; each takes a good part of a core to start.
+/// How many tests may have servers of their own at once; each takes a good part of a core to start. A test
+/// with a cluster counts as all of them.
 const OWN_SERVERS_AT_ONCE: usize = 2;
 
 pub struct MySql {
@@ -59,7 +60,9 @@ struct OwnKafka {
 }
 
 /// The right to run own servers; given back when dropped.
-pub struct OwnServersPermit(());
+pub struct OwnServersPermit {
+    weight: usize,
+}
 
 /// The MySQL 8.0 that tests share.
 pub fn shared_mysql() -> Arc<MySql> {
@@ -81,12 +84,12 @@ pub fn shared_kafka() -> Arc<Kafka> {
 
 /// Waits for the right to run own servers. A test asks once, before it starts the first.
 pub fn permit_for_own_servers() -> OwnServersPermit {
-    let (running, changed) = own_servers();
-    let mut count = changed
-        .wait_while(locked(running), |count| *count >= OWN_SERVERS_AT_ONCE)
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    *count += 1;
-    OwnServersPermit(())
+    OwnServersPermit::of_weight(1)
+}
+
+/// The same for a test that starts several brokers: no other test has own servers meanwhile.
+pub fn permit_for_a_cluster() -> OwnServersPermit {
+    OwnServersPermit::of_weight(OWN_SERVERS_AT_ONCE)
 }
 
 /// Whether the named version can be had on this machine, fetching it when it can. A download that fails is
@@ -102,6 +105,17 @@ pub fn has_version(version: &str) -> bool {
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind a free port");
     listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// Free ports below those that the system hands out: while a killed server is away, none of the many
+/// connections that look for it can come to sit on its port.
+pub fn lasting_ports<const COUNT: usize>() -> [u16; COUNT] {
+    // Bound until all are found, so that no two are the same.
+    let listeners = [(); COUNT].map(|()| {
+        let mut ports = (0..1_000).map(|_| rand::random_range(23_000..32_000_u16));
+        ports.find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok()).expect("a free port")
+    });
+    listeners.map(|bound| bound.local_addr().expect("a bound socket has an address").port())
 }
 
 impl MySql {
@@ -282,11 +296,17 @@ impl Kafka {
         Kafka::start_in(data, port, &properties.each_ref().map(String::as_str))
     }
 
+    /// Brokers that somebody else starts and stops.
+    pub fn at(bootstrap: String) -> Kafka {
+        Kafka { bootstrap, own: None }
+    }
+
     fn start_on(port: u16, properties: &[&str]) -> Kafka {
         Kafka::start_in(watchdog::fresh_directory("kafka").join("data"), port, properties)
     }
 
-    fn start_in(data: PathBuf, port: u16, properties: &[&str]) -> Kafka {
+    /// Starts a broker on what is in the directory already.
+    pub fn start_in(data: PathBuf, port: u16, properties: &[&str]) -> Kafka {
         let broker = Kafka {
             bootstrap: format!("127.0.0.1:{port}"),
             own: Some(OwnKafka {
@@ -301,8 +321,7 @@ impl Kafka {
     }
 
     fn from_environment() -> Option<Kafka> {
-        let bootstrap = env::var("BINLOG_RELAY_TEST_KAFKA").ok()?;
-        Some(Kafka { bootstrap, own: None })
+        env::var("BINLOG_RELAY_TEST_KAFKA").ok().map(Kafka::at)
     }
 
     pub fn bootstrap(&self) -> &str {
@@ -392,10 +411,22 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
+impl OwnServersPermit {
+    fn of_weight(weight: usize) -> OwnServersPermit {
+        let (running, changed) = own_servers();
+        let mut count = changed
+            .wait_while(locked(running), |count| *count + weight > OWN_SERVERS_AT_ONCE)
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        *count += weight;
+        OwnServersPermit { weight }
+    }
+}
+
 impl Drop for OwnServersPermit {
     fn drop(&mut self) {
         let (running, changed) = own_servers();
-        *locked(running) -= 1;
-        changed.notify_one();
+        *locked(running) -= self.weight;
+        // Those that wait want different amounts.
+        changed.notify_all();
     }
 }

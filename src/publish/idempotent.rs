@@ -61,7 +61,7 @@ pub(crate) enum Event {
     Acknowledged(usize),
     /// A record will not be acknowledged.
     Refused,
-    Stored(Result<Stored, Error>),
+    Stored(Box<Result<Stored, Error>>),
 }
 
 /// A producer, and the lanes that store its checkpoints.
@@ -254,7 +254,7 @@ impl Sending {
                 }
                 Some(Event::Acknowledged(slot)) => self.note_acknowledged(slot),
                 Some(Event::Refused) => return Err(self.refusal()),
-                Some(Event::Stored(stored)) => self.note_stored(stored, answers)?,
+                Some(Event::Stored(stored)) => self.note_stored(*stored, answers)?,
                 None => {}
             }
             self.answer_acknowledged(answers);
@@ -484,7 +484,7 @@ impl Keeper {
             for (order, checkpoint) in inbox {
                 let stored = lanes.store(&checkpoint);
                 let stored = stored.map(|value| Stored { checkpoint, value, order });
-                if events.send(Event::Stored(stored)).is_err() {
+                if events.send(Event::Stored(Box::new(stored))).is_err() {
                     return;
                 }
             }
