@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::harness::kafka::{create_compacted_topic, partition_count, topic_config};
 use crate::harness::ledger::Content;
 use crate::harness::relay::SOON;
-use crate::harness::scene::Scene;
+use crate::harness::scene::{Delivery, Scene};
 use crate::harness::servers::{Kafka, permit_for_own_servers, shared_mysql};
 use crate::harness::workload::{PlainWriter, Plan, Workload, insert_event};
 
@@ -15,9 +15,18 @@ const BACK_WITHIN: Duration = Duration::from_secs(90);
 
 #[test]
 fn a_restarted_or_killed_broker_is_gone_on_with() {
+    restart_and_kill_the_broker(Delivery::ExactlyOnce);
+}
+
+#[test]
+fn a_restarted_or_killed_broker_is_gone_on_with_in_idempotent_delivery() {
+    restart_and_kill_the_broker(Delivery::Idempotent);
+}
+
+fn restart_and_kill_the_broker(delivery: Delivery) {
     let _permit = permit_for_own_servers();
     let kafka = Arc::new(Kafka::start(&[]));
-    let scene = Scene::on(shared_mysql(), Arc::clone(&kafka), "kafka_restart");
+    let scene = Scene::on(shared_mysql(), Arc::clone(&kafka), "kafka_restart").with(delivery);
     let mut setup = scene.relay_setup();
     setup.outboxes = Workload::outboxes(&scene);
     let plan = Plan { writers: 2, ..Plan::with_seed_of_the_day(&scene.name) };
@@ -38,9 +47,18 @@ fn a_restarted_or_killed_broker_is_gone_on_with() {
 
 #[test]
 fn a_cut_or_frozen_connection_to_kafka_loses_and_repeats_nothing() {
+    cut_and_freeze_the_connection(Delivery::ExactlyOnce);
+}
+
+#[test]
+fn a_cut_or_frozen_connection_to_kafka_repeats_nothing_in_idempotent_delivery() {
+    cut_and_freeze_the_connection(Delivery::Idempotent);
+}
+
+fn cut_and_freeze_the_connection(delivery: Delivery) {
     let _permit = permit_for_own_servers();
     let (proxy, kafka) = Kafka::start_behind_proxy();
-    let scene = Scene::on(shared_mysql(), Arc::new(kafka), "kafka_cut");
+    let scene = Scene::on(shared_mysql(), Arc::new(kafka), "kafka_cut").with(delivery);
     let mut setup = scene.relay_setup();
     setup.outboxes = Workload::outboxes(&scene);
     setup.transaction_timeout = Some("5s".to_owned());

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::harness::relay::{RelaySetup, SOON};
-use crate::harness::scene::Scene;
+use crate::harness::scene::{Delivery, Scene};
 use crate::harness::secured::Operation::{Create, Describe, DescribeConfigs, Read, Write};
 use crate::harness::secured::Resource::{Topic, TransactionalId};
 use crate::harness::secured::{LIMITED_USER, Right, SecuredKafka, shared_secured_kafka};
@@ -137,6 +137,41 @@ fn a_right_taken_away_halts_behind_what_came_before() {
     assert!(log.contains(&format!("write to the topic {}.account", scene.name)), "{log}");
     assert_eq!(scene.records().len(), 3, "{log}");
     assert_eq!(scene.checkpoint().expect("a checkpoint")["sequence"], 3, "{log}");
+    secured.grant(&rights[2]);
+    let mut relay = setup.start();
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+}
+
+/// Read is for the restart, which looks for what is in the topics already. It is asked for before.
+#[test]
+fn idempotent_delivery_needs_the_right_to_read_its_topics_and_no_other() {
+    let secured = shared_secured_kafka();
+    let (scene, mut setup) = limited(secured, "idempotent");
+    let scene = scene.with(Delivery::Idempotent);
+    setup.delivery = Delivery::Idempotent;
+    let rights = rights(&scene);
+    rights.iter().for_each(|right| secured.grant(right));
+    let mut writer = PlainWriter::on(&scene);
+    writer.write(2);
+    let topic = scene.topic("account");
+    let log = setup.start().halts();
+    assert!(log.contains(&format!("lacks the right Read on the topic {topic}")), "{log}");
+    assert!(
+        log.contains(&format!("grant the relay's principal Read on the topic {topic}")),
+        "{log}"
+    );
+    secured.grant(&Right::new(Read, Topic, &scene.topic("")));
+    let mut relay = setup.start();
+    scene.wait_for_records(&relay, 2);
+    relay.kill();
+    let mut relay = setup.start();
+    writer.write(2);
+    scene.wait_for_checkpoint_at(&relay, &writer.sql.end_of_binlog());
+    secured.revoke(&rights[2]);
+    writer.write(2);
+    let log = relay.halts();
+    assert!(log.contains(&format!("write to the topic {topic}")), "{log}");
+    assert_eq!(scene.checkpoint().expect("a checkpoint")["sequence"], 4, "{log}");
     secured.grant(&rights[2]);
     let mut relay = setup.start();
     scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);

@@ -209,3 +209,85 @@ impl Search {
         self.header.parse(header.value?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(after: u64) -> Window {
+        Window {
+            kafka: kafka::Options {
+                bootstrap_servers: "nowhere:1".to_owned(),
+                properties: BTreeMap::new(),
+            },
+            name: "orders".to_owned(),
+            generation: 7,
+            after,
+            since_millis: 1_769_860_800_000,
+            until: "b.000003:500".parse().unwrap(),
+            topics: HashMap::new(),
+        }
+    }
+
+    #[test]
+    fn keys_go_where_java_clients_send_them() {
+        // Those of Kafka's own test of its murmur2, with the sign taken off.
+        for (key, hash) in [
+            ("21", -973_932_308_i32),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+            ("a-little-bit-longer-string", -1_486_304_829),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+        ] {
+            let hash = u32::from_ne_bytes(hash.to_ne_bytes()) & 0x7fff_ffff;
+            for partitions in [1, 3, 12] {
+                assert_eq!(partition(key.as_bytes(), partitions), hash % partitions, "{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_is_there_by_its_number_or_by_a_later_one_where_some_may_be_deleted() {
+        let key = b"foobar";
+        let of_key = partition(key, 12);
+        let found = |highest| Found {
+            sequences: HashSet::from([5, 9]),
+            partitions: 12,
+            highest: BTreeMap::from_iter(highest),
+        };
+        let whole = found(None);
+        assert!(whole.holds(key, 5) && whole.holds(key, 9));
+        assert!(!whole.holds(key, 4) && !whole.holds(key, 7) && !whole.holds(key, 10));
+        let cut = found(Some((of_key, 9)));
+        assert!(cut.holds(key, 4) && cut.holds(key, 7) && !cut.holds(key, 10));
+        let elsewhere = found(Some(((of_key + 1) % 12, 9)));
+        assert!(!elsewhere.holds(key, 7));
+    }
+
+    #[test]
+    fn the_window_ends_where_the_predecessor_can_have_read_no_more() {
+        let window = window(40);
+        let place = |text: &str| text.parse::<Coordinates>().unwrap();
+        assert!(!window.is_passed(&place("b.000003:499"), 41));
+        assert!(window.is_passed(&place("b.000003:500"), 41));
+        assert!(window.is_passed(&place("b.000004:4"), 41));
+        assert!(!window.is_passed(&place("b.000002:9000"), 40 + RECORDS_AHEAD_MAX));
+        assert!(window.is_passed(&place("b.000002:9000"), 41 + RECORDS_AHEAD_MAX));
+        // Names that cannot be compared say nothing.
+        assert!(!window.is_passed(&place("other.000009:4"), 41));
+    }
+
+    #[test]
+    fn within_the_window_even_a_drain_says_that_rows_may_be_in_kafka() {
+        let drained = Checkpoint {
+            delivery: Some(Delivery::ExactlyOnce),
+            clean: true,
+            sequence: 41,
+            ..Checkpoint::default()
+        };
+        let marked = window(40).mark(drained);
+        assert!(marked.may_be_ahead());
+        assert_eq!(marked.unacknowledged_since_millis(), Ok(1_769_860_800_000));
+        assert_eq!(marked.sequence, 41);
+    }
+}

@@ -29,6 +29,9 @@ pub struct Options {
 /// How long a topic just created may take to be known by the broker that is asked.
 const CREATION_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A topic just created whose configuration no broker tells for so long is one that we may not ask about.
+const CONFIG_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Bytes of a record batch around its records
 /// (<https://kafka.apache.org/documentation/#recordbatch>).
 const BATCH_OVERHEAD_BYTES: usize = 61;
@@ -97,6 +100,19 @@ pub struct Description {
     pub batch_bytes_max: Option<usize>,
     pub cleanup_policy: Option<String>,
     pub min_insync_replicas: Option<usize>,
+}
+
+impl Description {
+    /// rdkafka passes over the error of the answer; one that is refused has no entries.
+    fn has_config(&self) -> bool {
+        self.batch_bytes_max.is_some()
+    }
+
+    fn warn_of_no_config(&self, topic: &str) {
+        if !self.has_config() {
+            tracing::warn!(topic, "{NO_CONFIG}: {NO_CONFIG_EFFECT}");
+        }
+    }
 }
 
 /// The topics known so far.
@@ -218,6 +234,14 @@ impl Topics {
     /// # Errors
     /// Kafka cannot be asked, or does not let us see it.
     pub async fn describe(&self, name: &str) -> Result<Option<Description>, Error> {
+        let described = self.look_up(name).await?;
+        if let Some(description) = &described {
+            description.warn_of_no_config(name);
+        }
+        Ok(described)
+    }
+
+    async fn look_up(&self, name: &str) -> Result<Option<Description>, Error> {
         let failed = |source| Error::LookUp { topic: name.to_owned(), source };
         let Some((partitions, replicas)) = self.partitions(name).await? else { return Ok(None) };
         let options = AdminOptions::new().request_timeout(Some(kafka::REQUEST_TIMEOUT));
@@ -233,15 +257,10 @@ impl Topics {
         };
         let value = |name| config.get(name)?.value.clone();
         let number = |name| value(name).and_then(|text| text.parse().ok());
-        let batch_bytes_max = number("max.message.bytes");
-        // rdkafka passes over the error of the answer; one that is refused has no entries.
-        if batch_bytes_max.is_none() {
-            tracing::warn!(topic = name, "{NO_CONFIG}: {NO_CONFIG_EFFECT}");
-        }
         Ok(Some(Description {
             partitions,
             replicas,
-            batch_bytes_max,
+            batch_bytes_max: number("max.message.bytes"),
             cleanup_policy: value("cleanup.policy"),
             min_insync_replicas: number("min.insync.replicas"),
         }))
@@ -325,13 +344,18 @@ impl Topics {
 
     /// The broker that answers may not be the one that created the topic.
     async fn await_visible(&self, name: &str) -> Result<Description, Error> {
-        let deadline = Instant::now() + CREATION_TIMEOUT;
+        let begun = Instant::now();
         loop {
-            if let Some(description) = self.describe(name).await? {
-                return Ok(description);
-            }
-            if Instant::now() > deadline {
-                return Err(Error::NotVisible { topic: name.to_owned() });
+            match self.look_up(name).await? {
+                // The one that is asked for the configuration may not know the topic yet, either.
+                Some(found) if found.has_config() || begun.elapsed() > CONFIG_PATIENCE => {
+                    found.warn_of_no_config(name);
+                    return Ok(found);
+                }
+                None if begun.elapsed() > CREATION_TIMEOUT => {
+                    return Err(Error::NotVisible { topic: name.to_owned() });
+                }
+                _ => {}
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

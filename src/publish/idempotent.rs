@@ -276,7 +276,8 @@ impl Sending {
 
     /// The next event; `None` when it is time to look at what is due.
     fn next(&self, inbox: &Receiver<Event>) -> Option<Event> {
-        let store_at = self.due.as_ref().and_then(|_| self.keeper.free_at());
+        let is_due = self.due.is_some() || self.doubt.is_some();
+        let store_at = self.keeper.free_at().filter(|_| is_due);
         let store_in = store_at.map(|at| at.saturating_duration_since(Instant::now()));
         match inbox.recv_timeout(store_in.unwrap_or(TURN_INTERVAL).min(TURN_INTERVAL)) {
             Ok(event) => Some(event),

@@ -36,8 +36,9 @@ GRANT SELECT ON message TO 'relay'@'%';
 
 -- In Kafka, where the brokers have an authorizer, the relay needs these rights. NAME is the name in its
 -- configuration, PRINCIPAL who it is to the brokers, and PREFIX what its destination topics begin with
--- ('*' with --resource-pattern-type literal for all). Create is needed only while create_topics is true, and
--- DescribeConfigs only to say which row is too large for a topic.
+-- ('*' with --resource-pattern-type literal for all). Create is needed only while create_topics is true,
+-- DescribeConfigs only to say which row is too large for a topic, and Read on the destination topics only in
+-- idempotent delivery.
 --
 --   kafka-acls.sh --bootstrap-server BROKER --add --allow-principal User:PRINCIPAL \
 --     --operation Write --operation Describe \
@@ -48,5 +49,5 @@ GRANT SELECT ON message TO 'relay'@'%';
 --     --topic offset.storage.topic
 --
 --   kafka-acls.sh --bootstrap-server BROKER --add --allow-principal User:PRINCIPAL \
---     --operation Write --operation Describe --operation DescribeConfigs --operation Create \
+--     --operation Read --operation Write --operation Describe --operation DescribeConfigs --operation Create \
 --     --topic PREFIX --resource-pattern-type prefixed
