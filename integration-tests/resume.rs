@@ -46,8 +46,8 @@ impl Crash {
         scene.wait_for_checkpoint_at(&relay, &writer.sql.end_of_binlog());
         let checkpoint = scene.checkpoint().expect("a checkpoint");
         write(&mut writer);
-        let written = scene.expected(&writer.ledger).len();
-        scene.wait_for_records(&relay, written);
+        // Not for the records: a test may have them deleted as they come.
+        scene.wait_for_checkpoint_at(&relay, &writer.sql.end_of_binlog());
         relay.kill();
         let crash = Crash { scene, writer, setup, checkpoint };
         crash.store(&crash.checkpoint);

@@ -6,19 +6,23 @@
 //! cannot store one any more, and learns it. A restart looks for what the checkpoint does not tell
 //! ([`crate::resume`]); never more than [`RECORDS_AHEAD_MAX`] records.
 
+mod keeper;
+mod reported;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
+use self::keeper::Keeper;
+use self::reported::Reported;
 use super::producer;
-use super::reports::{Context, FirstRefused, Refused, Reports, is_collateral};
+use super::reports::{Context, Refused, is_collateral};
 use super::sequence::{SEQUENCE_HEADER, SequenceHeader};
 use super::transactional::Transactional;
 use super::{Answers, Error, Options, Order, Published, Sealed, Stored};
@@ -33,10 +37,6 @@ pub const BATCHES_MAX: usize = 4;
 /// So many records may be in Kafka after the stored checkpoint at most: what a restart has to look for. A
 /// later version must not look for fewer.
 pub const RECORDS_AHEAD_MAX: u64 = 100_000;
-
-/// A checkpoint is stored so often at most. It is a transaction of its own, which costs the broker more than a
-/// small batch does; a restart finds what is behind it.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The thread turns so often at least …
 const TURN_INTERVAL: Duration = Duration::from_millis(250);
@@ -144,48 +144,6 @@ impl Idempotent {
             stop_by: None,
         };
         sending.run(&self.inbox, answers)
-    }
-}
-
-/// Counts the records of the batches on their way down as their reports come. A record's tag is its index in
-/// the batch and the batch's slot.
-struct Reported {
-    missing: [AtomicUsize; BATCHES_MAX],
-    refused: FirstRefused,
-    events: Sender<Event>,
-}
-
-impl Reported {
-    fn to(events: Sender<Event>) -> Reported {
-        Reported { missing: Default::default(), refused: FirstRefused::default(), events }
-    }
-
-    fn expect(&self, slot: usize, records: usize) {
-        self.missing[slot].store(records, Ordering::Release);
-    }
-
-    fn missing(&self) -> usize {
-        self.missing.iter().map(|missing| missing.load(Ordering::Acquire)).sum()
-    }
-
-    fn tag(index: usize, slot: usize) -> usize {
-        index * BATCHES_MAX + slot
-    }
-}
-
-impl Reports for Reported {
-    fn note_acknowledged(&self, tag: usize) {
-        let slot = tag % BATCHES_MAX;
-        if self.missing[slot].fetch_sub(1, Ordering::AcqRel) == 1 {
-            // The publisher may have ended already.
-            let _ = self.events.send(Event::Acknowledged(slot));
-        }
-    }
-
-    fn note_refused(&self, tag: usize, topic: &str, error: &KafkaError) {
-        let (index, topic) = (tag / BATCHES_MAX, topic.to_owned());
-        self.refused.note(Refused { index, topic, error: error.clone() });
-        let _ = self.events.send(Event::Refused);
     }
 }
 
@@ -466,53 +424,6 @@ impl Sending {
             }
             (Some(Refused { error: source, .. }), None) => Error::Kafka { doing, source },
             (None, None) => Error::ThreadEnded,
-        }
-    }
-}
-
-/// The thread that stores checkpoints, one after the other.
-struct Keeper {
-    orders: Option<Sender<(u64, Checkpoint)>>,
-    thread: Option<JoinHandle<()>>,
-    is_storing: bool,
-    next_at: Instant,
-}
-
-impl Keeper {
-    fn start(mut lanes: Transactional, events: Sender<Event>) -> std::io::Result<Keeper> {
-        let (orders, inbox) = mpsc::channel::<(u64, Checkpoint)>();
-        let keep = move || {
-            for (order, checkpoint) in inbox {
-                let stored = lanes.store(&checkpoint);
-                let stored = stored.map(|value| Stored { checkpoint, value, order });
-                if events.send(Event::Stored(Box::new(stored))).is_err() {
-                    return;
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(keep)?;
-        let (orders, thread) = (Some(orders), Some(thread));
-        Ok(Keeper { orders, thread, is_storing: false, next_at: Instant::now() })
-    }
-
-    /// When the next checkpoint may be stored; `None` while one is.
-    fn free_at(&self) -> Option<Instant> {
-        (!self.is_storing).then_some(self.next_at)
-    }
-
-    fn store(&mut self, order: u64, checkpoint: Checkpoint) -> Result<(), Error> {
-        let orders = self.orders.as_ref().expect("orders are given only before the drop");
-        orders.send((order, checkpoint)).map_err(|_| Error::ThreadEnded)?;
-        (self.is_storing, self.next_at) = (true, Instant::now() + CHECKPOINT_INTERVAL);
-        Ok(())
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        self.orders = None;
-        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
-            tracing::error!("the keeper's thread panicked");
         }
     }
 }

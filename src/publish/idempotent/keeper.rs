@@ -1,0 +1,61 @@
+//! The thread that stores checkpoints, so that records need not wait for them.
+
+use std::sync::mpsc::{self, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::Event;
+use crate::checkpoint::Checkpoint;
+use crate::publish::transactional::Transactional;
+use crate::publish::{Error, Stored};
+
+/// A checkpoint is stored so often at most. It is a transaction of its own, which costs the broker more than a
+/// small batch does; a restart finds what is behind it.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The thread that stores checkpoints, one after the other.
+pub(super) struct Keeper {
+    orders: Option<Sender<(u64, Checkpoint)>>,
+    thread: Option<JoinHandle<()>>,
+    pub is_storing: bool,
+    next_at: Instant,
+}
+
+impl Keeper {
+    pub fn start(mut lanes: Transactional, events: Sender<Event>) -> std::io::Result<Keeper> {
+        let (orders, inbox) = mpsc::channel::<(u64, Checkpoint)>();
+        let keep = move || {
+            for (order, checkpoint) in inbox {
+                let stored = lanes.store(&checkpoint);
+                let stored = stored.map(|value| Stored { checkpoint, value, order });
+                if events.send(Event::Stored(Box::new(stored))).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(keep)?;
+        let (orders, thread) = (Some(orders), Some(thread));
+        Ok(Keeper { orders, thread, is_storing: false, next_at: Instant::now() })
+    }
+
+    /// When the next checkpoint may be stored; `None` while one is.
+    pub fn free_at(&self) -> Option<Instant> {
+        (!self.is_storing).then_some(self.next_at)
+    }
+
+    pub fn store(&mut self, order: u64, checkpoint: Checkpoint) -> Result<(), Error> {
+        let orders = self.orders.as_ref().expect("orders are given only before the drop");
+        orders.send((order, checkpoint)).map_err(|_| Error::ThreadEnded)?;
+        (self.is_storing, self.next_at) = (true, Instant::now() + CHECKPOINT_INTERVAL);
+        Ok(())
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!("the keeper's thread panicked");
+        }
+    }
+}

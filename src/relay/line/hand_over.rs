@@ -1,0 +1,235 @@
+//! The second half of the line: full or whole batches go to the publisher with the checkpoint that they lead
+//! to, and its answers come back.
+
+use tokio::time::Instant;
+
+use super::Line;
+use crate::batch::{Batch, Cut};
+use crate::binlog::{Place, Progress};
+use crate::checkpoint::Checkpoint;
+use crate::coordinates::Gtid;
+use crate::error::Error;
+use crate::publish::{self, Answer, Published, Sealed};
+use crate::telemetry::Causes;
+
+impl Line {
+    /// There is a batch to fill while another one leaves.
+    pub fn may_seal(&self) -> bool {
+        !self.spare.is_empty()
+    }
+
+    /// The publisher has nothing to answer any more: all is published, and the last checkpoint stored.
+    pub fn is_settled(&self) -> bool {
+        self.publisher.is_settled()
+    }
+
+    /// Something of this session is in Kafka.
+    pub fn has_published(&self) -> bool {
+        self.has_published
+    }
+
+    /// Relayed rows of the open transaction that are in Kafka already.
+    pub fn rows_done(&self) -> u64 {
+        self.rows_done
+    }
+
+    pub fn stored_at(&self) -> Instant {
+        self.stored_at
+    }
+
+    /// No broker answers, as far as is known.
+    pub fn is_cut_off(&self) -> bool {
+        self.publisher.is_cut_off()
+    }
+
+    /// Says where the line stands, and how far the source is.
+    pub fn observe(&mut self, place: &Place, read: Option<Progress>) {
+        let is_cut_off = self.is_cut_off();
+        self.observer.look(place, read, &self.filling, is_cut_off);
+    }
+
+    /// The stored checkpoint stands at another place.
+    pub fn is_behind(&self, place: &Place) -> bool {
+        self.stored.as_ref() != Some(&place.coordinates)
+    }
+
+    /// Hands over what is whole, if there is any and another batch to fill.
+    ///
+    /// # Errors
+    /// The publisher's thread has ended.
+    pub fn publish_whole(&mut self, place: &Place, gtid: Option<&Gtid>) -> Result<(), Error> {
+        match self.filling.cut_now() {
+            Some(cut) if self.may_seal() => self.seal(cut, place, gtid, false),
+            _ => Ok(()),
+        }
+    }
+
+    /// Stores the place, with the records before it, if there are any.
+    ///
+    /// # Errors
+    /// The publisher's thread has ended.
+    pub fn store_place(&mut self, place: &Place, gtid: Option<&Gtid>) -> Result<(), Error> {
+        // The place is after all that is whole, so that must go with it.
+        let cut = self.filling.cut_now().unwrap_or(Cut::Boundary(0));
+        self.seal(cut, place, gtid, false)
+    }
+
+    /// Publishes what is whole, drops what is not, and stores the place.
+    ///
+    /// # Errors
+    /// The way to Kafka failed.
+    pub async fn finish(
+        &mut self,
+        place: &Place,
+        gtid: Option<&Gtid>,
+        is_clean: bool,
+    ) -> Result<(), Error> {
+        self.filling.roll_back();
+        while !self.may_seal() {
+            self.answer().await?;
+        }
+        self.seal(Cut::Boundary(self.filling.len()), place, gtid, is_clean)?;
+        self.settle().await
+    }
+
+    async fn settle(&mut self) -> Result<(), Error> {
+        while !self.is_settled() {
+            self.answer().await?;
+        }
+        Ok(())
+    }
+
+    /// Stores a checkpoint as it is and waits until it is in Kafka.
+    ///
+    /// # Errors
+    /// The way to Kafka failed.
+    pub async fn claim(&mut self, checkpoint: Checkpoint) -> Result<(), Error> {
+        let batch = self.spare.pop().expect("nothing is on its way when a session begins");
+        self.publish(batch, self.sequence + 1, checkpoint)?;
+        self.settle().await?;
+        self.has_published = false;
+        Ok(())
+    }
+
+    /// Takes the publisher's answers that are here.
+    ///
+    /// # Errors
+    /// A batch is not in Kafka, or nobody knows.
+    pub fn try_answers(&mut self) -> Result<(), Error> {
+        while !self.is_settled() {
+            match self.publisher.try_answer() {
+                Ok(Some(answer)) => self.note(answer),
+                Ok(None) => break,
+                Err(source) => return Err(self.publish_error(source)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the publisher's next answer. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// A batch is not in Kafka, or nobody knows.
+    pub async fn answer(&mut self) -> Result<(), Error> {
+        match self.publisher.answer().await {
+            Ok(answer) => {
+                self.note(answer);
+                Ok(())
+            }
+            Err(source) => Err(self.publish_error(source)),
+        }
+    }
+
+    /// Ends the publisher's thread.
+    pub async fn stop(self) {
+        self.publisher.stop().await;
+    }
+
+    fn note(&mut self, answer: Answer) {
+        match answer {
+            Answer::Published(published) => {
+                self.observer.note_published(&published);
+                let Published { mut batch, sequence, .. } = published;
+                tracing::debug!(records = batch.len(), sequence, "published");
+                batch.clear();
+                self.spare.push(batch);
+                self.has_published = true;
+            }
+            Answer::Stored(stored) => {
+                let Checkpoint { offset, sequence, .. } = stored.checkpoint;
+                tracing::debug!(offset, sequence, "stored a checkpoint");
+                self.observer.note_stored(&stored);
+            }
+            Answer::Stalled(source) => {
+                let error = self.publish_error(source);
+                tracing::warn!("{}", Causes(&error));
+                self.observer.note_stalled(&error);
+            }
+        }
+    }
+
+    pub(super) fn seal(
+        &mut self,
+        cut: Cut,
+        place: &Place,
+        gtid: Option<&Gtid>,
+        is_clean: bool,
+    ) -> Result<(), Error> {
+        let mut rest =
+            self.spare.pop().expect("a batch is sealed only when there is another one to fill");
+        self.filling.cut(cut, &mut rest);
+        let batch = std::mem::replace(&mut self.filling, rest);
+        let records = batch.len() as u64;
+        if let Cut::Part(_) = cut {
+            self.rows_done += records;
+        }
+        let first_sequence = self.sequence + 1;
+        self.sequence += records;
+        self.close_window(place);
+        let checkpoint = self.checkpoint(place, gtid, is_clean);
+        self.stored = Some(place.coordinates.clone());
+        self.publish(batch, first_sequence, checkpoint)
+    }
+
+    fn publish(
+        &mut self,
+        batch: Batch,
+        first_sequence: u64,
+        checkpoint: Checkpoint,
+    ) -> Result<(), Error> {
+        self.stored_at = Instant::now();
+        self.observer.note_sealed(&batch);
+        let sealed = Sealed::new(batch, first_sequence, checkpoint);
+        self.publisher.publish(sealed).map_err(|source| self.publish_error(source))
+    }
+
+    fn checkpoint(&self, place: &Place, gtid: Option<&Gtid>, clean: bool) -> Checkpoint {
+        // Until the transaction that was relayed in part comes by, it must not be forgotten.
+        let (rows_done, gtid) = match &self.skip {
+            Some(skip) => (skip.rows, skip.gtid.as_ref()),
+            None => (self.rows_done, gtid),
+        };
+        let checkpoint = Checkpoint {
+            server_uuid: Some(self.signature.server_uuid.clone()),
+            generation: Some(self.signature.generation),
+            sequence: self.sequence,
+            clean,
+            ..Checkpoint::place(place, rows_done, gtid)
+        };
+        let checkpoint = match &self.window {
+            Some(window) => window.mark(checkpoint),
+            None => checkpoint,
+        };
+        self.signature.sign(checkpoint)
+    }
+
+    /// Forgets what a predecessor may have sent, once all of it was passed.
+    pub(super) fn close_window(&mut self, place: &Place) {
+        let next = self.next_sequence();
+        self.window.take_if(|window| window.is_passed(&place.coordinates, next));
+    }
+
+    fn publish_error(&self, source: publish::Error) -> Error {
+        Error::Publish { brokers: self.options.brokers.clone(), source }
+    }
+}
