@@ -390,6 +390,7 @@ impl Session<'_> {
     async fn finish(&mut self, is_clean: bool) -> Result<(), Error> {
         self.line.finish(self.source.place(), self.source.open_gtid(), is_clean).await?;
         let place = self.source.place();
+        let is_clean = is_clean && !self.line.may_be_ahead();
         tracing::info!(place = %place.coordinates, is_clean, "drained");
         Ok(())
     }

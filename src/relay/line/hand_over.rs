@@ -18,6 +18,11 @@ impl Line {
         !self.spare.is_empty()
     }
 
+    /// A predecessor may have sent rows that this session has not come to.
+    pub fn may_be_ahead(&self) -> bool {
+        self.window.is_some()
+    }
+
     /// The publisher has nothing to answer any more: all is published, and the last checkpoint stored.
     pub fn is_settled(&self) -> bool {
         self.publisher.is_settled()
