@@ -1,7 +1,9 @@
 //! The two deliveries beside each other: changed between runs, cleanly and after kills, and how a relay of
 //! either is fenced.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,7 @@ use crate::harness::kafka::{create_replicated_topic, write_record};
 use crate::harness::oracle;
 use crate::harness::relay::{Relay, RelaySequence, RelaySetup, SOON};
 use crate::harness::scene::{Delivery, Scene};
-use crate::harness::servers::{Kafka, permit_for_own_servers, shared_mysql};
+use crate::harness::servers::{Kafka, MySql, permit_for_own_servers, shared_kafka, shared_mysql};
 use crate::harness::workload::{PlainWriter, Plan, Workload};
 
 const BOTH: [Delivery; 2] = [Delivery::ExactlyOnce, Delivery::Idempotent];
@@ -384,4 +386,69 @@ fn no_more_than_100000_records_are_sent_ahead_of_the_checkpoint() {
     assert!((AHEAD_MAX / 2..=AHEAD_MAX + 3).contains(&seen), "{seen}\n{}", relay.log_tail());
     second.start_again();
     scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+}
+
+/// Between the fence and the end of its dump, the one that is replaced reads and sends what is written.
+#[test]
+fn takeovers_while_few_rows_are_written_repeat_nothing_in_idempotent_delivery() {
+    const TAKEOVERS: usize = 8;
+    let scene = Scene::on_shared_servers("few_rows").with(Delivery::Idempotent);
+    scene.create_topic("account");
+    let setup = scene.relay_setup();
+    let mut writer = PlainWriter::on(&scene);
+    let stop = Arc::new(AtomicBool::new(false));
+    let is_over = Arc::clone(&stop);
+    let writing = thread::spawn(move || {
+        while !is_over.load(Ordering::Relaxed) {
+            writer.write(1);
+            thread::sleep(Duration::from_millis(40));
+        }
+        writer
+    });
+    let mut relay = setup.start();
+    for _ in 0..TAKEOVERS {
+        relay.wait_for_log("relaying server");
+        thread::sleep(Duration::from_millis(300));
+        let mut replaced = std::mem::replace(&mut relay, setup.start());
+        assert_eq!(replaced.exit_code(), 3, "{}", replaced.log_tail());
+    }
+    thread::sleep(Duration::from_millis(300));
+    stop.store(true, Ordering::Relaxed);
+    let writer = writing.join().expect("the writer writes");
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+}
+
+/// There, numbers may stand for other rows: none counts as sent, and a new generation says so.
+#[test]
+fn a_crash_before_a_failover_loses_nothing_and_begins_a_new_generation() {
+    let _permit = permit_for_own_servers();
+    let mysql = Arc::new(MySql::start("mysql-8.0", &[]));
+    let scene = Scene::on(Arc::clone(&mysql), shared_kafka(), "failed_over");
+    let scene = scene.with(Delivery::Idempotent);
+    let mut writer = PlainWriter::on(&scene);
+    let mut relay = scene.start_relay();
+    writer.write(3);
+    scene.wait_for_checkpoint_at(&relay, &writer.sql.end_of_binlog());
+    relay.kill();
+    mysql.restart_with_another_uuid();
+    writer.sql = scene.sql();
+    writer.write(2);
+    let mut relay = scene.start_relay();
+    let records = scene.wait_for_records(&relay, 5);
+    assert!(relay.log().contains("sent again, in a new generation"), "{}", relay.log_tail());
+    let parse = |record: &Record| {
+        RelaySequence::parse(record.header("relay-sequence").expect("it is there"))
+            .expect("it is well formed")
+    };
+    let mut numbers: Vec<_> = records.iter().map(parse).collect();
+    numbers.sort();
+    assert!(numbers[2].generation < numbers[3].generation, "{numbers:?}");
+    assert_eq!(numbers.iter().map(|it| it.sequence).collect::<Vec<_>>(), [1, 2, 3, 1, 2]);
+    // It is killed before it has moved on: what the old server's relay had sent is of another generation.
+    relay.kill();
+    writer.write(2);
+    let relay = scene.start_relay();
+    let records = scene.wait_for_records(&relay, 7);
+    let rows: HashSet<String> = records.iter().map(Record::value_text).collect();
+    assert_eq!(rows.len(), 7, "{}", relay.log_tail());
 }

@@ -150,6 +150,11 @@ impl Batch {
         }
     }
 
+    /// Records of the open transaction are in Kafka already.
+    pub fn has_found_after_boundary(&self) -> bool {
+        self.spans[self.boundary..].iter().any(|span| span.is_in_kafka)
+    }
+
     /// Empties the batch and keeps its memory, up to what the limits ask for.
     pub fn clear(&mut self) {
         self.spans.clear();
@@ -321,6 +326,39 @@ mod tests {
         assert_eq!(keys(&batch), ["a"]);
         push(&mut batch, "c");
         assert_eq!(keys(&batch), ["a", "c"]);
+    }
+
+    #[test]
+    fn what_was_found_in_kafka_counts_as_a_record_and_is_not_sent() {
+        let mut batch = batch(10);
+        let found = |batch: &mut Batch, text: &str| {
+            batch.draft().extend_from_slice(text.as_bytes());
+            batch.draft().extend_from_slice(text.as_bytes());
+            assert_eq!(batch.draft_key(text.len()), text.as_bytes());
+            batch.push_found(TopicId(7), text.len(), CommitTime::from_seconds(0));
+        };
+        found(&mut batch, "a");
+        push(&mut batch, "b");
+        batch.mark_boundary();
+        found(&mut batch, "c");
+        push(&mut batch, "d");
+        assert_eq!((batch.len(), batch.unsent()), (4, 2));
+        let mut rest = Batch::new(batch.limits);
+        batch.cut(Cut::Boundary(2), &mut rest);
+        assert_eq!((batch.len(), batch.unsent()), (2, 1));
+        assert_eq!((rest.len(), rest.unsent()), (2, 1));
+        let is_in_kafka = |batch: &Batch| -> Vec<bool> {
+            batch.records().map(|record| record.is_in_kafka).collect()
+        };
+        assert_eq!(
+            (is_in_kafka(&batch), is_in_kafka(&rest)),
+            (vec![true, false], vec![true, false])
+        );
+        assert!(rest.has_found_after_boundary() && !batch.has_found_after_boundary());
+        rest.roll_back();
+        assert_eq!((rest.len(), rest.unsent()), (0, 0));
+        batch.clear();
+        assert_eq!((batch.len(), batch.unsent()), (0, 0));
     }
 
     proptest! {

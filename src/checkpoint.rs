@@ -173,12 +173,16 @@ impl Checkpoint {
         }
     }
 
-    /// Which of two partitions' last records is the later one: by generation, then sequence, then place.
+    /// Which of two partitions' last records is the later one: by generation, then sequence, then place, then time.
     fn is_later_than(&self, other: &Checkpoint) -> bool {
         let order = (self.generation, self.sequence).cmp(&(other.generation, other.sequence));
         let place =
             |checkpoint: &Checkpoint| checkpoint.resume().ok().map(|resume| resume.coordinates);
-        order.is_gt() || order.is_eq() && place(self) > place(other)
+        let recorded = |checkpoint: &Checkpoint| checkpoint.recorded_at.clone();
+        order.is_gt()
+            || order.is_eq()
+                && (place(self) > place(other)
+                    || place(self) == place(other) && recorded(self) > recorded(other))
     }
 }
 

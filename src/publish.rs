@@ -217,11 +217,6 @@ impl Publisher {
         })
     }
 
-    /// Records of a batch are on their way.
-    pub fn is_publishing(&self) -> bool {
-        self.on_their_way > 0
-    }
-
     /// Every batch is published, and the last one's checkpoint stored.
     pub fn is_settled(&self) -> bool {
         self.on_their_way == 0 && self.stored == self.ordered

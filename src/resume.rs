@@ -6,11 +6,12 @@
 //! the time on that the checkpoint names, less a minute, or from the last record that the checkpoint covers.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Instant;
+use std::time::Duration;
 
 use murmur2::{KAFKA_SEED, murmur2};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Headers};
+use tokio::time::Instant;
 
 use crate::batch::TopicId;
 use crate::checkpoint::Checkpoint;
@@ -19,6 +20,10 @@ use crate::kafka::{self, Delivery, Extents, Reader, reader};
 use crate::publish::idempotent::RECORDS_AHEAD_MAX;
 use crate::publish::sequence::{SEQUENCE_HEADER, SequenceHeader};
 use crate::telemetry::clock::iso_8601_of_millis;
+
+/// How long a predecessor that lives may go on sending what it had read: it stores a checkpoint, and then knows
+/// that it is fenced, twenty times a second.
+const SUCCESSION: Duration = Duration::from_millis(300);
 
 /// How far the clocks of brokers and relays may be apart.
 const CLOCK_SKEW_MILLIS: i64 = 60_000;
@@ -39,14 +44,17 @@ pub struct Window {
     pub after: u64,
     /// Rows after it may be in Kafka since then, in milliseconds since 1970.
     pub since_millis: i64,
-    /// What the predecessor can have read ends here.
+    /// What the predecessor can have read ends here …
     pub until: Coordinates,
+    /// … unless it went on reading until our dump began, which ends its own: before this time the window stays
+    /// open. `None` while there is no dump.
+    pub closes_at: Option<Instant>,
     /// What was found, of the topics that were looked at.
     pub topics: HashMap<TopicId, Found>,
 }
 
 impl Window {
-    /// Looks for rows of the window in a topic that exists. `is_compacted`: or nobody knows.
+    /// Looks for rows of the window in a topic that exists. `may_be_compacted`: also when nobody knows.
     ///
     /// # Errors
     /// It cannot be read to its end.
@@ -54,13 +62,13 @@ impl Window {
         &mut self,
         id: TopicId,
         topic: &str,
-        is_compacted: bool,
+        may_be_compacted: bool,
     ) -> Result<(), reader::Error> {
         let search = Search {
-            is_compacted,
+            may_be_compacted,
             header: SequenceHeader::new(&self.name, self.generation),
             after: self.after,
-            since_millis: self.since_millis - CLOCK_SKEW_MILLIS,
+            since_millis: (self.since_millis - CLOCK_SKEW_MILLIS).max(0),
         };
         let (kafka, name, topic) = (self.kafka.clone(), self.name.clone(), topic.to_owned());
         let looked = tokio::task::spawn_blocking(move || {
@@ -82,9 +90,15 @@ impl Window {
         self.topics.get(&topic).is_some_and(|found| found.holds(key, sequence))
     }
 
+    /// Our dump has begun: the predecessor, if it lives, reads no more, and learns in a moment that it is fenced.
+    pub fn note_dump_begun(&mut self) {
+        self.closes_at = Some(Instant::now() + SUCCESSION);
+    }
+
     /// Nothing from this place on, or from this number on, can have been sent by the predecessor.
     pub fn is_passed(&self, place: &Coordinates, next_sequence: u64) -> bool {
-        *place >= self.until || next_sequence > self.after + RECORDS_AHEAD_MAX
+        self.closes_at.is_some_and(|at| at <= Instant::now())
+            && (*place >= self.until || next_sequence > self.after + RECORDS_AHEAD_MAX)
     }
 
     /// A checkpoint inside of the window says that rows after it may be in Kafka, whoever writes it: also the
@@ -123,7 +137,7 @@ fn partition(key: &[u8], partitions: u32) -> u32 {
 }
 
 struct Search {
-    is_compacted: bool,
+    may_be_compacted: bool,
     header: SequenceHeader,
     after: u64,
     since_millis: i64,
@@ -152,7 +166,7 @@ impl Search {
         for (partition, tail) in tails {
             let (extent, floor) = (extents[&partition], floors[&partition]);
             let is_cut = extent.first > 0 && floor == extent.first && !tail.is_whole;
-            if (self.is_compacted || is_cut)
+            if (self.may_be_compacted || is_cut)
                 && !has_grown
                 && let (Some(highest), Ok(partition)) =
                     (tail.sequences.iter().max(), u32::try_from(partition))
@@ -225,6 +239,7 @@ mod tests {
             after,
             since_millis: 1_769_860_800_000,
             until: "b.000003:500".parse().unwrap(),
+            closes_at: Some(Instant::now()),
             topics: HashMap::new(),
         }
     }
@@ -273,6 +288,9 @@ mod tests {
         assert!(window.is_passed(&place("b.000004:4"), 41));
         assert!(!window.is_passed(&place("b.000002:9000"), 40 + RECORDS_AHEAD_MAX));
         assert!(window.is_passed(&place("b.000002:9000"), 41 + RECORDS_AHEAD_MAX));
+        // As long as the predecessor may read on, its end is not known.
+        let open = Window { closes_at: None, ..self::tests::window(40) };
+        assert!(!open.is_passed(&place("b.000004:4"), 41));
         // Names that cannot be compared say nothing.
         assert!(!window.is_passed(&place("other.000009:4"), 41));
     }

@@ -41,9 +41,10 @@ fn code_fate(code: Code) -> Fate {
             "grant the relay's principal Describe, Create and Write on the topic, and Read on the \
              checkpoint topic",
         ),
-        Code::ClusterAuthorizationFailed => {
-            halt("grant the relay's principal Create on the cluster or the topics")
-        }
+        Code::ClusterAuthorizationFailed => halt(
+            "grant the relay's principal Create on the cluster or the topics, and for brokers before 2.8 in \
+             idempotent delivery IdempotentWrite on the cluster",
+        ),
         Code::TransactionalIdAuthorizationFailed => {
             halt("grant the relay's principal Write and Describe on its transactional ids")
         }

@@ -9,7 +9,7 @@
 mod keeper;
 mod reported;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -42,6 +42,9 @@ pub const RECORDS_AHEAD_MAX: u64 = 100_000;
 const TURN_INTERVAL: Duration = Duration::from_millis(250);
 /// … and one that did not for so long was paused: it may have been replaced meanwhile.
 const PAUSED_MIN: Duration = Duration::from_secs(1);
+
+/// So many topics are looked at for what holds up their records.
+const STALLED_TOPICS_MAX: usize = 8;
 
 /// librdkafka reports a record that was given up because of another one before that other one.
 const REASON_PAUSE: Duration = Duration::from_millis(100);
@@ -88,7 +91,8 @@ impl Idempotent {
         batch_bytes_max: Option<usize>,
         lanes: Transactional,
     ) -> Result<Idempotent, Error> {
-        let records_max = limits.records_max * BATCHES_MAX;
+        // Records count until the last report of their event was read, which is after the next batch was sent.
+        let records_max = limits.records_max * BATCHES_MAX * 2;
         let mut config = producer::config(kafka, options, records_max, batch_bytes_max)?;
         config
             .set("enable.idempotence", "true")
@@ -226,6 +230,8 @@ impl Sending {
             }
             self.store_due()?;
             self.look_for_progress(answers);
+            // That may have taken a while, and is no pause.
+            self.turned_at = Instant::now();
             if self.may_stop() {
                 return Ok(());
             }
@@ -234,7 +240,7 @@ impl Sending {
 
     /// The next event; `None` when it is time to look at what is due.
     fn next(&self, inbox: &Receiver<Event>) -> Option<Event> {
-        let is_due = self.due.is_some() || self.doubt.is_some();
+        let is_due = self.failed.is_none() && (self.due.is_some() || self.doubt.is_some());
         let store_at = self.keeper.free_at().filter(|_| is_due);
         let store_in = store_at.map(|at| at.saturating_duration_since(Instant::now()));
         match inbox.recv_timeout(store_in.unwrap_or(TURN_INTERVAL).min(TURN_INTERVAL)) {
@@ -373,15 +379,17 @@ impl Sending {
         if self.progress.at.elapsed() < timeout {
             return;
         }
-        let topics = oldest.sealed.batch.records().filter(|record| !record.is_in_kafka);
-        let Some(topic) = topics.map(|record| &self.topics[record.topic.0 as usize]).next() else {
+        let ids = oldest.sealed.batch.records().filter(|record| !record.is_in_kafka);
+        let ids: BTreeSet<usize> = ids.map(|record| record.topic.0 as usize).collect();
+        let topics = ids.into_iter().map(|id| self.topics[id].as_ref()).take(STALLED_TOPICS_MAX);
+        let client = self.producer.client();
+        let faults = topics.map(|topic| (topic, producer::why_not_acknowledged(client, topic)));
+        // One that is at fault, if any is.
+        let Some((topic, why)) = faults.max_by_key(|(_, why)| why != producer::NO_FAULT) else {
             return;
         };
-        answers.stalled(Error::NotAcknowledged {
-            topic: topic.to_string(),
-            timeout,
-            why: producer::why_not_acknowledged(self.producer.client(), topic),
-        });
+        let topic = topic.to_owned();
+        answers.stalled(Error::NotAcknowledged { topic, timeout, why });
         self.progress.at = Instant::now();
     }
 

@@ -16,6 +16,9 @@ use crate::kafka;
 /// How long looking for the reason of a failure may take: the way to the brokers may be cut.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Nothing is seen to be wrong with a topic.
+pub(super) const NO_FAULT: &str = "its brokers answer again, or are slow";
+
 /// What both deliveries ask of librdkafka. `records_max`: so many are on their way at most.
 pub(super) fn config(
     kafka: &kafka::Options,
@@ -104,7 +107,7 @@ pub(super) fn why_not_acknowledged<C: ClientContext>(client: &Client<C>, topic: 
             partition.isr().len(),
             partition.replicas().len()
         ),
-        (0, None) => "its brokers answer again, or are slow".to_owned(),
+        (0, None) => NO_FAULT.to_owned(),
     }
 }
 

@@ -231,7 +231,7 @@ impl Line {
             });
         }
         self.filling.mark_boundary();
-        self.close_window(place);
+        self.close_window(place, self.next_sequence());
         self.rows_done = 0;
         self.uncounted = None;
         self.is_uncounted = false;
@@ -244,7 +244,7 @@ impl Line {
     /// # Errors
     /// A part of it was relayed already.
     pub fn roll_back(&mut self, place: &Place) -> Result<(), Error> {
-        if self.rows_done > 0 {
+        if self.rows_done > 0 || self.filling.has_found_after_boundary() {
             return Err(Error::RolledBackPart { at: place.coordinates.clone() });
         }
         self.filling.roll_back();

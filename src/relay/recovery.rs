@@ -61,21 +61,22 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
         ensure_continuable(checkpoint, &fingerprint)?;
     }
     let start = find_start(config, &mut server, &identity, stored.as_ref()).await?;
+    let (generation, sequence) = numbering(stored.as_ref(), &identity);
     let signature = Signature {
         server_uuid: identity.server_uuid.to_string(),
-        generation: generation(stored.as_ref()),
+        generation,
         instance: relay.instance.clone(),
         outbox_fingerprint: fingerprint,
         delivery: config.publish.delivery,
     };
     let window = match &stored {
-        Some(stored) => window(config, &mut server, &start, stored, &signature).await?,
+        Some(stored) => window(config, &mut server, &identity, stored, generation).await?,
         None => None,
     };
     let publisher = start_publisher(config, relay.batch_bytes_max, transactional).await?;
-    let claim = claim(&start, stored.as_ref(), &signature, window.as_ref());
+    let claim = claim(&start, stored.as_ref(), sequence, &signature, window.as_ref());
     let beginning = Beginning {
-        sequence: stored.as_ref().map_or(0, |checkpoint| checkpoint.sequence),
+        sequence,
         skip: skip(stored.as_ref()),
         window,
         stored: claim.resume().ok().map(|resume| resume.coordinates),
@@ -94,6 +95,7 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
     let source =
         Source::open(&config.mysql, &replica, start, server, filter, relay.silence_max).await;
     let source = source.map_err(|source| binlog_error(config, source))?;
+    line.note_dump_begun();
     relay.telemetry.begin_session(relay.failed.take().flatten());
     Ok((source, line))
 }
@@ -190,9 +192,23 @@ pub(super) async fn fence(
         .map_err(|source| publish_error(config, source))
 }
 
-/// A generation begins with every start that has none to go on with.
-fn generation(stored: Option<&Checkpoint>) -> u64 {
-    stored.and_then(|checkpoint| checkpoint.generation).unwrap_or_else(now_millis)
+/// Generation, and number of the last relayed row. A generation begins with every start that has none to go on
+/// with; and on another server, where rows of the same numbers may be in Kafka that are not the same rows.
+fn numbering(stored: Option<&Checkpoint>, identity: &Identity) -> (u64, u64) {
+    let now = now_millis();
+    match stored {
+        None => (now, 0),
+        Some(stored) if is_ahead_elsewhere(stored, identity) => {
+            (now.max(stored.generation.unwrap_or_default() + 1), 0)
+        }
+        Some(stored) => (stored.generation.unwrap_or(now), stored.sequence),
+    }
+}
+
+/// Rows after the checkpoint may be in Kafka, in the order of another server.
+fn is_ahead_elsewhere(stored: &Checkpoint, identity: &Identity) -> bool {
+    let is = identity.server_uuid.to_string();
+    stored.may_be_ahead() && stored.server_uuid.as_ref().is_some_and(|was| *was != is)
 }
 
 pub(super) fn now_millis() -> u64 {
@@ -209,36 +225,35 @@ fn skip(stored: Option<&Checkpoint>) -> Option<Skip> {
 async fn window(
     config: &Config,
     server: &mut Server,
-    start: &Start,
+    identity: &Identity,
     stored: &Checkpoint,
-    signature: &Signature,
+    generation: u64,
 ) -> Result<Option<Window>, Error> {
     if !stored.may_be_ahead() {
         return Ok(None);
     }
-    if stored.server_uuid.as_ref().is_some_and(|was| *was != signature.server_uuid) {
+    if is_ahead_elsewhere(stored, identity) {
         // Transactions that were committed at once may stand in another order here.
         tracing::warn!(
             after = stored.sequence,
             "the checkpoint is of another server, and was not stored by a drain: rows that were sent after it are \
-             sent again"
+             sent again, in a new generation"
         );
         return Ok(None);
     }
     let until = server.binlog_end().await.map_err(|source| binlog_error(config, source.into()))?;
-    let window = Window {
+    Ok(Some(Window {
         kafka: config.kafka.clone(),
         name: config.name.clone(),
-        generation: signature.generation,
+        generation,
         after: stored.sequence,
         since_millis: stored
             .unacknowledged_since_millis()
             .expect("a checkpoint is checked when it is read"),
         until,
+        closes_at: None,
         topics: HashMap::new(),
-    };
-    Ok(Some(window)
-        .filter(|window| !window.is_passed(&start.place().coordinates, stored.sequence + 1)))
+    }))
 }
 
 async fn start_publisher(
@@ -263,6 +278,7 @@ async fn start_publisher(
 fn claim(
     start: &Start,
     stored: Option<&Checkpoint>,
+    sequence: u64,
     signature: &Signature,
     window: Option<&Window>,
 ) -> Checkpoint {
@@ -270,6 +286,7 @@ fn claim(
     let claim = match stored {
         Some(stored) => Checkpoint {
             generation,
+            sequence,
             clean: false,
             delivery: None,
             unacknowledged_since: None,

@@ -1,5 +1,6 @@
 //! The thread that stores checkpoints, so that records need not wait for them.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -26,7 +27,9 @@ impl Keeper {
         let (orders, inbox) = mpsc::channel::<(u64, Checkpoint)>();
         let keep = move || {
             for (order, checkpoint) in inbox {
-                let stored = lanes.store(&checkpoint);
+                let stored = panic::catch_unwind(AssertUnwindSafe(|| lanes.store(&checkpoint)));
+                // After a panic they are not used again: this error ends the publisher.
+                let stored = stored.unwrap_or(Err(Error::ThreadEnded));
                 let stored = stored.map(|value| Stored { checkpoint, value, order });
                 if events.send(Event::Stored(Box::new(stored))).is_err() {
                     return;

@@ -18,6 +18,13 @@ impl Line {
         !self.spare.is_empty()
     }
 
+    /// The source's dump has begun.
+    pub fn note_dump_begun(&mut self) {
+        if let Some(window) = &mut self.window {
+            window.note_dump_begun();
+        }
+    }
+
     /// A predecessor may have sent rows that this session has not come to.
     pub fn may_be_ahead(&self) -> bool {
         self.window.is_some()
@@ -90,6 +97,10 @@ impl Line {
         is_clean: bool,
     ) -> Result<(), Error> {
         self.filling.roll_back();
+        if let Some(closes_at) = self.window.as_ref().and_then(|window| window.closes_at) {
+            // What is stored then holds for longer.
+            tokio::time::sleep_until(closes_at).await;
+        }
         while !self.may_seal() {
             self.answer().await?;
         }
@@ -190,7 +201,7 @@ impl Line {
         }
         let first_sequence = self.sequence + 1;
         self.sequence += records;
-        self.close_window(place);
+        self.close_window(place, first_sequence + records);
         let checkpoint = self.checkpoint(place, gtid, is_clean);
         self.stored = Some(place.coordinates.clone());
         self.publish(batch, first_sequence, checkpoint)
@@ -229,9 +240,8 @@ impl Line {
     }
 
     /// Forgets what a predecessor may have sent, once all of it was passed.
-    pub(super) fn close_window(&mut self, place: &Place) {
-        let next = self.next_sequence();
-        self.window.take_if(|window| window.is_passed(&place.coordinates, next));
+    pub(super) fn close_window(&mut self, place: &Place, next_sequence: u64) {
+        self.window.take_if(|window| window.is_passed(&place.coordinates, next_sequence));
     }
 
     fn publish_error(&self, source: publish::Error) -> Error {
