@@ -34,19 +34,24 @@ impl Reported {
     }
 }
 
+impl Reported {
+    /// A publisher that has ended already counts no more.
+    fn tell(&self, event: Event) {
+        drop(self.events.send(event));
+    }
+}
+
 impl Reports for Reported {
     fn note_acknowledged(&self, tag: usize) {
         let slot = tag % BATCHES_MAX;
         if self.missing[slot].fetch_sub(1, Ordering::AcqRel) == 1 {
-            // The publisher may have ended already: then nobody counts.
-            let _ = self.events.send(Event::Acknowledged(slot));
+            self.tell(Event::Acknowledged(slot));
         }
     }
 
     fn note_refused(&self, tag: usize, topic: &str, error: &KafkaError) {
         let (index, topic) = (tag / BATCHES_MAX, topic.to_owned());
         self.refused.note(Refused { index, topic, error: error.clone() });
-        // The same.
-        let _ = self.events.send(Event::Refused);
+        self.tell(Event::Refused);
     }
 }
