@@ -44,14 +44,14 @@ pub struct Sealed {
     pub first_sequence: u64,
     pub checkpoint: Checkpoint,
     /// Counts what this publisher was handed, from 1.
-    order: u64,
+    number: u64,
     sealed_at: Instant,
 }
 
 impl Sealed {
     /// A batch that is ready to leave now.
     pub fn new(batch: Batch, first_sequence: u64, checkpoint: Checkpoint) -> Sealed {
-        Sealed { batch, first_sequence, checkpoint, order: 0, sealed_at: Instant::now() }
+        Sealed { batch, first_sequence, checkpoint, number: 0, sealed_at: Instant::now() }
     }
 }
 
@@ -92,8 +92,8 @@ pub struct Stored {
     pub checkpoint: Checkpoint,
     /// Its record.
     pub value: Vec<u8>,
-    /// The batch that it came with, or a later one's stands for it.
-    order: u64,
+    /// Of the batch that it came with; it stands for all before.
+    number: u64,
 }
 
 /// Why a batch is not in Kafka, or may not be.
@@ -240,7 +240,7 @@ impl Publisher {
     /// # Errors
     /// The thread has ended.
     pub fn publish(&mut self, mut sealed: Sealed) -> Result<(), Error> {
-        sealed.order = self.ordered + 1;
+        sealed.number = self.ordered + 1;
         self.order(Order::Publish(Box::new(sealed)))?;
         self.ordered += 1;
         self.on_their_way += 1;
@@ -271,7 +271,7 @@ impl Publisher {
     fn note(&mut self, answer: Result<Answer, Error>) -> Result<Answer, Error> {
         match &answer {
             Ok(Answer::Published(_)) => self.on_their_way -= 1,
-            Ok(Answer::Stored(stored)) => self.stored = stored.order,
+            Ok(Answer::Stored(stored)) => self.stored = stored.number,
             Ok(Answer::Stalled(_)) | Err(_) => {}
         }
         answer

@@ -304,7 +304,7 @@ impl Sending {
     fn answer_acknowledged(&mut self, answers: &Answers) {
         while self.in_flight.front().is_some_and(|batch| batch.is_acknowledged) {
             let InFlight { sealed, .. } = self.in_flight.pop_front().expect("it was looked at");
-            self.due = Some((sealed.order, sealed.checkpoint.clone()));
+            self.due = Some((sealed.number, sealed.checkpoint.clone()));
             answers.published(Published::now(sealed));
         }
     }
@@ -317,18 +317,18 @@ impl Sending {
         if self.doubt.is_some() && self.due.is_none() {
             self.due = self.latest.take();
         }
-        let Some((order, checkpoint)) = self.due.take() else { return Ok(()) };
+        let Some((number, checkpoint)) = self.due.take() else { return Ok(()) };
         if let Some(doubt) = &mut self.doubt {
             *doubt = Doubt::Asked;
         }
-        self.latest = Some((order, checkpoint.clone()));
+        self.latest = Some((number, checkpoint.clone()));
         let now = SystemTime::now();
         let checkpoint = Checkpoint {
             unacknowledged_since: self.unacknowledged_since(&checkpoint, now),
             recorded_at: Some(iso_8601(now)),
             ..checkpoint
         };
-        self.keeper.store(order, checkpoint)
+        self.keeper.store(number, checkpoint)
     }
 
     /// Since when records after the checkpoint may be in Kafka.

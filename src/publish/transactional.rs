@@ -147,9 +147,9 @@ impl Transactional {
             };
             let value = self.publish(&sealed)?;
             self.cut_off.store(false, Ordering::Relaxed);
-            let (order, checkpoint) = (sealed.order, sealed.checkpoint.clone());
+            let (number, checkpoint) = (sealed.number, sealed.checkpoint.clone());
             answers.published(Published::now(*sealed));
-            answers.stored(Stored { order, checkpoint, value });
+            answers.stored(Stored { number, checkpoint, value });
         }
         Ok(())
     }

@@ -26,11 +26,11 @@ impl Keeper {
     pub fn start(mut lanes: Transactional, events: Sender<Event>) -> std::io::Result<Keeper> {
         let (orders, inbox) = mpsc::channel::<(u64, Checkpoint)>();
         let keep = move || {
-            for (order, checkpoint) in inbox {
+            for (number, checkpoint) in inbox {
                 let stored = panic::catch_unwind(AssertUnwindSafe(|| lanes.store(&checkpoint)));
                 // After a panic they are not used again: this error ends the publisher.
                 let stored = stored.unwrap_or(Err(Error::ThreadEnded));
-                let stored = stored.map(|value| Stored { checkpoint, value, order });
+                let stored = stored.map(|value| Stored { checkpoint, value, number });
                 if events.send(Event::Stored(Box::new(stored))).is_err() {
                     return;
                 }
@@ -46,9 +46,9 @@ impl Keeper {
         (!self.is_storing).then_some(self.next_at)
     }
 
-    pub fn store(&mut self, order: u64, checkpoint: Checkpoint) -> Result<(), Error> {
+    pub fn store(&mut self, number: u64, checkpoint: Checkpoint) -> Result<(), Error> {
         let orders = self.orders.as_ref().expect("orders are given only before the drop");
-        orders.send((order, checkpoint)).map_err(|_| Error::ThreadEnded)?;
+        orders.send((number, checkpoint)).map_err(|_| Error::ThreadEnded)?;
         (self.is_storing, self.next_at) = (true, Instant::now() + CHECKPOINT_INTERVAL);
         Ok(())
     }
