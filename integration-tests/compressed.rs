@@ -39,8 +39,7 @@ fn a_compressed_transaction_above_the_batch_limit_is_split_and_survives_kills() 
     let mut inbox = scene.inbox();
     for arrived in [500, 4_000, 8_000] {
         let mut relay = setup.start();
-        let came = inbox.wait_for(arrived, SOON).map(|_| ());
-        came.unwrap_or_else(|error| panic!("{error}\n{}", relay.log_tail()));
+        relay.wait_until_came(&mut inbox, arrived, SOON);
         relay.kill();
         let rows_done = scene.checkpoint().expect("a checkpoint")["rowsDone"].clone();
         assert!(rows_done.as_u64() > Some(0), "the kill came within the transaction: {rows_done}");

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::consumer::{Inbox, Isolation, Record};
-use crate::harness::kafka::{create_replicated_topic, write_record};
+use crate::harness::kafka::create_replicated_topic;
 use crate::harness::oracle;
 use crate::harness::relay::{Relay, RelaySequence, RelaySetup, SOON};
 use crate::harness::scene::{Delivery, Scene};
@@ -77,12 +77,7 @@ fn exactly_once_finds_what_an_idempotent_relay_left_behind_and_so_does_who_follo
     writer.write(5);
     scene.wait_for_records(&relay, 13);
     relay.kill();
-    let store = |checkpoint: &serde_json::Value| {
-        let value = checkpoint.to_string();
-        let (topic, key) = (scene.checkpoint_topic(), Some(scene.name.as_str()));
-        write_record(&scene.kafka, &topic, None, key, Some(value.as_bytes()));
-    };
-    store(&early);
+    scene.store_checkpoint(&early);
     for delivery in [Delivery::ExactlyOnce, Delivery::ExactlyOnce, Delivery::Idempotent] {
         let mut relay = setup_with(&scene, delivery).start();
         relay.wait_for_log("looked for rows");
@@ -97,7 +92,7 @@ fn exactly_once_finds_what_an_idempotent_relay_left_behind_and_so_does_who_follo
         let claim = claim.expect("each relay claims the checkpoint");
         assert_eq!(claim["delivery"], "idempotent", "rows after it are in Kafka: {claim}");
         assert_eq!(claim["unacknowledgedSince"], early["unacknowledgedSince"], "{claim}");
-        store(&claim);
+        scene.store_checkpoint(&claim);
     }
     let mut relay = setup_with(&scene, Delivery::ExactlyOnce).start();
     writer.write(2);
@@ -199,7 +194,9 @@ fn a_paused_relay_that_was_replaced_can_only_repeat_what_it_had_read() {
     // Every repeat is the same record with the same number.
     let mut records = scene.records();
     let all = records.len();
-    records.sort_by_key(|record| (sequence(record), record.topic.clone(), record.offset));
+    let order =
+        |record: &Record| (RelaySequence::of(record).sequence, record.topic.clone(), record.offset);
+    records.sort_by_key(order);
     records.dedup_by(|later, earlier| is_repeat(earlier, later));
     crate::harness::say(&format!("{}: repeated {} of {all}", scene.name, all - records.len()));
     let verdict = oracle::judge(&scene.name, &expected, &records, scene.partitions);
@@ -207,13 +204,8 @@ fn a_paused_relay_that_was_replaced_can_only_repeat_what_it_had_read() {
     assert_eq!((verdict.invented, verdict.arrived), (0, verdict.committed), "{verdict}");
 }
 
-fn sequence(record: &Record) -> u64 {
-    let header = record.header("relay-sequence").expect("every record has it");
-    RelaySequence::parse(header).expect("it is well formed").sequence
-}
-
 fn is_repeat(earlier: &Record, later: &Record) -> bool {
-    sequence(earlier) == sequence(later)
+    RelaySequence::of(earlier) == RelaySequence::of(later)
         && (&earlier.topic, earlier.partition, &earlier.key, &earlier.value)
             == (&later.topic, later.partition, &later.key, &later.value)
 }
@@ -233,8 +225,7 @@ fn kills_between_acknowledgement_and_checkpoint_repeat_nothing() {
         for _ in 0..3 {
             writer.write(2);
             rows += 2;
-            let came = inbox.wait_for(rows, SOON).map(|_| ());
-            came.unwrap_or_else(|error| panic!("{error}\n{}", relay.log_tail()));
+            relay.wait_until_came(&mut inbox, rows, SOON);
         }
         relay.kill();
         let stored = scene.checkpoint().expect("a checkpoint")["sequence"].as_u64();
@@ -265,16 +256,14 @@ fn kills_between_send_and_acknowledgement_repeat_nothing() {
         let mut relay = setup.start();
         writer.write(2);
         rows += 2;
-        let came = inbox.wait_for(rows, SOON).map(|_| ());
-        came.unwrap_or_else(|error| panic!("{error}\n{}", relay.log_tail()));
+        relay.wait_until_came(&mut inbox, rows, SOON);
         scene.wait_for_checkpoint_at(&relay, &writer.sql.end_of_binlog());
         let published = relay.log().matches("published").count();
         proxy.mute_answers();
         // One request is on its way to a broker at most.
         writer.write(1);
         rows += 1;
-        let came = inbox.wait_for(rows, SOON).map(|_| ());
-        came.unwrap_or_else(|error| panic!("{error}\n{}", relay.log_tail()));
+        relay.wait_until_came(&mut inbox, rows, SOON);
         assert_eq!(relay.log().matches("published").count(), published, "{}", relay.log_tail());
         relay.kill();
         proxy.pass();
@@ -436,11 +425,7 @@ fn a_crash_before_a_failover_loses_nothing_and_begins_a_new_generation() {
     let mut relay = scene.start_relay();
     let records = scene.wait_for_records(&relay, 5);
     assert!(relay.log().contains("sent again, in a new generation"), "{}", relay.log_tail());
-    let parse = |record: &Record| {
-        RelaySequence::parse(record.header("relay-sequence").expect("it is there"))
-            .expect("it is well formed")
-    };
-    let mut numbers: Vec<_> = records.iter().map(parse).collect();
+    let mut numbers: Vec<_> = records.iter().map(RelaySequence::of).collect();
     numbers.sort();
     assert!(numbers[2].generation < numbers[3].generation, "{numbers:?}");
     assert_eq!(numbers.iter().map(|it| it.sequence).collect::<Vec<_>>(), [1, 2, 3, 1, 2]);

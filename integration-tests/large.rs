@@ -72,8 +72,7 @@ fn a_transaction_of_100000_rows_is_split_and_survives_kills_in_the_middle() {
     let mut relay = setup.start();
     let mut inbox = scene.inbox();
     for arrived in [2_000, 25_000, 50_000, 75_000] {
-        let came = inbox.wait_for(arrived, A_LARGE_ONE_WITHIN).map(|_| ());
-        came.unwrap_or_else(|error| panic!("{error}\n{}", relay.log_tail()));
+        relay.wait_until_came(&mut inbox, arrived, A_LARGE_ONE_WITHIN);
         relay.kill();
         let rows_done = scene.checkpoint().expect("a checkpoint")["rowsDone"].clone();
         assert!(rows_done.as_u64() > Some(0), "the kill came within the transaction: {rows_done}");

@@ -50,8 +50,7 @@ fn a_cut_connection_to_mysql_is_made_again() {
     for _ in 0..5 {
         // It is relaying again, then it is cut off and tries in vain, then it may connect.
         let arrived = inbox.take_what_came().len();
-        let came = inbox.wait_for(arrived + 1, BACK_WITHIN).map(|_| ());
-        came.unwrap_or_else(|error| panic!("{error}\n{}", relay.log_tail()));
+        relay.wait_until_came(&mut inbox, arrived + 1, BACK_WITHIN);
         let before = proxy.accepted();
         proxy.cut();
         wait_for_connections(&proxy, before + 1, &relay);

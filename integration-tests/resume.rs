@@ -14,7 +14,7 @@ use crate::harness::kafka::{
     write_record,
 };
 use crate::harness::oracle::partition_of;
-use crate::harness::relay::{Relay, RelaySetup, SOON};
+use crate::harness::relay::{Relay, RelaySequence, RelaySetup, SOON};
 use crate::harness::scene::{Delivery, Scene};
 use crate::harness::workload::PlainWriter;
 
@@ -49,15 +49,8 @@ impl Crash {
         // Not for the records: a test may have them deleted as they come.
         scene.wait_for_checkpoint_at(&relay, &writer.sql.end_of_binlog());
         relay.kill();
-        let crash = Crash { scene, writer, setup, checkpoint };
-        crash.store(&crash.checkpoint);
-        crash
-    }
-
-    fn store(&self, checkpoint: &Json) {
-        let (topic, key) = (self.scene.checkpoint_topic(), self.scene.name.as_str());
-        let value = checkpoint.to_string();
-        write_record(&self.scene.kafka, &topic, None, Some(key), Some(value.as_bytes()));
+        scene.store_checkpoint(&checkpoint);
+        Crash { scene, writer, setup, checkpoint }
     }
 
     fn topic(&self) -> String {
@@ -103,7 +96,7 @@ fn a_checkpoint_that_says_nothing_of_the_time_is_taken_at_its_kafka_time() {
     let mut crash = Crash::stage("no_since");
     let mut checkpoint = crash.checkpoint.clone();
     checkpoint.as_object_mut().expect("an object").remove("unacknowledgedSince");
-    crash.store(&checkpoint);
+    crash.scene.store_checkpoint(&checkpoint);
     let relay = crash.setup.start();
     crash.ends_clean(relay);
 }
@@ -126,7 +119,7 @@ fn crash_upon_crash_repeats_nothing() {
         let claim = claim.expect("each relay claims the checkpoint");
         assert_eq!(claim["unacknowledgedSince"], crash.checkpoint["unacknowledgedSince"]);
         assert_eq!(claim["delivery"], "idempotent");
-        crash.store(&claim);
+        crash.scene.store_checkpoint(&claim);
     }
     let relay = crash.setup.start();
     crash.ends_clean(relay);
@@ -150,20 +143,33 @@ fn rows_that_are_missing_between_others_are_sent() {
     let lacking = sent.iter().filter(is_after).count();
     let relay = crash.setup.start();
     let records = crash.scene.wait_for_records(&relay, left + lacking);
-    let mut again: Vec<u64> = records.iter().map(sequence).collect();
-    again.sort_unstable();
-    let mut due: Vec<u64> =
-        sent.iter().filter(|record| record.partition != partition).map(sequence).collect();
-    due.extend(sent.iter().filter(is_after).map(sequence));
-    due.sort_unstable();
-    assert_eq!(again, due, "what was deleted is not there, and is sent\n{}", relay.log_tail());
+    let is_due = |record: &&Record| record.partition != partition || is_after(record);
+    let due = sequences(sent.iter().filter(is_due));
+    assert_eq!(
+        sequences(&records),
+        due,
+        "what was deleted is not there, and is sent\n{}",
+        relay.log_tail()
+    );
     crash.writer.write(1);
     crash.scene.wait_for_records(&relay, left + lacking + 1);
 }
 
 fn sequence(record: &Record) -> u64 {
-    let header = record.header("relay-sequence").expect("every record has it");
-    crate::harness::relay::RelaySequence::parse(header).expect("it is well formed").sequence
+    RelaySequence::of(record).sequence
+}
+
+/// In ascending order.
+fn sequences<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<u64> {
+    let mut sequences: Vec<u64> = records.into_iter().map(sequence).collect();
+    sequences.sort_unstable();
+    sequences
+}
+
+/// Every row is there once, from the first to the last of so many.
+fn assert_once_each(records: &[Record], total: usize, relay: &Relay) {
+    let all: Vec<u64> = (1..=total as u64).collect();
+    assert_eq!(sequences(records), all, "{}", relay.log_tail());
 }
 
 #[test]
@@ -250,9 +256,7 @@ fn a_topic_that_got_more_partitions_meanwhile_is_looked_at_whole() {
     let total = BEFORE + 30 + 3;
     crash.scene.wait_for_records(&relay, total);
     assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
-    let mut numbers: Vec<u64> = crash.scene.records().iter().map(sequence).collect();
-    numbers.sort_unstable();
-    assert_eq!(numbers, (1..=total as u64).collect::<Vec<_>>(), "{}", relay.log_tail());
+    assert_once_each(&crash.scene.records(), total, &relay);
 }
 
 #[test]
@@ -301,9 +305,7 @@ fn records_of_others_in_the_same_topic_are_told_apart() {
     };
     wait(&scene, &relay, BEFORE + AFTER);
     relay.kill();
-    let crash = Crash { scene, writer, setup, checkpoint };
-    crash.store(&crash.checkpoint);
-    let Crash { scene, mut writer, setup, .. } = crash;
+    scene.store_checkpoint(&checkpoint);
     // A transaction of somebody else, aborted: markers take offsets, and its records are not there.
     let aborted = OpenTransaction::begin(&scene.kafka, &format!("{}-somebody", scene.name));
     aborted.write(&topic, 0, "x", b"aborted");
@@ -315,9 +317,7 @@ fn records_of_others_in_the_same_topic_are_told_apart() {
     wait(&scene, &relay, total);
     assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
     drop(other_relay);
-    let mut numbers: Vec<u64> = own(&scene).iter().map(sequence).collect();
-    numbers.sort_unstable();
-    assert_eq!(numbers, (1..=total as u64).collect::<Vec<_>>(), "{}", relay.log_tail());
+    assert_once_each(&own(&scene), total, &relay);
 }
 
 #[test]
@@ -336,11 +336,11 @@ fn an_open_transaction_of_somebody_else_in_the_topic_is_waited_for() {
     thread::sleep(Duration::from_secs(1));
     assert_eq!(crash.scene.records().len(), before, "nothing is sent meanwhile");
     drop(open);
-    wait_for_row(&crash.scene, &relay, (BEFORE + AFTER + 1) as u64);
-    let mut numbers: Vec<u64> =
-        crash.scene.records().iter().filter(|it| !it.headers.is_empty()).map(sequence).collect();
-    numbers.sort_unstable();
-    assert_eq!(numbers, (1..=(BEFORE + AFTER + 1) as u64).collect::<Vec<_>>());
+    let total = BEFORE + AFTER + 1;
+    wait_for_row(&crash.scene, &relay, total as u64);
+    let mut records = crash.scene.records();
+    records.retain(|record| !record.headers.is_empty());
+    assert_once_each(&records, total, &relay);
 }
 
 #[test]
@@ -371,7 +371,7 @@ fn a_transaction_that_was_sent_in_part_is_completed() {
     writer.write(BEFORE);
     writer.write_together(20_000);
     let mut inbox = scene.inbox();
-    inbox.wait_for(5_000, SOON).expect("they come");
+    relay.wait_until_came(&mut inbox, 5_000, SOON);
     relay.kill();
     let stored = scene.checkpoint().expect("a checkpoint");
     let relay = setup.start();

@@ -160,8 +160,7 @@ fn reset_does_not_forget_a_generation_that_is_later_than_the_clock() {
     let mut later = scene.checkpoint().expect("a checkpoint");
     let generation = later["generation"].as_u64().expect("a number") + 3_600_000;
     later["generation"] = generation.into();
-    let (topic, value) = (scene.checkpoint_topic(), later.to_string());
-    write_record(&scene.kafka, &topic, None, Some(&scene.name), Some(value.as_bytes()));
+    scene.store_checkpoint(&later);
     let refused = command(&setup, &["reset"]);
     assert_eq!(refused.code, 1, "{refused:?}");
     let words =

@@ -145,11 +145,9 @@ fn stop_inside_a_transaction(
         scene.wait_for_records(relay, rows);
         let there =
             Inbox::read_all(&scene.kafka, &scene.topic(""), Isolation::ReadUncommitted).len();
-        let came = inbox.wait_for(there, SOON).map(|_| ());
-        came.unwrap_or_else(|error| panic!("{error}\n{}", relay.log_tail()));
+        relay.wait_until_came(&mut inbox, there, SOON);
         writer.write_together(ROWS);
-        let came = inbox.wait_for(there + 1, SOON).map(|_| ());
-        came.unwrap_or_else(|error| panic!("{error}\n{}", relay.log_tail()));
+        relay.wait_until_came(&mut inbox, there + 1, SOON);
         relay.signal("STOP");
         thread::sleep(UNDER_WAY);
         if scene.records().len() == rows {

@@ -204,9 +204,7 @@ fn relay_setup(scene: &Scene, start: &Coordinates) -> RelaySetup {
 fn relay_all(scene: &Scene, setup: &RelaySetup) {
     let mut relay = setup.start();
     let mut inbox = Inbox::open(&scene.kafka, TOPIC, Isolation::ReadCommitted);
-    if let Err(error) = inbox.wait_for(RECORDS.iter().sum(), SOON) {
-        panic!("{error}\n{}", relay.log_tail());
-    }
+    relay.wait_until_came(&mut inbox, RECORDS.iter().sum(), SOON);
     assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
 }
 
@@ -218,10 +216,7 @@ fn records_in_order(scene: &Scene) -> Vec<Record> {
 
 /// What the document says of the example in its own words.
 fn ensure_claims(records: &[Record], checkpoints: &[String]) {
-    let sequence = |record: &Record| {
-        let header = record.header("relay-sequence").and_then(RelaySequence::parse);
-        header.expect("a well-formed sequence").sequence
-    };
+    let sequence = |record: &Record| RelaySequence::of(record).sequence;
     let sequences: Vec<u64> = records.iter().map(sequence).collect();
     assert_eq!(sequences, (1..=12).collect::<Vec<u64>>());
     let checkpoints: Vec<Json> = checkpoints.iter().map(|text| parsed(text)).collect();
@@ -301,8 +296,7 @@ fn range_of(part: usize) -> std::ops::Range<usize> {
 
 fn shown_records(records: &[Record]) -> String {
     let shown = |record: &Record| {
-        let header = record.header("relay-sequence").and_then(RelaySequence::parse);
-        let RelaySequence { name, sequence, .. } = header.expect("a well-formed sequence");
+        let RelaySequence { name, sequence, .. } = RelaySequence::of(record);
         assert_eq!(record.headers.len(), 1, "there is no other header");
         format!(
             "{}[{}]  key: {}  relay-sequence: {name}:{GENERATION:016x}-{sequence:016x}\n{}\n",

@@ -204,6 +204,11 @@ impl Batch {
         })
     }
 
+    /// Those that are not in Kafka yet, with their indices in the batch.
+    pub fn unsent_records(&self) -> impl Iterator<Item = (usize, RecordRef<'_>)> {
+        self.records().enumerate().filter(|(_, record)| !record.is_in_kafka)
+    }
+
     /// Where this batch would be cut to be published now; `None` when it holds nothing that may be.
     pub fn cut_now(&self) -> Option<Cut> {
         (self.boundary > 0).then_some(Cut::Boundary(self.boundary))

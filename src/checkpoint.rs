@@ -84,12 +84,6 @@ pub enum Error {
     Unreadable { topic: String, partition: i32, offset: i64, key: String, what: String },
 }
 
-/// How far from the end of a partition the search begins, in offsets. Transaction markers take one each,
-/// and other relays may write there too.
-const WINDOW: i64 = 64;
-/// The window grows by this factor until the key is found.
-const WINDOW_GROWTH: i64 = 16;
-
 impl Checkpoint {
     /// The fields' names in the order of the record.
     pub const FIELDS: [&str; 17] = [
@@ -151,13 +145,13 @@ impl Checkpoint {
         self.delivery == Some(Delivery::Idempotent) && !self.clean
     }
 
-    /// [`Checkpoint::unacknowledged_since`] in milliseconds since 1970; 0, the beginning, where nothing says.
+    /// [`Checkpoint::unacknowledged_since`] in milliseconds since 1970.
     ///
     /// # Errors
     /// It is no time.
-    pub fn unacknowledged_since_millis(&self) -> Result<i64, String> {
-        let Some(text) = &self.unacknowledged_since else { return Ok(0) };
-        millis_of_iso_8601(text).map_err(|error| format!("unacknowledgedSince: {error}"))
+    pub fn unacknowledged_since_millis(&self) -> Result<Option<i64>, String> {
+        let millis = self.unacknowledged_since.as_deref().map(millis_of_iso_8601).transpose();
+        millis.map_err(|error| format!("unacknowledgedSince: {error}"))
     }
 
     /// The part that says where in the binlog it stands.
@@ -230,12 +224,13 @@ pub fn partitions(
     let topic = open(kafka, client_id, options)?;
     let extents = topic.extents()?;
     topic.await_committed(&extents)?;
-    let found = find(&topic, options, extents)?;
-    let is_held = |partition: &i32| match found.last.get(partition) {
+    let is_held = |tail: &Tail| match &tail.last {
         Some(Last::Checkpoint(_)) => true,
-        last => last.is_none() && found.unreadable.contains_key(partition),
+        Some(Last::Tombstone) => false,
+        None => tail.unreadable.is_some(),
     };
-    Ok(found.partitions.into_iter().filter(is_held).collect())
+    let found = find(&topic, options, extents)?.into_iter();
+    Ok(found.filter(|(_, tail)| is_held(tail)).map(|(partition, _)| partition).collect())
 }
 
 fn open(kafka: &kafka::Options, client_id: &str, options: &Options) -> Result<Reader, Error> {
@@ -248,75 +243,60 @@ enum Last {
     Tombstone,
 }
 
-/// What was read so far.
+/// What was read of a partition.
 #[derive(Default)]
-struct Found {
-    /// Those that were looked at.
-    partitions: Vec<i32>,
-    /// By partition.
-    last: BTreeMap<i32, Last>,
-    /// By partition, the offset of the last record of the key that is no checkpoint, and what is wrong with it.
-    unreadable: BTreeMap<i32, (i64, String)>,
+struct Tail {
+    /// What the last record of the key says that says anything.
+    last: Option<Last>,
+    /// The offset of the last record of the key that is no checkpoint, and what is wrong with it.
+    unreadable: Option<(i64, String)>,
 }
 
-impl Found {
+impl Tail {
     fn take(&mut self, record: &BorrowedMessage<'_>) {
         match parse(record.payload(), record.timestamp().to_millis()) {
-            Ok(last) => drop(self.last.insert(record.partition(), last)),
+            Ok(last) => self.last = Some(last),
             Err(what) => {
                 let (topic, offset) = (record.topic(), record.offset());
                 tracing::warn!(topic, offset, "a record of our key is no checkpoint: {what}");
-                self.unreadable.insert(record.partition(), (offset, what));
+                self.unreadable = Some((offset, what));
             }
         }
     }
 }
 
 /// Looks for the key from the ends of the partitions backwards.
-fn find(topic: &Reader, options: &Options, mut extents: Extents) -> Result<Found, Error> {
+fn find(
+    topic: &Reader,
+    options: &Options,
+    mut extents: Extents,
+) -> Result<BTreeMap<i32, Tail>, Error> {
     // Of an empty topic one partition is read none the less: that we may not read it would otherwise be found
     // out when the relay is started again.
     let is_empty = extents.values().all(|extent| extent.first >= extent.end);
     let kept = extents.keys().next().copied().filter(|_| is_empty);
     extents.retain(|partition, extent| extent.first < extent.end || Some(*partition) == kept);
-    let mut found = Found { partitions: extents.keys().copied().collect(), ..Found::default() };
-    let mut window = WINDOW;
-    loop {
-        let from: BTreeMap<i32, i64> = extents
-            .iter()
-            .filter(|(partition, _)| !found.last.contains_key(partition))
-            .map(|(partition, extent)| (*partition, (extent.end - window).max(extent.first)))
-            .collect();
-        topic.read(&from, &extents, |record| {
-            if record.key() == Some(options.key.as_bytes()) {
-                found.take(record);
-            }
-        })?;
-        let is_whole = |partition: &i32| {
-            from.get(partition).is_none_or(|from| *from == extents[partition].first)
-        };
-        if extents.keys().all(|partition| found.last.contains_key(partition) || is_whole(partition))
-        {
-            return Ok(found);
+    let take = |tail: &mut Tail, record: &BorrowedMessage<'_>| {
+        if record.key() == Some(options.key.as_bytes()) {
+            tail.take(record);
         }
-        window = window.saturating_mul(WINDOW_GROWTH);
-    }
+    };
+    let floor = |partition| extents[&partition].first;
+    Ok(topic.read_tails(&extents, floor, take, |tail| tail.last.is_some())?)
 }
 
-fn choose(options: &Options, found: Found) -> Result<Option<Checkpoint>, Error> {
-    if let (true, Some((partition, (offset, what)))) =
-        (found.last.is_empty(), found.unreadable.last_key_value())
-    {
-        return Err(Error::Unreadable {
-            topic: options.topic.clone(),
-            partition: *partition,
-            offset: *offset,
-            key: options.key.clone(),
-            what: what.clone(),
-        });
+fn choose(options: &Options, found: BTreeMap<i32, Tail>) -> Result<Option<Checkpoint>, Error> {
+    let (mut lasts, mut unreadable) = (Vec::new(), None);
+    for (partition, tail) in found {
+        lasts.extend(tail.last);
+        unreadable = tail.unreadable.map(|unreadable| (partition, unreadable)).or(unreadable);
+    }
+    if let (true, Some((partition, (offset, what)))) = (lasts.is_empty(), unreadable) {
+        let Options { topic, key } = options.clone();
+        return Err(Error::Unreadable { topic, partition, offset, key, what });
     }
     let mut latest: Option<Checkpoint> = None;
-    for last in found.last.into_values() {
+    for last in lasts {
         if let Last::Checkpoint(checkpoint) = last
             && latest.as_ref().is_none_or(|latest| checkpoint.is_later_than(latest))
         {

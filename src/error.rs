@@ -181,16 +181,8 @@ impl Error {
                 "find out who deleted the record or the topic; a new start begins anew at start_from, or where \
                  `binlog-relay checkpoint set --to …` says: either relays rows again, or leaves some out",
             ),
-            Error::OutboxChanged => halt(
-                "start once with the configuration of [[outbox]] that was there before, stop the relay with \
-                 SIGTERM, then start it with the new one; `binlog-relay checkpoint set --to` the place of that \
-                 checkpoint relays the whole transaction again instead, in a new generation",
-            ),
-            Error::OutboxChangedBehind => halt(
-                "start once with the configuration of [[outbox]] that was there before, stop the relay with \
-                 SIGTERM, then start it with the new one; `binlog-relay checkpoint set --to` the place of that \
-                 checkpoint relays again what was sent after it instead, in a new generation",
-            ),
+            Error::OutboxChanged => halt_until_old_outbox("the whole transaction again"),
+            Error::OutboxChangedBehind => halt_until_old_outbox("again what was sent after it"),
             Error::Resume { source, .. } => reader_fate(source),
             Error::SplitBeforePart { .. } => halt(
                 "raise [batch] max_records and max_bytes until that transaction fits, and start again",
@@ -378,6 +370,14 @@ fn row_fate(problem: &envelope::Problem) -> Fate {
     };
     halt(format!(
         "{mend}; everything before that transaction is in Kafka, and the checkpoint stands before it"
+    ))
+}
+
+fn halt_until_old_outbox(relayed: &str) -> Fate {
+    halt(format!(
+        "start once with the configuration of [[outbox]] that was there before, stop the relay with SIGTERM, then \
+         start it with the new one; `binlog-relay checkpoint set --to` the place of that checkpoint relays \
+         {relayed} instead, in a new generation"
     ))
 }
 

@@ -53,6 +53,18 @@ impl Sealed {
     pub fn new(batch: Batch, first_sequence: u64, checkpoint: Checkpoint) -> Sealed {
         Sealed { batch, first_sequence, checkpoint, number: 0, sealed_at: Instant::now() }
     }
+
+    /// All its records are in Kafka now. What is left to store, beside it, is its checkpoint and its number.
+    fn published(self) -> (Published, u64, Checkpoint) {
+        let Sealed { batch, checkpoint, number, sealed_at, .. } = self;
+        let published = Published {
+            sequence: checkpoint.sequence,
+            took: sealed_at.elapsed(),
+            batch,
+            committed_at: SystemTime::now(),
+        };
+        (published, number, checkpoint)
+    }
 }
 
 /// What the publisher has done, or cannot do yet.
@@ -73,17 +85,6 @@ pub struct Published {
     /// From the batch being sealed to its last acknowledgement, or commit.
     pub took: Duration,
     pub committed_at: SystemTime,
-}
-
-impl Published {
-    fn now(sealed: Sealed) -> Published {
-        Published {
-            sequence: sealed.checkpoint.sequence,
-            took: sealed.sealed_at.elapsed(),
-            batch: sealed.batch,
-            committed_at: SystemTime::now(),
-        }
-    }
 }
 
 /// A checkpoint that is in Kafka.

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::batch::TopicId;
 use crate::checkpoint::Checkpoint;
 use crate::coordinates::Coordinates;
-use crate::kafka::{self, Delivery, Extents, Reader, reader};
+use crate::kafka::{self, Delivery, Reader, reader};
 use crate::publish::idempotent::RECORDS_AHEAD_MAX;
 use crate::publish::sequence::{SEQUENCE_HEADER, SequenceHeader};
 use crate::telemetry::clock::iso_8601_of_millis;
@@ -27,11 +27,6 @@ const SUCCESSION: Duration = Duration::from_millis(300);
 
 /// How far the clocks of brokers and relays may be apart.
 const CLOCK_SKEW_MILLIS: i64 = 60_000;
-
-/// How many offsets before the end of a partition the search begins.
-const TAIL: i64 = 64;
-/// The tail grows by this factor until it holds a record that the checkpoint covers.
-const TAIL_GROWTH: i64 = 16;
 
 /// The rows that a predecessor may have sent.
 #[derive(Debug)]
@@ -159,8 +154,16 @@ impl Search {
         let extents = topic.extents()?;
         topic.await_committed(&extents)?;
         let floors = topic.offsets_since(self.since_millis, &extents)?;
-        let tails = self.read_tails(topic, &extents, &floors)?;
         let partitions = u32::try_from(extents.len()).expect("a number of partitions");
+        // Of the others nothing is of the window.
+        let mut to_read = extents.clone();
+        to_read.retain(|partition, extent| floors[partition] < extent.end);
+        let tails = topic.read_tails(
+            &to_read,
+            |partition| floors[&partition],
+            |tail: &mut Tail, record| self.take(tail, record, partitions),
+            |tail| tail.is_whole,
+        )?;
         let has_grown = tails.values().any(|tail| tail.is_of_fewer_partitions);
         let mut found = Found { partitions, ..Found::default() };
         for (partition, tail) in tails {
@@ -178,36 +181,8 @@ impl Search {
         Ok(found)
     }
 
-    /// Reads each partition from its end backwards, in pieces that grow, as far as needed.
-    fn read_tails(
-        &self,
-        topic: &Reader,
-        extents: &Extents,
-        floors: &BTreeMap<i32, i64>,
-    ) -> Result<BTreeMap<i32, Tail>, reader::Error> {
-        let partitions = u32::try_from(extents.len()).expect("a number of partitions");
-        let mut tails = BTreeMap::new();
-        let mut left: Vec<i32> =
-            extents.keys().copied().filter(|it| floors[it] < extents[it].end).collect();
-        let mut length = TAIL;
-        while !left.is_empty() {
-            let from: BTreeMap<i32, i64> =
-                left.iter().map(|it| (*it, (extents[it].end - length).max(floors[it]))).collect();
-            tails.extend(left.iter().map(|it| (*it, Tail::default())));
-            topic.read(&from, extents, |record| {
-                if let (Some(sequence), Some(tail)) =
-                    (self.sequence(record), tails.get_mut(&record.partition()))
-                {
-                    self.take(tail, record, sequence, partitions);
-                }
-            })?;
-            left.retain(|it| !tails[it].is_whole && from[it] > floors[it]);
-            length = length.saturating_mul(TAIL_GROWTH);
-        }
-        Ok(tails)
-    }
-
-    fn take(&self, tail: &mut Tail, record: &BorrowedMessage<'_>, sequence: u64, partitions: u32) {
+    fn take(&self, tail: &mut Tail, record: &BorrowedMessage<'_>, partitions: u32) {
+        let Some(sequence) = self.sequence(record) else { return };
         let now_at = record.key().map(|key| partition(key, partitions));
         tail.is_of_fewer_partitions |= now_at != u32::try_from(record.partition()).ok();
         if sequence > self.after {
@@ -305,7 +280,7 @@ mod tests {
         };
         let marked = window(40).mark(drained);
         assert!(marked.may_be_ahead());
-        assert_eq!(marked.unacknowledged_since_millis(), Ok(1_769_860_800_000));
+        assert_eq!(marked.unacknowledged_since_millis(), Ok(Some(1_769_860_800_000)));
         assert_eq!(marked.sequence, 41);
     }
 }

@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::consumer::{Inbox, Record};
 use super::http::Http;
 use super::process::Process;
 use super::scene::Delivery;
@@ -224,6 +225,13 @@ impl Relay {
         }
     }
 
+    /// Waits until so many records have come; shows this relay's log when they do not.
+    pub fn wait_until_came(&self, inbox: &mut Inbox, count: usize, within: Duration) {
+        if let Err(error) = inbox.wait_for(count, within) {
+            panic!("{error}\n{}", self.log_tail());
+        }
+    }
+
     /// Its HTTP, of a setup with `http`.
     pub fn http(&mut self) -> Http {
         const FIELD: &str = "answering HTTP address=";
@@ -264,6 +272,12 @@ impl Relay {
 }
 
 impl RelaySequence {
+    /// That of a record of the relay.
+    pub fn of(record: &Record) -> RelaySequence {
+        let header = record.header("relay-sequence").expect("every record has it");
+        RelaySequence::parse(header).expect("it is well formed")
+    }
+
     /// Parses `NAME:%016x-%016x`.
     pub fn parse(header: &[u8]) -> Option<RelaySequence> {
         let text = std::str::from_utf8(header).ok()?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::binlog::{self, WrittenRow};
 use super::consumer::{Inbox, Isolation, Record};
-use super::kafka::create_topic;
+use super::kafka::{create_topic, write_record};
 use super::ledger::{Expected, Ledger};
 use super::oracle::{self, Verdict};
 use super::proxy::Proxy;
@@ -195,15 +195,19 @@ impl Scene {
         count: usize,
         within: Duration,
     ) -> Vec<Record> {
-        if let Err(error) = self.inbox().wait_for(count, within) {
-            panic!("{error}\n{}", relay.log_tail());
-        }
+        relay.wait_until_came(&mut self.inbox(), count, within);
         self.records()
     }
 
     /// The stored checkpoint as a reader of the topic sees it.
     pub fn checkpoint(&self) -> Option<serde_json::Value> {
         self.checkpoints().pop().flatten()
+    }
+
+    /// Stores a checkpoint as the relay's last one, whatever it stored itself.
+    pub fn store_checkpoint(&self, checkpoint: &serde_json::Value) {
+        let (topic, value) = (self.checkpoint_topic(), checkpoint.to_string());
+        write_record(&self.kafka, &topic, None, Some(&self.name), Some(value.as_bytes()));
     }
 
     /// Every checkpoint that was ever stored, `None` where it was forgotten. A topic of one partition;
@@ -274,10 +278,7 @@ impl Scene {
     /// The same for the newest generation, where `before` records of earlier ones are in the topics.
     pub fn judge_newest_generation(&self, before: usize, expected: &[Expected], relay: &Relay) {
         let records = self.wait_for_records(relay, before + expected.len());
-        let generation = |record: &Record| {
-            let header = record.header("relay-sequence").expect("every record has it");
-            RelaySequence::parse(header).expect("it is well formed").generation
-        };
+        let generation = |record: &Record| RelaySequence::of(record).generation;
         let newest = records.iter().map(generation).max();
         let total = records.len();
         let is_newest = |record: &Record| Some(generation(record)) == newest;

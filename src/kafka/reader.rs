@@ -20,6 +20,12 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// transaction lives as long as its own timeout, 60 s by default.
 const HELD_BACK_MAX: Duration = Duration::from_secs(90);
 
+/// How far from the end of a partition a search begins, in offsets. Transaction markers take one each, and
+/// others may write there too.
+const TAIL: i64 = 64;
+/// The tail grows by this factor until it is enough.
+const TAIL_GROWTH: i64 = 16;
+
 /// Why a topic could not be read. `topic` is what it is and its name: `checkpoint topic offsets`.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -196,19 +202,43 @@ impl Reader {
         Ok(offsets)
     }
 
-    /// Reads partitions from the given offsets to their ends, all at once.
+    /// Reads partitions from their ends backwards, in pieces that grow, until of each enough was seen or its
+    /// floor is reached. A piece goes up to the end again, so what is kept of a partition begins anew with it.
     ///
     /// # Errors
     /// Kafka cannot be read, or does not deliver.
-    pub fn read(
+    pub fn read_tails<T: Default>(
+        &self,
+        extents: &Extents,
+        floor: impl Fn(i32) -> i64,
+        take: impl Fn(&mut T, &BorrowedMessage<'_>),
+        is_enough: impl Fn(&T) -> bool,
+    ) -> Result<BTreeMap<i32, T>, Error> {
+        let mut tails = BTreeMap::new();
+        let mut left: Vec<i32> = extents.keys().copied().collect();
+        let mut length = TAIL;
+        while !left.is_empty() {
+            let first = |it: &i32| (extents[it].end - length).max(floor(*it));
+            let from: BTreeMap<i32, i64> = left.iter().map(|it| (*it, first(it))).collect();
+            tails.extend(left.iter().map(|it| (*it, T::default())));
+            self.read(&from, extents, |record| {
+                if let Some(tail) = tails.get_mut(&record.partition()) {
+                    take(tail, record);
+                }
+            })?;
+            left.retain(|it| !is_enough(&tails[it]) && from[it] > floor(*it));
+            length = length.saturating_mul(TAIL_GROWTH);
+        }
+        Ok(tails)
+    }
+
+    /// Reads partitions from the given offsets to their ends, all at once.
+    fn read(
         &self,
         from: &BTreeMap<i32, i64>,
         extents: &Extents,
         mut take: impl FnMut(&BorrowedMessage<'_>),
     ) -> Result<(), Error> {
-        if from.is_empty() {
-            return Ok(());
-        }
         let mut assignment = TopicPartitionList::new();
         for (partition, offset) in from {
             assignment

@@ -16,20 +16,19 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
 use self::keeper::Keeper;
 use self::reported::Reported;
 use super::producer;
 use super::reports::{Context, Refused, is_collateral};
-use super::sequence::{SEQUENCE_HEADER, SequenceHeader};
+use super::sequence::SequenceHeader;
 use super::transactional::Transactional;
-use super::{Answers, Error, Options, Order, Published, Sealed, Stored};
+use super::{Answers, Error, Options, Order, Sealed, Stored};
 use crate::batch::Limits;
 use crate::checkpoint::Checkpoint;
 use crate::kafka;
-use crate::telemetry::clock::{iso_8601, iso_8601_of_millis};
+use crate::telemetry::clock::iso_8601;
 
 /// So many batches are on their way at most.
 pub const BATCHES_MAX: usize = 4;
@@ -276,20 +275,16 @@ impl Sending {
         self.reported.expect(slot, unsent);
         let generation = sealed.checkpoint.generation.unwrap_or_default();
         let mut header = SequenceHeader::new(&self.options.name, generation);
-        let records = sealed.batch.records().enumerate();
-        for (index, record) in records.filter(|(_, record)| !record.is_in_kafka) {
-            let value = header.spell(sealed.first_sequence + index as u64);
-            let headers = OwnedHeaders::new_with_capacity(1)
-                .insert(Header { key: SEQUENCE_HEADER, value: Some(value) });
-            let topic = &self.topics[record.topic.0 as usize];
-            let record = BaseRecord::with_opaque_to(topic, Reported::tag(index, slot))
-                .key(record.key)
-                .payload(record.value)
-                .headers(headers);
-            if let Err((source, _)) = self.producer.send(record) {
-                return Err(self.send_error(index, topic, source));
-            }
-        }
+        let Sealed { batch, first_sequence, .. } = &sealed;
+        let tag = |index| Reported::tag(index, slot);
+        let send = |record: BaseRecord<'_, _, _, _>| {
+            let sent = self.producer.send(record);
+            sent.map_err(|(error, record)| {
+                let index = Reported::index(record.delivery_opaque);
+                self.send_error(Refused { index, topic: record.topic.to_owned(), error })
+            })
+        };
+        producer::send_records(batch, &self.topics, &mut header, *first_sequence, tag, send)?;
         self.in_flight.push_back(InFlight { sealed, slot, sent_at, is_acknowledged: unsent == 0 });
         Ok(())
     }
@@ -304,8 +299,9 @@ impl Sending {
     fn answer_acknowledged(&mut self, answers: &Answers) {
         while self.in_flight.front().is_some_and(|batch| batch.is_acknowledged) {
             let InFlight { sealed, .. } = self.in_flight.pop_front().expect("it was looked at");
-            self.due = Some((sealed.number, sealed.checkpoint.clone()));
-            answers.published(Published::now(sealed));
+            let (published, number, checkpoint) = sealed.published();
+            self.due = Some((number, checkpoint));
+            answers.published(published);
         }
     }
 
@@ -338,10 +334,9 @@ impl Sending {
         }
         let sent_at = self.in_flight.front().map(|batch| batch.sent_at);
         let own = iso_8601(sent_at.unwrap_or(now).min(now));
-        let predecessors =
-            checkpoint.unacknowledged_since_millis().ok().filter(|millis| *millis > 0);
-        // All are spelt alike, so that the order of texts is that of times.
-        Some(predecessors.map_or(own.clone(), |millis| iso_8601_of_millis(millis).min(own)))
+        // Both are spelt alike, so that the order of texts is that of times.
+        let predecessors = checkpoint.unacknowledged_since.clone();
+        Some(predecessors.map_or(own.clone(), |theirs| theirs.min(own)))
     }
 
     fn note_stored(
@@ -379,8 +374,8 @@ impl Sending {
         if self.progress.at.elapsed() < timeout {
             return;
         }
-        let ids = oldest.sealed.batch.records().filter(|record| !record.is_in_kafka);
-        let ids: BTreeSet<usize> = ids.map(|record| record.topic.0 as usize).collect();
+        let unsent = oldest.sealed.batch.unsent_records();
+        let ids: BTreeSet<usize> = unsent.map(|(_, record)| record.topic.0 as usize).collect();
         let topics = ids.into_iter().map(|id| self.topics[id].as_ref()).take(STALLED_TOPICS_MAX);
         let client = self.producer.client();
         let faults = topics.map(|topic| (topic, producer::why_not_acknowledged(client, topic)));
@@ -407,14 +402,11 @@ impl Sending {
         is_settled
     }
 
-    fn send_error(&self, index: usize, topic: &str, source: KafkaError) -> Error {
-        match source.rdkafka_error_code() {
+    fn send_error(&self, refused: Refused) -> Error {
+        match refused.error.rdkafka_error_code() {
             // The producer has ended; why is told by a record that it gave up.
             Some(RDKafkaErrorCode::Fatal) => self.refusal(),
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
-                Error::Refused { index, topic: topic.to_owned(), source }
-            }
-            _ => Error::Kafka { doing: "send a record", source },
+            _ => refusal_while("send a record", refused),
         }
     }
 
@@ -424,8 +416,7 @@ impl Sending {
         std::thread::sleep(REASON_PAUSE);
         let fatal = self.producer.client().fatal_error();
         match (self.reported.refused.take(), fatal) {
-            (Some(refused), _) if !is_collateral(&refused.error) => producer::refusal(refused)
-                .unwrap_or_else(|Refused { error: source, .. }| Error::Kafka { doing, source }),
+            (Some(refused), _) if !is_collateral(&refused.error) => refusal_while(doing, refused),
             (_, Some((code, reason))) => {
                 tracing::debug!(%code, reason, "the producer has ended");
                 Error::Kafka { doing, source: KafkaError::MessageProduction(code) }
@@ -434,4 +425,9 @@ impl Sending {
             (None, None) => Error::ThreadEnded,
         }
     }
+}
+
+fn refusal_while(doing: &'static str, refused: Refused) -> Error {
+    let says_less = |refused: Refused| Error::Kafka { doing, source: refused.error };
+    producer::refusal(refused).unwrap_or_else(says_less)
 }

@@ -1,16 +1,21 @@
-//! What the producers of both deliveries have in common: how they are made, and what a record that was not
-//! acknowledged means.
+//! What the producers of both deliveries have in common: how they are made, what they send, and what a record
+//! that was not acknowledged means.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::client::Client;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::metadata::MetadataPartition;
-use rdkafka::producer::{Producer, ThreadedProducer};
-use std::time::Duration;
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
 use super::reports::{Context, Refused, Reports};
+use super::sequence::{SEQUENCE_HEADER, SequenceHeader};
 use super::{Error, Options};
+use crate::batch::Batch;
 use crate::kafka;
 
 /// How long looking for the reason of a failure may take: the way to the brokers may be cut.
@@ -59,6 +64,27 @@ pub(super) fn connect<R: Reports>(
     Ok(producer)
 }
 
+/// Makes records of a batch's rows, but for those that are in Kafka already, and sends each in stream order.
+/// `tag`: what the report on the record of that index is to say.
+pub(super) fn send_records(
+    batch: &Batch,
+    topics: &[Arc<str>],
+    header: &mut SequenceHeader,
+    first_sequence: u64,
+    tag: impl Fn(usize) -> usize,
+    send: impl Fn(BaseRecord<'_, [u8], [u8], usize>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    for (index, record) in batch.unsent_records() {
+        let value = header.spell(first_sequence + index as u64);
+        let headers = OwnedHeaders::new_with_capacity(1)
+            .insert(Header { key: SEQUENCE_HEADER, value: Some(value) });
+        let to = &topics[record.topic.0 as usize];
+        let to_send = BaseRecord::with_opaque_to(to, tag(index));
+        send(to_send.key(record.key).payload(record.value).headers(headers))?;
+    }
+    Ok(())
+}
+
 /// The error of a record that will never be acknowledged as it is; gives back what says less.
 pub(super) fn refusal(refused: Refused) -> Result<Error, Refused> {
     match refused.error.rdkafka_error_code() {
@@ -75,17 +101,6 @@ pub(super) fn refusal(refused: Refused) -> Result<Error, Refused> {
         }
         _ => Err(refused),
     }
-}
-
-/// Who asks has another producer with the same identity, or its transaction timed out: then its epoch was
-/// raised by the broker.
-pub(super) fn is_fenced(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::Fenced
-            | RDKafkaErrorCode::ProducerFenced
-            | RDKafkaErrorCode::InvalidProducerEpoch
-    )
 }
 
 /// librdkafka tries again what a broker refuses for the time being, and does not tell why in the end.

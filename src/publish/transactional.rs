@@ -10,13 +10,12 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
 use super::producer;
 use super::reports::{Acknowledgements, Context, Refused, is_collateral};
-use super::sequence::{SEQUENCE_HEADER, SequenceHeader};
-use super::{Answers, Error, Options, Order, Published, Sealed, Stored};
+use super::sequence::SequenceHeader;
+use super::{Answers, Error, Options, Order, Sealed, Stored};
 use crate::batch::{Batch, Limits};
 use crate::checkpoint::{self, Checkpoint};
 use crate::kafka;
@@ -107,6 +106,73 @@ impl Transactional {
         lane.await_acknowledged()?;
         lane.commit()
     }
+
+    /// Publishes the batches that are ordered, one after the other, until the order to stop.
+    pub(super) fn run(
+        mut self,
+        orders: &mpsc::Receiver<Order>,
+        answers: &Answers,
+    ) -> Result<(), Error> {
+        while let Ok(order) = orders.recv() {
+            let sealed = match order {
+                Order::LearnTopic(name) => {
+                    self.topics.push(name);
+                    continue;
+                }
+                Order::Publish(sealed) => sealed,
+                Order::Stop => return Ok(()),
+            };
+            let Sealed { batch, first_sequence, checkpoint, .. } = &*sealed;
+            let value = self.publish(batch, *first_sequence, checkpoint)?;
+            self.cut_off.store(false, Ordering::Relaxed);
+            let (published, number, checkpoint) = sealed.published();
+            answers.published(published);
+            answers.stored(Stored { number, checkpoint, value });
+        }
+        Ok(())
+    }
+
+    /// Has the batch's records and its checkpoint in Kafka for good. Answers with the checkpoint's record.
+    ///
+    /// # Errors
+    /// They are not, or nobody knows; these lanes must not be used again.
+    fn publish(
+        &mut self,
+        batch: &Batch,
+        first_sequence: u64,
+        checkpoint: &Checkpoint,
+    ) -> Result<Vec<u8>, Error> {
+        let lane = &self.lanes[self.next_lane];
+        self.next_lane = (self.next_lane + 1) % self.lanes.len();
+        lane.begin(batch.unsent() + 1)?;
+        let generation = checkpoint.generation.unwrap_or_default();
+        let mut header = SequenceHeader::new(&self.options.name, generation);
+        let tag = |index| index;
+        let send = |record: BaseRecord<'_, _, _, _>| lane.send(record);
+        producer::send_records(batch, &self.topics, &mut header, first_sequence, tag, send)?;
+        let value = checkpoint.to_json();
+        let record = BaseRecord::with_opaque_to(&self.checkpoint.topic, batch.len())
+            .key(self.checkpoint.key.as_bytes())
+            .payload(value.as_slice());
+        lane.send(record)?;
+        lane.await_acknowledged()?;
+        lane.commit()?;
+        Ok(value)
+    }
+
+    /// Stores a checkpoint alone. Answers with its record.
+    ///
+    /// # Errors
+    /// It is not in Kafka, or nobody knows; these lanes must not be used again.
+    pub fn store(&mut self, checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
+        let no_records = Batch::new(Limits { records_max: 1, bytes_max: 0 });
+        self.publish(&no_records, checkpoint.sequence + 1, checkpoint)
+    }
+
+    /// Turns true when no broker answers any more.
+    pub(super) fn cut_off(&self) -> Arc<AtomicBool> {
+        self.cut_off.clone()
+    }
 }
 
 /// Initialises the one transactional id that no relay uses, and lets it go: whether transactions of this
@@ -127,78 +193,6 @@ pub fn try_transactions(
 
 fn lane_id(options: &Options, lane: impl std::fmt::Display) -> String {
     format!("{}-{lane}", options.name)
-}
-
-impl Transactional {
-    /// Publishes the batches that are ordered, one after the other, until the order to stop.
-    pub(super) fn run(
-        mut self,
-        orders: &mpsc::Receiver<Order>,
-        answers: &Answers,
-    ) -> Result<(), Error> {
-        while let Ok(order) = orders.recv() {
-            let sealed = match order {
-                Order::LearnTopic(name) => {
-                    self.topics.push(name);
-                    continue;
-                }
-                Order::Publish(sealed) => sealed,
-                Order::Stop => return Ok(()),
-            };
-            let value = self.publish(&sealed)?;
-            self.cut_off.store(false, Ordering::Relaxed);
-            let (number, checkpoint) = (sealed.number, sealed.checkpoint.clone());
-            answers.published(Published::now(*sealed));
-            answers.stored(Stored { number, checkpoint, value });
-        }
-        Ok(())
-    }
-
-    /// Has the batch's records and its checkpoint in Kafka for good. Answers with the checkpoint's record.
-    ///
-    /// # Errors
-    /// They are not, or nobody knows; these lanes must not be used again.
-    pub fn publish(&mut self, sealed: &Sealed) -> Result<Vec<u8>, Error> {
-        let Sealed { batch, checkpoint, first_sequence, .. } = sealed;
-        let lane = &self.lanes[self.next_lane];
-        self.next_lane = (self.next_lane + 1) % self.lanes.len();
-        let unsent = batch.records().enumerate().filter(|(_, record)| !record.is_in_kafka);
-        lane.begin(batch.unsent() + 1)?;
-        let generation = checkpoint.generation.unwrap_or_default();
-        let mut header = SequenceHeader::new(&self.options.name, generation);
-        for (index, record) in unsent {
-            let value = header.spell(first_sequence + index as u64);
-            let headers = OwnedHeaders::new_with_capacity(1)
-                .insert(Header { key: SEQUENCE_HEADER, value: Some(value) });
-            let record = BaseRecord::with_opaque_to(&self.topics[record.topic.0 as usize], index)
-                .key(record.key)
-                .payload(record.value)
-                .headers(headers);
-            lane.send(record)?;
-        }
-        let value = checkpoint.to_json();
-        let record = BaseRecord::with_opaque_to(&self.checkpoint.topic, batch.len())
-            .key(self.checkpoint.key.as_bytes())
-            .payload(value.as_slice());
-        lane.send(record)?;
-        lane.await_acknowledged()?;
-        lane.commit()?;
-        Ok(value)
-    }
-
-    /// Stores a checkpoint alone. Answers with its record.
-    ///
-    /// # Errors
-    /// As [`Transactional::publish`].
-    pub fn store(&mut self, checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
-        let batch = Batch::new(Limits { records_max: 1, bytes_max: 0 });
-        self.publish(&Sealed::new(batch, checkpoint.sequence + 1, checkpoint.clone()))
-    }
-
-    /// Turns true when no broker answers any more.
-    pub(super) fn cut_off(&self) -> Arc<AtomicBool> {
-        self.cut_off.clone()
-    }
 }
 
 /// One transactional producer.
@@ -333,9 +327,18 @@ impl Lane {
         }
     }
 
+    /// A producer whose transaction timed out is fenced as well: its epoch was raised by the broker.
     fn is_fenced(&self, error: &KafkaError) -> bool {
+        let is_fenced = |code: RDKafkaErrorCode| {
+            matches!(
+                code,
+                RDKafkaErrorCode::Fenced
+                    | RDKafkaErrorCode::ProducerFenced
+                    | RDKafkaErrorCode::InvalidProducerEpoch
+            )
+        };
         let fatal = self.producer.client().fatal_error();
-        error.rdkafka_error_code().is_some_and(producer::is_fenced)
-            || fatal.is_some_and(|(code, _)| producer::is_fenced(code))
+        error.rdkafka_error_code().is_some_and(is_fenced)
+            || fatal.is_some_and(|(code, _)| is_fenced(code))
     }
 }

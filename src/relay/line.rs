@@ -231,7 +231,6 @@ impl Line {
             });
         }
         self.filling.mark_boundary();
-        self.close_window(place, self.next_sequence());
         self.rows_done = 0;
         self.uncounted = None;
         self.is_uncounted = false;

@@ -141,8 +141,7 @@ impl Observer {
     /// Neighbours mostly share their topic, so runs of one topic are counted at once.
     fn count_records(&self, batch: &Batch) {
         let mut run: Option<(usize, u64)> = None;
-        let sent = batch.records().filter(|record| !record.is_in_kafka);
-        for topic in sent.map(|record| record.topic.0 as usize) {
+        for topic in batch.unsent_records().map(|(_, record)| record.topic.0 as usize) {
             match &mut run {
                 Some((of, records)) if *of == topic => *records += 1,
                 _ => {

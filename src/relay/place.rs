@@ -346,7 +346,7 @@ impl Target {
             generation: Some(signature.generation),
             ..Checkpoint::place(&self.place, 0, None)
         };
-        signature.sign(checkpoint)
+        signature.sign(checkpoint, None)
     }
 }
 

@@ -12,6 +12,7 @@ use super::line::Line;
 use super::observe::Observer;
 use super::signature::Signature;
 use super::{BACKOFF_MAX, CLAIM_PAUSE, Relay};
+use crate::batch::Limits;
 use crate::binlog::{Identity, Replica, Server, Source, Start, TableFilter};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
@@ -249,7 +250,9 @@ async fn window(
         after: stored.sequence,
         since_millis: stored
             .unacknowledged_since_millis()
-            .expect("a checkpoint is checked when it is read"),
+            .expect("a checkpoint is checked when it is read")
+            // Nothing says since when: since ever.
+            .unwrap_or_default(),
         until,
         closes_at: None,
         topics: HashMap::new(),
@@ -265,7 +268,7 @@ async fn start_publisher(
         return Publisher::transactional(lanes).map_err(Error::Thread);
     }
     let (kafka, options) = (config.kafka.clone(), config.publish.clone());
-    let (topic, limits) = (config.checkpoint.topic.clone(), idempotent::batch_limits(config.batch));
+    let (topic, limits) = (config.checkpoint.topic.clone(), batch_limits(config));
     let idempotent = blocking(move || {
         Idempotent::open(&kafka, &options, &topic, limits, batch_bytes_max, lanes)
     });
@@ -288,7 +291,6 @@ fn claim(
             generation,
             sequence,
             clean: false,
-            delivery: None,
             unacknowledged_since: None,
             ..stored.clone()
         },
@@ -298,26 +300,28 @@ fn claim(
             ..Checkpoint::place(&start.place(), 0, None)
         },
     };
-    signature.sign(match window {
-        Some(window) => window.mark(claim),
-        None => claim,
-    })
+    signature.sign(claim, window)
 }
 
 fn line_options(relay: &Relay<'_>) -> Options {
-    let (limits, batches_on_their_way) = match relay.config.publish.delivery {
-        Delivery::ExactlyOnce => (relay.config.batch, 1),
-        Delivery::Idempotent => {
-            (idempotent::batch_limits(relay.config.batch), idempotent::BATCHES_MAX)
-        }
+    let batches_on_their_way = match relay.config.publish.delivery {
+        Delivery::ExactlyOnce => 1,
+        Delivery::Idempotent => idempotent::BATCHES_MAX,
     };
     Options {
         name: relay.config.name.clone(),
         brokers: relay.config.kafka.to_string(),
         outboxes: relay.config.outbox.clone().into(),
-        limits,
+        limits: batch_limits(relay.config),
         batches_on_their_way,
         batch_bytes_max: relay.batch_bytes_max.or_else(|| configured_batch_size(relay.config)),
+    }
+}
+
+fn batch_limits(config: &Config) -> Limits {
+    match config.publish.delivery {
+        Delivery::ExactlyOnce => config.batch,
+        Delivery::Idempotent => idempotent::batch_limits(config.batch),
     }
 }
 

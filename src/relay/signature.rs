@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use crate::checkpoint::Checkpoint;
 use crate::kafka::Delivery;
+use crate::resume::Window;
 use crate::telemetry::clock::iso_8601;
 
 /// What every checkpoint of this session says beside its place.
@@ -17,15 +18,19 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// Fills in who wrote the checkpoint, how, and when.
-    pub fn sign(&self, checkpoint: Checkpoint) -> Checkpoint {
-        Checkpoint {
-            delivery: checkpoint.delivery.or(Some(self.delivery)),
+    /// Fills in who wrote the checkpoint, how, and when. `window`: what a predecessor may have sent.
+    pub fn sign(&self, checkpoint: Checkpoint, window: Option<&Window>) -> Checkpoint {
+        let checkpoint = Checkpoint {
+            delivery: Some(self.delivery),
             instance: Some(self.instance.clone()),
             outbox_fingerprint: Some(self.outbox_fingerprint.clone()),
             recorded_at: Some(iso_8601(SystemTime::now())),
             relay_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             ..checkpoint
+        };
+        match window {
+            Some(window) => window.mark(checkpoint),
+            None => checkpoint,
         }
     }
 }

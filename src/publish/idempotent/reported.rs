@@ -32,9 +32,12 @@ impl Reported {
     pub fn tag(index: usize, slot: usize) -> usize {
         index * BATCHES_MAX + slot
     }
-}
 
-impl Reported {
+    /// Of the record in its batch.
+    pub fn index(tag: usize) -> usize {
+        tag / BATCHES_MAX
+    }
+
     /// A publisher that has ended already counts no more.
     fn tell(&self, event: Event) {
         drop(self.events.send(event));
@@ -50,7 +53,7 @@ impl Reports for Reported {
     }
 
     fn note_refused(&self, tag: usize, topic: &str, error: &KafkaError) {
-        let (index, topic) = (tag / BATCHES_MAX, topic.to_owned());
+        let (index, topic) = (Reported::index(tag), topic.to_owned());
         self.refused.note(Refused { index, topic, error: error.clone() });
         self.tell(Event::Refused);
     }

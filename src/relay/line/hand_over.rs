@@ -201,7 +201,7 @@ impl Line {
         }
         let first_sequence = self.sequence + 1;
         self.sequence += records;
-        self.close_window(place, first_sequence + records);
+        self.close_window(place);
         let checkpoint = self.checkpoint(place, gtid, is_clean);
         self.stored = Some(place.coordinates.clone());
         self.publish(batch, first_sequence, checkpoint)
@@ -232,15 +232,12 @@ impl Line {
             clean,
             ..Checkpoint::place(place, rows_done, gtid)
         };
-        let checkpoint = match &self.window {
-            Some(window) => window.mark(checkpoint),
-            None => checkpoint,
-        };
-        self.signature.sign(checkpoint)
+        self.signature.sign(checkpoint, self.window.as_ref())
     }
 
-    /// Forgets what a predecessor may have sent, once all of it was passed.
-    pub(super) fn close_window(&mut self, place: &Place, next_sequence: u64) {
+    /// Forgets what a predecessor may have sent, once all of it is behind what was sealed.
+    fn close_window(&mut self, place: &Place) {
+        let next_sequence = self.sequence + 1;
         self.window.take_if(|window| window.is_passed(&place.coordinates, next_sequence));
     }
 
