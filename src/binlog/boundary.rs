@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::server::{ListedEvent, Server};
-use super::{Error, Place, Source, raw, server};
+use super::{Error, Place, Source, server};
 use crate::coordinates::Coordinates;
 
 /// The end of a transaction is looked for at most for so long, in the stream and then in the list …
@@ -39,7 +39,7 @@ impl Source {
             Ok(Err(error)) => tracing::debug!(%error, "read on to the end of the transaction"),
         }
         let begin = self.place().coordinates.clone();
-        let listed = tokio::time::timeout(END_WITHIN, listed_end(&mut self.server, begin));
+        let listed = tokio::time::timeout(END_WITHIN, listed_end(&mut self.tables.server, begin));
         match listed.await {
             Ok(Ok(end)) => end,
             Ok(Err(error)) => {
@@ -54,8 +54,7 @@ impl Source {
         let mut bytes = 0;
         while self.tracker.is_inside_transaction() {
             self.read().await?;
-            let event = self.event.take().expect("an event was read");
-            let event = raw(&event);
+            let event = self.dump.event();
             bytes += u64::from(event.size);
             if bytes > END_BYTES_MAX {
                 return Ok(None);

@@ -19,7 +19,7 @@ use crate::telemetry::clock::ServerClock;
 
 /// Connecting, TLS and login together may take this long; a server that is gone without a word would
 /// otherwise hold us for the kernel's two minutes.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One statement may take this long. The slowest is SHOW BINLOG EVENTS, which reads the head of a file.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,7 +34,7 @@ const NO_SUCH_TABLE: u16 = 1146;
 const WRONG_OFFSET: u16 = 1220;
 const RIGHT_DENIED: u16 = 1227;
 
-const SERVER_UUID_SQL: &str = "SELECT @@GLOBAL.server_uuid";
+pub(super) const SERVER_UUID_SQL: &str = "SELECT @@GLOBAL.server_uuid";
 
 /// The largest packet the protocol allows (1 GiB): an event can be as large as a row can be.
 const PACKET_BYTES_MAX: usize = 1 << 30;
@@ -234,18 +234,25 @@ impl Server {
     ///
     /// # Errors
     /// As [`Server::connect`]; it is another server.
-    pub async fn connect_again(&self) -> Result<Conn, Error> {
+    async fn connect_again(&self) -> Result<Conn, Error> {
         let mut conn = connect(&self.options).await?;
         if let Some(was) = &self.server_uuid {
-            let is: Option<String> =
-                within(QUERY_TIMEOUT, conn.query_first(SERVER_UUID_SQL)).await?;
-            let is = is.unwrap_or_default();
-            if is != *was {
-                return Err(Error::OtherServer { was: was.clone(), is });
-            }
+            ensure_same(was, within(QUERY_TIMEOUT, conn.query_first(SERVER_UUID_SQL)).await?)?;
         }
         Ok(conn)
     }
+
+    /// The UUID by which other connections are known to be to the same server, once it was asked for.
+    pub fn server_uuid(&self) -> Option<&str> {
+        self.server_uuid.as_deref()
+    }
+}
+
+/// # Errors
+/// Another server answered [`SERVER_UUID_SQL`].
+pub(super) fn ensure_same(was: &str, is: Option<String>) -> Result<(), Error> {
+    let is = is.unwrap_or_default();
+    if is == was { Ok(()) } else { Err(Error::OtherServer { was: was.to_owned(), is }) }
 }
 
 /// Connects with the TLS mode asked for.
@@ -254,20 +261,30 @@ impl Server {
 /// The server cannot be reached, refuses TLS or the login, or does not answer in time.
 pub async fn connect(options: &Options) -> Result<Conn, Error> {
     let connected = match open(options, options.tls.mode).await {
-        // https://dev.mysql.com/doc/refman/8.4/en/connection-options.html#option_general_ssl-mode:
-        // PREFERRED falls back to an unencrypted connection when an encrypted one cannot be established.
-        Err(Error::MySql(error))
-            if options.tls.mode == TlsMode::Preferred && tls::is_unavailable(&error) =>
-        {
-            tracing::debug!(%error, "TLS cannot be established, connecting without it");
-            open(options, TlsMode::Disabled).await
-        }
+        Err(error) if falls_back(options, &error) => open(options, TlsMode::Disabled).await,
         connected => connected,
     };
-    connected.map_err(|error| match &error {
+    connected.map_err(|error| explain(options, error))
+}
+
+/// Whether to go without TLS after this error: PREFERRED falls back to an unencrypted connection when an
+/// encrypted one cannot be established
+/// (<https://dev.mysql.com/doc/refman/8.4/en/connection-options.html#option_general_ssl-mode>).
+pub(super) fn falls_back(options: &Options, error: &Error) -> bool {
+    let Error::MySql(error) = error else { return false };
+    let falls_back = options.tls.mode == TlsMode::Preferred && tls::is_unavailable(error);
+    if falls_back {
+        tracing::debug!(%error, "TLS cannot be established, connecting without it");
+    }
+    falls_back
+}
+
+/// Says of an error of connecting what is wrong with TLS, if that is it.
+pub(super) fn explain(options: &Options, error: Error) -> Error {
+    match &error {
         Error::MySql(cause) => tls::explain(cause, options).map_or(error, Error::Tls),
         _ => error,
-    })
+    }
 }
 
 async fn open(options: &Options, mode: TlsMode) -> Result<Conn, Error> {

@@ -1,15 +1,21 @@
 //! TLS to the MySQL server: which files it takes, and in words why a certificate is refused.
 //!
-//! `[mysql.tls]` enters; what leaves are the driver's options, made of files that were looked into first, so
-//! that a wrong file is never taken for a server without TLS.
+//! `[mysql.tls]` enters; what leaves are the options of mysql_async's connections and the connector of the dump
+//! connection, made of files that were looked into first, so that a wrong file is never taken for a server
+//! without TLS.
+
+mod verifier;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mysql_async::{ClientIdentity, DriverError, IoError, SslOpts, TlsError};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::{AlertDescription, CertificateError, RootCertStore};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
 
+use self::verifier::Verifier;
 use super::{Options, TlsMode, TlsOptions};
 
 /// The name that `verify_ca` checks in vain. mysql_async passes over a wrong name where rustls' words for it
@@ -85,7 +91,7 @@ impl Error {
     }
 }
 
-/// The driver's options for a mode; `None` where nothing is encrypted.
+/// mysql_async's options for a mode; `None` where nothing is encrypted.
 ///
 /// # Errors
 /// A file cannot be read, or is not what its key says.
@@ -101,7 +107,7 @@ pub fn ssl_opts(tls: &TlsOptions, mode: TlsMode) -> Result<Option<SslOpts>, Erro
         ssl = ssl.with_danger_tls_hostname_override(Some(ANY_NAME));
     }
     if let Some(ca) = &tls.ca {
-        ssl = ssl.with_root_certs(vec![read_authority(ca)?.into()]);
+        ssl = ssl.with_root_certs(vec![read_authority(ca)?.1.into()]);
         ssl = ssl.with_disable_built_in_roots(true);
     }
     if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
@@ -109,6 +115,45 @@ pub fn ssl_opts(tls: &TlsOptions, mode: TlsMode) -> Result<Option<SslOpts>, Erro
         ssl = ssl.with_client_identity(Some(identity));
     }
     Ok(Some(ssl))
+}
+
+/// The same for a connection of our own; `None` where nothing is encrypted.
+///
+/// # Errors
+/// As [`ssl_opts`].
+pub fn connector(tls: &TlsOptions, mode: TlsMode) -> Result<Option<TlsConnector>, Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let roots = match &tls.ca {
+        Some(ca) => read_authority(ca)?.0,
+        None => RootCertStore::empty(),
+    };
+    let verifier = match mode {
+        TlsMode::Disabled => return Ok(None),
+        TlsMode::Preferred | TlsMode::Required => Ok(Verifier::of_nothing(provider.clone())),
+        TlsMode::VerifyCa => Verifier::of_chain(provider.clone(), roots),
+        TlsMode::VerifyIdentity => Verifier::of_name(provider.clone(), roots),
+    };
+    let unusable = |path: &Option<PathBuf>| {
+        let path = path.clone().unwrap_or_default();
+        move |source| Error::Unusable { path, source }
+    };
+    let verifier = verifier.map_err(unusable(&tls.ca))?;
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring has ciphers for TLS 1.2 and 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let config = match (&tls.cert, &tls.key) {
+        (Some(cert), Some(key)) => {
+            let chain = read_certificates(cert)?;
+            let chain = CertificateDer::pem_slice_iter(&chain).flatten().collect();
+            let key = PrivateKeyDer::from_pem_slice(&read_key(key)?)
+                .expect("it was looked at when it was read");
+            config.with_client_auth_cert(chain, key).map_err(unusable(&tls.cert))?
+        }
+        _ => config.with_no_client_auth(),
+    };
+    Ok(Some(TlsConnector::from(Arc::new(config))))
 }
 
 /// The server has no TLS that could be used. What is wrong with our own files is no reason to go without.
@@ -182,7 +227,8 @@ fn explain_rustls(error: &rustls::Error, options: &Options) -> Error {
     }
 }
 
-fn read_authority(path: &Path) -> Result<Vec<u8>, Error> {
+/// What a file of authorities holds, and its bytes.
+fn read_authority(path: &Path) -> Result<(RootCertStore, Vec<u8>), Error> {
     let bytes = read_certificates(path)?;
     let mut store = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&bytes).flatten() {
@@ -190,7 +236,7 @@ fn read_authority(path: &Path) -> Result<Vec<u8>, Error> {
             .add(certificate)
             .map_err(|source| Error::Unusable { path: path.to_owned(), source })?;
     }
-    Ok(bytes)
+    Ok((store, bytes))
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<u8>, Error> {

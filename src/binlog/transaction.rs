@@ -341,12 +341,12 @@ impl Tracker {
 
     fn begin_payload(&mut self, body: &[u8]) -> Result<Step, Error> {
         let at = self.position.clone();
-        let size = super::payload::stated_size(body)
+        let stated = super::dump::stated(body)
             .ok_or(Error::Damaged { at: at.clone(), what: "compressed transaction" })?;
-        if size == 0 {
+        if stated.uncompressed_bytes == 0 {
             return Err(Error::DamagedPayload { at });
         }
-        self.payload_bytes_left = size;
+        self.payload_bytes_left = stated.uncompressed_bytes;
         let start = self.place.coordinates.offset;
         let open = self.open.get_or_insert_with(|| Open::new(start, None));
         open.in_payload = true;
