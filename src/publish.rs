@@ -5,6 +5,7 @@
 //! stored, or the error that ends this publisher. After an error nothing more is sent: recovery makes a new
 //! one. How records get there is one of two ways: [`transactional`] or [`idempotent`].
 
+mod client;
 pub mod idempotent;
 mod producer;
 mod reports;
@@ -24,6 +25,9 @@ use self::transactional::Transactional;
 use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
 use crate::kafka::{self, Delivery};
+
+/// What librdkafka says while nothing is published is read so often.
+const SERVE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Who the relay is to Kafka.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -46,7 +46,7 @@ const IDLE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 const TURN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// After so many events in a row that needed no waiting, the clock is looked at.
-const EVENTS_PER_CLOCK_LOOK: u32 = 1024;
+const EVENTS_PER_LOOK: u32 = 1024;
 
 /// A relay that fences us stores its claim only after it fenced all ids: we look no sooner.
 const CLAIM_PAUSE: Duration = Duration::from_secs(1);
@@ -274,7 +274,7 @@ impl Session<'_> {
             if !self.source.is_before_start() {
                 self.line.publish_whole(self.source.place(), self.source.open_gtid())?;
             }
-            if self.try_step().await? {
+            if self.try_steps().await? {
                 continue;
             }
             self.observe();
@@ -296,30 +296,40 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Takes an event that is here already.
-    async fn try_step(&mut self) -> Result<bool, Error> {
-        if !self.source.try_read().map_err(|error| self.binlog_error(error))? {
+    /// Takes what is here already, up to the end of a transaction; `false` where nothing is.
+    async fn try_steps(&mut self) -> Result<bool, Error> {
+        if !self.try_read()? {
             return Ok(false);
         }
-        self.step().await?;
-        self.events = self.events.wrapping_add(1);
-        if self.events.is_multiple_of(EVENTS_PER_CLOCK_LOOK) {
-            self.store_place_if_wanted()?;
-            self.observe();
+        loop {
+            let is_boundary = self.step().await?;
+            self.events = self.events.wrapping_add(1);
+            if self.events.is_multiple_of(EVENTS_PER_LOOK) {
+                self.store_place_if_wanted()?;
+                self.observe();
+                return Ok(true);
+            }
+            if is_boundary || !self.try_read()? {
+                return Ok(true);
+            }
         }
-        Ok(true)
     }
 
-    async fn step(&mut self) -> Result<(), Error> {
+    fn try_read(&mut self) -> Result<bool, Error> {
+        self.source.try_read().map_err(|error| self.binlog_error(error))
+    }
+
+    /// Follows the event that was read last. Answers with whether a transaction is complete.
+    async fn step(&mut self) -> Result<bool, Error> {
         let change = match self.source.interpret().await {
             Ok(change) => change,
             Err(source) => return Err(Error::Binlog { server: self.server.clone(), source }),
         };
         match change {
-            Change::Nothing => Ok(()),
-            Change::Rows(rows) => self.line.relay(rows).await,
-            Change::Committed => self.line.commit(self.source.place()),
-            Change::RolledBack => self.line.roll_back(self.source.place()),
+            Change::Nothing => Ok(false),
+            Change::Rows(rows) => self.line.relay(rows).await.map(|()| false),
+            Change::Committed => self.line.commit(self.source.place()).map(|()| true),
+            Change::RolledBack => self.line.roll_back(self.source.place()).map(|()| true),
         }
     }
 

@@ -16,15 +16,15 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::producer::Producer;
 
 use self::keeper::Keeper;
 use self::reported::Reported;
-use super::producer;
+use super::client::{Client, Topic};
 use super::reports::{Context, Refused, is_collateral};
 use super::sequence::SequenceHeader;
 use super::transactional::Transactional;
-use super::{Answers, Error, Options, Order, Sealed, Stored};
+use super::{Answers, Error, Options, Order, SERVE_INTERVAL, Sealed, Stored, producer};
 use crate::batch::Limits;
 use crate::checkpoint::Checkpoint;
 use crate::kafka;
@@ -37,9 +37,8 @@ pub const BATCHES_MAX: usize = 4;
 /// later version must not look for fewer.
 pub const RECORDS_AHEAD_MAX: u64 = 100_000;
 
-/// The thread turns so often at least …
-const TURN_INTERVAL: Duration = Duration::from_millis(250);
-/// … and one that did not for so long was paused: it may have been replaced meanwhile.
+/// The thread turns at every [`SERVE_INTERVAL`] at least; one that did not for so long was paused, and may have
+/// been replaced meanwhile.
 const PAUSED_MIN: Duration = Duration::from_secs(1);
 
 /// So many topics are looked at for what holds up their records.
@@ -59,16 +58,14 @@ pub fn batch_limits(limits: Limits) -> Limits {
 #[derive(Debug)]
 pub(crate) enum Event {
     Order(Order),
-    /// The batch in this slot is acknowledged.
-    Acknowledged(usize),
-    /// A record will not be acknowledged.
-    Refused,
+    /// librdkafka has something to report.
+    Reports,
     Stored(Box<Result<Stored, Error>>),
 }
 
 /// A producer, and the lanes that store its checkpoints.
 pub struct Idempotent {
-    producer: ThreadedProducer<Context<Reported>>,
+    client: Client<Reported>,
     reported: Arc<Reported>,
     lanes: Transactional,
     options: Options,
@@ -100,19 +97,14 @@ impl Idempotent {
             // Never: a record that is given up for its age would be one, too.
             .set("message.timeout.ms", "0");
         let (events, inbox) = mpsc::channel();
-        let reported = Arc::new(Reported::to(events.clone()));
+        let reported = Arc::new(Reported::default());
         let cut_off = lanes.cut_off();
         let context = Context::of(reported.clone(), cut_off.clone());
-        let producer = producer::connect(&config, context, checkpoint_topic)?;
-        Ok(Idempotent {
-            producer,
-            reported,
-            lanes,
-            options: options.clone(),
-            events,
-            inbox,
-            cut_off,
-        })
+        let wake = events.clone();
+        // Nobody serves a publisher that has ended.
+        let wake = move || drop(wake.send(Event::Reports));
+        let client = producer::connect(&config, context, checkpoint_topic, wake)?;
+        Ok(Idempotent { client, reported, lanes, options: options.clone(), events, inbox, cut_off })
     }
 
     pub(super) fn events(&self) -> Sender<Event> {
@@ -128,7 +120,7 @@ impl Idempotent {
     pub(super) fn run(self, answers: &Answers) -> Result<(), Error> {
         let keeper = Keeper::start(self.lanes, self.events).map_err(Error::Thread)?;
         let sending = Sending {
-            producer: self.producer,
+            client: self.client,
             reported: self.reported,
             options: self.options,
             topics: Vec::new(),
@@ -155,7 +147,6 @@ struct InFlight {
     sealed: Sealed,
     slot: usize,
     sent_at: SystemTime,
-    is_acknowledged: bool,
 }
 
 /// What becomes of a doubt.
@@ -174,10 +165,11 @@ struct Progress {
 
 /// The publisher's thread.
 struct Sending {
-    producer: ThreadedProducer<Context<Reported>>,
+    client: Client<Reported>,
     reported: Arc<Reported>,
     options: Options,
-    topics: Vec<Arc<str>>,
+    /// By their ids.
+    topics: Vec<Topic<Reported>>,
     cut_off: Arc<AtomicBool>,
     /// Batches that would be too far ahead of the checkpoint.
     waiting: VecDeque<Sealed>,
@@ -208,17 +200,19 @@ impl Sending {
             }
             self.turned_at = Instant::now();
             match event {
-                Some(Event::Order(Order::LearnTopic(name))) => self.topics.push(name),
+                Some(Event::Order(Order::LearnTopic(name))) => self.learn_topic(&name)?,
                 Some(Event::Order(Order::Publish(sealed))) => self.waiting.push_back(*sealed),
                 Some(Event::Order(Order::Stop)) => {
                     self.stop_by = Some(Instant::now() + self.options.transaction_timeout);
                 }
-                Some(Event::Acknowledged(slot)) => self.note_acknowledged(slot),
-                Some(Event::Refused) => return Err(self.refusal()),
                 Some(Event::Stored(stored)) => self.note_stored(*stored, answers)?,
-                None => {}
+                Some(Event::Reports) | None => {}
             }
+            self.client.serve();
             self.answer_acknowledged(answers);
+            if self.reported.has_refused() {
+                return Err(self.refusal());
+            }
             self.send_waiting()?;
             // A batch with nothing to send is.
             self.answer_acknowledged(answers);
@@ -242,7 +236,7 @@ impl Sending {
         let is_due = self.failed.is_none() && (self.due.is_some() || self.doubt.is_some());
         let store_at = self.keeper.free_at().filter(|_| is_due);
         let store_in = store_at.map(|at| at.saturating_duration_since(Instant::now()));
-        match inbox.recv_timeout(store_in.unwrap_or(TURN_INTERVAL).min(TURN_INTERVAL)) {
+        match inbox.recv_timeout(store_in.unwrap_or(SERVE_INTERVAL).min(SERVE_INTERVAL)) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => unreachable!("the producer itself may send"),
@@ -277,28 +271,27 @@ impl Sending {
         let mut header = SequenceHeader::new(&self.options.name, generation);
         let Sealed { batch, first_sequence, .. } = &sealed;
         let tag = |index| Reported::tag(index, slot);
-        let send = |record: BaseRecord<'_, _, _, _>| {
-            let sent = self.producer.send(record);
-            sent.map_err(|(error, record)| {
-                let index = Reported::index(record.delivery_opaque);
-                self.send_error(Refused { index, topic: record.topic.to_owned(), error })
-            })
-        };
-        producer::send_records(batch, &self.topics, &mut header, *first_sequence, tag, send)?;
-        self.in_flight.push_back(InFlight { sealed, slot, sent_at, is_acknowledged: unsent == 0 });
+        producer::send_records(batch, &self.topics, &mut header, *first_sequence, tag)
+            .map_err(|refused| self.send_error(refused))?;
+        self.in_flight.push_back(InFlight { sealed, slot, sent_at });
         Ok(())
     }
 
-    fn note_acknowledged(&mut self, slot: usize) {
-        let batch = self.in_flight.iter_mut().find(|batch| batch.slot == slot);
-        batch.expect("a batch is acknowledged once, while it is on its way").is_acknowledged = true;
-        self.cut_off.store(false, Ordering::Relaxed);
+    fn learn_topic(&mut self, name: &str) -> Result<(), Error> {
+        let doing = "look up a topic";
+        let topic = self.client.topic(name).map_err(|source| Error::Kafka { doing, source })?;
+        self.topics.push(topic);
+        Ok(())
     }
 
     /// Gives back the oldest batches, as far as they are acknowledged without a gap.
     fn answer_acknowledged(&mut self, answers: &Answers) {
-        while self.in_flight.front().is_some_and(|batch| batch.is_acknowledged) {
+        let is_acknowledged = |batch: &InFlight| self.reported.is_complete(batch.slot);
+        while self.in_flight.front().is_some_and(is_acknowledged) {
             let InFlight { sealed, .. } = self.in_flight.pop_front().expect("it was looked at");
+            if sealed.batch.unsent() > 0 {
+                self.cut_off.store(false, Ordering::Relaxed);
+            }
             let (published, number, checkpoint) = sealed.published();
             self.due = Some((number, checkpoint));
             answers.published(published);
@@ -376,9 +369,9 @@ impl Sending {
         }
         let unsent = oldest.sealed.batch.unsent_records();
         let ids: BTreeSet<usize> = unsent.map(|(_, record)| record.topic.0 as usize).collect();
-        let topics = ids.into_iter().map(|id| self.topics[id].as_ref()).take(STALLED_TOPICS_MAX);
-        let client = self.producer.client();
-        let faults = topics.map(|topic| (topic, producer::why_not_acknowledged(client, topic)));
+        let topics = ids.into_iter().map(|id| &*self.topics[id].name).take(STALLED_TOPICS_MAX);
+        let why = |topic| producer::why_not_acknowledged(&self.client, topic);
+        let faults = topics.map(|topic| (topic, why(topic)));
         // One that is at fault, if any is.
         let Some((topic, why)) = faults.max_by_key(|(_, why)| why != producer::NO_FAULT) else {
             return;
@@ -414,7 +407,8 @@ impl Sending {
     fn refusal(&self) -> Error {
         let doing = "have records acknowledged";
         std::thread::sleep(REASON_PAUSE);
-        let fatal = self.producer.client().fatal_error();
+        self.client.serve();
+        let fatal = self.client.producer().client().fatal_error();
         match (self.reported.refused.take(), fatal) {
             (Some(refused), _) if !is_collateral(&refused.error) => refusal_while(doing, refused),
             (_, Some((code, reason))) => {

@@ -1,19 +1,16 @@
 //! What the producers of both deliveries have in common: how they are made, what they send, and what a record
 //! that was not acknowledged means.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::ClientContext;
-use rdkafka::client::Client;
 use rdkafka::config::ClientConfig;
-use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataPartition;
-use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::producer::Producer;
 
+use super::client::{Client, Record, Topic};
 use super::reports::{Context, Refused, Reports};
-use super::sequence::{SEQUENCE_HEADER, SequenceHeader};
+use super::sequence::SequenceHeader;
 use super::{Error, Options};
 use crate::batch::Batch;
 use crate::kafka;
@@ -50,39 +47,51 @@ pub(super) fn config(
     Ok(config)
 }
 
-/// Makes a producer that a broker has answered.
+/// Makes a producer that a broker has answered. `wake`: as [`Client::new`] has it.
 pub(super) fn connect<R: Reports>(
     config: &ClientConfig,
     context: Context<R>,
     topic: &str,
-) -> Result<ThreadedProducer<Context<R>>, Error> {
-    let producer: ThreadedProducer<Context<R>> = kafka::create(config, context)?;
-    let client = producer.client();
-    client
-        .fetch_metadata(Some(topic), kafka::REQUEST_TIMEOUT)
-        .map_err(|error| kafka::Error::of_client(&client.context().failure, error))?;
-    Ok(producer)
+    wake: impl Fn() + Send + Sync + 'static,
+) -> Result<Client<R>, Error> {
+    let client = Client::new(config, context, wake)?;
+    client.serve_while(|producer| {
+        let client = producer.client();
+        client
+            .fetch_metadata(Some(topic), kafka::REQUEST_TIMEOUT)
+            .map_err(|error| kafka::Error::of_client(&client.context().failure, error))
+    })?;
+    Ok(client)
 }
 
-/// Makes records of a batch's rows, but for those that are in Kafka already, and sends each in stream order.
-/// `tag`: what the report on the record of that index is to say.
-pub(super) fn send_records(
+/// Sends the records of a batch that are not in Kafka already, in stream order. `tag`: what the report on the
+/// record of that index is to say.
+///
+/// # Errors
+/// librdkafka does not take one of them.
+pub(super) fn send_records<R: Reports>(
     batch: &Batch,
-    topics: &[Arc<str>],
+    topics: &[Topic<R>],
     header: &mut SequenceHeader,
     first_sequence: u64,
     tag: impl Fn(usize) -> usize,
-    send: impl Fn(BaseRecord<'_, [u8], [u8], usize>) -> Result<(), Error>,
-) -> Result<(), Error> {
+) -> Result<(), Refused> {
     for (index, record) in batch.unsent_records() {
-        let value = header.spell(first_sequence + index as u64);
-        let headers = OwnedHeaders::new_with_capacity(1)
-            .insert(Header { key: SEQUENCE_HEADER, value: Some(value) });
-        let to = &topics[record.topic.0 as usize];
-        let to_send = BaseRecord::with_opaque_to(to, tag(index));
-        send(to_send.key(record.key).payload(record.value).headers(headers))?;
+        let topic = &topics[record.topic.0 as usize];
+        let to_send = Record {
+            key: record.key,
+            value: Some(record.value),
+            partition: None,
+            sequence: Some(header.spell(first_sequence + index as u64)),
+            tag: tag(index),
+        };
+        topic.send(&to_send).map_err(|error| refused(index, topic, error))?;
     }
     Ok(())
+}
+
+pub(super) fn refused<R: Reports>(index: usize, topic: &Topic<R>, error: KafkaError) -> Refused {
+    Refused { index, topic: topic.name.to_string(), error }
 }
 
 /// The error of a record that will never be acknowledged as it is; gives back what says less.
@@ -104,7 +113,8 @@ pub(super) fn refusal(refused: Refused) -> Result<Error, Refused> {
 }
 
 /// librdkafka tries again what a broker refuses for the time being, and does not tell why in the end.
-pub(super) fn why_not_acknowledged<C: ClientContext>(client: &Client<C>, topic: &str) -> String {
+pub(super) fn why_not_acknowledged<R: Reports>(client: &Client<R>, topic: &str) -> String {
+    let client = client.producer().client();
     let Ok(metadata) = client.fetch_metadata(Some(topic), LOOK_TIMEOUT) else {
         return "no broker answers".to_owned();
     };

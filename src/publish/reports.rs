@@ -1,8 +1,9 @@
-//! What librdkafka reports of one producer, on its own thread: whether each record was acknowledged, why
-//! brokers do not answer, and which topic may not be written to.
+//! What librdkafka reports of one producer, to the thread that serves it: whether each record was acknowledged,
+//! why brokers do not answer, and which topic may not be written to.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -54,7 +55,7 @@ impl FirstRefused {
     }
 }
 
-/// Who counts the reports of a producer's records. Called on librdkafka's thread.
+/// Who counts the reports of a producer's records. Called on the thread that serves it.
 pub(super) trait Reports: Send + Sync + 'static {
     /// `tag`: what the record was sent with.
     fn note_acknowledged(&self, tag: usize);
@@ -67,7 +68,6 @@ pub(super) trait Reports: Send + Sync + 'static {
 pub(super) struct Acknowledgements {
     missing: AtomicUsize,
     refused: FirstRefused,
-    all_here: Condvar,
 }
 
 impl Acknowledgements {
@@ -77,20 +77,18 @@ impl Acknowledgements {
     }
 
     fn count_down(&self) {
-        if self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // Under the lock, so that the waiter is either before its look or already asleep.
-            let _guard = self.refused.lock();
-            self.all_here.notify_one();
-        }
+        self.missing.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// librdkafka reports on every record, at the latest when its `message.timeout.ms` has passed.
-    pub fn wait(&self) -> Result<(), Refused> {
-        let mut refused = self.refused.lock();
-        while self.missing.load(Ordering::Acquire) > 0 {
-            refused = self.all_here.wait(refused).unwrap_or_else(PoisonError::into_inner);
-        }
-        refused.take().map_or(Ok(()), Err)
+    /// Every report is here. librdkafka reports on every record, at the latest when its `message.timeout.ms` has
+    /// passed.
+    pub fn are_all_here(&self) -> bool {
+        self.missing.load(Ordering::Acquire) == 0
+    }
+
+    /// The record that was refused, if one was.
+    pub fn refused(&self) -> Option<Refused> {
+        self.refused.take()
     }
 }
 
@@ -163,5 +161,26 @@ impl<R: Reports> ProducerContext for Context<R> {
             Ok(_) => self.reports.note_acknowledged(tag),
             Err((error, record)) => self.reports.note_refused(tag, record.topic(), error),
         }
+    }
+}
+
+/// What a thread waits at for something to serve.
+#[derive(Default)]
+pub(super) struct Bell {
+    has_rung: Mutex<bool>,
+    rings: Condvar,
+}
+
+impl Bell {
+    pub fn ring(&self) {
+        *self.has_rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.rings.notify_one();
+    }
+
+    /// Waits until it has rung since the last time; not longer than this.
+    pub fn wait(&self, timeout: Duration) {
+        let has_rung = self.has_rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.rings.wait_timeout_while(has_rung, timeout, |has_rung| !*has_rung);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
     }
 }

@@ -1,7 +1,5 @@
 //! The header `relay-sequence`: by which a record says whose it is and which row.
 
-use std::fmt::Write;
-
 /// Header of every record: name, generation and sequence of the row.
 pub const SEQUENCE_HEADER: &str = "relay-sequence";
 
@@ -10,30 +8,36 @@ pub fn sequence_header_len(name: &str) -> usize {
     name.len() + 34
 }
 
+const DIGITS: usize = 16;
+
 /// Spells the header's values of one relay and generation, in one buffer.
 #[derive(Debug, Clone)]
 pub struct SequenceHeader {
-    text: String,
+    text: Vec<u8>,
     prefix_len: usize,
 }
 
 impl SequenceHeader {
     pub fn new(name: &str, generation: u64) -> SequenceHeader {
-        let text = format!("{name}:{generation:016x}-");
-        SequenceHeader { prefix_len: text.len(), text }
+        let mut text = format!("{name}:{generation:016x}-").into_bytes();
+        let prefix_len = text.len();
+        text.extend_from_slice(&[b'0'; DIGITS]);
+        SequenceHeader { text, prefix_len }
     }
 
     /// The value for a row.
-    pub fn spell(&mut self, sequence: u64) -> &str {
-        self.text.truncate(self.prefix_len);
-        write!(self.text, "{sequence:016x}").expect("a string takes all that is written");
+    pub fn spell(&mut self, sequence: u64) -> &[u8] {
+        for (index, digit) in self.text[self.prefix_len..].iter_mut().enumerate() {
+            let shift = 4 * (DIGITS - 1 - index);
+            *digit = b"0123456789abcdef"[(sequence >> shift & 0xF) as usize];
+        }
         &self.text
     }
 
     /// The row of a value of this relay and generation; `None` when it is of another, or no such value.
     pub fn parse(&self, value: &[u8]) -> Option<u64> {
-        let digits = value.strip_prefix(&self.text.as_bytes()[..self.prefix_len])?;
-        let digits = str::from_utf8(digits).ok().filter(|digits| digits.len() == 16)?;
+        let digits = value.strip_prefix(&self.text[..self.prefix_len])?;
+        let digits = str::from_utf8(digits).ok().filter(|digits| digits.len() == DIGITS)?;
         u64::from_str_radix(digits, 16).ok()
     }
 }
@@ -45,11 +49,11 @@ mod tests {
     #[test]
     fn what_was_spelt_is_parsed() {
         let mut header = SequenceHeader::new("orders", 0x19a_5b0c_7d21);
-        assert_eq!(header.spell(42), "orders:0000019a5b0c7d21-000000000000002a");
+        assert_eq!(header.spell(42), b"orders:0000019a5b0c7d21-000000000000002a");
         assert_eq!(header.spell(42).len(), sequence_header_len("orders"));
         for sequence in [1, 42, u64::MAX] {
             let value = header.spell(sequence).to_owned();
-            assert_eq!(header.parse(value.as_bytes()), Some(sequence));
+            assert_eq!(header.parse(&value), Some(sequence));
         }
     }
 
@@ -58,7 +62,7 @@ mod tests {
         let header = SequenceHeader::new("orders", 7);
         for (name, generation) in [("orders", 8), ("orders-2", 7), ("order", 7), ("", 7)] {
             let other = SequenceHeader::new(name, generation).spell(1).to_owned();
-            assert_eq!(header.parse(other.as_bytes()), None, "{other}");
+            assert_eq!(header.parse(&other), None, "{name} {generation}");
         }
         let garbage: [&[u8]; 4] = [b"", b"orders:", b"orders:0000000000000007-1", b"\xff\xfe"];
         for value in garbage {

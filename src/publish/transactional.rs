@@ -6,16 +6,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, Producer};
 
-use super::producer;
-use super::reports::{Acknowledgements, Context, Refused, is_collateral};
+use super::client::{Client, Record, Topic};
+use super::reports::{Acknowledgements, Bell, Context, Refused, is_collateral};
 use super::sequence::SequenceHeader;
-use super::{Answers, Error, Options, Order, Sealed, Stored};
+use super::{Answers, Error, Options, Order, SERVE_INTERVAL, Sealed, Stored, producer};
 use crate::batch::{Batch, Limits};
 use crate::checkpoint::{self, Checkpoint};
 use crate::kafka;
@@ -40,7 +40,6 @@ pub struct Transactional {
     next_lane: usize,
     options: Options,
     checkpoint: checkpoint::Options,
-    topics: Vec<Arc<str>>,
     cut_off: Arc<AtomicBool>,
 }
 
@@ -81,7 +80,6 @@ impl Transactional {
             next_lane: 0,
             options: options.clone(),
             checkpoint: checkpoint.clone(),
-            topics: Vec::new(),
             cut_off,
         })
     }
@@ -95,32 +93,32 @@ impl Transactional {
         let lane = &self.lanes[self.next_lane];
         self.next_lane = (self.next_lane + 1) % self.lanes.len();
         lane.begin(partitions.len() + 1)?;
-        let tombstone = |index| {
-            BaseRecord::with_opaque_to(&self.checkpoint.topic, index)
-                .key(self.checkpoint.key.as_bytes())
+        let tombstone = |tag, partition| {
+            let key = self.checkpoint.key.as_bytes();
+            Record { key, value: None, partition, sequence: None, tag }
         };
         for (index, partition) in partitions.iter().enumerate() {
-            lane.send(tombstone(index).partition(*partition))?;
+            lane.send_checkpoint(&tombstone(index, Some(*partition)))?;
         }
-        lane.send(tombstone(partitions.len()))?;
+        lane.send_checkpoint(&tombstone(partitions.len(), None))?;
         lane.await_acknowledged()?;
         lane.commit()
     }
 
     /// Publishes the batches that are ordered, one after the other, until the order to stop.
-    pub(super) fn run(
-        mut self,
-        orders: &mpsc::Receiver<Order>,
-        answers: &Answers,
-    ) -> Result<(), Error> {
-        while let Ok(order) = orders.recv() {
-            let sealed = match order {
-                Order::LearnTopic(name) => {
-                    self.topics.push(name);
+    pub(super) fn run(mut self, orders: &Receiver<Order>, answers: &Answers) -> Result<(), Error> {
+        loop {
+            let sealed = match orders.recv_timeout(SERVE_INTERVAL) {
+                Ok(Order::Publish(sealed)) => sealed,
+                Ok(Order::LearnTopic(name)) => {
+                    self.learn_topic(&name)?;
                     continue;
                 }
-                Order::Publish(sealed) => sealed,
-                Order::Stop => return Ok(()),
+                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.serve();
+                    continue;
+                }
             };
             let Sealed { batch, first_sequence, checkpoint, .. } = &*sealed;
             let value = self.publish(batch, *first_sequence, checkpoint)?;
@@ -129,7 +127,20 @@ impl Transactional {
             answers.published(published);
             answers.stored(Stored { number, checkpoint, value });
         }
+    }
+
+    fn learn_topic(&mut self, name: &str) -> Result<(), Error> {
+        for lane in &mut self.lanes {
+            let topic = lane.client.topic(name);
+            let doing = "look up a topic";
+            lane.topics.push(topic.map_err(|source| Error::Kafka { doing, source })?);
+        }
         Ok(())
+    }
+
+    /// Reads what librdkafka says while nothing is published, such as that no broker answers.
+    pub fn serve(&self) {
+        self.lanes.iter().for_each(|lane| lane.client.serve());
     }
 
     /// Has the batch's records and its checkpoint in Kafka for good. Answers with the checkpoint's record.
@@ -147,14 +158,16 @@ impl Transactional {
         lane.begin(batch.unsent() + 1)?;
         let generation = checkpoint.generation.unwrap_or_default();
         let mut header = SequenceHeader::new(&self.options.name, generation);
-        let tag = |index| index;
-        let send = |record: BaseRecord<'_, _, _, _>| lane.send(record);
-        producer::send_records(batch, &self.topics, &mut header, first_sequence, tag, send)?;
+        lane.send_records(batch, &mut header, first_sequence)?;
         let value = checkpoint.to_json();
-        let record = BaseRecord::with_opaque_to(&self.checkpoint.topic, batch.len())
-            .key(self.checkpoint.key.as_bytes())
-            .payload(value.as_slice());
-        lane.send(record)?;
+        let record = Record {
+            key: self.checkpoint.key.as_bytes(),
+            value: Some(&value),
+            partition: None,
+            sequence: None,
+            tag: batch.len(),
+        };
+        lane.send_checkpoint(&record)?;
         lane.await_acknowledged()?;
         lane.commit()?;
         Ok(value)
@@ -197,8 +210,13 @@ fn lane_id(options: &Options, lane: impl std::fmt::Display) -> String {
 
 /// One transactional producer.
 struct Lane {
-    producer: ThreadedProducer<Context<Acknowledgements>>,
+    client: Client<Acknowledgements>,
+    checkpoint_topic: Topic<Acknowledgements>,
+    /// By their ids.
+    topics: Vec<Topic<Acknowledgements>>,
     acknowledgements: Arc<Acknowledgements>,
+    /// Rings when the client has something to serve.
+    bell: Arc<Bell>,
     transaction_timeout: Duration,
 }
 
@@ -219,10 +237,21 @@ impl Lane {
             .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string());
         let acknowledgements = Arc::new(Acknowledgements::default());
         let context = Context::of(acknowledgements.clone(), cut_off);
-        let producer = producer::connect(&config, context, checkpoint_topic)?;
+        let bell = Arc::new(Bell::default());
+        let wake = bell.clone();
+        let client = producer::connect(&config, context, checkpoint_topic, move || wake.ring())?;
+        let doing = "look up the checkpoint topic";
+        let checkpoint_topic = client.topic(checkpoint_topic);
+        let checkpoint_topic = checkpoint_topic.map_err(|source| Error::Kafka { doing, source })?;
         std::thread::sleep(CONNECTION_PAUSE);
-        let lane =
-            Lane { producer, acknowledgements, transaction_timeout: options.transaction_timeout };
+        let lane = Lane {
+            client,
+            checkpoint_topic,
+            topics: Vec::new(),
+            acknowledgements,
+            bell,
+            transaction_timeout: options.transaction_timeout,
+        };
         lane.initialise(transactional_id)?;
         Ok(lane)
     }
@@ -230,7 +259,8 @@ impl Lane {
     /// Finishes or aborts what a predecessor left open, and fences it.
     fn initialise(&self, id: &str) -> Result<(), Error> {
         let (id, timeout) = (id.to_owned(), self.transaction_timeout);
-        self.producer.init_transactions(timeout).map_err(|error| match error.rdkafka_error_code() {
+        let initialised = self.client.serve_while(|producer| producer.init_transactions(timeout));
+        initialised.map_err(|error| match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::OperationTimedOut) => Error::NoCoordinator { id, timeout },
             _ if self.is_fenced(&error) => Error::Fenced,
             _ => Error::Initialise { id, source: error },
@@ -239,34 +269,49 @@ impl Lane {
 
     fn begin(&self, records: usize) -> Result<(), Error> {
         self.acknowledgements.expect(records);
-        self.producer
-            .begin_transaction()
-            .map_err(|error| self.classify("begin a transaction", error))
+        let begun = self.client.producer().begin_transaction();
+        begun.map_err(|error| self.classify("begin a transaction", error))
     }
 
-    fn send(&self, record: BaseRecord<'_, [u8], [u8], usize>) -> Result<(), Error> {
-        self.producer.send(record).map_err(|(error, record)| match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => Error::Refused {
-                index: record.delivery_opaque,
-                topic: record.topic.to_owned(),
-                source: error,
-            },
+    fn send_records(
+        &self,
+        batch: &Batch,
+        header: &mut SequenceHeader,
+        first_sequence: u64,
+    ) -> Result<(), Error> {
+        let tag = |index| index;
+        producer::send_records(batch, &self.topics, header, first_sequence, tag)
+            .map_err(|refused| self.classify_unsent(refused))
+    }
+
+    fn send_checkpoint(&self, record: &Record<'_>) -> Result<(), Error> {
+        let topic = &self.checkpoint_topic;
+        let sent = topic.send(record);
+        sent.map_err(|error| self.classify_unsent(producer::refused(record.tag, topic, error)))
+    }
+
+    fn classify_unsent(&self, Refused { index, topic, error }: Refused) -> Error {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                Error::Refused { index, topic, source: error }
+            }
             _ => self.classify("send a record", error),
-        })
+        }
     }
 
     /// Waits until the broker has acknowledged every record of the transaction, or refused one.
     fn await_acknowledged(&self) -> Result<(), Error> {
-        if let Err(refused) = self.acknowledgements.wait() {
-            return Err(self.classify_refused(refused));
+        loop {
+            self.client.serve();
+            if self.acknowledgements.are_all_here() {
+                break;
+            }
+            self.bell.wait(SERVE_INTERVAL);
         }
-        // The last report came from within its event, which still counts as in flight; `commit_transaction`
-        // would wait 100 ms for it.
-        let since = Instant::now();
-        while self.producer.in_flight_count() > 0 && since.elapsed() < kafka::REQUEST_TIMEOUT {
-            std::thread::yield_now();
+        match self.acknowledgements.refused() {
+            Some(refused) => Err(self.classify_refused(refused)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn classify_refused(&self, refused: Refused) -> Error {
@@ -274,7 +319,7 @@ impl Lane {
         if is_collateral(&error) {
             // librdkafka gave the whole transaction up and tells why only to who wants to commit it.
             let doing = "have records acknowledged";
-            return match self.producer.commit_transaction(self.transaction_timeout) {
+            return match self.client.producer().commit_transaction(self.transaction_timeout) {
                 Err(reason) => self.classify(doing, reason),
                 Ok(()) => Error::Kafka { doing, source: error },
             };
@@ -290,7 +335,7 @@ impl Lane {
         let is_timeout = error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut);
         match self.classify("have a record acknowledged", error) {
             Error::Kafka { .. } if is_timeout => Error::NotAcknowledged {
-                why: producer::why_not_acknowledged(self.producer.client(), &topic),
+                why: producer::why_not_acknowledged(&self.client, &topic),
                 topic,
                 timeout: self.transaction_timeout,
             },
@@ -300,16 +345,16 @@ impl Lane {
 
     /// Lets readers of the partitions go on at once. Where it fails, the transaction's timeout does it.
     fn abort(&self) {
-        if let Err(error) = self.producer.abort_transaction(kafka::REQUEST_TIMEOUT) {
+        let abort = |producer: &BaseProducer<_>| producer.abort_transaction(kafka::REQUEST_TIMEOUT);
+        if let Err(error) = self.client.serve_while(abort) {
             tracing::debug!(%error, "abort a transaction");
         }
     }
 
     /// A commit that fails, or whose answer is lost, is never tried again: recovery finds out what it was.
     fn commit(&self) -> Result<(), Error> {
-        self.producer
-            .commit_transaction(self.transaction_timeout)
-            .map_err(|error| self.classify("commit a transaction", error))
+        let committed = self.client.producer().commit_transaction(self.transaction_timeout);
+        committed.map_err(|error| self.classify("commit a transaction", error))
     }
 
     /// Tells what is about the relay's identity or its rights from all else.
@@ -317,7 +362,9 @@ impl Lane {
         if self.is_fenced(&error) {
             return Error::Fenced;
         }
-        let denied = self.producer.client().context().denied_topic();
+        // What tells more may just have come.
+        self.client.serve();
+        let denied = self.client.producer().client().context().denied_topic();
         match (error.rdkafka_error_code(), denied) {
             (Some(RDKafkaErrorCode::TopicAuthorizationFailed), Some(topic)) => {
                 self.abort();
@@ -337,7 +384,7 @@ impl Lane {
                     | RDKafkaErrorCode::InvalidProducerEpoch
             )
         };
-        let fatal = self.producer.client().fatal_error();
+        let fatal = self.client.producer().client().fatal_error();
         error.rdkafka_error_code().is_some_and(is_fenced)
             || fatal.is_some_and(|(code, _)| is_fenced(code))
     }

@@ -30,12 +30,15 @@ use crate::topics::{Topics, record_batch_bytes};
 /// librdkafka's default `batch.size`: it makes no larger record batches of several records.
 const BATCH_BYTES_DEFAULT: usize = 1_000_000;
 
+const HAS_ROUTE: &str = "a route is made before its rows are read";
+
 pub struct Line {
     options: Options,
     signature: Signature,
     publisher: Publisher,
     topics: Topics,
-    routes: HashMap<LayoutId, Route>,
+    /// By layout; `None` where no row of it came yet.
+    routes: Vec<Option<Route>>,
     filling: Batch,
     /// The other batches, but for those that are on their way.
     spare: Vec<Batch>,
@@ -49,7 +52,9 @@ pub struct Line {
     skip_left: u64,
     /// Rows of each layout seen in the open compressed transaction.
     payload_rows: HashMap<LayoutId, u64>,
+    /// Topic of the record in draft, and of the record before it.
     topic: String,
+    last_topic: Option<TopicId>,
     /// Why rows before the start could not be counted. It matters only when their transaction goes on.
     uncounted: Option<Error>,
     /// That holds for the open transaction.
@@ -77,7 +82,7 @@ impl Line {
             signature,
             publisher,
             topics,
-            routes: HashMap::new(),
+            routes: Vec::new(),
             sequence,
             rows_done: 0,
             skip,
@@ -85,6 +90,7 @@ impl Line {
             skip_left: 0,
             payload_rows: HashMap::new(),
             topic: String::new(),
+            last_topic: None,
             uncounted: None,
             is_uncounted: false,
             stored,
@@ -125,13 +131,20 @@ impl Line {
         let mut cells = [Cell::Null; CELLS_MAX];
         let mut bytes = rows.event.rows();
         while !bytes.is_empty() {
-            let route = &self.routes[&rows.layout];
-            let cells = &mut cells[..route.decoder.cells()];
-            route.decoder.decode(&mut bytes, rows.event.present(), cells).map_err(|source| {
+            let decoder = &self.route(rows.layout).decoder;
+            let cells = &mut cells[..decoder.cells()];
+            decoder.decode(&mut bytes, rows.event.present(), cells).map_err(|source| {
                 let at = rows.place.coordinates.at(rows.at.end);
                 Error::Decode { table: rows.table.full_name(), at, row: index, source }
             })?;
-            self.relay_row(rows, index, cells).await?;
+            if let Some(key_len) = self.draft_row(rows, index, cells)? {
+                let topic = match self.known_topic() {
+                    Some(topic) => topic,
+                    None => self.learn_topic().await?,
+                };
+                self.push_draft(rows, index, topic, key_len)?;
+                self.seal_full(rows).await?;
+            }
             index += 1;
         }
         if rows.at.in_payload {
@@ -140,36 +153,49 @@ impl Line {
         Ok(())
     }
 
-    async fn relay_row(
+    /// Writes the row's record. Answers with the length of its key; `None` where the row is not relayed.
+    fn draft_row(
         &mut self,
         rows: &Rows<'_>,
         index: u64,
         cells: &[Cell<'_>],
-    ) -> Result<(), Error> {
+    ) -> Result<Option<usize>, Error> {
         if self.is_done(rows, index, cells)? {
             self.observer.note_skipped(Skipped::Relayed);
-            return Ok(());
+            return Ok(None);
         }
         let (file, end) = (rows.place.coordinates.file(), rows.at.end);
-        let route = &self.routes[&rows.layout];
+        let route = self.routes[rows.layout.0].as_ref().expect(HAS_ROUTE);
         let place = RowPlace { file, end, index };
         let outcome = envelope::write(route, cells, place, &mut self.topic, self.filling.draft());
         match outcome.map_err(|source| row_error(rows, index, source))? {
+            Outcome::Record { key_len } => Ok(Some(key_len)),
             Outcome::AlreadyPublished => {
                 self.observer.note_skipped(Skipped::Published);
-                return Ok(());
-            }
-            Outcome::Record { key_len } => {
-                let topic = self.topic_id().await?;
-                if self.is_in_kafka(topic, key_len) {
-                    self.observer.note_skipped(Skipped::Relayed);
-                    self.filling.push_found(topic, key_len, rows.committed_at);
-                } else {
-                    self.ensure_size(rows, index, topic, key_len)?;
-                    self.filling.push(topic, key_len, rows.committed_at);
-                }
+                Ok(None)
             }
         }
+    }
+
+    fn push_draft(
+        &mut self,
+        rows: &Rows<'_>,
+        index: u64,
+        topic: TopicId,
+        key_len: usize,
+    ) -> Result<(), Error> {
+        if self.is_in_kafka(topic, key_len) {
+            self.observer.note_skipped(Skipped::Relayed);
+            self.filling.push_found(topic, key_len, rows.committed_at);
+        } else {
+            self.ensure_size(rows, index, topic, key_len)?;
+            self.filling.push(topic, key_len, rows.committed_at);
+        }
+        Ok(())
+    }
+
+    /// Hands a full batch over, once there is another one to fill.
+    async fn seal_full(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
         while let Some(cut) = self.filling.cut_full() {
             if let (Cut::Part(_), Some(skip)) = (cut, &self.skip) {
                 // One checkpoint cannot name two transactions that are relayed in part.
@@ -200,7 +226,7 @@ impl Line {
     /// Whether the row was relayed before this session, by position or by count.
     fn is_done(&mut self, rows: &Rows<'_>, index: u64, cells: &[Cell<'_>]) -> Result<bool, Error> {
         let is_relayed = |line: &Line| {
-            envelope::is_relayed(&line.routes[&rows.layout], cells)
+            envelope::is_relayed(line.route(rows.layout), cells)
                 .map_err(|source| row_error(rows, index, source))
         };
         if rows.at.passed == Passed::BeforeStart {
@@ -256,20 +282,30 @@ impl Line {
     }
 
     fn ensure_route(&mut self, layout: LayoutId, table: &Table) -> Result<(), Error> {
-        if self.routes.contains_key(&layout) {
-            return Ok(());
+        if self.routes.len() <= layout.0 {
+            self.routes.resize_with(layout.0 + 1, || None);
         }
-        let outboxes = &self.options.outboxes;
-        let index = outbox::find(outboxes, &table.schema, &table.name)?
-            .expect("the source hands out rows of outbox tables only");
-        self.routes.insert(layout, Route::new(&outboxes[index], table)?);
+        if self.routes[layout.0].is_none() {
+            let outboxes = &self.options.outboxes;
+            let index = outbox::find(outboxes, &table.schema, &table.name)?
+                .expect("the source hands out rows of outbox tables only");
+            self.routes[layout.0] = Some(Route::new(&outboxes[index], table)?);
+        }
         Ok(())
     }
 
-    async fn topic_id(&mut self) -> Result<TopicId, Error> {
-        if let Some(id) = self.topics.find(&self.topic) {
-            return Ok(id);
-        }
+    fn route(&self, layout: LayoutId) -> &Route {
+        self.routes[layout.0].as_ref().expect(HAS_ROUTE)
+    }
+
+    /// Neighbours mostly go to the same topic.
+    fn known_topic(&mut self) -> Option<TopicId> {
+        let is_last = |id: &TopicId| *self.topics.get(*id).name == *self.topic;
+        self.last_topic = self.last_topic.filter(is_last).or_else(|| self.topics.find(&self.topic));
+        self.last_topic
+    }
+
+    async fn learn_topic(&mut self) -> Result<TopicId, Error> {
         let brokers = || self.options.brokers.clone();
         let id = self
             .topics

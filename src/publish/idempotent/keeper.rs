@@ -1,18 +1,18 @@
 //! The thread that stores checkpoints, so that records need not wait for them.
 
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Event;
 use crate::checkpoint::Checkpoint;
 use crate::publish::transactional::Transactional;
-use crate::publish::{Error, Stored};
+use crate::publish::{Error, SERVE_INTERVAL, Stored};
 
 /// A checkpoint is stored so often at most. It is a transaction of its own, which costs the broker more than a
 /// small batch does; a restart finds what is behind it.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(50);
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The thread that stores checkpoints, one after the other.
 pub(super) struct Keeper {
@@ -26,7 +26,15 @@ impl Keeper {
     pub fn start(mut lanes: Transactional, events: Sender<Event>) -> std::io::Result<Keeper> {
         let (orders, inbox) = mpsc::channel::<(u64, Checkpoint)>();
         let keep = move || {
-            for (number, checkpoint) in inbox {
+            loop {
+                let (number, checkpoint) = match inbox.recv_timeout(SERVE_INTERVAL) {
+                    Ok(order) => order,
+                    Err(RecvTimeoutError::Timeout) => {
+                        lanes.serve();
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => return,
+                };
                 let stored = panic::catch_unwind(AssertUnwindSafe(|| lanes.store(&checkpoint)));
                 // After a panic they are not used again: this error ends the publisher.
                 let stored = stored.unwrap_or(Err(Error::ThreadEnded));

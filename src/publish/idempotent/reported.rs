@@ -1,26 +1,23 @@
-//! What librdkafka reports of the batches that are on their way, counted on its thread.
+//! What librdkafka reports of the batches that are on their way, counted.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rdkafka::error::KafkaError;
 
-use super::{BATCHES_MAX, Event};
+use super::BATCHES_MAX;
 use crate::publish::reports::{FirstRefused, Refused, Reports};
 
 /// Counts the records of the batches on their way down as their reports come. A record's tag is its index in
 /// the batch and the batch's slot.
+#[derive(Default)]
 pub(super) struct Reported {
     missing: [AtomicUsize; BATCHES_MAX],
+    /// A record will not be acknowledged.
+    has_refused: AtomicBool,
     pub refused: FirstRefused,
-    events: Sender<Event>,
 }
 
 impl Reported {
-    pub fn to(events: Sender<Event>) -> Reported {
-        Reported { missing: Default::default(), refused: FirstRefused::default(), events }
-    }
-
     pub fn expect(&self, slot: usize, records: usize) {
         self.missing[slot].store(records, Ordering::Release);
     }
@@ -38,23 +35,24 @@ impl Reported {
         tag / BATCHES_MAX
     }
 
-    /// A publisher that has ended already counts no more.
-    fn tell(&self, event: Event) {
-        drop(self.events.send(event));
+    /// No record of the batch in this slot is missing.
+    pub fn is_complete(&self, slot: usize) -> bool {
+        self.missing[slot].load(Ordering::Acquire) == 0
+    }
+
+    pub fn has_refused(&self) -> bool {
+        self.has_refused.load(Ordering::Acquire)
     }
 }
 
 impl Reports for Reported {
     fn note_acknowledged(&self, tag: usize) {
-        let slot = tag % BATCHES_MAX;
-        if self.missing[slot].fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.tell(Event::Acknowledged(slot));
-        }
+        self.missing[tag % BATCHES_MAX].fetch_sub(1, Ordering::AcqRel);
     }
 
     fn note_refused(&self, tag: usize, topic: &str, error: &KafkaError) {
         let (index, topic) = (Reported::index(tag), topic.to_owned());
         self.refused.note(Refused { index, topic, error: error.clone() });
-        self.tell(Event::Refused);
+        self.has_refused.store(true, Ordering::Release);
     }
 }
