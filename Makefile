@@ -44,6 +44,11 @@ latency: ## Measure how long a committed row takes to a consumer (LATENCY='exact
 	@$(MAKE) --jobs=2 demo-servers latency-build
 	cargo run --release --example latency -- $(LATENCY)
 
+.PHONY: bench
+bench: ## Measure the relay beside a bare producer (BENCH='drain --scenario single --rounds 1')
+	@$(MAKE) --jobs=2 demo-servers bench-build
+	cargo run --release --example bench -- $(BENCH)
+
 .PHONY: build
 build: ## Build target/release/binlog-relay
 	cargo build --release
@@ -60,8 +65,8 @@ clean-servers: ## Remove what was fetched
 demo-servers:
 	servers/fetch mysql-8.0 kafka
 
-.PHONY: demo-build latency-build
-demo-build latency-build: %-build:
+.PHONY: demo-build latency-build bench-build
+demo-build latency-build bench-build: %-build:
 	$(cargo) build --release --bin binlog-relay --example $*
 
 .PHONY: checks

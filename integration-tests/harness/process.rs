@@ -80,6 +80,10 @@ impl Process {
         assert!(limited.success(), "{} takes no limit\n{}", self.what, self.log_tail());
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The processor time that all its threads took so far, to 10 ms (proc(5): `utime` and `stime` of
     /// `/proc/PID/stat`, in ticks of which Linux tells programs 100 a second).
     pub fn cpu_time(&self) -> Duration {
