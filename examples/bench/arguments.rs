@@ -8,6 +8,7 @@ use crate::harness::scene::Delivery;
 use crate::load::Scenario;
 use crate::produce::ProduceArguments;
 use crate::read::ReadArguments;
+use crate::subject::Subject;
 
 #[derive(Parser)]
 #[command(
@@ -34,6 +35,25 @@ pub struct Arguments {
     /// Deliveries of the relay; both unless one is named
     #[arg(long, num_args = 1..)]
     mode: Vec<Mode>,
+    /// Rows a second, of which the latency is measured
+    #[arg(long, num_args = 1.., default_values_t = [500, 2_000, 10_000],
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rate: Vec<u32>,
+    /// How long latencies are measured in each round
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub seconds: u32,
+    /// How long rows are written before
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=600))]
+    pub warm_up: u32,
+    /// How often the relay is started, after a stop and after a kill
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub starts: u32,
+    /// For how long an idle relay is watched
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub idle_seconds: u32,
+    /// Write what is found into docs/benchmarks.md, which has only whole parts
+    #[arg(long, conflicts_with_all = ["scenario", "mode", "relay", "scale", "rate", "tls"])]
+    pub write: bool,
     /// Whether the connections to MySQL are encrypted
     #[arg(long, default_value = "disabled")]
     pub tls: Tls,
@@ -43,6 +63,14 @@ pub struct Arguments {
 pub enum Part {
     /// A backlog that is in the binlog before the relay starts
     Drain,
+    /// From a commit to a consumer
+    Latency,
+    /// From the start of the relay to the first record
+    Start,
+    /// What a relay takes that has nothing to do
+    Idle,
+    /// Of the program
+    Size,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -56,6 +84,18 @@ pub enum Mode {
 pub enum Tls {
     Disabled,
     Preferred,
+}
+
+impl Part {
+    pub fn name(self) -> &'static str {
+        match self {
+            Part::Drain => "drain",
+            Part::Latency => "latency",
+            Part::Start => "start",
+            Part::Idle => "idle",
+            Part::Size => "size",
+        }
+    }
 }
 
 /// What runs in a process of its own, so that its time and memory are its own.
@@ -76,8 +116,15 @@ impl Arguments {
         all_unless_named(&self.scenario)
     }
 
-    pub fn deliveries(&self) -> Vec<Delivery> {
-        all_unless_named(&self.mode).into_iter().map(Mode::delivery).collect()
+    /// The relays to measure, those of one delivery side by side.
+    pub fn subjects(&self) -> Vec<Subject> {
+        let mut subjects = Vec::new();
+        for mode in all_unless_named(&self.mode) {
+            let delivery = mode.delivery();
+            subjects
+                .extend(self.programs().into_iter().map(|program| Subject { program, delivery }));
+        }
+        subjects
     }
 
     /// The programs to measure; `None` is the one beside this benchmark.

@@ -2,7 +2,7 @@
 //! the other in each round.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -21,7 +21,9 @@ use crate::meter::{Meter, Reading};
 use crate::numbers::{Course, Spread, grouped};
 use crate::produce;
 use crate::read;
+use crate::report::{Section, Target};
 use crate::site::Site;
+use crate::subject::Subject;
 use crate::table::Table;
 use crate::usage::{cpu_seconds, resident_bytes_peak};
 
@@ -32,7 +34,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// Who moves the backlog.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Mover {
-    Relay { program: Option<PathBuf>, delivery: Delivery },
+    Relay(Subject),
     BareProducer,
     BinlogRead,
 }
@@ -51,24 +53,22 @@ struct Measurement {
 
 type Round = HashMap<Mover, Measurement>;
 
-pub fn measure(site: &Site, arguments: &Arguments) -> Result<()> {
+pub fn measure(site: &Site, arguments: &Arguments) -> Result<Vec<Section>> {
+    let mut sections = Vec::new();
     for scenario in arguments.scenarios() {
         let backlog = Backlog::fill(site, scenario, arguments.scale);
         let movers = movers(scenario, arguments);
         let rounds = drain_in_rounds(site, &backlog, &movers, arguments.rounds)
             .with_context(|| scenario.name().to_owned())?;
-        println!("\n{}", table(&backlog, &movers, &rounds));
+        let section = section(&backlog, &movers, &rounds);
+        println!("\n{section}");
+        sections.push(section);
     }
-    Ok(())
+    Ok(sections)
 }
 
 fn movers(scenario: Scenario, arguments: &Arguments) -> Vec<Mover> {
-    let mut movers = Vec::new();
-    for delivery in arguments.deliveries() {
-        for program in arguments.programs() {
-            movers.push(Mover::Relay { program, delivery });
-        }
-    }
+    let mut movers: Vec<Mover> = arguments.subjects().into_iter().map(Mover::Relay).collect();
     if scenario != Scenario::Other {
         movers.push(Mover::BareProducer);
     }
@@ -86,11 +86,11 @@ fn drain_in_rounds(
     let records = fresh_directory("records").join("records");
     // Not measured: it brings the binlog into the page cache, warms the broker, and makes the records that
     // the bare producer sends.
-    let Some(Mover::Relay { program, delivery }) = movers.first() else {
+    let Some(Mover::Relay(subject)) = movers.first() else {
         unreachable!("a relay is always measured");
     };
-    drain_by_relay(site, backlog, &mut destination, program.as_ref(), *delivery)?;
-    destination.save(delivery.isolation(), &records)?;
+    drain_by_relay(site, backlog, &mut destination, subject)?;
+    destination.save(subject.isolation(), &records)?;
     let mut measured = Vec::new();
     for number in 1..=rounds {
         let mut round = Round::new();
@@ -109,10 +109,7 @@ fn drain_in_rounds(
 impl Mover {
     fn name(&self) -> String {
         match self {
-            Mover::Relay { program: None, delivery } => delivery.name().to_owned(),
-            Mover::Relay { program: Some(program), delivery } => {
-                format!("{}, {}", delivery.name(), program.display())
-            }
+            Mover::Relay(subject) => subject.name(),
             Mover::BareProducer => "bare producer".to_owned(),
             Mover::BinlogRead => "binlog read".to_owned(),
         }
@@ -125,8 +122,8 @@ impl Mover {
         destination: &mut Destination<'_>,
         records: &Path,
     ) -> Result<Measurement> {
-        if let Mover::Relay { program, delivery } = self {
-            return drain_by_relay(site, backlog, destination, program.as_ref(), *delivery);
+        if let Mover::Relay(subject) = self {
+            return drain_by_relay(site, backlog, destination, subject);
         }
         destination.renew()?;
         let meter = Meter::start(site)?;
@@ -153,11 +150,10 @@ fn drain_by_relay(
     site: &Site,
     backlog: &Backlog,
     destination: &mut Destination<'_>,
-    program: Option<&PathBuf>,
-    delivery: Delivery,
+    subject: &Subject,
 ) -> Result<Measurement> {
     destination.renew()?;
-    let mut setup = site.fresh_relay(&backlog.scene, delivery, program);
+    let mut setup = site.fresh_relay(&backlog.scene, subject);
     setup.start_from = Some(backlog.start.to_string());
     let meter = Meter::start(site)?;
     let mut relay = setup.start();
@@ -167,7 +163,7 @@ fn drain_by_relay(
     let resident_bytes_peak = resident_bytes_peak(relay.pid())?;
     let code = relay.stop();
     ensure!(code == 0, "the relay's exit code is {code}\n{}", relay.log_tail());
-    destination.check(backlog, delivery.isolation())?;
+    destination.check(backlog, subject.isolation())?;
     let units = backlog.units as f64;
     Ok(Measurement {
         per_second: units / seconds,
@@ -206,6 +202,11 @@ fn fraction_done(http: &Http, backlog: &Backlog) -> Result<f64> {
 }
 
 impl Measurement {
+    /// Of what moves the rows and of the two servers: what two cores must find the time for.
+    fn cpu_seconds_of_all(&self) -> f64 {
+        self.cpu_seconds + self.meter.mysqld_cpu_seconds + self.meter.broker_cpu_seconds
+    }
+
     fn line(&self) -> String {
         let steady = self.steady_per_second.map_or("–".to_owned(), |steady| grouped(steady, 0));
         format!(
@@ -221,41 +222,79 @@ impl Measurement {
 }
 
 /// One line a mover, with the median of the rounds, and the least and the greatest.
-fn table(backlog: &Backlog, movers: &[Mover], rounds: &[Round]) -> Table {
+fn section(backlog: &Backlog, movers: &[Mover], rounds: &[Round]) -> Section {
     let beside = match backlog.scenario {
         Scenario::Other => (Mover::BinlogRead, "of reading"),
-        _ => (Mover::BareProducer, "of bare producer"),
+        _ => (Mover::BareProducer, "of producer"),
     };
+    let millions = backlog.units as f64 / 1e6;
     let mut table = Table::with_header([
         backlog.scenario.name().to_owned(),
         "a second".to_owned(),
-        "steady a second".to_owned(),
+        "steady".to_owned(),
         beside.1.to_owned(),
         format!("steady {}", beside.1),
         "CPU s a million".to_owned(),
         "mysqld".to_owned(),
         "broker".to_owned(),
+        "all three".to_owned(),
         "peak MB".to_owned(),
         "others' %".to_owned(),
     ]);
+    let mut targets = Vec::new();
     for mover in movers {
         let column = |value: &dyn Fn(&Measurement, &Measurement) -> Option<f64>, decimals| {
             let values = rounds.iter().filter_map(|round| value(&round[mover], &round[&beside.0]));
-            Spread::of(values, decimals).map_or("–".to_owned(), |spread| spread.to_string())
+            Spread::of(values, decimals)
         };
-        let millions = backlog.units as f64 / 1e6;
-        table.push([
-            mover.name(),
+        let steady_ratio =
+            column(&|own, other| Some(own.steady_per_second? / other.steady_per_second?), 2);
+        let peak = column(&|own, _| Some(own.resident_bytes_peak as f64 / 1e6), 0);
+        let figures = [
             column(&|own, _| Some(own.per_second), 0),
             column(&|own, _| own.steady_per_second, 0),
             column(&|own, other| Some(own.per_second / other.per_second), 2),
-            column(&|own, other| Some(own.steady_per_second? / other.steady_per_second?), 2),
+            steady_ratio,
             column(&|own, _| Some(own.cpu_seconds / millions), 2),
             column(&|own, _| Some(own.meter.mysqld_cpu_seconds / millions), 2),
             column(&|own, _| Some(own.meter.broker_cpu_seconds / millions), 2),
-            column(&|own, _| Some(own.resident_bytes_peak as f64 / 1e6), 0),
+            column(&|own, _| Some(own.cpu_seconds_of_all() / millions), 2),
+            peak,
             column(&|own, _| Some(own.meter.disturbed * 100.0), 0),
-        ]);
+        ];
+        table.push([mover.name()].into_iter().chain(figures.map(Spread::shown)));
+        if let Mover::Relay(subject) = mover {
+            targets.extend(drain_targets(backlog.scenario, subject, steady_ratio, peak));
+        }
     }
-    table
+    let title = format!("{}; rounds: {}", backlog.scenario.description(), rounds.len());
+    Section { title, table, targets }
+}
+
+fn drain_targets(
+    scenario: Scenario,
+    subject: &Subject,
+    steady_ratio: Option<Spread>,
+    peak: Option<Spread>,
+) -> Vec<Target> {
+    let is_idempotent = subject.delivery == Delivery::Idempotent;
+    let name = format!("{}, {}", scenario.name(), subject.name());
+    let ratio_aim = match scenario {
+        Scenario::Single => Some(if is_idempotent { 0.65 } else { 0.60 }),
+        Scenario::Twenty => Some(if is_idempotent { 0.85 } else { 0.80 }),
+        Scenario::Other => Some(0.9),
+        _ => None,
+    };
+    let beside = match scenario {
+        Scenario::Other => "reading",
+        _ => "the bare producer",
+    };
+    let peak_aim = match scenario {
+        Scenario::Large | Scenario::LargeCompressed => 150.0,
+        _ => 80.0,
+    };
+    let of_ratio =
+        |aim| Target::at_least(format!("steady drain of {beside}, {name}"), aim, steady_ratio);
+    let of_peak = Target::at_most(format!("peak MB, {name}"), peak_aim, peak);
+    ratio_aim.map(of_ratio).into_iter().chain([of_peak]).collect()
 }

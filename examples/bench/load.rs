@@ -14,6 +14,7 @@ use crate::harness::sql::Sql;
 
 /// The ids of all events begin so; the number of the row follows, as 16 hexadecimal digits.
 pub const ID_PREFIX: &str = "0000019a5af5a100-";
+pub const EVENT_TYPE: &str = "com.example.orders.OrderPlaced";
 pub const ENTITIES: u64 = 1_000;
 const ROWS_OF_TWENTY: u64 = 20;
 /// Group commit makes many small transactions quick.
@@ -53,6 +54,12 @@ impl Scenario {
             Scenario::Half => "half",
             Scenario::Other => "other",
         }
+    }
+
+    /// In words, as the help has it.
+    pub fn description(self) -> String {
+        let value = self.to_possible_value().expect("no scenario is hidden");
+        value.get_help().map(ToString::to_string).unwrap_or_default()
     }
 
     /// How many rows of it are to be relayed.
@@ -164,7 +171,7 @@ const EVENT_COLUMNS: &str = "event_id, event_type, event_data, entity_type, enti
 fn event_values(number: &str, scene: &Scene) -> String {
     let topic = scene.topic("event");
     format!(
-        "CONCAT('{ID_PREFIX}', LPAD(LOWER(HEX({number})), 16, '0')), 'com.example.orders.OrderPlaced', \
+        "CONCAT('{ID_PREFIX}', LPAD(LOWER(HEX({number})), 16, '0')), '{EVENT_TYPE}', \
          CONCAT('{{\"digest\":\"', MD5({number}), '\",\"note\":\"', note, '\"}}'), '{topic}', \
          CONCAT('order-', {number} MOD {ENTITIES}), 0"
     )
@@ -188,6 +195,12 @@ fn write_at_once(sql: &mut Sql, scene: &Scene, rows: u64) {
         "INSERT INTO events ({EVENT_COLUMNS}) SELECT {values} FROM times STRAIGHT_JOIN data \
          WHERE {number} < {rows} ORDER BY k, n"
     ));
+}
+
+/// As many notes as make an event about 330 bytes large.
+pub fn narrow_notes(count: usize) -> Vec<String> {
+    let mut random = ChaCha8Rng::seed_from_u64(SEED);
+    (0..count).map(|_| note(&mut random, NARROW.1)).collect()
 }
 
 /// Words and digits, without anything that JSON or SQL would escape.

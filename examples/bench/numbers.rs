@@ -26,6 +26,11 @@ impl Spread {
         let (&least, &greatest) = values.first().zip(values.last())?;
         Some(Spread { median: quantile(&values, 0.5), least, greatest, decimals })
     }
+
+    /// In a table, where `None` is a dash.
+    pub fn shown(spread: Option<Spread>) -> String {
+        spread.map_or("–".to_owned(), |spread| spread.to_string())
+    }
 }
 
 impl fmt::Display for Spread {

@@ -1,6 +1,5 @@
 //! The servers that all parts share, and how a relay is set up on them.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -10,8 +9,9 @@ use anyhow::{Result, anyhow};
 use crate::arguments::{Arguments, Tls};
 use crate::harness::kafka::create_compacted_topic;
 use crate::harness::relay::RelaySetup;
-use crate::harness::scene::{Delivery, EVENTUATE_LOCAL, Scene};
+use crate::harness::scene::{EVENTUATE_LOCAL, Scene};
 use crate::harness::servers::{Kafka, MySql};
+use crate::subject::Subject;
 
 /// A power cut is not what is measured, and the filling is quicker so; large transactions need the pool.
 const MYSQL_ARGUMENTS: [&str; 4] = [
@@ -47,21 +47,16 @@ impl Site {
 
     /// A relay of the scene's events that never ran before: with a name and a checkpoint topic of its own, which
     /// is there already.
-    pub fn fresh_relay(
-        &self,
-        scene: &Scene,
-        delivery: Delivery,
-        program: Option<&PathBuf>,
-    ) -> RelaySetup {
+    pub fn fresh_relay(&self, scene: &Scene, subject: &Subject) -> RelaySetup {
         let mut setup = scene.relay_setup();
         setup.name = format!("{}-{:08x}", scene.name, rand::random::<u32>());
         setup.checkpoint_topic = format!("checkpoints-{}", setup.name);
         create_compacted_topic(&self.kafka, &setup.checkpoint_topic, 1);
-        setup.delivery = delivery;
+        setup.delivery = subject.delivery;
         setup.outboxes = vec![scene.outbox("events", EVENTUATE_LOCAL)];
         setup.http = Some("127.0.0.1:0".to_owned());
         setup.mysql_lines = vec!["[mysql.tls]".to_owned(), format!("mode = {:?}", self.tls.name())];
-        setup.program = program.cloned();
+        setup.program = subject.program.clone();
         setup
     }
 }

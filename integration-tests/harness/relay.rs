@@ -256,11 +256,6 @@ impl Relay {
         rest.split('"').next().expect("a split has a first part").to_owned()
     }
 
-    #[allow(dead_code, reason = "no test asks, but examples/latency.rs does")]
-    pub fn cpu_time(&self) -> Duration {
-        self.process.cpu_time()
-    }
-
     #[allow(dead_code, reason = "no test asks, but examples/bench does")]
     pub fn pid(&self) -> u32 {
         self.process.pid()
