@@ -1,6 +1,7 @@
 //! The topic that a backlog goes to: empty before each run, and afterwards read to its end, because a run
 //! that lost or repeated a row has measured nothing.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -121,13 +122,15 @@ impl Destination<'_> {
         }
         consumer.assign(&assignment)?;
         let deadline = Instant::now() + WITHIN;
-        let mut partitions_left = self.scene.partitions;
-        while partitions_left > 0 {
+        let mut at_end = HashSet::new();
+        while at_end.len() < assignment.count() {
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(record)) => {
                     take(&record).with_context(|| format!("a record of {}", self.topic))?;
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => partitions_left -= 1,
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    at_end.insert(partition);
+                }
                 Some(Err(error)) => bail!("read {}: {error}", self.topic),
                 None => {
                     ensure!(Instant::now() < deadline, "the end of {} is not reached", self.topic)

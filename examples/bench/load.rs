@@ -16,6 +16,7 @@ use crate::harness::sql::Sql;
 pub const ID_PREFIX: &str = "0000019a5af5a100-";
 pub const EVENT_TYPE: &str = "com.example.orders.OrderPlaced";
 pub const ENTITIES: u64 = 1_000;
+const EVENT_COLUMNS: &str = "event_id, event_type, event_data, entity_type, entity_id, published";
 const ROWS_OF_TWENTY: u64 = 20;
 /// Group commit makes many small transactions quick.
 const WRITERS: u64 = 8;
@@ -164,8 +165,6 @@ pub fn write(scenario: Scenario, scene: &Scene, scale: f64) {
         }),
     }
 }
-
-const EVENT_COLUMNS: &str = "event_id, event_type, event_data, entity_type, entity_id, published";
 
 /// The columns' values of row `number`, an SQL expression.
 fn event_values(number: &str, scene: &Scene) -> String {
