@@ -39,10 +39,11 @@ eventuate: ## Hand over from the real Eventuate CDC to the relay and back, stopp
 	$(cargo) build --release --bin binlog-relay --example eventuate_cdc
 	$(cargo) run --release --example eventuate_cdc -- $(or $(DELIVERY),exactly-once)
 
-.PHONY: latency
-latency: ## Measure how long a committed row takes to a consumer (LATENCY='exactly-once --rounds 1')
-	@$(MAKE) --jobs=2 demo-servers latency-build
-	cargo run --release --example latency -- $(LATENCY)
+# What is measured with arguments is not written into docs/benchmarks.md unless --write is among them.
+.PHONY: bench
+bench: ## Measure all of docs/benchmarks.md, or a part (BENCH='drain --scenario single --rounds 1')
+	@$(MAKE) --jobs=2 demo-servers bench-build
+	cargo run --release --example bench -- $(or $(BENCH),--write)
 
 .PHONY: build
 build: ## Build target/release/binlog-relay
@@ -60,8 +61,8 @@ clean-servers: ## Remove what was fetched
 demo-servers:
 	servers/fetch mysql-8.0 kafka
 
-.PHONY: demo-build latency-build
-demo-build latency-build: %-build:
+.PHONY: demo-build bench-build
+demo-build bench-build: %-build:
 	$(cargo) build --release --bin binlog-relay --example $*
 
 .PHONY: checks

@@ -80,16 +80,8 @@ impl Process {
         assert!(limited.success(), "{} takes no limit\n{}", self.what, self.log_tail());
     }
 
-    /// The processor time that all its threads took so far, to 10 ms (proc(5): `utime` and `stime` of
-    /// `/proc/PID/stat`, in ticks of which Linux tells programs 100 a second).
-    pub fn cpu_time(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))
-            .unwrap_or_else(|error| panic!("{} has ended: {error}", self.what));
-        // Names may have spaces and parentheses in them.
-        let (_, after_name) = stat.rsplit_once(')').expect("the name is in parentheses");
-        let fields = after_name.split_whitespace().skip(11).take(2);
-        let ticks: u64 = fields.map(|field| field.parse::<u64>().expect("a number of ticks")).sum();
-        Duration::from_millis(ticks * 10)
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits for the end and returns the exit code; `None` says a signal ended it.

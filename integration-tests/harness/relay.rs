@@ -41,6 +41,8 @@ pub struct RelaySetup {
     pub http: Option<String>,
     /// Environment variables of the process.
     pub environment: Vec<(String, String)>,
+    /// Another program than the one under test.
+    pub program: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone)]
@@ -106,7 +108,7 @@ impl RelaySetup {
     pub fn start(&self) -> Relay {
         let directory = watchdog::fresh_directory(&self.name);
         let config = self.write_file(&directory);
-        let mut command = relay_command();
+        let mut command = self.command();
         command.args(["run", "--config"]).arg(config).envs(self.environment.iter().cloned());
         let process = Process::start("the relay", &mut command, directory.join("relay.log"));
         Relay { process }
@@ -121,7 +123,7 @@ impl RelaySetup {
     pub fn answer_into(&self, arguments: &[&str], out: Stdio) -> Output {
         let directory = watchdog::fresh_directory(&self.name);
         let config = self.write_file(&directory);
-        relay_command()
+        self.command()
             .args(arguments)
             .arg("--config")
             .arg(config)
@@ -137,6 +139,10 @@ impl RelaySetup {
         assert_eq!(answer.code, 0, "{answer:?}");
         assert!(answer.out.ends_with("\nstored\n"), "{answer:?}");
         answer.out
+    }
+
+    fn command(&self) -> Command {
+        self.program.as_deref().map_or_else(relay_command, command_of)
     }
 
     fn write_file(&self, directory: &Path) -> PathBuf {
@@ -250,9 +256,9 @@ impl Relay {
         rest.split('"').next().expect("a split has a first part").to_owned()
     }
 
-    #[allow(dead_code, reason = "no test asks, but examples/latency.rs does")]
-    pub fn cpu_time(&self) -> Duration {
-        self.process.cpu_time()
+    #[allow(dead_code, reason = "no test asks, but examples/bench does")]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     pub fn assert_without_panics(&self) {
@@ -295,8 +301,11 @@ impl RelaySequence {
 pub fn relay_command() -> Command {
     let built = option_env!("CARGO_BIN_EXE_binlog-relay").map(PathBuf::from);
     let named = std::env::var_os("BINLOG_RELAY_TEST_BINARY").map(PathBuf::from);
-    let path = named.or(built).unwrap_or_else(beside_the_running_program);
-    let mut command = Command::new(path);
+    command_of(&named.or(built).unwrap_or_else(beside_the_running_program))
+}
+
+fn command_of(program: &Path) -> Command {
+    let mut command = Command::new(program);
     command.env_remove("RUST_LOG");
     command
 }

@@ -32,7 +32,7 @@ pub struct Scene {
 }
 
 /// How a scene's relays publish, and hence how its topics are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Delivery {
     ExactlyOnce,
     Idempotent,
@@ -143,6 +143,7 @@ impl Scene {
             ],
             http: None,
             environment: Vec::new(),
+            program: None,
         }
     }
 

@@ -162,6 +162,11 @@ impl MySql {
         Sql::connect(&self.login)
     }
 
+    #[allow(dead_code, reason = "no test asks, but examples/bench does")]
+    pub fn pid(&self) -> u32 {
+        locked(&self.own().process).as_ref().expect("the server runs").pid()
+    }
+
     /// Stops the server as its service manager would.
     pub fn stop(&self) {
         let mut process = locked(&self.own().process);
@@ -326,6 +331,11 @@ impl Kafka {
 
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    #[allow(dead_code, reason = "no test asks, but examples/bench does")]
+    pub fn pid(&self) -> u32 {
+        locked(&self.own().process).as_ref().expect("the broker runs").pid()
     }
 
     /// Stops the broker as its service manager would.

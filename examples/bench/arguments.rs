@@ -1,0 +1,169 @@
+//! What the benchmark is asked for on its command line, and what it asks of its own child processes.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::harness::scene::Delivery;
+use crate::load::Scenario;
+use crate::produce::ProduceArguments;
+use crate::read::ReadArguments;
+use crate::subject::Subject;
+
+#[derive(Parser)]
+#[command(
+    about = "Measures the relay beside a bare producer and a bare reader of the binlog",
+    args_conflicts_with_subcommands = true
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub child: Option<Child>,
+    /// What to measure; all parts unless some are named
+    parts: Vec<Part>,
+    /// How often each measurement is repeated
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// The fraction of each scenario's rows that is written
+    #[arg(long, default_value_t = 1.0, value_parser = fraction)]
+    pub scale: f64,
+    /// Programs to compare, such as those of two commits; else target/release/binlog-relay
+    #[arg(long, num_args = 1.., value_name = "PATH")]
+    pub relay: Vec<PathBuf>,
+    /// Backlogs to drain; all unless some are named
+    #[arg(long, num_args = 1..)]
+    scenario: Vec<Scenario>,
+    /// Deliveries of the relay; both unless one is named
+    #[arg(long, num_args = 1..)]
+    mode: Vec<Mode>,
+    /// Rows a second, of which the latency is measured
+    #[arg(long, num_args = 1.., default_values_t = [500, 2_000, 10_000],
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rate: Vec<u32>,
+    /// How long latencies are measured in each round
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub seconds: u32,
+    /// How long rows are written before
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=600))]
+    pub warm_up: u32,
+    /// How often the relay is started, after a stop and after a kill
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub starts: u32,
+    /// For how long an idle relay is watched
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub idle_seconds: u32,
+    /// Write what is found into docs/benchmarks.md, which has only whole parts
+    #[arg(long, conflicts_with_all = ["scenario", "mode", "relay", "scale", "rate", "tls"])]
+    pub write: bool,
+    /// Whether the connections to MySQL are encrypted
+    #[arg(long, default_value = "disabled")]
+    pub tls: Tls,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// A backlog that is in the binlog before the relay starts
+    Drain,
+    /// From a commit to a consumer
+    Latency,
+    /// From the start of the relay to the first record
+    Start,
+    /// What a relay takes that has nothing to do
+    Idle,
+    /// Of the program
+    Size,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    ExactlyOnce,
+    Idempotent,
+}
+
+/// As in `[mysql.tls] mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Tls {
+    Disabled,
+    Preferred,
+}
+
+impl Part {
+    pub fn name(self) -> &'static str {
+        match self {
+            Part::Drain => "drain",
+            Part::Latency => "latency",
+            Part::Start => "start",
+            Part::Idle => "idle",
+            Part::Size => "size",
+        }
+    }
+}
+
+/// What runs in a process of its own, so that its time and memory are its own.
+#[derive(Subcommand)]
+pub enum Child {
+    #[command(hide = true)]
+    Produce(ProduceArguments),
+    #[command(hide = true)]
+    Read(ReadArguments),
+}
+
+impl Arguments {
+    pub fn parts(&self) -> Vec<Part> {
+        all_unless_named(&self.parts)
+    }
+
+    pub fn scenarios(&self) -> Vec<Scenario> {
+        all_unless_named(&self.scenario)
+    }
+
+    /// The relays to measure, those of one delivery side by side.
+    pub fn subjects(&self) -> Vec<Subject> {
+        let mut subjects = Vec::new();
+        for mode in all_unless_named(&self.mode) {
+            let delivery = mode.delivery();
+            subjects
+                .extend(self.programs().into_iter().map(|program| Subject { program, delivery }));
+        }
+        subjects
+    }
+
+    /// The programs to measure; `None` is the one beside this benchmark.
+    pub fn programs(&self) -> Vec<Option<PathBuf>> {
+        match self.relay.is_empty() {
+            true => vec![None],
+            false => self.relay.iter().cloned().map(Some).collect(),
+        }
+    }
+}
+
+impl Mode {
+    fn delivery(self) -> Delivery {
+        match self {
+            Mode::ExactlyOnce => Delivery::ExactlyOnce,
+            Mode::Idempotent => Delivery::Idempotent,
+        }
+    }
+}
+
+impl Tls {
+    /// As the configuration names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tls::Disabled => "disabled",
+            Tls::Preferred => "preferred",
+        }
+    }
+}
+
+fn all_unless_named<T: ValueEnum>(named: &[T]) -> Vec<T> {
+    match named.is_empty() {
+        true => T::value_variants().to_vec(),
+        false => named.to_vec(),
+    }
+}
+
+fn fraction(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    let is_valid = number > 0.0 && number <= 10.0;
+    is_valid.then_some(number).ok_or_else(|| "not above 0 and at most 10".to_owned())
+}
