@@ -44,6 +44,11 @@ latency: ## Measure how long a committed row takes to a consumer (LATENCY='exact
 	@$(MAKE) --jobs=2 demo-servers latency-build
 	cargo run --release --example latency -- $(LATENCY)
 
+.PHONY: recordings
+recordings: ## Record anew what the benches replay (benches/recordings)
+	servers/fetch mysql-8.0
+	$(cargo) run --release --example record
+
 .PHONY: build
 build: ## Build target/release/binlog-relay
 	cargo build --release
