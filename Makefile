@@ -44,6 +44,11 @@ latency: ## Measure how long a committed row takes to a consumer (LATENCY='exact
 	@$(MAKE) --jobs=2 demo-servers latency-build
 	cargo run --release --example latency -- $(LATENCY)
 
+# With KEEP=yes they become those that later ones are held against.
+.PHONY: callgrind
+callgrind: ## Count the instructions a row takes, and compare them to those before (needs valgrind)
+	$(cargo) run --release --example instructions -- $(if $(KEEP),--keep)
+
 .PHONY: recordings
 recordings: ## Record anew what the benches replay (benches/recordings)
 	servers/fetch mysql-8.0

@@ -1,10 +1,10 @@
-//! Makes the recordings anew: a MySQL 8.0 of our own is given rows as an application of Eventuate writes
+//! Makes the recordings that the benches replay anew: a MySQL 8.0 of our own is given rows as an application of Eventuate writes
 //! them, one binlog file a workload, and its files are copied as they are. What is written does not change from
 //! one time to the next; times, the server's UUID and the positions in the files do.
 //!
 //! Run by `make recordings`.
 
-#[path = "../../integration-tests/harness/mod.rs"]
+#[path = "../integration-tests/harness/mod.rs"]
 #[allow(dead_code, reason = "a recording needs a part of what the tests need")]
 mod harness;
 
