@@ -45,6 +45,16 @@ bench: ## Measure all of docs/benchmarks.md, or a part (BENCH='drain --scenario 
 	@$(MAKE) --jobs=2 demo-servers bench-build
 	cargo run --release --example bench -- $(or $(BENCH),--write)
 
+# With KEEP=yes they become those that later ones are held against.
+.PHONY: callgrind
+callgrind: ## Count the instructions a row takes, and compare them to those before (needs valgrind)
+	$(cargo) run --release --example instructions -- $(if $(KEEP),--keep)
+
+.PHONY: recordings
+recordings: ## Record anew what the benches replay (benches/recordings)
+	servers/fetch mysql-8.0
+	$(cargo) run --release --example record
+
 .PHONY: build
 build: ## Build target/release/binlog-relay
 	cargo build --release

@@ -223,7 +223,11 @@ impl Charset {
 
 /// The ASCII that `bytes` begin with.
 fn ascii_prefix(bytes: &[u8]) -> &str {
-    let length = bytes.iter().position(|byte| !byte.is_ascii()).unwrap_or(bytes.len());
+    // Whole words are looked at in the usual case, in which all of it is ASCII.
+    let length = match bytes.is_ascii() {
+        true => bytes.len(),
+        false => bytes.iter().take_while(|byte| byte.is_ascii()).count(),
+    };
     std::str::from_utf8(&bytes[..length]).expect("ASCII is UTF-8")
 }
 

@@ -1,0 +1,26 @@
+//! In the steady state nothing is allocated for a row between the bytes of its event and the record that is
+//! handed to the producer. A count is no clock, so it can be asserted. It needs an allocator that counts,
+//! hence a binary of its own; no server is started.
+
+#[path = "../../benches/replay/allocations.rs"]
+mod counted;
+#[path = "../../benches/replay/mod.rs"]
+mod replay;
+
+use counted::{Allocated, allocated_for};
+use replay::recording::Recording;
+
+/// Text that is not UTF-8 as it was logged is allocated for still, once a value.
+const EXCEPT: [Recording; 2] = [Recording::LATIN1_NOT_ASCII, Recording::TRAM_LATIN1_NOT_ASCII];
+
+#[test]
+fn nothing_is_allocated_for_a_row() {
+    for recording in Recording::ALL {
+        if EXCEPT.iter().any(|except| except.name == recording.name) {
+            continue;
+        }
+        let Allocated { rows, count, bytes } = allocated_for(recording);
+        let name = recording.name;
+        assert_eq!(count, 0, "{name}: {bytes} bytes were allocated for {rows} rows");
+    }
+}
