@@ -45,6 +45,12 @@ bench: ## Measure all of docs/benchmarks.md, or a part (BENCH='drain --scenario 
 	@$(MAKE) --jobs=2 demo-servers bench-build
 	cargo run --release --example bench -- $(or $(BENCH),--write)
 
+# In PEERS, --help shows what can be chosen. Without --write nothing is written.
+.PHONY: bench-peers
+bench-peers: ## Measure the relay beside Debezium (PEERS='--part drain --rounds 1')
+	@$(MAKE) --jobs=3 demo-servers bench-peers-fetch bench-peers-build
+	cargo run --release --example bench_peers -- $(or $(PEERS),--write)
+
 .PHONY: build
 build: ## Build target/release/binlog-relay
 	cargo build --release
@@ -64,6 +70,14 @@ demo-servers:
 .PHONY: demo-build bench-build
 demo-build bench-build: %-build:
 	$(cargo) build --release --bin binlog-relay --example $*
+
+.PHONY: bench-peers-fetch
+bench-peers-fetch:
+	examples/bench_peers/fetch
+
+.PHONY: bench-peers-build
+bench-peers-build:
+	$(cargo) build --release --bin binlog-relay --example bench_peers
 
 .PHONY: checks
 checks:
