@@ -55,6 +55,12 @@ recordings: ## Record anew what the benches replay (benches/recordings)
 	servers/fetch mysql-8.0
 	$(cargo) run --release --example record
 
+# In PEERS, --help shows what can be chosen. Without --write nothing is written.
+.PHONY: bench-peers
+bench-peers: ## Measure the relay beside Debezium (PEERS='--part drain --rounds 1')
+	@$(MAKE) --jobs=3 demo-servers bench-peers-fetch bench-peers-build
+	cargo run --release --example bench_peers -- $(or $(PEERS),--write)
+
 .PHONY: build
 build: ## Build target/release/binlog-relay
 	cargo build --release
@@ -74,6 +80,14 @@ demo-servers:
 .PHONY: demo-build bench-build
 demo-build bench-build: %-build:
 	$(cargo) build --release --bin binlog-relay --example $*
+
+.PHONY: bench-peers-fetch
+bench-peers-fetch:
+	examples/bench_peers/fetch
+
+.PHONY: bench-peers-build
+bench-peers-build:
+	$(cargo) build --release --bin binlog-relay --example bench_peers
 
 .PHONY: checks
 checks:

@@ -1,0 +1,50 @@
+//! A backlog: a stretch of the binlog that is filled once and drained many times, and what must come out.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+
+use crate::beginning::Beginning;
+use crate::debezium::Tuning;
+use crate::load::{self, Scenario};
+use crate::numbers::grouped;
+use crate::peer::Peer;
+use crate::site::Site;
+
+pub struct Backlog {
+    pub beginning: Beginning,
+    pub scenario: Scenario,
+    pub rows: usize,
+    /// Key and data of each row by its id.
+    pub contents: HashMap<String, (String, String)>,
+    fill_seconds: f64,
+}
+
+impl Backlog {
+    pub fn fill(site: &Site, scenario: Scenario, scale: f64, peers: &[Peer]) -> Result<Backlog> {
+        let rows = scenario.rows(scale);
+        ensure!(rows > 0, "there is nothing to relay in it");
+        let prepare = |scene: &_| load::prepare(scenario, scene, rows);
+        let beginning = Beginning::make(site, scenario.name(), peers, Tuning::Throughput, prepare)?;
+        let scene = &beginning.scene;
+        let begun = Instant::now();
+        load::write(scenario, scene, scale);
+        let fill_seconds = begun.elapsed().as_secs_f64();
+        let written: Vec<(String, String, String)> = scene.sql().query(format!(
+            "SELECT event_id, entity_id, event_data FROM events WHERE entity_type = '{}'",
+            scene.topic("event")
+        ));
+        let contents = written.into_iter().map(|(id, key, data)| (id, (key, data))).collect();
+        Ok(Backlog { beginning, scenario, rows: usize::try_from(rows)?, contents, fill_seconds })
+    }
+
+    pub fn description(&self) -> String {
+        format!(
+            "\n{}: {} rows, filled in {:.0} s",
+            self.scenario.name(),
+            grouped(self.rows as f64, 0),
+            self.fill_seconds
+        )
+    }
+}

@@ -1,0 +1,47 @@
+//! A place in the binlog at which every peer can begin, again and again: the relay by its coordinates, Debezium
+//! only where it stopped, so it is run once before.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result};
+
+use crate::debezium::{self, Guarantee, Stopped, Tuning};
+use crate::harness::scene::Scene;
+use crate::harness::sql::Coordinates;
+use crate::peer::Peer;
+use crate::site::Site;
+
+pub struct Beginning {
+    pub scene: Scene,
+    pub coordinates: Coordinates,
+    stopped: HashMap<Guarantee, Stopped>,
+}
+
+impl Beginning {
+    /// On tables of its own, which `prepare` may add to before Debezium looks at them.
+    pub fn make(
+        site: &Site,
+        label: &str,
+        peers: &[Peer],
+        tuning: Tuning,
+        prepare: impl FnOnce(&Scene),
+    ) -> Result<Beginning> {
+        let scene = site.scene(label);
+        prepare(&scene);
+        let mut stopped = HashMap::new();
+        for guarantee in peers.iter().filter_map(|peer| peer.debezium()) {
+            let state = debezium::run_once(&scene, guarantee, tuning)
+                .with_context(|| format!("Debezium, {}", guarantee.name()))?;
+            stopped.insert(guarantee, state);
+        }
+        let mut sql = scene.sql();
+        // The relay reads a file from its head where it is given a place, though not where it has a checkpoint.
+        sql.run("FLUSH BINARY LOGS");
+        let coordinates = sql.end_of_binlog();
+        Ok(Beginning { scene, coordinates, stopped })
+    }
+
+    pub fn stopped(&self, guarantee: Guarantee) -> &Stopped {
+        self.stopped.get(&guarantee).expect("it was made for every peer that begins")
+    }
+}
