@@ -95,13 +95,16 @@ impl<R: Reports> Client<R> {
     pub fn serve_while<T>(&self, work: impl FnOnce(&BaseProducer<Context<R>>) -> T) -> T {
         let is_done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let server = scope.spawn(|| {
                 while !is_done.load(Ordering::Acquire) {
-                    self.producer.poll(SERVE_INTERVAL);
+                    // Not by waiting in `poll`, which spins through the last millisecond of its time.
+                    self.serve();
+                    std::thread::park_timeout(SERVE_INTERVAL);
                 }
             });
             let done = work(&self.producer);
             is_done.store(true, Ordering::Release);
+            server.thread().unpark();
             done
         })
     }
