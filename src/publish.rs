@@ -222,11 +222,6 @@ impl Publisher {
         })
     }
 
-    /// No batch is on its way.
-    pub fn is_idle(&self) -> bool {
-        self.on_their_way == 0
-    }
-
     /// Every batch is published, and the last one's checkpoint stored.
     pub fn is_settled(&self) -> bool {
         self.on_their_way == 0 && self.stored == self.ordered

@@ -271,22 +271,16 @@ impl Session<'_> {
     async fn follow(&mut self, stop: &mut Stop) -> Result<(), Error> {
         while !*stop.borrow() {
             self.line.try_answers()?;
-            let may_publish = !self.source.is_before_start();
+            if !self.source.is_before_start() {
+                self.line.publish_whole(self.source.place(), self.source.open_gtid())?;
+            }
             if self.try_steps().await? {
-                if may_publish {
-                    self.line.publish_many(self.source.place(), self.source.open_gtid())?;
-                }
                 continue;
             }
-            let ripe_at = match may_publish {
-                true => self.line.publish_last(self.source.place(), self.source.open_gtid())?,
-                false => None,
-            };
             self.observe();
             let look_again = Instant::now() + IDLE_CHECKPOINT_INTERVAL;
             let checkpoint_due = self.line.stored_at() + IDLE_CHECKPOINT_INTERVAL;
             let due = if self.is_checkpoint_wanted() { checkpoint_due } else { look_again };
-            let due = ripe_at.map_or(due, |ripe_at| ripe_at.min(due));
             tokio::select! {
                 // The stop first; then what is finished, so that the next batch leaves; then what comes in.
                 biased;
@@ -311,9 +305,6 @@ impl Session<'_> {
             let is_boundary = self.step().await?;
             self.events = self.events.wrapping_add(1);
             if self.events.is_multiple_of(EVENTS_PER_LOOK) {
-                if !self.source.is_before_start() {
-                    self.line.publish_ripe(self.source.place(), self.source.open_gtid())?;
-                }
                 self.store_place_if_wanted()?;
                 self.observe();
                 return Ok(true);

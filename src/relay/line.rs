@@ -1,9 +1,8 @@
 //! Rows to records to sealed batches: what stands between the source and the publisher.
 //!
 //! One batch is filled while others are on their way: one, or in `idempotent` delivery several. A batch is
-//! handed over as soon as a transaction is whole, nothing more is at hand and nothing is on its way; where there
-//! is, it waits to be ripe, as small batches cost the brokers most. A full one stops the reading until there is
-//! another one to fill.
+//! handed over as soon as there is another one to fill and a transaction is whole; a full one stops the
+//! reading until then.
 
 mod hand_over;
 
@@ -41,8 +40,6 @@ pub struct Line {
     /// By layout; `None` where no row of it came yet.
     routes: Vec<Option<Route>>,
     filling: Batch,
-    /// When its first record came.
-    filling_since: Instant,
     /// The other batches, but for those that are on their way.
     spare: Vec<Batch>,
     sequence: u64,
@@ -80,7 +77,6 @@ impl Line {
         let new_batch = || Batch::new(options.limits);
         Line {
             filling: new_batch(),
-            filling_since: Instant::now(),
             spare: (0..options.batches_on_their_way).map(|_| new_batch()).collect(),
             options,
             signature,
@@ -188,9 +184,6 @@ impl Line {
         topic: TopicId,
         key_len: usize,
     ) -> Result<(), Error> {
-        if self.filling.is_empty() {
-            self.filling_since = Instant::now();
-        }
         if self.is_in_kafka(topic, key_len) {
             self.observer.note_skipped(Skipped::Relayed);
             self.filling.push_found(topic, key_len, rows.committed_at);

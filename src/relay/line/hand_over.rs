@@ -1,8 +1,6 @@
 //! The second half of the line: full or whole batches go to the publisher with the checkpoint that they lead
 //! to, and its answers come back.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::Line;
@@ -14,17 +12,9 @@ use crate::error::Error;
 use crate::publish::{self, Answer, Published, Sealed};
 use crate::telemetry::Causes;
 
-/// Each request to a broker costs it as much as some hundred records in it do, and each batch leads to one for
-/// every partition that it writes to. Measured with 12 partitions: see docs/benchmarks.md.
-const MANY_RECORDS: usize = 4_000;
-const MANY_BYTES: usize = 1 << 20;
-
-/// A record waits for others no longer than this.
-const RIPE_AFTER: Duration = Duration::from_millis(10);
-
 impl Line {
     /// There is a batch to fill while another one leaves.
-    fn may_seal(&self) -> bool {
+    pub fn may_seal(&self) -> bool {
         !self.spare.is_empty()
     }
 
@@ -75,44 +65,11 @@ impl Line {
         self.stored.as_ref() != Some(&place.coordinates)
     }
 
-    /// While more is at hand: hands over what is whole, if it is many records.
-    ///
-    /// # Errors
-    /// The publisher's thread has ended.
-    pub fn publish_many(&mut self, place: &Place, gtid: Option<&Gtid>) -> Result<(), Error> {
-        let is_many = self.filling.len() >= MANY_RECORDS || self.filling.bytes() >= MANY_BYTES;
-        if is_many { self.publish_whole(place, gtid) } else { Ok(()) }
-    }
-
-    /// The same for what has waited for others long enough.
-    ///
-    /// # Errors
-    /// The publisher's thread has ended.
-    pub fn publish_ripe(&mut self, place: &Place, gtid: Option<&Gtid>) -> Result<(), Error> {
-        let is_ripe = self.filling_since.elapsed() >= RIPE_AFTER;
-        if is_ripe { self.publish_whole(place, gtid) } else { Ok(()) }
-    }
-
-    /// Where nothing more is at hand: hands over what is whole, unless others are on their way that it is better
-    /// to wait for. Answers with how long, at most.
-    ///
-    /// # Errors
-    /// The publisher's thread has ended.
-    pub fn publish_last(
-        &mut self,
-        place: &Place,
-        gtid: Option<&Gtid>,
-    ) -> Result<Option<Instant>, Error> {
-        let ripe_at = self.filling_since + RIPE_AFTER;
-        if self.publisher.is_idle() || ripe_at <= Instant::now() {
-            self.publish_whole(place, gtid)?;
-            return Ok(None);
-        }
-        Ok(self.filling.cut_now().filter(|_| self.may_seal()).map(|_| ripe_at))
-    }
-
     /// Hands over what is whole, if there is any and another batch to fill.
-    fn publish_whole(&mut self, place: &Place, gtid: Option<&Gtid>) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// The publisher's thread has ended.
+    pub fn publish_whole(&mut self, place: &Place, gtid: Option<&Gtid>) -> Result<(), Error> {
         match self.filling.cut_now() {
             Some(cut) if self.may_seal() => self.seal(cut, place, gtid, false),
             _ => Ok(()),
