@@ -21,7 +21,7 @@ fn relay(criterion: &mut Criterion) {
         let passes = ROWS / recording.rows;
         let mut repeater = recording.repeater();
         let mut line = Line::new(recording);
-        let mut send = |record: RecordRef<'_>, header: &str| {
+        let mut send = |record: RecordRef<'_>, header: &[u8]| {
             black_box((record, header));
         };
         let stream = repeater.passes(passes);

@@ -80,7 +80,7 @@ fn recording(name: &str) -> Result<&'static Recording> {
 fn replay_rows(recording: &Recording) {
     let stream = recording.repeater().passes(passes(recording));
     let mut line = Line::new(recording);
-    line.relay(&stream, &mut |record: RecordRef<'_>, header: &str| {
+    line.relay(&stream, &mut |record: RecordRef<'_>, header: &[u8]| {
         black_box((record, header));
     });
 }

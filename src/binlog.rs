@@ -111,7 +111,7 @@ pub struct Source {
 
 impl Source {
     /// Registers as a replica and asks for the binlog from `start` on. A connection on which nothing arrives for
-    /// longer than `silence_max` is dead.
+    /// longer than [`Options::silence_max`] is dead.
     ///
     /// # Errors
     /// The server cannot be reached or refuses the dump.
@@ -121,14 +121,13 @@ impl Source {
         start: Start,
         server: Server,
         filter: TableFilter,
-        silence_max: Duration,
     ) -> Result<Source, Error> {
         let dump = Dump::open(options, replica, &start.read_from, server.server_uuid()).await?;
         Ok(Source {
             dump,
             tracker: Tracker::new(start),
             tables: Tables::new(server, filter),
-            silence_max,
+            silence_max: options.silence_max(),
             silent_since: None,
             progress: Progress::default(),
         })

@@ -185,15 +185,10 @@ impl Checkpoint {
 /// # Errors
 /// Kafka cannot be read to the end, or the only record of the key is no checkpoint. That there is no topic
 /// may be what one broker says that has just started: it is an error, not "none".
-pub fn read(
-    kafka: &kafka::Options,
-    client_id: &str,
-    options: &Options,
-) -> Result<Option<Checkpoint>, Error> {
-    let topic = open(kafka, client_id, options)?;
+pub fn read(topic: &Reader, options: &Options) -> Result<Option<Checkpoint>, Error> {
     let extents = topic.extents()?;
     topic.await_committed(&extents)?;
-    choose(options, find(&topic, options, extents)?)
+    choose(options, find(topic, options, extents)?)
 }
 
 /// Reads the last checkpoint of those committed by now: an open transaction of any producer may hide a later
@@ -233,7 +228,11 @@ pub fn partitions(
     Ok(found.filter(|(_, tail)| is_held(tail)).map(|(partition, _)| partition).collect())
 }
 
-fn open(kafka: &kafka::Options, client_id: &str, options: &Options) -> Result<Reader, Error> {
+/// The checkpoint topic, to be read: it connects by itself, which takes some milliseconds.
+///
+/// # Errors
+/// librdkafka refuses the configuration.
+pub fn open(kafka: &kafka::Options, client_id: &str, options: &Options) -> Result<Reader, Error> {
     Ok(Reader::new(kafka, client_id, "checkpoint topic", &options.topic)?)
 }
 

@@ -11,7 +11,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
 use crate::coordinates::Uuid;
 use crate::error::Error;
-use crate::kafka::{self, reader};
+use crate::kafka::{self, Reader, reader};
 use crate::topics::{self, Topics};
 use crate::{preflight, publish};
 
@@ -69,7 +69,31 @@ pub async fn show_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Erro
 /// # Errors
 /// It cannot be read, or there is no topic.
 pub async fn read_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Error> {
-    ask_checkpoint(config, checkpoint::read).await
+    let topic = open_checkpoint_topic(config)?;
+    read_checkpoint_of(config, topic).await
+}
+
+/// The checkpoint topic, to be read a little later: it connects meanwhile.
+///
+/// # Errors
+/// librdkafka refuses the configuration.
+pub fn open_checkpoint_topic(config: &Config) -> Result<Reader, Error> {
+    checkpoint::open(&config.kafka, &config.name, &config.checkpoint)
+        .map_err(|source| checkpoint_error(config, source))
+}
+
+/// Reads the stored checkpoint of a topic that is there.
+///
+/// # Errors
+/// It cannot be read.
+pub async fn read_checkpoint_of(
+    config: &Config,
+    topic: Reader,
+) -> Result<Option<Checkpoint>, Error> {
+    let options = config.checkpoint.clone();
+    blocking(move || checkpoint::read(&topic, &options))
+        .await?
+        .map_err(|source| checkpoint_error(config, source))
 }
 
 fn none_without_topic(

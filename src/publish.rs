@@ -191,11 +191,11 @@ impl Publisher {
     ///
     /// # Errors
     /// The operating system has no thread for us.
-    pub fn idempotent(idempotent: Idempotent) -> std::io::Result<Publisher> {
+    pub fn idempotent(idempotent: Idempotent, lanes: Transactional) -> std::io::Result<Publisher> {
         let events = idempotent.events();
         let cut_off = idempotent.cut_off();
         let order = move |order| events.send(idempotent::Event::Order(order)).is_ok();
-        Publisher::start(cut_off, order, move |answers| idempotent.run(answers))
+        Publisher::start(cut_off, order, move |answers| idempotent.run(lanes, answers))
     }
 
     fn start(

@@ -36,9 +36,6 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// … up to this.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
-/// A connection that is silent again at the same place is given twice as long, up to this.
-const SILENCE_LIMIT: Duration = Duration::from_secs(600);
-
 /// How often the checkpoint follows a binlog that moves on without rows for us.
 const IDLE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -65,8 +62,6 @@ struct Relay<'a> {
     /// The smallest `max.message.bytes` found that is below the batches librdkafka makes.
     batch_bytes_max: Option<usize>,
     backoff: Duration,
-    /// A connection that is silent for longer is dead.
-    silence_max: Duration,
     /// The instance that the checkpoint named before this one claimed it; `None` once it has.
     predecessor: Option<String>,
     /// This instance's claim is stored.
@@ -113,7 +108,6 @@ async fn relay_until(
         instance,
         batch_bytes_max: None,
         backoff: BACKOFF_MIN,
-        silence_max: config.mysql.silence_max(),
         predecessor: None,
         has_claimed: false,
     };
@@ -160,7 +154,7 @@ impl Relay<'_> {
             self.telemetry.enter(State::Draining, None);
         }
         if session.line.has_published() {
-            (self.backoff, self.silence_max) = (BACKOFF_MIN, self.config.mysql.silence_max());
+            self.backoff = BACKOFF_MIN;
         }
         supervised(session.end(followed)).await
     }
@@ -182,10 +176,6 @@ impl Relay<'_> {
     async fn decide(&mut self, error: Error, last: Option<&Error>) -> Result<Error, Error> {
         if let Error::SmallerBatches { bytes_max, .. } = &error {
             self.batch_bytes_max = Some(*bytes_max);
-        }
-        if is_silent_again(&error, last) {
-            // An event may be so large, and the way so slow, that it takes longer to arrive.
-            self.silence_max = (self.silence_max * 2).min(SILENCE_LIMIT);
         }
         match (error.fate(), last) {
             (Fate::Retry, Some(last)) if is_damaged_again(&error, last) => {
@@ -223,7 +213,7 @@ impl Relay<'_> {
     }
 }
 
-/// The driver can panic on damaged bytes: that ends the session like any error.
+/// What panics on damaged bytes ends the session like any error.
 async fn supervised<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     // What was half done is dropped with the session.
     AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
@@ -242,14 +232,6 @@ fn is_damaged_again(error: &Error, last: &Error) -> bool {
         (Error::Task(panic), Error::Task(before)) => panic == before,
         _ => false,
     }
-}
-
-fn is_silent_again(error: &Error, last: Option<&Error>) -> bool {
-    let place = |error: &Error| match error {
-        Error::Binlog { source: binlog::Error::Silent { after, .. }, .. } => Some(after.clone()),
-        _ => None,
-    };
-    place(error).is_some() && place(error) == last.and_then(place)
 }
 
 fn is_refused(error: &Error) -> bool {

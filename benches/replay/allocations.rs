@@ -24,7 +24,7 @@ pub fn allocated_for(recording: &Recording) -> Allocated {
     let before = repeater.passes(ROWS_BEFORE.div_ceil(recording.rows));
     let counted = repeater.passes(ROWS.div_ceil(recording.rows));
     let mut line = Line::new(recording);
-    let mut send = |record: RecordRef<'_>, header: &str| {
+    let mut send = |record: RecordRef<'_>, header: &[u8]| {
         black_box((record, header));
     };
     line.relay(&before, &mut send);

@@ -75,7 +75,7 @@ impl Line {
     }
 
     /// Relays all of `stream`; `send` is given each record and the value of its header.
-    pub fn relay(&mut self, stream: &[u8], send: &mut impl FnMut(RecordRef<'_>, &str)) {
+    pub fn relay(&mut self, stream: &[u8], send: &mut impl FnMut(RecordRef<'_>, &[u8])) {
         let mut events = Events::of(stream);
         while let Some(event) = frame(&mut events) {
             match self.track(event) {
@@ -128,7 +128,7 @@ impl Line {
         &mut self,
         event: RawEvent<'_>,
         at: RowsAt,
-        send: &mut impl FnMut(RecordRef<'_>, &str),
+        send: &mut impl FnMut(RecordRef<'_>, &[u8]),
     ) {
         let rows = RowsEvent::parse(event.event_type, event.body).expect("rows can be read");
         let known = self.tables.iter().find(|(id, _)| *id == rows.table_id());
@@ -187,7 +187,7 @@ impl Line {
     }
 
     #[inline(never)]
-    fn hand_over(&mut self, cut: Cut, send: &mut impl FnMut(RecordRef<'_>, &str)) {
+    fn hand_over(&mut self, cut: Cut, send: &mut impl FnMut(RecordRef<'_>, &[u8])) {
         self.filling.cut(cut, &mut self.spare);
         std::mem::swap(&mut self.filling, &mut self.spare);
         let sealed = &mut self.spare;

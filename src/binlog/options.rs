@@ -23,7 +23,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// How long a connection may be silent unless its events are known to be slow.
+    /// How long nothing may arrive: a server that has nothing to send sends heartbeats.
     pub fn silence_max(&self) -> Duration {
         (self.heartbeat * SILENT_HEARTBEATS).max(SILENCE_MIN)
     }

@@ -4,6 +4,7 @@
 //! transactions that were aborted are not seen; those of open ones can be waited for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -11,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::{Context, Options, REQUEST_TIMEOUT, create, explain, is_about_a_connection};
+use super::{Context, Options, REQUEST_TIMEOUT, create, end, explain, is_about_a_connection};
 
 /// How long reading may go without a record.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -58,9 +59,26 @@ pub struct Reader {
     /// What it is, and its name.
     title: String,
     /// Sees the end of a partition whatever transactions are open.
-    uncommitted: BaseConsumer<Context>,
+    uncommitted: Ending,
     /// Sees committed records only.
-    committed: BaseConsumer<Context>,
+    committed: Ending,
+}
+
+/// A consumer that nobody waits for when it ends.
+struct Ending(Option<BaseConsumer<Context>>);
+
+impl Deref for Ending {
+    type Target = BaseConsumer<Context>;
+
+    fn deref(&self) -> &BaseConsumer<Context> {
+        self.0.as_ref().expect("it is taken only when it is dropped")
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        end(self.0.take());
+    }
 }
 
 impl Reader {
@@ -90,8 +108,9 @@ impl Reader {
             create(&config, Context::default())
         };
         let failed = |source| Error::Kafka { topic: title.clone(), source };
-        let uncommitted = consumer("read_uncommitted", None).map_err(failed)?;
-        let committed = consumer("read_committed", Some(client_id)).map_err(failed)?;
+        let ending = |consumer| Ending(Some(consumer));
+        let uncommitted = consumer("read_uncommitted", None).map(ending).map_err(failed)?;
+        let committed = consumer("read_committed", Some(client_id)).map(ending).map_err(failed)?;
         Ok(Reader { topic: topic.to_owned(), title, uncommitted, committed })
     }
 

@@ -63,11 +63,10 @@ pub(crate) enum Event {
     Stored(Box<Result<Stored, Error>>),
 }
 
-/// A producer, and the lanes that store its checkpoints.
+/// The producer of records.
 pub struct Idempotent {
     client: Client<Reported>,
     reported: Arc<Reported>,
-    lanes: Transactional,
     options: Options,
     events: Sender<Event>,
     inbox: Receiver<Event>,
@@ -75,7 +74,7 @@ pub struct Idempotent {
 }
 
 impl Idempotent {
-    /// Makes the producer. `lanes` are those that all predecessors were fenced with.
+    /// Makes the producer. `cut_off` turns true when no broker answers.
     ///
     /// # Errors
     /// Kafka cannot be reached.
@@ -85,7 +84,7 @@ impl Idempotent {
         checkpoint_topic: &str,
         limits: Limits,
         batch_bytes_max: Option<usize>,
-        lanes: Transactional,
+        cut_off: Arc<AtomicBool>,
     ) -> Result<Idempotent, Error> {
         // Records count until the last report of their event was read, which is after the next batch was sent.
         let records_max = limits.records_max * BATCHES_MAX * 2;
@@ -98,13 +97,12 @@ impl Idempotent {
             .set("message.timeout.ms", "0");
         let (events, inbox) = mpsc::channel();
         let reported = Arc::new(Reported::default());
-        let cut_off = lanes.cut_off();
         let context = Context::of(reported.clone(), cut_off.clone());
         let wake = events.clone();
         // Nobody serves a publisher that has ended.
         let wake = move || drop(wake.send(Event::Reports));
         let client = producer::connect(&config, context, checkpoint_topic, wake)?;
-        Ok(Idempotent { client, reported, lanes, options: options.clone(), events, inbox, cut_off })
+        Ok(Idempotent { client, reported, options: options.clone(), events, inbox, cut_off })
     }
 
     pub(super) fn events(&self) -> Sender<Event> {
@@ -116,9 +114,10 @@ impl Idempotent {
         self.cut_off.clone()
     }
 
-    /// Publishes the batches that are ordered, until the order to stop.
-    pub(super) fn run(self, answers: &Answers) -> Result<(), Error> {
-        let keeper = Keeper::start(self.lanes, self.events).map_err(Error::Thread)?;
+    /// Publishes the batches that are ordered, until the order to stop. `lanes` store the checkpoints; all
+    /// predecessors were fenced with them.
+    pub(super) fn run(self, lanes: Transactional, answers: &Answers) -> Result<(), Error> {
+        let keeper = Keeper::start(lanes, self.events).map_err(Error::Thread)?;
         let sending = Sending {
             client: self.client,
             reported: self.reported,

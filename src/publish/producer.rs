@@ -47,7 +47,9 @@ pub(super) fn config(
     Ok(config)
 }
 
-/// Makes a producer that a broker has answered. `wake`: as [`Client::new`] has it.
+/// Makes a producer that a broker has answered, twice: by its first answer librdkafka learns the broker's id, and
+/// has no broker until it has noted that down; `init_transactions` would look again only after 500 ms. `wake`: as
+/// [`Client::new`] has it.
 pub(super) fn connect<R: Reports>(
     config: &ClientConfig,
     context: Context<R>,
@@ -57,8 +59,9 @@ pub(super) fn connect<R: Reports>(
     let client = Client::new(config, context, wake)?;
     client.serve_while(|producer| {
         let client = producer.client();
-        client
-            .fetch_metadata(Some(topic), kafka::REQUEST_TIMEOUT)
+        let fetch = || client.fetch_metadata(Some(topic), kafka::REQUEST_TIMEOUT).map(drop);
+        fetch()
+            .and_then(|()| fetch())
             .map_err(|error| kafka::Error::of_client(&client.context().failure, error))
     })?;
     Ok(client)

@@ -27,9 +27,8 @@ const FENCED_LANES: usize = 4;
 /// Lanes in use. Measured with one record a transaction: one lane 26 ms a cycle, two 5 ms, more no better.
 const USED_LANES: usize = 2;
 
-/// Waiting for a broker connection before `init_transactions`: without one, librdkafka looks again only after
-/// 500 ms. Four lanes opened at once on two cores: 20 ms was too short for three starts of five.
-const CONNECTION_PAUSE: Duration = Duration::from_millis(60);
+/// A broker that is not far away has answered by then, unless it wants to be asked again.
+const FIRST_ANSWER: Duration = Duration::from_millis(60);
 
 /// A checkpoint topic that somebody made has at most so many partitions, less one.
 const TOMBSTONES_MAX: usize = 1_000;
@@ -45,7 +44,7 @@ pub struct Transactional {
 
 impl Transactional {
     /// Makes the producers and initialises all transactional ids: transactions that a predecessor left open
-    /// are finished or aborted, and it can write nothing more.
+    /// are finished or aborted, and it can write nothing more. `cut_off` turns true when no broker answers.
     ///
     /// # Errors
     /// Kafka cannot be reached, or refuses the ids.
@@ -55,8 +54,8 @@ impl Transactional {
         checkpoint: &checkpoint::Options,
         limits: Limits,
         batch_bytes_max: Option<usize>,
+        cut_off: Arc<AtomicBool>,
     ) -> Result<Transactional, Error> {
-        let cut_off = Arc::new(AtomicBool::new(false));
         // In parallel: each waits for connections of its own.
         let mut lanes: Vec<Lane> = std::thread::scope(|scope| {
             let open_lane = |index| {
@@ -74,7 +73,7 @@ impl Transactional {
                 .map(|lane| lane.join().unwrap_or(Err(Error::ThreadEnded)))
                 .collect::<Result<_, _>>()
         })?;
-        lanes.truncate(USED_LANES);
+        kafka::end(lanes.split_off(USED_LANES));
         Ok(Transactional {
             lanes,
             next_lane: 0,
@@ -221,7 +220,32 @@ struct Lane {
 }
 
 impl Lane {
+    /// Where a predecessor left a transaction open, the broker aborts it and wants to be asked again. librdkafka
+    /// does that after 500 ms, a new producer at once.
     fn open(
+        kafka: &kafka::Options,
+        options: &Options,
+        checkpoint_topic: &str,
+        limits: Limits,
+        batch_bytes_max: Option<usize>,
+        transactional_id: &str,
+        cut_off: Arc<AtomicBool>,
+    ) -> Result<Lane, Error> {
+        let connect = || {
+            let cut_off = cut_off.clone();
+            let topic = checkpoint_topic;
+            Lane::connect(kafka, options, topic, limits, batch_bytes_max, transactional_id, cut_off)
+        };
+        let mut lane = connect()?;
+        let mut initialised = lane.initialise(transactional_id, FIRST_ANSWER);
+        if let Err(Error::NoCoordinator { .. }) = initialised {
+            kafka::end(std::mem::replace(&mut lane, connect()?));
+            initialised = lane.initialise(transactional_id, options.transaction_timeout);
+        }
+        initialised.map(|()| lane)
+    }
+
+    fn connect(
         kafka: &kafka::Options,
         options: &Options,
         checkpoint_topic: &str,
@@ -243,22 +267,19 @@ impl Lane {
         let doing = "look up the checkpoint topic";
         let checkpoint_topic = client.topic(checkpoint_topic);
         let checkpoint_topic = checkpoint_topic.map_err(|source| Error::Kafka { doing, source })?;
-        std::thread::sleep(CONNECTION_PAUSE);
-        let lane = Lane {
+        Ok(Lane {
             client,
             checkpoint_topic,
             topics: Vec::new(),
             acknowledgements,
             bell,
             transaction_timeout: options.transaction_timeout,
-        };
-        lane.initialise(transactional_id)?;
-        Ok(lane)
+        })
     }
 
     /// Finishes or aborts what a predecessor left open, and fences it.
-    fn initialise(&self, id: &str) -> Result<(), Error> {
-        let (id, timeout) = (id.to_owned(), self.transaction_timeout);
+    fn initialise(&self, id: &str, timeout: Duration) -> Result<(), Error> {
+        let id = id.to_owned();
         let initialised = self.client.serve_while(|producer| producer.init_transactions(timeout));
         initialised.map_err(|error| match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::OperationTimedOut) => Error::NoCoordinator { id, timeout },

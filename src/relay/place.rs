@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 use std::io::Write;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use super::signature::Signature;
 use super::{presence, recovery};
@@ -127,7 +128,7 @@ async fn find_place(
 }
 
 async fn store(config: &Config, target: &Target, out: &mut dyn Write) -> Result<(), Error> {
-    let mut transactional = recovery::fence(config, None).await?;
+    let mut transactional = recovery::fence(config, None, Arc::default()).await?;
     let stored = read(config).await?;
     let checkpoint = target.checkpoint(config, stored.checkpoint());
     let consequence = consequence(stored.checkpoint(), target);
@@ -149,7 +150,7 @@ async fn store(config: &Config, target: &Target, out: &mut dyn Write) -> Result<
 }
 
 async fn forget(config: &Config, out: &mut dyn Write) -> Result<(), Error> {
-    let mut transactional = recovery::fence(config, None).await?;
+    let mut transactional = recovery::fence(config, None, Arc::default()).await?;
     let stored = read(config).await?;
     if matches!(stored, Stored::None) {
         return Err(no_checkpoint(config));
@@ -253,7 +254,7 @@ async fn open(
     server: Server,
 ) -> Result<Source, binlog::Error> {
     let filter = std::sync::Arc::new(|_: &str, _: &str| false);
-    Source::open(&config.mysql, replica, start, server, filter, config.mysql.silence_max()).await
+    Source::open(&config.mysql, replica, start, server, filter).await
 }
 
 async fn close(source: Source) {

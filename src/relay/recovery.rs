@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use super::beginning::{Beginning, Options, Skip};
@@ -18,7 +19,8 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
 use crate::ends::{
     self, binlog_error, blocking, ensure_continuable, find_start, look_at_checkpoint,
-    preflight_error, publish_error, read_checkpoint, topics_error,
+    open_checkpoint_topic, preflight_error, publish_error, read_checkpoint, read_checkpoint_of,
+    topics_error,
 };
 use crate::error::Error;
 use crate::kafka::Delivery;
@@ -50,9 +52,11 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
     tracing::debug!(%cluster_id, "Kafka is there");
     let replica = ends::replica(config, &cluster_id);
     ensure_server_id(config, &mut server, &replica).await?;
-    let transactional = fence(config, relay.batch_bytes_max).await?;
+    // It connects meanwhile.
+    let checkpoint_topic = open_checkpoint_topic(config)?;
+    let producers = connect_producers(config, relay.batch_bytes_max).await?;
     tracing::debug!("fenced all predecessors");
-    let stored = read_checkpoint(config).await?;
+    let stored = read_checkpoint_of(config, checkpoint_topic).await?;
     tracing::debug!(is_there = stored.is_some(), "read the checkpoint");
     ensure_not_replaced(relay, stored.as_ref())?;
     ensure_not_gone(relay, stored.as_ref())?;
@@ -74,7 +78,7 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
         Some(stored) => window(config, &mut server, &identity, stored, generation).await?,
         None => None,
     };
-    let publisher = start_publisher(config, relay.batch_bytes_max, transactional).await?;
+    let publisher = start_publisher(producers).map_err(Error::Thread)?;
     let claim = claim(&start, stored.as_ref(), sequence, &signature, window.as_ref());
     let beginning = Beginning {
         sequence,
@@ -93,8 +97,7 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
         read_from = %start.read_from, relay_after_offset = start.start_offset, "relaying"
     );
     let filter = table_filter(config);
-    let source =
-        Source::open(&config.mysql, &replica, start, server, filter, relay.silence_max).await;
+    let source = Source::open(&config.mysql, &replica, start, server, filter).await;
     let source = source.map_err(|source| binlog_error(config, source))?;
     line.note_dump_begun();
     relay.telemetry.begin_session(relay.failed.take().flatten());
@@ -181,16 +184,54 @@ async fn ensure_server_id(
     ensured.map(drop).map_err(|source| preflight_error(config, source))
 }
 
+/// The lanes, which fence all predecessors, and in `idempotent` delivery the producer of records.
+async fn connect_producers(
+    config: &Config,
+    batch_bytes_max: Option<usize>,
+) -> Result<(Transactional, Option<Idempotent>), Error> {
+    let cut_off = Arc::<AtomicBool>::default();
+    // Both are waited for, even where one fails: to fence must not outlast this.
+    let (transactional, idempotent) = tokio::join!(
+        fence(config, batch_bytes_max, cut_off.clone()),
+        connect_idempotent(config, batch_bytes_max, cut_off),
+    );
+    Ok((transactional?, idempotent?))
+}
+
+fn start_publisher(producers: (Transactional, Option<Idempotent>)) -> std::io::Result<Publisher> {
+    match producers {
+        (lanes, Some(idempotent)) => Publisher::idempotent(idempotent, lanes),
+        (lanes, None) => Publisher::transactional(lanes),
+    }
+}
+
 /// Initialises all transactional ids of the relay: no other producer of it can write any more.
 pub(super) async fn fence(
     config: &Config,
     batch_bytes_max: Option<usize>,
+    cut_off: Arc<AtomicBool>,
 ) -> Result<Transactional, Error> {
     let (kafka, options) = (config.kafka.clone(), config.publish.clone());
     let (checkpoint, limits) = (config.checkpoint.clone(), config.batch);
-    blocking(move || Transactional::open(&kafka, &options, &checkpoint, limits, batch_bytes_max))
-        .await?
-        .map_err(|source| publish_error(config, source))
+    let open = move || {
+        Transactional::open(&kafka, &options, &checkpoint, limits, batch_bytes_max, cut_off)
+    };
+    blocking(open).await?.map_err(|source| publish_error(config, source))
+}
+
+/// The producer of `idempotent` delivery; `None` in the other.
+async fn connect_idempotent(
+    config: &Config,
+    batch_bytes_max: Option<usize>,
+    cut_off: Arc<AtomicBool>,
+) -> Result<Option<Idempotent>, Error> {
+    if config.publish.delivery == Delivery::ExactlyOnce {
+        return Ok(None);
+    }
+    let (kafka, options) = (config.kafka.clone(), config.publish.clone());
+    let (topic, limits) = (config.checkpoint.topic.clone(), batch_limits(config));
+    let open = move || Idempotent::open(&kafka, &options, &topic, limits, batch_bytes_max, cut_off);
+    blocking(open).await?.map(Some).map_err(|source| publish_error(config, source))
 }
 
 /// Generation, and number of the last relayed row. A generation begins with every start that has none to go on
@@ -257,23 +298,6 @@ async fn window(
         closes_at: None,
         topics: HashMap::new(),
     }))
-}
-
-async fn start_publisher(
-    config: &Config,
-    batch_bytes_max: Option<usize>,
-    lanes: Transactional,
-) -> Result<Publisher, Error> {
-    if config.publish.delivery == Delivery::ExactlyOnce {
-        return Publisher::transactional(lanes).map_err(Error::Thread);
-    }
-    let (kafka, options) = (config.kafka.clone(), config.publish.clone());
-    let (topic, limits) = (config.checkpoint.topic.clone(), batch_limits(config));
-    let idempotent = blocking(move || {
-        Idempotent::open(&kafka, &options, &topic, limits, batch_bytes_max, lanes)
-    });
-    let idempotent = idempotent.await?.map_err(|source| publish_error(config, source))?;
-    Publisher::idempotent(idempotent).map_err(Error::Thread)
 }
 
 /// The record that says that this instance goes on from here. It names the generation from the first row on:
