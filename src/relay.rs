@@ -278,20 +278,20 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Takes what is here already, up to the end of a transaction; `false` where nothing is.
+    /// Takes what is here already, up to an event that leads to something; `false` where nothing is.
     async fn try_steps(&mut self) -> Result<bool, Error> {
         if !self.try_read()? {
             return Ok(false);
         }
         loop {
-            let is_boundary = self.step().await?;
+            let has_led = self.step().await?;
             self.events = self.events.wrapping_add(1);
             if self.events.is_multiple_of(EVENTS_PER_LOOK) {
                 self.store_place_if_wanted()?;
                 self.observe();
                 return Ok(true);
             }
-            if is_boundary || !self.try_read()? {
+            if has_led || !self.try_read()? {
                 return Ok(true);
             }
         }
@@ -301,7 +301,8 @@ impl Session<'_> {
         self.source.try_read().map_err(|error| self.binlog_error(error))
     }
 
-    /// Follows the event that was read last. Answers with whether a transaction is complete.
+    /// Follows the event that was read last. Answers with whether it led to anything: rows may have waited for
+    /// Kafka meanwhile, and a whole transaction may leave.
     async fn step(&mut self) -> Result<bool, Error> {
         let change = match self.source.interpret().await {
             Ok(change) => change,
@@ -309,7 +310,7 @@ impl Session<'_> {
         };
         match change {
             Change::Nothing => Ok(false),
-            Change::Rows(rows) => self.line.relay(rows).await.map(|()| false),
+            Change::Rows(rows) => self.line.relay(rows).await.map(|()| true),
             Change::Committed => self.line.commit(self.source.place()).map(|()| true),
             Change::RolledBack => self.line.roll_back(self.source.place()).map(|()| true),
         }

@@ -27,8 +27,10 @@ const FENCED_LANES: usize = 4;
 /// Lanes in use. Measured with one record a transaction: one lane 26 ms a cycle, two 5 ms, more no better.
 const USED_LANES: usize = 2;
 
-/// A broker that is not far away has answered by then, unless it wants to be asked again.
-const FIRST_ANSWER: Duration = Duration::from_millis(60);
+/// A broker that is not far away has answered by then, unless it wants to be asked again …
+const QUICK_ANSWER: Duration = Duration::from_millis(60);
+/// … which is done so often, before it is left to librdkafka.
+const QUICK_TRIES: usize = 3;
 
 /// A checkpoint topic that somebody made has at most so many partitions, less one.
 const TOMBSTONES_MAX: usize = 1_000;
@@ -236,13 +238,16 @@ impl Lane {
             let topic = checkpoint_topic;
             Lane::connect(kafka, options, topic, limits, batch_bytes_max, transactional_id, cut_off)
         };
-        let mut lane = connect()?;
-        let mut initialised = lane.initialise(transactional_id, FIRST_ANSWER);
-        if let Err(Error::NoCoordinator { .. }) = initialised {
-            kafka::end(std::mem::replace(&mut lane, connect()?));
-            initialised = lane.initialise(transactional_id, options.transaction_timeout);
+        for _ in 0..QUICK_TRIES {
+            let lane = connect()?;
+            match lane.initialise(transactional_id, QUICK_ANSWER) {
+                Err(Error::NoCoordinator { .. }) => kafka::end(lane),
+                initialised => return initialised.map(|()| lane),
+            }
         }
-        initialised.map(|()| lane)
+        let lane = connect()?;
+        lane.initialise(transactional_id, options.transaction_timeout)?;
+        Ok(lane)
     }
 
     fn connect(
@@ -282,7 +287,10 @@ impl Lane {
         let id = id.to_owned();
         let initialised = self.client.serve_while(|producer| producer.init_transactions(timeout));
         initialised.map_err(|error| match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::OperationTimedOut) => Error::NoCoordinator { id, timeout },
+            // The second: by the end of its time, the transaction of a predecessor was not finished.
+            Some(
+                RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::ConcurrentTransactions,
+            ) => Error::NoCoordinator { id, timeout },
             _ if self.is_fenced(&error) => Error::Fenced,
             _ => Error::Initialise { id, source: error },
         })
