@@ -6,6 +6,7 @@
 //! verified before its event is handed out; that of a compressed transaction of 16 MiB and more, before its last
 //! event is.
 
+mod buffer;
 mod login;
 mod packets;
 mod payload;

@@ -58,15 +58,14 @@ impl Transactional {
         batch_bytes_max: Option<usize>,
         cut_off: Arc<AtomicBool>,
     ) -> Result<Transactional, Error> {
+        let topic = checkpoint.topic.as_str();
+        let opening =
+            Opening { kafka, options, topic, limits, batch_bytes_max, cut_off: cut_off.clone() };
         // In parallel: each waits for connections of its own.
         let mut lanes: Vec<Lane> = std::thread::scope(|scope| {
             let open_lane = |index| {
-                let cut_off = cut_off.clone();
-                move || {
-                    let id = lane_id(options, index);
-                    let topic = &checkpoint.topic;
-                    Lane::open(kafka, options, topic, limits, batch_bytes_max, &id, cut_off)
-                }
+                let opening = &opening;
+                move || opening.lane(&lane_id(options, index))
             };
             let opening: Vec<_> =
                 (0..FENCED_LANES).map(|index| scope.spawn(open_lane(index))).collect();
@@ -201,7 +200,8 @@ pub fn try_transactions(
     limits: Limits,
 ) -> Result<String, Error> {
     let id = lane_id(options, "check");
-    Lane::open(kafka, options, &checkpoint.topic, limits, None, &id, Arc::default())?;
+    let (topic, cut_off) = (checkpoint.topic.as_str(), Arc::default());
+    Opening { kafka, options, topic, limits, batch_bytes_max: None, cut_off }.lane(&id)?;
     Ok(id)
 }
 
@@ -221,56 +221,47 @@ struct Lane {
     transaction_timeout: Duration,
 }
 
-impl Lane {
+/// What every lane of a relay is opened with.
+struct Opening<'a> {
+    kafka: &'a kafka::Options,
+    options: &'a Options,
+    /// That of the checkpoint.
+    topic: &'a str,
+    limits: Limits,
+    batch_bytes_max: Option<usize>,
+    cut_off: Arc<AtomicBool>,
+}
+
+impl Opening<'_> {
     /// Where a predecessor left a transaction open, the broker aborts it and wants to be asked again. librdkafka
     /// does that after 500 ms, a new producer at once.
-    fn open(
-        kafka: &kafka::Options,
-        options: &Options,
-        checkpoint_topic: &str,
-        limits: Limits,
-        batch_bytes_max: Option<usize>,
-        transactional_id: &str,
-        cut_off: Arc<AtomicBool>,
-    ) -> Result<Lane, Error> {
-        let connect = || {
-            let cut_off = cut_off.clone();
-            let topic = checkpoint_topic;
-            Lane::connect(kafka, options, topic, limits, batch_bytes_max, transactional_id, cut_off)
-        };
+    fn lane(&self, transactional_id: &str) -> Result<Lane, Error> {
         for _ in 0..QUICK_TRIES {
-            let lane = connect()?;
+            let lane = self.connect(transactional_id)?;
             match lane.initialise(transactional_id, QUICK_ANSWER) {
                 Err(Error::NoCoordinator { .. }) => kafka::end(lane),
                 initialised => return initialised.map(|()| lane),
             }
         }
-        let lane = connect()?;
-        lane.initialise(transactional_id, options.transaction_timeout)?;
+        let lane = self.connect(transactional_id)?;
+        lane.initialise(transactional_id, self.options.transaction_timeout)?;
         Ok(lane)
     }
 
-    fn connect(
-        kafka: &kafka::Options,
-        options: &Options,
-        checkpoint_topic: &str,
-        limits: Limits,
-        batch_bytes_max: Option<usize>,
-        transactional_id: &str,
-        cut_off: Arc<AtomicBool>,
-    ) -> Result<Lane, Error> {
+    fn connect(&self, transactional_id: &str) -> Result<Lane, Error> {
+        let Opening { kafka, options, topic, limits, batch_bytes_max, cut_off } = self;
         let records_max = (limits.records_max + 1).max(TOMBSTONES_MAX);
-        let mut config = producer::config(kafka, options, records_max, batch_bytes_max)?;
+        let mut config = producer::config(kafka, options, records_max, *batch_bytes_max)?;
         config
             .set("transactional.id", transactional_id)
             .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string());
         let acknowledgements = Arc::new(Acknowledgements::default());
-        let context = Context::of(acknowledgements.clone(), cut_off);
+        let context = Context::of(acknowledgements.clone(), cut_off.clone());
         let bell = Arc::new(Bell::default());
         let wake = bell.clone();
-        let client = producer::connect(&config, context, checkpoint_topic, move || wake.ring())?;
+        let client = producer::connect(&config, context, topic, move || wake.ring())?;
         let doing = "look up the checkpoint topic";
-        let checkpoint_topic = client.topic(checkpoint_topic);
+        let checkpoint_topic = client.topic(topic);
         let checkpoint_topic = checkpoint_topic.map_err(|source| Error::Kafka { doing, source })?;
         Ok(Lane {
             client,
@@ -281,7 +272,9 @@ impl Lane {
             transaction_timeout: options.transaction_timeout,
         })
     }
+}
 
+impl Lane {
     /// Finishes or aborts what a predecessor left open, and fences it.
     fn initialise(&self, id: &str, timeout: Duration) -> Result<(), Error> {
         let id = id.to_owned();

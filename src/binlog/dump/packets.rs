@@ -11,6 +11,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use super::buffer::Buffer;
+
 /// A piece of this length is not the last one of its packet.
 pub const PIECE_BYTES_MAX: usize = 0xFF_FFFF;
 
@@ -19,7 +21,7 @@ const HEADER_BYTES: usize = 4;
 /// Room for a few hundred small events, so that reading them costs few calls of the kernel.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// With less room than this at its end, what is left in the buffer moves to its head.
+/// So much is read at once, where it is here.
 const ROOM_BYTES_MIN: usize = 64 << 10;
 
 /// What packets travel on: TCP, or TLS over it.
@@ -30,9 +32,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 /// One end of a connection.
 pub struct Packets<S = Box<dyn Stream>> {
     stream: S,
-    /// Bytes that arrived and were not taken yet are those of `held`.
-    buffer: Vec<u8>,
-    held: Range<usize>,
+    buffer: Buffer,
     /// Number that the next piece must have.
     sequence: u8,
     /// Bytes of the piece that is being taken.
@@ -45,8 +45,7 @@ impl<S: Stream> Packets<S> {
     pub fn new(stream: S) -> Packets<S> {
         Packets {
             stream,
-            buffer: vec![0; BUFFER_BYTES],
-            held: 0..0,
+            buffer: Buffer::new(BUFFER_BYTES, ROOM_BYTES_MIN),
             sequence: 0,
             piece_left: 0,
             is_continued: false,
@@ -61,12 +60,12 @@ impl<S: Stream> Packets<S> {
         self,
         wrap: impl AsyncFnOnce(S) -> io::Result<T>,
     ) -> io::Result<Packets<T>> {
-        if !self.held.is_empty() {
+        if !self.buffer.held().is_empty() {
             return Err(invalid("bytes that nobody asked for".to_owned()));
         }
-        let Packets { stream, buffer, held, sequence, piece_left, is_continued } = self;
+        let Packets { stream, buffer, sequence, piece_left, is_continued } = self;
         let stream = wrap(stream).await?;
-        Ok(Packets { stream, buffer, held, sequence, piece_left, is_continued })
+        Ok(Packets { stream, buffer, sequence, piece_left, is_continued })
     }
 
     /// A command begins a new count.
@@ -76,7 +75,7 @@ impl<S: Stream> Packets<S> {
 
     /// What a range of the buffer holds, until the next call of [`Packets::poll_fill`].
     pub fn bytes(&self, range: Range<usize>) -> &[u8] {
-        &self.buffer[range]
+        self.buffer.bytes(range)
     }
 
     /// Takes a packet that is here whole, in one piece; `None` when it is not.
@@ -91,20 +90,18 @@ impl<S: Stream> Packets<S> {
             return Ok(None);
         }
         self.begin()?;
-        let begin = self.held.start;
-        self.take(length);
-        Ok(Some(begin..self.held.start))
+        Ok(Some(self.take(length)))
     }
 
     /// Length of the piece that comes next; `None` while its header is not here.
     pub fn next_length(&self) -> Option<usize> {
-        let header = self.buffer[self.held.clone()].first_chunk::<HEADER_BYTES>()?;
+        let header = self.buffer.held().first_chunk::<HEADER_BYTES>()?;
         Some(u32::from_le_bytes(*header) as usize & PIECE_BYTES_MAX)
     }
 
     /// The next piece, or so much of it, is here.
     pub fn holds(&self, length: usize) -> bool {
-        self.held.len() >= HEADER_BYTES + length
+        self.buffer.held().len() >= HEADER_BYTES + length
     }
 
     /// Takes the header of the next piece, which is here; its bytes follow by [`Packets::piece`].
@@ -113,13 +110,13 @@ impl<S: Stream> Packets<S> {
     /// It is not the next one.
     pub fn begin(&mut self) -> io::Result<()> {
         let length = self.next_length().expect("its header is here");
-        let number = self.buffer[self.held.start + HEADER_BYTES - 1];
+        let number = self.buffer.held()[HEADER_BYTES - 1];
         if number != self.sequence {
             let expected = self.sequence;
             return Err(invalid(format!("packet number {number} where {expected} must be")));
         }
         self.sequence = number.wrapping_add(1);
-        self.held.start += HEADER_BYTES;
+        self.buffer.take(HEADER_BYTES);
         self.piece_left = length;
         self.is_continued = length == PIECE_BYTES_MAX;
         Ok(())
@@ -133,14 +130,13 @@ impl<S: Stream> Packets<S> {
         if self.piece_left == 0 && self.is_continued && self.next_length().is_some() {
             self.begin()?;
         }
-        let length = self.piece_left.min(self.held.len());
-        Ok(self.held.start..self.held.start + length)
+        Ok(self.buffer.first(self.piece_left.min(self.buffer.held().len())))
     }
 
-    /// Counts bytes of [`Packets::piece`] as taken.
-    pub fn take(&mut self, length: usize) {
-        self.held.start += length;
+    /// Counts bytes of [`Packets::piece`] as taken, and says where they are.
+    pub fn take(&mut self, length: usize) -> Range<usize> {
         self.piece_left -= length;
+        self.buffer.take(length)
     }
 
     /// The packet that was begun was taken to its end.
@@ -153,33 +149,15 @@ impl<S: Stream> Packets<S> {
     /// # Errors
     /// The connection broke; [`io::ErrorKind::UnexpectedEof`] when the server closed it.
     pub fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.make_room();
-        let mut room = ReadBuf::new(&mut self.buffer[self.held.end..]);
+        self.buffer.shrink_to(BUFFER_BYTES);
+        let mut room = ReadBuf::new(self.buffer.room());
         ready!(Pin::new(&mut self.stream).poll_read(context, &mut room))?;
         let arrived = room.filled().len();
         if arrived == 0 {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
-        self.held.end += arrived;
+        self.buffer.note_filled(arrived);
         Poll::Ready(Ok(()))
-    }
-
-    /// A packet shorter than a whole piece is to fit; a longer one is taken piece by piece.
-    fn make_room(&mut self) {
-        if self.held.is_empty() {
-            self.held = 0..0;
-            if self.buffer.len() > BUFFER_BYTES {
-                self.buffer = vec![0; BUFFER_BYTES];
-            }
-        }
-        if self.buffer.len() - self.held.end >= ROOM_BYTES_MIN {
-            return;
-        }
-        self.buffer.copy_within(self.held.clone(), 0);
-        self.held = 0..self.held.len();
-        if self.buffer.len() - self.held.end < ROOM_BYTES_MIN {
-            self.buffer.resize(self.buffer.len() * 2, 0);
-        }
     }
 
     /// Waits for a packet of fewer than 16 MiB, as all are that come before the dump.

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use zstd::stream::raw::{Decoder, Operation};
 
+use super::buffer::Buffer;
 use crate::binlog::raw_event;
 
 const END_MARK: u64 = 0;
@@ -24,7 +25,7 @@ const NONE: u64 = 255;
 /// Room for many small events; it grows to the largest one.
 const BUFFER_BYTES: usize = 128 << 10;
 
-/// With less room than this at its end, what is left in the buffer moves to its head.
+/// So much is decompressed at once, where there is as much.
 const ROOM_BYTES_MIN: usize = 32 << 10;
 
 /// What a compressed transaction says of itself.
@@ -87,9 +88,8 @@ pub struct Damaged;
 pub struct Payload {
     /// `None`: not compressed.
     decoder: Option<Decoder<'static>>,
-    /// What was decompressed; the events in it that were not taken yet are those of `held`.
-    buffer: Vec<u8>,
-    held: Range<usize>,
+    /// What was decompressed.
+    buffer: Buffer,
     /// All that was put in has come out.
     is_flushed: bool,
 }
@@ -103,12 +103,13 @@ impl Payload {
             NONE => None,
             _ => return Err(Damaged),
         };
-        Ok(Payload { decoder, buffer: vec![0; BUFFER_BYTES], held: 0..0, is_flushed: true })
+        let buffer = Buffer::new(BUFFER_BYTES, ROOM_BYTES_MIN);
+        Ok(Payload { decoder, buffer, is_flushed: true })
     }
 
     /// What a range of the buffer holds, until the next call of [`Payload::put`].
     pub fn bytes(&self, range: Range<usize>) -> &[u8] {
-        &self.buffer[range]
+        self.buffer.bytes(range)
     }
 
     /// Decompresses as much of the input as there is room for; without input, what is still inside. Answers
@@ -117,8 +118,7 @@ impl Payload {
     /// # Errors
     /// Its bytes are not of that compression, or break off.
     pub fn put(&mut self, input: &[u8]) -> Result<usize, Damaged> {
-        self.make_room();
-        let room = &mut self.buffer[self.held.end..];
+        let room = self.buffer.room();
         let (taken, made) = match &mut self.decoder {
             Some(decoder) => {
                 let status = decoder.run_on_buffers(input, room).map_err(|_| Damaged)?;
@@ -131,7 +131,7 @@ impl Payload {
                 (length, length)
             }
         };
-        self.held.end += made;
+        self.buffer.note_filled(made);
         // There is always room, so something always moves on.
         if taken == 0 && made == 0 { Err(Damaged) } else { Ok(taken) }
     }
@@ -141,8 +141,8 @@ impl Payload {
     /// # Errors
     /// No event has such a header.
     pub fn take(&mut self) -> Result<Option<Range<usize>>, Damaged> {
-        let length = self.next_length()?.filter(|length| *length < self.held.len());
-        Ok(length.map(|length| self.take_bytes(length)))
+        let length = self.next_length()?.filter(|length| *length < self.buffer.held().len());
+        Ok(length.map(|length| self.buffer.take(length)))
     }
 
     /// Takes the next event once all input was put in; `None` at the end.
@@ -156,37 +156,17 @@ impl Payload {
             }
             self.put(&[])?;
         }
-        match self.next_length()?.filter(|length| *length <= self.held.len()) {
-            Some(length) => Ok(Some(self.take_bytes(length))),
-            None if self.held.is_empty() => Ok(None),
+        match self.next_length()?.filter(|length| *length <= self.buffer.held().len()) {
+            Some(length) => Ok(Some(self.buffer.take(length))),
+            None if self.buffer.held().is_empty() => Ok(None),
             None => Err(Damaged),
         }
     }
 
     fn next_length(&self) -> Result<Option<usize>, Damaged> {
-        match raw_event::stated_length(&self.buffer[self.held.clone()]) {
+        match raw_event::stated_length(self.buffer.held()) {
             Some(length) if length < raw_event::HEADER_BYTES => Err(Damaged),
             length => Ok(length),
-        }
-    }
-
-    fn take_bytes(&mut self, length: usize) -> Range<usize> {
-        let start = self.held.start;
-        self.held.start += length;
-        start..self.held.start
-    }
-
-    fn make_room(&mut self) {
-        if self.held.is_empty() {
-            self.held = 0..0;
-        }
-        if self.buffer.len() - self.held.end >= ROOM_BYTES_MIN {
-            return;
-        }
-        self.buffer.copy_within(self.held.clone(), 0);
-        self.held = 0..self.held.len();
-        if self.buffer.len() - self.held.end < ROOM_BYTES_MIN {
-            self.buffer.resize(self.buffer.len() * 2, 0);
         }
     }
 }
