@@ -165,8 +165,8 @@ fn a_relay_that_is_fenced_by_force_exits_3_in_either_delivery() {
     }
 }
 
-/// The one case that is not covered: what a sleeper had on its way arrives when it wakes. It is told by its
-/// number, and the sleeper stores no checkpoint any more.
+/// The one case that is not covered: what a sleeper had on its way arrives when it wakes, long after it was
+/// replaced. It is told by its number, and the sleeper stores no checkpoint any more.
 #[test]
 fn a_paused_relay_that_was_replaced_can_only_repeat_what_it_had_read() {
     let scene = Scene::on_shared_servers("slept_idempotent").with(Delivery::Idempotent);
@@ -178,7 +178,7 @@ fn a_paused_relay_that_was_replaced_can_only_repeat_what_it_had_read() {
     thread::sleep(Duration::from_millis(700));
     first.signal("STOP");
     let mut second = setup.start();
-    second.wait_for_log("relaying server");
+    second.wait_for_log("what it had on its way may come twice");
     thread::sleep(Duration::from_millis(700));
     let instance = first.instance();
     let claimed = scene.checkpoints().len();

@@ -159,6 +159,11 @@ impl Source {
         self.tables.is_uncounted()
     }
 
+    /// The connection for SQL to the server that sends the dump.
+    pub fn server(&mut self) -> &mut Server {
+        &mut self.tables.server
+    }
+
     /// How far reading is.
     pub fn progress(&self) -> Progress {
         self.progress

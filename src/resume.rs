@@ -6,7 +6,6 @@
 //! the time on that the checkpoint names, less a minute, or from the last record that the checkpoint covers.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
 
 use murmur2::{KAFKA_SEED, murmur2};
 use rdkafka::Message;
@@ -20,10 +19,6 @@ use crate::kafka::{self, Delivery, Reader, reader};
 use crate::publish::idempotent::RECORDS_AHEAD_MAX;
 use crate::publish::sequence::{SEQUENCE_HEADER, SequenceHeader};
 use crate::telemetry::clock::iso_8601_of_millis;
-
-/// How long a predecessor that lives may go on sending what it had read: it stores a checkpoint, and then knows
-/// that it is fenced, twenty times a second.
-const SUCCESSION: Duration = Duration::from_millis(300);
 
 /// How far the clocks of brokers and relays may be apart.
 const CLOCK_SKEW_MILLIS: i64 = 60_000;
@@ -39,11 +34,8 @@ pub struct Window {
     pub after: u64,
     /// Rows after it may be in Kafka since then, in milliseconds since 1970.
     pub since_millis: i64,
-    /// What the predecessor can have read ends here …
-    pub until: Coordinates,
-    /// … unless it went on reading until our dump began, which ends its own: before this time the window stays
-    /// open. `None` while there is no dump.
-    pub closes_at: Option<Instant>,
+    /// What the predecessor can have read ends here; `None` while it may still read.
+    pub until: Option<Coordinates>,
     /// What was found, of the topics that were looked at.
     pub topics: HashMap<TopicId, Found>,
 }
@@ -85,15 +77,10 @@ impl Window {
         self.topics.get(&topic).is_some_and(|found| found.holds(key, sequence))
     }
 
-    /// Our dump has begun: the predecessor, if it lives, reads no more, and learns in a moment that it is fenced.
-    pub fn note_dump_begun(&mut self) {
-        self.closes_at = Some(Instant::now() + SUCCESSION);
-    }
-
     /// Nothing from this place on, or from this number on, can have been sent by the predecessor.
     pub fn is_passed(&self, place: &Coordinates, next_sequence: u64) -> bool {
-        self.closes_at.is_some_and(|at| at <= Instant::now())
-            && (*place >= self.until || next_sequence > self.after + RECORDS_AHEAD_MAX)
+        let is_passed = |until| place >= until || next_sequence > self.after + RECORDS_AHEAD_MAX;
+        self.until.as_ref().is_some_and(is_passed)
     }
 
     /// A checkpoint inside of the window says that rows after it may be in Kafka, whoever writes it: also the
@@ -213,8 +200,7 @@ mod tests {
             generation: 7,
             after,
             since_millis: 1_769_860_800_000,
-            until: "b.000003:500".parse().unwrap(),
-            closes_at: Some(Instant::now()),
+            until: Some("b.000003:500".parse().unwrap()),
             topics: HashMap::new(),
         }
     }
@@ -264,7 +250,7 @@ mod tests {
         assert!(!window.is_passed(&place("b.000002:9000"), 40 + RECORDS_AHEAD_MAX));
         assert!(window.is_passed(&place("b.000002:9000"), 41 + RECORDS_AHEAD_MAX));
         // As long as the predecessor may read on, its end is not known.
-        let open = Window { closes_at: None, ..self::tests::window(40) };
+        let open = Window { until: None, ..self::tests::window(40) };
         assert!(!open.is_passed(&place("b.000004:4"), 41));
         // Names that cannot be compared say nothing.
         assert!(!window.is_passed(&place("other.000009:4"), 41));

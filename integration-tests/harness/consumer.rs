@@ -26,6 +26,8 @@ pub struct Record {
     pub key: Option<Vec<u8>>,
     pub headers: Vec<(String, Vec<u8>)>,
     pub value: Option<Vec<u8>>,
+    /// When its producer made it, in milliseconds since 1970.
+    pub made_at: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,5 +216,6 @@ fn record(message: &BorrowedMessage<'_>) -> Record {
         key: message.key().map(<[u8]>::to_vec),
         headers,
         value: message.payload().map(<[u8]>::to_vec),
+        made_at: message.timestamp().to_millis(),
     }
 }

@@ -75,7 +75,7 @@ pub fn judge(name: &str, expected: &[Expected], arrived: &[Record], partitions: 
         Verdict { committed: expected.len(), arrived: arrived.len(), ..Verdict::default() };
     let index_by_id: HashMap<&str, usize> =
         expected.iter().enumerate().map(|(index, row)| (row.id.as_str(), index)).collect();
-    let mut times_seen = vec![0_usize; expected.len()];
+    let mut seen: Vec<Option<&Record>> = vec![None; expected.len()];
     let mut order = Order::default();
     let mut sequences = Sequences::new(name);
     for record in in_partition_order(arrived) {
@@ -84,12 +84,12 @@ pub fn judge(name: &str, expected: &[Expected], arrived: &[Record], partitions: 
             verdict.show(|| format!("invented: {record:?}"));
             continue;
         };
-        times_seen[index] += 1;
-        if times_seen[index] > 1 {
+        if let Some(first) = seen[index] {
             verdict.repeated += 1;
-            verdict.show(|| format!("repeated: {}", place_of(record)));
+            verdict.show(|| format!("repeated: {} is {}", place_of(record), place_of(first)));
             continue;
         }
+        seen[index] = Some(record);
         let row = &expected[index];
         if is_altered(row, record, partitions) {
             verdict.altered += 1;
@@ -101,7 +101,7 @@ pub fn judge(name: &str, expected: &[Expected], arrived: &[Record], partitions: 
         }
         sequences.take(record, index);
     }
-    for (row, _) in expected.iter().zip(&times_seen).filter(|(_, seen)| **seen == 0) {
+    for (row, _) in expected.iter().zip(&seen).filter(|(_, seen)| seen.is_none()) {
         verdict.lost += 1;
         verdict.show(|| format!("lost: {} {}", row.topic, row.id));
     }
@@ -165,7 +165,8 @@ fn is_altered(row: &Expected, record: &Record, partitions: i32) -> bool {
 
 fn place_of(record: &Record) -> String {
     let key = record.key_text();
-    format!("{}[{}]@{} key {key}", record.topic, record.partition, record.offset)
+    let made_at = record.made_at.unwrap_or_default();
+    format!("{}[{}]@{} of {made_at} ms key {key}", record.topic, record.partition, record.offset)
 }
 
 /// Order twice over: a partition's records stand in the order of the binlog, and an entity's
@@ -262,6 +263,7 @@ mod tests {
             key: Some(row.key.clone().into_bytes()),
             headers: vec![("relay-sequence".to_owned(), header.into_bytes())],
             value: Some(row.value.clone().into_bytes()),
+            made_at: None,
         }
     }
 

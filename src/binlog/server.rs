@@ -106,6 +106,8 @@ pub struct Server {
     conn: Conn,
     /// The server that answered first; connections made later must be to the same one.
     server_uuid: Option<String>,
+    /// The named lock that is held.
+    lock: Option<String>,
 }
 
 impl Server {
@@ -113,7 +115,7 @@ impl Server {
     /// The server cannot be reached, refuses TLS or the login, or does not answer in time.
     pub async fn connect(options: &Options) -> Result<Server, Error> {
         let conn = connect(options).await?;
-        Ok(Server { conn, options: options.clone(), server_uuid: None })
+        Ok(Server { conn, options: options.clone(), server_uuid: None, lock: None })
     }
 
     /// # Errors
@@ -139,6 +141,19 @@ impl Server {
     /// As every question to the server.
     pub async fn variable(&mut self, name: &str) -> Result<Option<String>, Error> {
         Ok(self.variables(&[name]).await?.remove(name))
+    }
+
+    /// Takes a named lock
+    /// (<https://dev.mysql.com/doc/refman/8.4/en/locking-functions.html#function_get-lock>), and holds it as
+    /// long as this connection lives; `false` when somebody else held it all the time.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn lock(&mut self, name: &str, within: Duration) -> Result<bool, Error> {
+        let sql = format!("SELECT GET_LOCK('{name}', {})", within.as_secs());
+        let is_held = self.one::<Option<u8>>(&sql).await? == Some(1);
+        self.lock = is_held.then(|| name.to_owned());
+        Ok(is_held)
     }
 
     /// The server's clock beside ours, to within half a round trip.
@@ -225,6 +240,10 @@ impl Server {
     async fn reconnect_if_lost(&mut self) -> Result<(), Error> {
         if within(QUERY_TIMEOUT, self.conn.ping()).await.is_err() {
             self.conn = self.connect_again().await?;
+            if let Some(name) = &self.lock {
+                let lock = self.conn.exec_drop("DO GET_LOCK(?, 0)", (name,));
+                within(QUERY_TIMEOUT, lock).await?;
+            }
         }
         Ok(())
     }

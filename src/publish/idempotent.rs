@@ -184,7 +184,8 @@ struct Sending {
     doubt: Option<Doubt>,
     turned_at: Instant,
     stored_sequence: u64,
-    /// Why no checkpoint can be stored any more. What is on its way is waited for first.
+    /// Why no checkpoint can be stored any more. What is on its way is waited for first: a successor waits for
+    /// our end, and must find all of it.
     failed: Option<Error>,
     progress: Progress,
     stop_by: Option<Instant>,
@@ -204,7 +205,7 @@ impl Sending {
                 Some(Event::Order(Order::Stop)) => {
                     self.stop_by = Some(Instant::now() + self.options.transaction_timeout);
                 }
-                Some(Event::Stored(stored)) => self.note_stored(*stored, answers)?,
+                Some(Event::Stored(stored)) => self.note_stored(*stored, answers),
                 Some(Event::Reports) | None => {}
             }
             self.client.serve();
@@ -331,11 +332,7 @@ impl Sending {
         Some(predecessors.map_or(own.clone(), |theirs| theirs.min(own)))
     }
 
-    fn note_stored(
-        &mut self,
-        stored: Result<Stored, Error>,
-        answers: &Answers,
-    ) -> Result<(), Error> {
+    fn note_stored(&mut self, stored: Result<Stored, Error>, answers: &Answers) {
         self.keeper.is_storing = false;
         match stored {
             Ok(stored) => {
@@ -343,13 +340,8 @@ impl Sending {
                 self.doubt.take_if(|doubt| *doubt == Doubt::Asked);
                 self.cut_off.store(false, Ordering::Relaxed);
                 answers.stored(stored);
-                Ok(())
             }
-            Err(Error::Fenced) => Err(Error::Fenced),
-            Err(error) => {
-                self.failed = Some(error);
-                Ok(())
-            }
+            Err(error) => self.failed = Some(error),
         }
     }
 

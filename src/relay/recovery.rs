@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::beginning::{Beginning, Options, Skip};
 use super::line::Line;
@@ -14,9 +14,10 @@ use super::observe::Observer;
 use super::signature::Signature;
 use super::{BACKOFF_MAX, CLAIM_PAUSE, Relay};
 use crate::batch::Limits;
-use crate::binlog::{Identity, Replica, Server, Source, Start, TableFilter};
+use crate::binlog::{self, Identity, Replica, Server, Source, Start, TableFilter};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
+use crate::coordinates::Coordinates;
 use crate::ends::{
     self, binlog_error, blocking, ensure_continuable, find_start, look_at_checkpoint,
     open_checkpoint_topic, preflight_error, publish_error, read_checkpoint, read_checkpoint_of,
@@ -32,6 +33,12 @@ use crate::telemetry::clock::micros_since_1970;
 use crate::telemetry::metrics::Peer;
 use crate::topics::Topics;
 use crate::{outbox, preflight};
+
+/// Who sends records without a transaction around them holds the lock of this name and the replica's UUID.
+const SENDING_LOCK: &str = "binlog-relay";
+
+/// A predecessor that was paused, or whose machine is gone without a word, is not waited for any longer.
+const OUTLAST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Fences all predecessors, reads the checkpoint and connects both ends there.
 ///
@@ -75,7 +82,7 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
         delivery: config.publish.delivery,
     };
     let window = match &stored {
-        Some(stored) => window(config, &mut server, &identity, stored, generation).await?,
+        Some(stored) => window(config, &identity, stored, generation),
         None => None,
     };
     let publisher = start_publisher(producers).map_err(Error::Thread)?;
@@ -98,10 +105,37 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
     );
     let filter = table_filter(config);
     let source = Source::open(&config.mysql, &replica, start, server, filter).await;
-    let source = source.map_err(|source| binlog_error(config, source))?;
-    line.note_dump_begun();
+    let mut source = source.map_err(|source| binlog_error(config, source))?;
+    if config.publish.delivery == Delivery::Idempotent || line.may_be_ahead() {
+        line.note_predecessor_end(outlast_predecessor(relay, &replica, source.server()).await?);
+    }
     relay.telemetry.begin_session(relay.failed.take().flatten());
     Ok((source, line))
+}
+
+/// Waits until no predecessor has records on its way, which only those of `idempotent` delivery have after they
+/// were fenced. One that lives has lost its dump to ours; it ends when what it sent is acknowledged, and its
+/// lock with it. Answers with the end of the binlog: no predecessor has read further.
+///
+/// # Errors
+/// The server cannot be asked, or somebody has taken over from this instance meanwhile.
+async fn outlast_predecessor(
+    relay: &Relay<'_>,
+    replica: &Replica,
+    server: &mut Server,
+) -> Result<Coordinates, Error> {
+    let config = relay.config;
+    let mysql_error = |source: binlog::server::Error| binlog_error(config, source.into());
+    let name = format!("{SENDING_LOCK} {}", replica.uuid);
+    if !server.lock(&name, OUTLAST_TIMEOUT).await.map_err(mysql_error)? {
+        ensure_not_replaced(relay, look_at_checkpoint(config).await?.as_ref())?;
+        tracing::warn!(
+            "the relay before this one is connected to MySQL and did not end within {} s: what it had on its way may \
+             come twice",
+            OUTLAST_TIMEOUT.as_secs()
+        );
+    }
+    server.binlog_end().await.map_err(mysql_error)
 }
 
 /// Who has taken over from this instance, and when its last checkpoint was written; `None` when nobody has.
@@ -264,15 +298,14 @@ fn skip(stored: Option<&Checkpoint>) -> Option<Skip> {
 }
 
 /// The rows after the checkpoint that a predecessor may have sent; `None` when there are none.
-async fn window(
+fn window(
     config: &Config,
-    server: &mut Server,
     identity: &Identity,
     stored: &Checkpoint,
     generation: u64,
-) -> Result<Option<Window>, Error> {
+) -> Option<Window> {
     if !stored.may_be_ahead() {
-        return Ok(None);
+        return None;
     }
     if is_ahead_elsewhere(stored, identity) {
         // Transactions that were committed at once may stand in another order here.
@@ -281,10 +314,9 @@ async fn window(
             "the checkpoint is of another server, and was not stored by a drain: rows that were sent after it are \
              sent again, in a new generation"
         );
-        return Ok(None);
+        return None;
     }
-    let until = server.binlog_end().await.map_err(|source| binlog_error(config, source.into()))?;
-    Ok(Some(Window {
+    Some(Window {
         kafka: config.kafka.clone(),
         name: config.name.clone(),
         generation,
@@ -294,10 +326,9 @@ async fn window(
             .expect("a checkpoint is checked when it is read")
             // Nothing says since when: since ever.
             .unwrap_or_default(),
-        until,
-        closes_at: None,
+        until: None,
         topics: HashMap::new(),
-    }))
+    })
 }
 
 /// The record that says that this instance goes on from here. It names the generation from the first row on:

@@ -7,7 +7,7 @@ use super::Line;
 use crate::batch::{Batch, Cut};
 use crate::binlog::{Place, Progress};
 use crate::checkpoint::Checkpoint;
-use crate::coordinates::Gtid;
+use crate::coordinates::{Coordinates, Gtid};
 use crate::error::Error;
 use crate::publish::{self, Answer, Published, Sealed};
 use crate::telemetry::Causes;
@@ -18,10 +18,10 @@ impl Line {
         !self.spare.is_empty()
     }
 
-    /// The source's dump has begun.
-    pub fn note_dump_begun(&mut self) {
+    /// No predecessor sends anything any more, and none has read further than this.
+    pub fn note_predecessor_end(&mut self, until: Coordinates) {
         if let Some(window) = &mut self.window {
-            window.note_dump_begun();
+            window.until = Some(until);
         }
     }
 
@@ -97,10 +97,6 @@ impl Line {
         is_clean: bool,
     ) -> Result<(), Error> {
         self.filling.roll_back();
-        if let Some(closes_at) = self.window.as_ref().and_then(|window| window.closes_at) {
-            // What is stored then holds for longer.
-            tokio::time::sleep_until(closes_at).await;
-        }
         while !self.may_seal() {
             self.answer().await?;
         }
