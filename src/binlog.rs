@@ -143,6 +143,11 @@ impl Source {
         self.tracker.position()
     }
 
+    /// When the transaction was committed that is being read, or was read last.
+    pub fn committed_at(&self) -> CommitTime {
+        self.tracker.committed_at()
+    }
+
     /// The GTID of the transaction that is being read.
     pub fn open_gtid(&self) -> Option<&Gtid> {
         self.tracker.open_gtid()

@@ -45,6 +45,9 @@ const TURN_INTERVAL: Duration = Duration::from_secs(1);
 /// After so many events in a row that needed no waiting, the clock is looked at.
 const EVENTS_PER_LOOK: u32 = 1024;
 
+/// In a backlog, what comes in may gather for so long: the server pays for each time that it wakes us.
+const GATHERING: Duration = Duration::from_micros(300);
+
 /// A relay that fences us stores its claim only after it fenced all ids: we look no sooner.
 const CLAIM_PAUSE: Duration = Duration::from_secs(1);
 
@@ -147,7 +150,8 @@ impl Relay<'_> {
             recovered = supervised(recovery::recover(self)) => recovered?,
         };
         let server = self.config.mysql.to_string();
-        let mut session = Session { config: self.config, server, source, line, events: 0 };
+        let mut session =
+            Session { config: self.config, server, source, line, events: 0, has_gathered: false };
         let followed = supervised(session.follow(stop)).await;
         session.observe();
         if followed.is_ok() {
@@ -245,6 +249,8 @@ struct Session<'a> {
     source: Source,
     line: Line,
     events: u32,
+    /// Nothing was read since a backlog was let gather.
+    has_gathered: bool,
 }
 
 impl Session<'_> {
@@ -256,7 +262,7 @@ impl Session<'_> {
             if !self.source.is_before_start() {
                 self.line.publish_whole(self.source.place(), self.source.open_gtid())?;
             }
-            if self.try_steps().await? {
+            if self.try_steps().await? || self.let_gather() {
                 continue;
             }
             self.observe();
@@ -278,11 +284,24 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Lets a backlog gather for a moment before it is read on; `false` when that was done already, or when what
+    /// comes is no backlog.
+    fn let_gather(&mut self) -> bool {
+        self.has_gathered =
+            !self.has_gathered && self.line.is_of_backlog(self.source.committed_at());
+        if self.has_gathered {
+            // Nothing else has work on this thread, and no timer of the runtime is as short.
+            std::thread::sleep(GATHERING);
+        }
+        self.has_gathered
+    }
+
     /// Takes what is here already, up to an event that leads to something; `false` where nothing is.
     async fn try_steps(&mut self) -> Result<bool, Error> {
         if !self.try_read()? {
             return Ok(false);
         }
+        self.has_gathered = false;
         loop {
             let has_led = self.step().await?;
             self.events = self.events.wrapping_add(1);

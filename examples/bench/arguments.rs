@@ -96,6 +96,10 @@ impl Part {
             Part::Size => "size",
         }
     }
+
+    pub fn needs_warm_broker(self) -> bool {
+        !matches!(self, Part::Idle | Part::Size)
+    }
 }
 
 /// What runs in a process of its own, so that its time and memory are its own.

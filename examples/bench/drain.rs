@@ -31,6 +31,9 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(600);
 /// Often enough for runs of a second; an answer costs the relay some tens of microseconds.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
+/// So often is a backlog drained before anything is measured.
+const WARM_UPS: u32 = 6;
+
 /// Who moves the backlog.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Mover {
@@ -67,6 +70,18 @@ pub fn measure(site: &Site, arguments: &Arguments) -> Result<Vec<Section>> {
     Ok(sections)
 }
 
+/// A broker that has just begun compiles its own code for many seconds, the more so that of transactions.
+pub fn warm_up(site: &Site, arguments: &Arguments) -> Result<()> {
+    let backlog = Backlog::fill(site, Scenario::Twenty, arguments.scale);
+    let mut destination = Destination::of(&backlog.scene);
+    for _ in 0..WARM_UPS {
+        for subject in &arguments.subjects() {
+            drain_by_relay(site, &backlog, &mut destination, subject)?;
+        }
+    }
+    Ok(())
+}
+
 fn movers(scenario: Scenario, arguments: &Arguments) -> Vec<Mover> {
     let mut movers: Vec<Mover> = arguments.subjects().into_iter().map(Mover::Relay).collect();
     if scenario != Scenario::Other {
@@ -84,8 +99,8 @@ fn drain_in_rounds(
 ) -> Result<Vec<Round>> {
     let mut destination = Destination::of(&backlog.scene);
     let records = fresh_directory("records").join("records");
-    // Not measured: it brings the binlog into the page cache, warms the broker, and makes the records that
-    // the bare producer sends.
+    // Not measured: it brings the binlog into the page cache, and makes the records that the bare producer
+    // sends.
     let Some(Mover::Relay(subject)) = movers.first() else {
         unreachable!("a relay is always measured");
     };

@@ -62,6 +62,9 @@ fn run(arguments: Arguments) -> Result<()> {
 fn measure(arguments: &Arguments) -> Result<()> {
     let mut document = arguments.write.then(Document::open).transpose()?;
     let site = Site::start(arguments).context("start MySQL and Kafka")?;
+    if arguments.parts().iter().any(|part| part.needs_warm_broker()) {
+        drain::warm_up(&site, arguments).context("warm up the broker")?;
+    }
     for part in arguments.parts() {
         let sections = measure_part(part, &site, arguments).context(part.name())?;
         if let Some(targets) = targets(&sections) {

@@ -47,11 +47,15 @@ const STALLED_TOPICS_MAX: usize = 8;
 /// librdkafka reports a record that was given up because of another one before that other one.
 const REASON_PAUSE: Duration = Duration::from_millis(100);
 
-/// A batch never takes more than its share of what may be ahead of the checkpoint.
+/// A batch never takes more than its share of what may be ahead of the checkpoint, nor of the bytes that one
+/// batch alone may have: so many are in memory, and once more in librdkafka's.
 #[must_use]
 pub fn batch_limits(limits: Limits) -> Limits {
-    let share = usize::try_from(RECORDS_AHEAD_MAX).unwrap_or(usize::MAX) / BATCHES_MAX;
-    Limits { records_max: limits.records_max.min(share), ..limits }
+    let records_max = usize::try_from(RECORDS_AHEAD_MAX).unwrap_or(usize::MAX) / BATCHES_MAX;
+    Limits {
+        records_max: limits.records_max.min(records_max),
+        bytes_max: (limits.bytes_max / BATCHES_MAX).max(1),
+    }
 }
 
 /// What the publisher's thread waits for.

@@ -202,7 +202,8 @@ impl Observer {
         }
     }
 
-    fn is_recent(&self, committed: CommitTime) -> bool {
+    /// It was committed a moment ago.
+    pub fn is_recent(&self, committed: CommitTime) -> bool {
         let recent = if committed.is_exact() { RECENT } else { 2 * RECENT };
         self.clock.since(committed.micros()) < recent
     }

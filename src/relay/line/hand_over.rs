@@ -11,6 +11,7 @@ use crate::coordinates::{Coordinates, Gtid};
 use crate::error::Error;
 use crate::publish::{self, Answer, Published, Sealed};
 use crate::telemetry::Causes;
+use crate::telemetry::clock::CommitTime;
 
 impl Line {
     /// There is a batch to fill while another one leaves.
@@ -58,6 +59,11 @@ impl Line {
     pub fn observe(&mut self, place: &Place, read: Option<Progress>) {
         let is_cut_off = self.is_cut_off();
         self.observer.look(place, read, &self.filling, is_cut_off);
+    }
+
+    /// What was committed then is a part of a backlog, as far as is known.
+    pub fn is_of_backlog(&self, committed_at: CommitTime) -> bool {
+        !self.observer.is_recent(committed_at)
     }
 
     /// The stored checkpoint stands at another place.
