@@ -152,6 +152,34 @@ fn a_place_that_is_not_on_the_server_is_refused_and_changes_nothing() {
     scene.judge_clean(&writer.ledger, &relay, SOON);
 }
 
+/// The server lists whatever the bytes at an offset make of themselves.
+#[test]
+fn bytes_of_a_row_that_read_like_an_event_are_no_place_to_begin_at() {
+    const LENGTH: usize = 63;
+    const HEADER_BYTES: usize = 19;
+    const CHECKSUM_BYTES: usize = 4;
+    let scene = Scene::on_shared_servers("set_inside");
+    let (setup, mut writer) = (scene.relay_setup(), PlainWriter::on(&scene));
+    relays_and_stops(&scene, &setup, &mut writer, 1);
+    // The header of the event that ends a transaction: time, type, server id, length, place, flags. The length
+    // goes to the end of the event around it, the place is made up.
+    let header = format!("01020304 10 01000000 {LENGTH:02x}000000 c2a21100 0000").replace(' ', "");
+    let body = "61".repeat(LENGTH - HEADER_BYTES - CHECKSUM_BYTES);
+    let mut sql = scene.sql();
+    sql.run("CREATE TABLE notes (text BLOB)");
+    let before = sql.end_of_binlog();
+    sql.run(format!("INSERT INTO notes VALUES (x'{header}{body}')"));
+    let events = sql.binlog_events_since(&before);
+    let table = format!("({}.notes)", scene.name);
+    let map = events.iter().position(|(_, event)| event.info.ends_with(&table));
+    let (file, rows) = &events[map.expect("its table map is in the binlog") + 1];
+    let inside = format!("{file}:{}", rows.end - LENGTH as u64);
+    let refused = command(&setup, &["set", "--to", &inside]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.error.contains("the offset is inside of one"), "{refused:?}");
+    assert_eq!(command(&setup, &["set", "--to", &format!("{file}:{}", rows.begin)]).code, 0);
+}
+
 #[test]
 fn reset_does_not_forget_a_generation_that_is_later_than_the_clock() {
     let scene = Scene::on_shared_servers("reset_clock");

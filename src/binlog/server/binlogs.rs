@@ -153,9 +153,8 @@ impl Server {
     /// # Errors
     /// As every question to the server.
     pub async fn is_event_boundary(&mut self, coordinates: &Coordinates) -> Result<bool, Error> {
-        match self.binlog_events(coordinates, 1).await {
-            // From before the first transaction, the server lists the event that comes next.
-            Ok(events) => Ok(events.first().is_none_or(|event| event.begin == coordinates.offset)),
+        match self.binlog_events(coordinates, 2).await {
+            Ok(events) => Ok(begins_at(coordinates.offset, &events)),
             Err(Error::MySql(mysql_async::Error::Server(error))) if error.code == WRONG_OFFSET => {
                 Ok(false)
             }
@@ -192,5 +191,44 @@ impl Server {
     pub async fn read_first_event(&mut self) -> Result<(), Error> {
         let _: Vec<mysql_async::Row> = self.rows("SHOW BINLOG EVENTS LIMIT 1").await?;
         Ok(())
+    }
+}
+
+/// The server takes any bytes for an event that look like the header of one, and lists it. The end that it then
+/// names is not where the next event is found.
+fn begins_at(offset: u64, listed: &[ListedEvent]) -> bool {
+    // The list prints 32 bits of an end that can be longer.
+    let low_bits = |place: u64| place & u64::from(u32::MAX);
+    match listed {
+        [] => true,
+        // From before the first transaction, the server lists the event that comes next.
+        [first, rest @ ..] => {
+            first.begin == offset && rest.iter().all(|next| first.end == low_bits(next.begin))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(begin: u64, end: u64) -> ListedEvent {
+        ListedEvent { begin, event_type: "Xid".to_owned(), end, info: String::new() }
+    }
+
+    #[test]
+    fn an_event_is_one_when_the_next_begins_where_it_ends() {
+        assert!(begins_at(400, &[]));
+        assert!(begins_at(400, &[listed(400, 431)]));
+        assert!(begins_at(400, &[listed(400, 431), listed(431, 500)]));
+        assert!(!begins_at(400, &[listed(400, 1_155_778), listed(431, 500)]));
+        assert!(!begins_at(400, &[listed(431, 500), listed(500, 600)]));
+    }
+
+    #[test]
+    fn an_end_is_told_in_32_bits() {
+        let four_gib = 1 << 32;
+        assert!(begins_at(four_gib - 5, &[listed(four_gib - 5, 26), listed(four_gib + 26, 90)]));
+        assert!(!begins_at(four_gib - 5, &[listed(four_gib - 5, 27), listed(four_gib + 26, 90)]));
     }
 }
