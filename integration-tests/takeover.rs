@@ -1,11 +1,15 @@
 //! Two relays of one name, and a relay that slept: whoever was replaced can write nothing more.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use mysql_async::Row;
+
 use crate::harness::consumer::{Inbox, Isolation};
 use crate::harness::relay::{Relay, RelaySetup, SOON};
-use crate::harness::scene::Scene;
+use crate::harness::scene::{Delivery, Scene};
+use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
 use crate::harness::workload::{PlainWriter, Plan, Workload};
 
 const TRANSACTION_TIMEOUT: &str = "3s";
@@ -45,6 +49,26 @@ fn a_second_relay_takes_over_from_a_running_one() {
     let ledger = workload.finish();
     scene.judge_clean(&ledger, &second, SOON);
     assert!(!second.has_ended(), "{}", second.log_tail());
+}
+
+/// MySQL ends a connection that asks nothing for `wait_timeout`: eight hours, unless it is set.
+#[test]
+fn an_idle_relay_keeps_the_lock_that_its_successor_waits_for() {
+    let _permit = permit_for_own_servers();
+    let mysql = Arc::new(MySql::start("mysql-8.0", &["--wait-timeout=1"]));
+    let scene = Scene::on(mysql, shared_kafka(), "idle_lock").with(Delivery::Idempotent);
+    let mut writer = PlainWriter::on(&scene);
+    let mut relay = scene.start_relay();
+    writer.write(1);
+    scene.wait_for_records(&relay, 1);
+    let replicas: Vec<Row> = scene.sql().query("SHOW REPLICAS");
+    let uuid: String = replicas[0].get("Replica_UUID").expect("it says who it is");
+    let is_free = format!("SELECT IS_FREE_LOCK('binlog-relay {uuid}')");
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(scene.sql().value::<u8>(&is_free), 0, "{}", relay.log_tail());
+    assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    let take = format!("SELECT GET_LOCK('binlog-relay {uuid}', 5)");
+    assert_eq!(scene.sql().value::<u8>(&take), 1, "{}", relay.log_tail());
 }
 
 #[test]

@@ -24,6 +24,9 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// One statement may take this long. The slowest is SHOW BINLOG EVENTS, which reads the head of a file.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Seconds; the most that servers on Windows take.
+const WAIT_TIMEOUT_MAX: u32 = 2_147_483;
+
 const ACCOUNT_SQL: &str = "SELECT CURRENT_USER()";
 
 // Numbers of <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>.
@@ -145,13 +148,13 @@ impl Server {
 
     /// Takes a named lock
     /// (<https://dev.mysql.com/doc/refman/8.4/en/locking-functions.html#function_get-lock>), and holds it as
-    /// long as this connection lives; `false` when somebody else held it all the time.
+    /// long as this connection lives, however little it asks; `false` when somebody else held it for `patience`.
     ///
     /// # Errors
     /// As every question to the server.
-    pub async fn lock(&mut self, name: &str, within: Duration) -> Result<bool, Error> {
-        let sql = format!("SELECT GET_LOCK('{name}', {})", within.as_secs());
-        let is_held = self.one::<Option<u8>>(&sql).await? == Some(1);
+    pub async fn lock(&mut self, name: &str, patience: Duration) -> Result<bool, Error> {
+        self.reconnect_if_lost().await?;
+        let is_held = take_lock(&mut self.conn, name, patience).await?;
         self.lock = is_held.then(|| name.to_owned());
         Ok(is_held)
     }
@@ -240,9 +243,10 @@ impl Server {
     async fn reconnect_if_lost(&mut self) -> Result<(), Error> {
         if within(QUERY_TIMEOUT, self.conn.ping()).await.is_err() {
             self.conn = self.connect_again().await?;
-            if let Some(name) = &self.lock {
-                let lock = self.conn.exec_drop("DO GET_LOCK(?, 0)", (name,));
-                within(QUERY_TIMEOUT, lock).await?;
+            if let Some(name) = self.lock.take()
+                && take_lock(&mut self.conn, &name, Duration::ZERO).await?
+            {
+                self.lock = Some(name);
             }
         }
         Ok(())
@@ -265,6 +269,15 @@ impl Server {
     pub fn server_uuid(&self) -> Option<&str> {
         self.server_uuid.as_deref()
     }
+}
+
+async fn take_lock(conn: &mut Conn, name: &str, patience: Duration) -> Result<bool, Error> {
+    // A connection that is ended for asking nothing would lose it.
+    let outlive = format!("SET SESSION wait_timeout = {WAIT_TIMEOUT_MAX}");
+    within(QUERY_TIMEOUT, conn.query_drop(outlive)).await?;
+    let lock = conn.exec_first("SELECT GET_LOCK(?, ?)", (name, patience.as_secs()));
+    let answer: Option<Option<u8>> = within(QUERY_TIMEOUT, lock).await?;
+    Ok(answer.flatten() == Some(1))
 }
 
 /// # Errors

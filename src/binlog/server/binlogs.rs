@@ -1,6 +1,6 @@
 //! What a server says of its binlogs: files and their ends, GTIDs, events, who reads them, and what is left out.
 
-use super::{Error, Server, WRONG_OFFSET, unexpected};
+use super::{Error, PACKET_BYTES_MAX, Server, WRONG_OFFSET, unexpected};
 use crate::coordinates::{Coordinates, GtidSet};
 
 /// One file of SHOW BINARY LOGS.
@@ -17,6 +17,17 @@ pub struct ListedEvent {
     pub event_type: String,
     pub end: u64,
     pub info: String,
+}
+
+/// What SHOW BINLOG EVENTS has at an offset.
+enum Listed {
+    Event(ListedEvent),
+    /// An event that is larger than the server reads for a list (its `max_allowed_packet`).
+    TooLarge,
+    /// Nothing: the file ends there or before.
+    End,
+    /// The offset is inside of an event.
+    Inside,
 }
 
 /// A replica that the server sends its binlog to, as it has registered itself.
@@ -148,15 +159,52 @@ impl Server {
             .collect()
     }
 
-    /// Whether an event begins, or the file ends, at these coordinates. Needs REPLICATION SLAVE.
+    /// Whether an event begins, or the file ends, at these coordinates. The server takes any bytes for an event
+    /// that look like the header of one; the end that these name is then no place where another begins. Needs
+    /// REPLICATION SLAVE.
     ///
     /// # Errors
     /// As every question to the server.
     pub async fn is_event_boundary(&mut self, coordinates: &Coordinates) -> Result<bool, Error> {
-        match self.binlog_events(coordinates, 2).await {
-            Ok(events) => Ok(begins_at(coordinates.offset, &events)),
+        let event = match self.listed_at(coordinates).await? {
+            Listed::End => return Ok(true),
+            Listed::Event(event) => event,
+            Listed::TooLarge | Listed::Inside => return Ok(false),
+        };
+        // The list prints 32 bits of an end that can be longer.
+        if coordinates.offset > u64::from(u32::MAX) - PACKET_BYTES_MAX as u64 {
+            return Ok(true);
+        }
+        if event.end <= coordinates.offset {
+            return Ok(false);
+        }
+        match self.listed_at(&coordinates.at(event.end)).await? {
+            Listed::Event(_) | Listed::TooLarge => Ok(true),
+            Listed::Inside => Ok(false),
+            // The server lists nothing behind the end, either.
+            Listed::End => {
+                let files = self.binlog_files().await?;
+                let is_within = |file: &BinlogFile| {
+                    file.name == coordinates.file() && event.end <= file.size_bytes
+                };
+                Ok(files.iter().any(is_within))
+            }
+        }
+    }
+
+    async fn listed_at(&mut self, coordinates: &Coordinates) -> Result<Listed, Error> {
+        match self.binlog_events(coordinates, 1).await {
+            Ok(mut events) => Ok(match events.pop() {
+                None => Listed::End,
+                Some(event) if event.begin == coordinates.offset => Listed::Event(event),
+                // From before the first transaction, the server lists the event that comes next.
+                Some(_) => Listed::Inside,
+            }),
             Err(Error::MySql(mysql_async::Error::Server(error))) if error.code == WRONG_OFFSET => {
-                Ok(false)
+                match error.message.contains("Event too big") {
+                    true => Ok(Listed::TooLarge),
+                    false => Ok(Listed::Inside),
+                }
             }
             Err(error) => Err(error),
         }
@@ -191,44 +239,5 @@ impl Server {
     pub async fn read_first_event(&mut self) -> Result<(), Error> {
         let _: Vec<mysql_async::Row> = self.rows("SHOW BINLOG EVENTS LIMIT 1").await?;
         Ok(())
-    }
-}
-
-/// The server takes any bytes for an event that look like the header of one, and lists it. The end that it then
-/// names is not where the next event is found.
-fn begins_at(offset: u64, listed: &[ListedEvent]) -> bool {
-    // The list prints 32 bits of an end that can be longer.
-    let low_bits = |place: u64| place & u64::from(u32::MAX);
-    match listed {
-        [] => true,
-        // From before the first transaction, the server lists the event that comes next.
-        [first, rest @ ..] => {
-            first.begin == offset && rest.iter().all(|next| first.end == low_bits(next.begin))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn listed(begin: u64, end: u64) -> ListedEvent {
-        ListedEvent { begin, event_type: "Xid".to_owned(), end, info: String::new() }
-    }
-
-    #[test]
-    fn an_event_is_one_when_the_next_begins_where_it_ends() {
-        assert!(begins_at(400, &[]));
-        assert!(begins_at(400, &[listed(400, 431)]));
-        assert!(begins_at(400, &[listed(400, 431), listed(431, 500)]));
-        assert!(!begins_at(400, &[listed(400, 1_155_778), listed(431, 500)]));
-        assert!(!begins_at(400, &[listed(431, 500), listed(500, 600)]));
-    }
-
-    #[test]
-    fn an_end_is_told_in_32_bits() {
-        let four_gib = 1 << 32;
-        assert!(begins_at(four_gib - 5, &[listed(four_gib - 5, 26), listed(four_gib + 26, 90)]));
-        assert!(!begins_at(four_gib - 5, &[listed(four_gib - 5, 27), listed(four_gib + 26, 90)]));
     }
 }
