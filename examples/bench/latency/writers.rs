@@ -49,6 +49,8 @@ pub fn start_producer(scene: &Scene, topic: &str, marks: &Arc<Marks>) -> Result<
         .set("enable.idempotence", "true")
         .set("compression.type", "lz4")
         .set("linger.ms", "0")
+        // Reports are read one set a transaction: those of a busy second may be late.
+        .set("queue.buffering.max.messages", "0")
         .create()
         .context("create a producer")?;
     let (topic, marks) = (topic.to_owned(), Arc::clone(marks));
