@@ -17,7 +17,6 @@ use crate::batch::Limits;
 use crate::binlog::{self, Identity, Replica, Server, Source, Start, TableFilter};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
-use crate::coordinates::Coordinates;
 use crate::ends::{
     self, binlog_error, blocking, ensure_continuable, find_start, look_at_checkpoint,
     open_checkpoint_topic, preflight_error, publish_error, read_checkpoint, read_checkpoint_of,
@@ -107,7 +106,7 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
     let source = Source::open(&config.mysql, &replica, start, server, filter).await;
     let mut source = source.map_err(|source| binlog_error(config, source))?;
     if config.publish.delivery == Delivery::Idempotent || line.may_be_ahead() {
-        line.note_predecessor_end(outlast_predecessor(relay, &replica, source.server()).await?);
+        outlast_predecessor(relay, &replica, source.server(), &mut line).await?;
     }
     relay.telemetry.begin_session(relay.failed.take().flatten());
     Ok((source, line))
@@ -115,7 +114,7 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
 
 /// Waits until no predecessor has records on its way, which only those of `idempotent` delivery have after they
 /// were fenced. One that lives has lost its dump to ours; it ends when what it sent is acknowledged, and its
-/// lock with it. Answers with the end of the binlog: no predecessor has read further.
+/// lock with it. No predecessor has then read further than the end of the binlog.
 ///
 /// # Errors
 /// The server cannot be asked, or somebody has taken over from this instance meanwhile.
@@ -123,7 +122,8 @@ async fn outlast_predecessor(
     relay: &Relay<'_>,
     replica: &Replica,
     server: &mut Server,
-) -> Result<Coordinates, Error> {
+    line: &mut Line,
+) -> Result<(), Error> {
     let config = relay.config;
     let mysql_error = |source: binlog::server::Error| binlog_error(config, source.into());
     let name = format!("{SENDING_LOCK} {}", replica.uuid);
@@ -135,7 +135,10 @@ async fn outlast_predecessor(
             OUTLAST_TIMEOUT.as_secs()
         );
     }
-    server.binlog_end().await.map_err(mysql_error)
+    if line.may_be_ahead() {
+        line.note_predecessor_end(server.binlog_end().await.map_err(mysql_error)?);
+    }
+    Ok(())
 }
 
 /// Who has taken over from this instance, and when its last checkpoint was written; `None` when nobody has.
