@@ -485,6 +485,20 @@ fn a_topic_that_asks_for_more_replicas_than_it_has_is_a_warning() {
     scene.wait_for_records(&relay, 1);
 }
 
+/// The partition of __transaction_state that holds its transactional id has no coordinator for a while.
+#[test]
+fn a_broker_that_never_saw_a_transaction_is_waited_for() {
+    let _permit = permit_for_own_servers();
+    let kafka = Arc::new(Kafka::start(&[]));
+    let scene = Scene::on(shared_mysql(), kafka, "check_first");
+    let report = Report::of(&scene.relay_setup());
+    assert_eq!(
+        (report.code, report.line("kafka.transactions").status.as_str()),
+        (0, "ok"),
+        "{report:?}"
+    );
+}
+
 #[test]
 fn a_transaction_timeout_above_the_brokers_fails_in_the_words_of_run() {
     let _permit = permit_for_own_servers();

@@ -122,7 +122,7 @@ pub enum Error {
          the partition of __transaction_state that holds it has no leader, or it still ends a predecessor's transaction",
         timeout.as_secs()
     )]
-    NoCoordinator { id: String, timeout: Duration },
+    NoCoordinator { id: String, timeout: Duration, source: KafkaError },
     #[error("another producer has this relay's transactional ids")]
     Fenced,
     #[error("the broker refuses record {index} of a batch, for topic {topic}")]

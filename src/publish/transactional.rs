@@ -279,12 +279,16 @@ impl Lane {
     fn initialise(&self, id: &str, timeout: Duration) -> Result<(), Error> {
         let id = id.to_owned();
         let initialised = self.client.serve_while(|producer| producer.init_transactions(timeout));
-        initialised.map_err(|error| match error.rdkafka_error_code() {
-            // The second: by the end of its time, the transaction of a predecessor was not finished.
-            Some(
-                RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::ConcurrentTransactions,
-            ) => Error::NoCoordinator { id, timeout },
+        initialised.map_err(|error| match &error {
             _ if self.is_fenced(&error) => Error::Fenced,
+            // By the end of the time nobody had answered, or the last answer was to ask again: a coordinator that
+            // is just chosen, or still ends the transaction of a predecessor.
+            KafkaError::Transaction(reason)
+                if reason.is_retriable()
+                    || reason.code() == RDKafkaErrorCode::OperationTimedOut =>
+            {
+                Error::NoCoordinator { id, timeout, source: error }
+            }
             _ => Error::Initialise { id, source: error },
         })
     }
