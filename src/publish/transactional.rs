@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer};
@@ -27,10 +27,10 @@ const FENCED_LANES: usize = 4;
 /// Lanes in use. Measured with one record a transaction: one lane 26 ms a cycle, two 5 ms, more no better.
 const USED_LANES: usize = 2;
 
-/// A broker that is not far away has answered by then, unless it wants to be asked again …
-const QUICK_ANSWER: Duration = Duration::from_millis(60);
-/// … which is done so often, before it is left to librdkafka.
-const QUICK_TRIES: usize = 3;
+/// A coordinator that puts a new producer off is asked again at once for so long, by the next one …
+const QUICK_TIME: Duration = Duration::from_millis(200);
+/// … and whether it has done so is looked at so often.
+const ANSWER_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A checkpoint topic that somebody made has at most so many partitions, less one.
 const TOMBSTONES_MAX: usize = 1_000;
@@ -236,16 +236,14 @@ impl Opening<'_> {
     /// Where a predecessor left a transaction open, the broker aborts it and wants to be asked again. librdkafka
     /// does that after 500 ms, a new producer at once.
     fn lane(&self, transactional_id: &str) -> Result<Lane, Error> {
-        for _ in 0..QUICK_TRIES {
+        let quick_until = Instant::now() + QUICK_TIME;
+        loop {
             let lane = self.connect(transactional_id)?;
-            match lane.initialise(transactional_id, QUICK_ANSWER) {
-                Err(Error::NoCoordinator { .. }) => kafka::end(lane),
-                initialised => return initialised.map(|()| lane),
+            if lane.initialise(transactional_id, quick_until)? {
+                return Ok(lane);
             }
+            kafka::end(lane);
         }
-        let lane = self.connect(transactional_id)?;
-        lane.initialise(transactional_id, self.options.transaction_timeout)?;
-        Ok(lane)
     }
 
     fn connect(&self, transactional_id: &str) -> Result<Lane, Error> {
@@ -275,21 +273,33 @@ impl Opening<'_> {
 }
 
 impl Lane {
-    /// Finishes or aborts what a predecessor left open, and fences it.
-    fn initialise(&self, id: &str, timeout: Duration) -> Result<(), Error> {
-        let id = id.to_owned();
-        let initialised = self.client.serve_while(|producer| producer.init_transactions(timeout));
-        initialised.map_err(|error| match &error {
-            _ if self.is_fenced(&error) => Error::Fenced,
-            // By the end of the time nobody had answered, or the last answer was to ask again: a coordinator that
-            // is just chosen, or still ends the transaction of a predecessor.
-            KafkaError::Transaction(reason)
-                if reason.is_retriable()
-                    || reason.code() == RDKafkaErrorCode::OperationTimedOut =>
-            {
-                Error::NoCoordinator { id, timeout, source: error }
+    /// Finishes or aborts what a predecessor left open, and fences it. `false`: it was put off before
+    /// `quick_until`; later, librdkafka asks again.
+    fn initialise(&self, id: &str, quick_until: Instant) -> Result<bool, Error> {
+        let timeout = self.transaction_timeout;
+        let until = Instant::now() + timeout;
+        let initialised = self.client.serve_while(|producer| {
+            loop {
+                let now = Instant::now();
+                let (left, is_quick) = (until.saturating_duration_since(now), now < quick_until);
+                // By its end, the call has failed with the coordinator's last answer, if there was one.
+                let wait = if is_quick { left.min(ANSWER_INTERVAL) } else { left };
+                match producer.init_transactions(wait) {
+                    Ok(()) => return Ok(true),
+                    Err(error) if left.is_zero() || !may_be_asked_again(&error) => {
+                        return Err(error);
+                    }
+                    Err(error) if is_quick && !is_silence(&error) => return Ok(false),
+                    Err(_) => {}
+                }
             }
-            _ => Error::Initialise { id, source: error },
+        });
+        initialised.map_err(|source| match source {
+            _ if self.is_fenced(&source) => Error::Fenced,
+            _ if may_be_asked_again(&source) => {
+                Error::NoCoordinator { id: id.to_owned(), timeout, source }
+            }
+            _ => Error::Initialise { id: id.to_owned(), source },
         })
     }
 
@@ -414,4 +424,15 @@ impl Lane {
         error.rdkafka_error_code().is_some_and(is_fenced)
             || fatal.is_some_and(|(code, _)| is_fenced(code))
     }
+}
+
+/// Nobody has answered in time, or a coordinator that is just chosen, or still ends the transaction of a
+/// predecessor.
+fn may_be_asked_again(error: &KafkaError) -> bool {
+    let is_put_off = matches!(error, KafkaError::Transaction(reason) if reason.is_retriable());
+    is_put_off || is_silence(error)
+}
+
+fn is_silence(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut)
 }
