@@ -154,8 +154,17 @@ impl Server {
     /// As every question to the server.
     pub async fn lock(&mut self, name: &str, patience: Duration) -> Result<bool, Error> {
         self.reconnect_if_lost().await?;
-        let is_held = take_lock(&mut self.conn, name, patience).await?;
-        self.lock = is_held.then(|| name.to_owned());
+        self.take_lock(name.to_owned(), patience).await
+    }
+
+    async fn take_lock(&mut self, name: String, patience: Duration) -> Result<bool, Error> {
+        // A connection that is ended for asking nothing would lose it.
+        let outlive = format!("SET SESSION wait_timeout = {WAIT_TIMEOUT_MAX}");
+        within(QUERY_TIMEOUT, self.conn.query_drop(outlive)).await?;
+        let lock = self.conn.exec_first("SELECT GET_LOCK(?, ?)", (&name, patience.as_secs()));
+        let answer: Option<Option<u8>> = within(QUERY_TIMEOUT, lock).await?;
+        let is_held = answer.flatten() == Some(1);
+        self.lock = is_held.then_some(name);
         Ok(is_held)
     }
 
@@ -243,10 +252,8 @@ impl Server {
     async fn reconnect_if_lost(&mut self) -> Result<(), Error> {
         if within(QUERY_TIMEOUT, self.conn.ping()).await.is_err() {
             self.conn = self.connect_again().await?;
-            if let Some(name) = self.lock.take()
-                && take_lock(&mut self.conn, &name, Duration::ZERO).await?
-            {
-                self.lock = Some(name);
+            if let Some(name) = self.lock.take() {
+                self.take_lock(name, Duration::ZERO).await?;
             }
         }
         Ok(())
@@ -269,15 +276,6 @@ impl Server {
     pub fn server_uuid(&self) -> Option<&str> {
         self.server_uuid.as_deref()
     }
-}
-
-async fn take_lock(conn: &mut Conn, name: &str, patience: Duration) -> Result<bool, Error> {
-    // A connection that is ended for asking nothing would lose it.
-    let outlive = format!("SET SESSION wait_timeout = {WAIT_TIMEOUT_MAX}");
-    within(QUERY_TIMEOUT, conn.query_drop(outlive)).await?;
-    let lock = conn.exec_first("SELECT GET_LOCK(?, ?)", (name, patience.as_secs()));
-    let answer: Option<Option<u8>> = within(QUERY_TIMEOUT, lock).await?;
-    Ok(answer.flatten() == Some(1))
 }
 
 /// # Errors

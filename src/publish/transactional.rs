@@ -277,22 +277,16 @@ impl Lane {
     /// `quick_until`; later, librdkafka asks again.
     fn initialise(&self, id: &str, quick_until: Instant) -> Result<bool, Error> {
         let timeout = self.transaction_timeout;
-        let until = Instant::now() + timeout;
         let initialised = self.client.serve_while(|producer| {
-            loop {
-                let now = Instant::now();
-                let (left, is_quick) = (until.saturating_duration_since(now), now < quick_until);
+            while Instant::now() < quick_until {
                 // By its end, the call has failed with the coordinator's last answer, if there was one.
-                let wait = if is_quick { left.min(ANSWER_INTERVAL) } else { left };
-                match producer.init_transactions(wait) {
-                    Ok(()) => return Ok(true),
-                    Err(error) if left.is_zero() || !may_be_asked_again(&error) => {
-                        return Err(error);
-                    }
-                    Err(error) if is_quick && !is_silence(&error) => return Ok(false),
-                    Err(_) => {}
+                match producer.init_transactions(ANSWER_INTERVAL) {
+                    Err(error) if is_silence(&error) => {}
+                    Err(error) if may_be_asked_again(&error) => return Ok(false),
+                    initialised => return initialised.map(|()| true),
                 }
             }
+            producer.init_transactions(timeout).map(|()| true)
         });
         initialised.map_err(|source| match source {
             _ if self.is_fenced(&source) => Error::Fenced,
