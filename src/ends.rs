@@ -13,7 +13,7 @@ use crate::coordinates::Uuid;
 use crate::error::Error;
 use crate::kafka::{self, Reader, reader};
 use crate::topics::{self, Topics};
-use crate::{preflight, publish};
+use crate::{panics, preflight, publish};
 
 /// Logs in to MySQL and asks who it is.
 ///
@@ -205,7 +205,11 @@ pub fn replica(config: &Config, cluster_id: &str) -> Replica {
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Error::Task(error.to_string()))
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        // It names the task by a number that no other has.
+        let panic = error.try_into_panic().map(|panic| panics::words(&*panic));
+        Error::Task(panic.unwrap_or_else(|error| error.to_string()))
+    })
 }
 
 /// An error with the server it is about.

@@ -2,12 +2,15 @@
 //! instance has taken over.
 
 mod broker;
+mod cure;
+mod kafka_codes;
+mod mysql_codes;
 mod primary;
 mod way_out;
 
 use self::broker::{checkpoint_fate, kafka_fate, publish_fate, reader_fate, topics_fate};
 use self::primary::{
-    binlog_fate, hint_of_damage, mysql_cure, preflight_fate, start_fate, start_from_fate, to_fate,
+    binlog_fate, hint_of_damage, preflight_fate, start_fate, start_from_fate, to_fate,
 };
 pub use self::way_out::WayOut;
 use crate::binlog::{self, row, start};
@@ -281,44 +284,6 @@ impl Error {
             | ErrorKind::Checkpoint
             | ErrorKind::Fenced => Some(Peer::Kafka),
             ErrorKind::Row | ErrorKind::Internal => None,
-        }
-    }
-
-    /// What a person can do about it, be it a halt or waited for.
-    pub fn hint(&self) -> Option<String> {
-        match self.fate() {
-            Fate::Halt { hint } => Some(hint),
-            Fate::Retry | Fate::MaybeTakenOver | Fate::TakenOver => self.cure().map(str::to_owned),
-        }
-    }
-
-    /// What ends the waiting for an error that is tried again; `None` where a person can do nothing, or must
-    /// act anyway.
-    fn cure(&self) -> Option<&'static str> {
-        if self.fate() != Fate::Retry {
-            return None;
-        }
-        match self {
-            Error::Binlog { source: binlog::Error::Server(source), .. }
-            | Error::Preflight { source: preflight::mysql::Error::Server(source), .. } => {
-                mysql_cure(source)
-            }
-            Error::Topics { source: topics::Error::Missing { .. }, .. } => {
-                Some("create the topic, or set [kafka] create_topics = true")
-            }
-            Error::Topics { source: topics::Error::TooFewBrokers { .. }, .. } => {
-                Some("start more brokers, or lower [kafka] topic_replication")
-            }
-            Error::Kafka { .. }
-            | Error::Topics { source: topics::Error::LookUp { .. }, .. }
-            | Error::Topics { source: topics::Error::Create { .. }, .. }
-            | Error::Publish { .. }
-            | Error::Resume { .. }
-            | Error::Checkpoint { .. } => Some(
-                "start the brokers, or correct [kafka] bootstrap_servers, and security.protocol and sasl.* under \
-                 [kafka.properties]",
-            ),
-            _ => None,
         }
     }
 

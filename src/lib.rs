@@ -22,7 +22,7 @@
 //! - [`binlog`]: the source: a replica's dump stream as transactions of rows
 //! - [`telemetry`]: logs, metrics, and the state that HTTP shows
 //! - [`coordinates`]: file and offset, GTIDs and their sets
-//! - [`kafka`], [`secret`], `nearest`: what all of them share
+//! - [`kafka`], [`secret`], `nearest`, `panics`: what all of them share
 
 pub mod batch;
 pub mod binlog;
@@ -38,6 +38,7 @@ pub mod http;
 pub mod kafka;
 mod nearest;
 pub mod outbox;
+mod panics;
 pub mod preflight;
 pub mod publish;
 pub mod relay;

@@ -12,6 +12,7 @@ mod reports;
 pub mod sequence;
 pub mod transactional;
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -25,6 +26,7 @@ use self::transactional::Transactional;
 use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
 use crate::kafka::{self, Delivery};
+use crate::panics;
 
 /// What librdkafka says while nothing is published is read so often.
 const SERVE_INTERVAL: Duration = Duration::from_millis(250);
@@ -116,7 +118,7 @@ pub enum Error {
         "the topic {topic} has acknowledged nothing within {} s (transaction_timeout): {why}",
         timeout.as_secs()
     )]
-    NotAcknowledged { topic: String, timeout: Duration, why: String },
+    NotAcknowledged { topic: String, timeout: Duration, why: Unacknowledged },
     #[error(
         "no coordinator has taken the transactional id {id} within {} s (transaction_timeout): no broker answers, \
          the partition of __transaction_state that holds it has no leader, or it still ends a predecessor's transaction",
@@ -131,6 +133,24 @@ pub enum Error {
     Thread(std::io::Error),
     #[error("the publisher's thread ended without a word")]
     ThreadEnded,
+    #[error("a thread of the publisher panicked: {0}")]
+    Panicked(String),
+}
+
+/// Why a topic acknowledges nothing, as far as its brokers tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unacknowledged {
+    #[error("no broker answers")]
+    NoBroker,
+    #[error("{without} of its {partitions} partitions have no leader")]
+    NoLeader { without: usize, partitions: usize },
+    #[error(
+        "partition {partition} has {in_sync} of {replicas} replicas in sync, and min.insync.replicas may ask for more"
+    )]
+    OutOfSync { partition: i32, in_sync: usize, replicas: usize },
+    /// Nothing is seen to be wrong with the topic.
+    #[error("its brokers answer again, or are slow")]
+    NoFault,
 }
 
 /// What the reader's side asks of the thread.
@@ -206,7 +226,10 @@ impl Publisher {
         let (answers_of_thread, answers) = mpsc::unbounded_channel();
         let answers_of_thread = Answers(answers_of_thread);
         let run = move || {
-            if let Err(error) = run(&answers_of_thread) {
+            // What it had is not used again: this error ends the publisher.
+            let ended = panic::catch_unwind(AssertUnwindSafe(|| run(&answers_of_thread)));
+            let ended = ended.unwrap_or_else(|panic| Err(Error::Panicked(panics::words(&*panic))));
+            if let Err(error) = ended {
                 answers_of_thread.send(Err(error));
             }
         };

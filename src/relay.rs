@@ -4,6 +4,7 @@
 //! all predecessors, reads the checkpoint and goes on there. Starting, crashing and failing over are the
 //! same code. A session ends with a drain, or with the error that decides what comes next.
 
+mod backoff;
 mod beginning;
 mod line;
 mod observe;
@@ -11,6 +12,7 @@ mod place;
 mod presence;
 mod recovery;
 mod signature;
+mod suspect;
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -23,18 +25,14 @@ use tokio::time::Instant;
 
 use self::line::Line;
 pub use self::place::{reset_checkpoint, set_checkpoint};
+use self::suspect::{Reached, Suspect, is_refused};
 use crate::binlog::{self, Change, Source};
 use crate::config::Config;
 use crate::error::{Error, Fate, WayOut};
 use crate::kafka::Delivery;
-use crate::publish;
+use crate::panics;
 use crate::telemetry::metrics::Peer;
-use crate::telemetry::{Causes, State, Telemetry};
-
-/// First pause before a new session; each failure in a row doubles it …
-const BACKOFF_MIN: Duration = Duration::from_millis(100);
-/// … up to this.
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+use crate::telemetry::{State, Telemetry};
 
 /// How often the checkpoint follows a binlog that moves on without rows for us.
 const IDLE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
@@ -64,7 +62,10 @@ struct Relay<'a> {
     instance: String,
     /// The smallest `max.message.bytes` found that is below the batches librdkafka makes.
     batch_bytes_max: Option<usize>,
-    backoff: Duration,
+    /// Sessions that failed one after the other, with nothing published in between.
+    failures: u32,
+    /// How far the last session came.
+    reached: Reached,
     /// The instance that the checkpoint named before this one claimed it; `None` once it has.
     predecessor: Option<String>,
     /// This instance's claim is stored.
@@ -82,9 +83,9 @@ pub async fn run(config: &Config, telemetry: Arc<Telemetry>, stop: Stop) -> Resu
         never = keep_turning(&telemetry) => match never {},
     };
     if let Err(error) = &ended {
-        let causes = Causes(error).to_string();
-        telemetry.note_error(error.kind(), &causes);
-        telemetry.enter(State::Halted, Some(causes));
+        let reason = error.reason();
+        telemetry.note_error(error.kind(), &reason.words);
+        telemetry.enter(State::Halted, Some(reason));
     }
     ended
 }
@@ -110,11 +111,12 @@ async fn relay_until(
         failed: None,
         instance,
         batch_bytes_max: None,
-        backoff: BACKOFF_MIN,
+        failures: 0,
+        reached: Reached::default(),
         predecessor: None,
         has_claimed: false,
     };
-    let mut last: Option<Error> = None;
+    let mut suspect: Option<Suspect> = None;
     loop {
         let error = match relay.session(&mut stop).await {
             Ok(()) => return Ok(()),
@@ -123,14 +125,11 @@ async fn relay_until(
             Err(error) => error,
         };
         relay.show_failed(&error);
+        let reached = std::mem::take(&mut relay.reached);
+        suspect.take_if(|suspect| suspect.is_passed(&reached));
         let recover = async {
-            let error = relay.decide(error, last.as_ref()).await?;
-            let pause = relay.backoff;
-            relay.backoff = (pause * 2).min(BACKOFF_MAX);
-            let causes = Causes(&error);
-            tracing::warn!(retry_in_ms = pause.as_millis(), "{causes}");
-            relay.telemetry.note_error(error.kind(), &causes.to_string());
-            tokio::time::sleep(pause).await;
+            let error = relay.decide(error, suspect.as_ref()).await?;
+            relay.pause(&error).await;
             Ok(error)
         };
         let recovered: Result<Error, Error> = tokio::select! {
@@ -138,7 +137,7 @@ async fn relay_until(
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
             recovered = recover => recovered,
         };
-        last = Some(recovered?);
+        suspect = Suspect::of(recovered?, reached).or(suspect);
     }
 }
 
@@ -158,9 +157,24 @@ impl Relay<'_> {
             self.telemetry.enter(State::Draining, None);
         }
         if session.line.has_published() {
-            self.backoff = BACKOFF_MIN;
+            self.failures = 0;
         }
-        supervised(session.end(followed)).await
+        supervised(session.end(followed, &mut self.reached)).await
+    }
+
+    /// Waits before the next session, and says for what.
+    async fn pause(&mut self, error: &Error) {
+        let pause = backoff::pause(self.failures, backoff::chance());
+        self.failures = self.failures.saturating_add(1);
+        let reason = error.reason();
+        tracing::warn!(
+            retry_in_ms = pause.as_millis(),
+            hint = reason.hint.as_deref().map(tracing::field::display),
+            "{}",
+            reason.words
+        );
+        self.telemetry.note_error(error.kind(), &reason.words);
+        tokio::time::sleep(pause).await;
     }
 
     /// Tells telemetry that the session is over, and why.
@@ -173,26 +187,22 @@ impl Relay<'_> {
             State::Starting => State::Starting,
             _ => State::Reconnecting,
         };
-        telemetry.enter(state, Some(Causes(error).to_string()));
+        telemetry.enter(state, Some(error.reason()));
     }
 
     /// Says whether to go on after an error: `Ok` gives it back to be tried again, `Err` ends the run.
-    async fn decide(&mut self, error: Error, last: Option<&Error>) -> Result<Error, Error> {
+    async fn decide(&mut self, error: Error, suspect: Option<&Suspect>) -> Result<Error, Error> {
         if let Error::SmallerBatches { bytes_max, .. } = &error {
             self.batch_bytes_max = Some(*bytes_max);
         }
-        match (error.fate(), last) {
-            (Fate::Retry, Some(last)) if is_damaged_again(&error, last) => {
-                Err(Error::DamagedAgain(Box::new(error)))
-            }
-            (Fate::Retry, _) => Ok(error),
-            (Fate::Halt { .. }, _) if self.waits_for(&error) => Ok(error),
-            // The topic's limit may have been lowered since it was looked up: the next session knows it,
-            // and names the row.
-            (Fate::Halt { .. }, None) if is_refused(&error) => Ok(error),
-            (Fate::Halt { .. }, Some(last)) if is_refused(&error) && !is_refused(last) => Ok(error),
-            (Fate::Halt { .. } | Fate::TakenOver, _) => Err(error),
-            (Fate::MaybeTakenOver, _) => match self.name_successor(error).await? {
+        let is_repeated = suspect.is_some_and(|suspect| suspect.is_repeated_by(&error));
+        match error.fate() {
+            Fate::Retry if is_repeated => Err(Error::DamagedAgain(Box::new(error))),
+            Fate::Retry => Ok(error),
+            Fate::Halt { .. } if self.waits_for(&error) => Ok(error),
+            Fate::Halt { .. } if is_refused(&error) && !is_repeated => Ok(error),
+            Fate::Halt { .. } | Fate::TakenOver => Err(error),
+            Fate::MaybeTakenOver => match self.name_successor(error).await? {
                 taken_over @ Error::TakenOver { .. } => Err(taken_over),
                 error => Ok(error),
             },
@@ -220,26 +230,10 @@ impl Relay<'_> {
 /// What panics on damaged bytes ends the session like any error.
 async fn supervised<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     // What was half done is dropped with the session.
-    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic");
-        Err(Error::Task(text.to_owned()))
-    })
-}
-
-fn is_damaged_again(error: &Error, last: &Error) -> bool {
-    match (error, last) {
-        (
-            Error::Binlog { source: binlog::Error::Checksum { after }, .. },
-            Error::Binlog { source: binlog::Error::Checksum { after: before }, .. },
-        ) => after == before,
-        (Error::Task(panic), Error::Task(before)) => panic == before,
-        _ => false,
-    }
-}
-
-fn is_refused(error: &Error) -> bool {
-    matches!(error, Error::Publish { source: publish::Error::Refused { .. }, .. })
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|panic| Err(Error::Task(panics::words(&*panic))))
 }
 
 /// Both ends, connected.
@@ -368,7 +362,11 @@ impl Session<'_> {
     }
 
     /// Ends the session: what is whole is published first, unless the way to Kafka itself failed.
-    async fn end(mut self, followed: Result<(), Error>) -> Result<(), Error> {
+    async fn end(
+        mut self,
+        followed: Result<(), Error>,
+        reached: &mut Reached,
+    ) -> Result<(), Error> {
         let is_after_start = !self.source.is_before_start();
         let may_publish = self.may_store();
         let finished = match &followed {
@@ -384,6 +382,8 @@ impl Session<'_> {
             }
             followed => followed,
         };
+        let place = self.source.place().coordinates.clone();
+        *reached = self.line.reached(is_after_start.then_some(place));
         self.line.stop().await;
         // A server that is gone need not be told.
         if let Err(error) = self.source.close().await {

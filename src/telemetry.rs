@@ -16,7 +16,7 @@ use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
 pub use self::state::State;
-pub use self::status::{Position, Status, Telemetry, seconds};
+pub use self::status::{Position, Reason, Status, Telemetry, seconds};
 
 /// What is logged unless `RUST_LOG` says otherwise.
 const FILTER: &str = "info";

@@ -298,7 +298,11 @@ impl Topics {
     ) -> Result<T, KafkaError> {
         let (admin, topic) = (self.admin.clone(), name.to_owned());
         let asked = tokio::task::spawn_blocking(move || question(&admin, &topic));
-        asked.await.unwrap_or(Err(KafkaError::Canceled))
+        // A panic there is one here.
+        asked.await.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(KafkaError::Canceled),
+        })
     }
 
     fn destination<'a>(&self, name: &'a str) -> NewTopic<'a> {

@@ -3,9 +3,19 @@
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
+use super::kafka_codes::{COORDINATOR, IN_SYNC, LEADER, TOO_LARGE, cures, halts};
 use super::{Fate, halt, secret_fate};
 use crate::kafka::{self, reader};
+use crate::publish::Unacknowledged;
 use crate::{checkpoint, publish, topics};
+
+/// For what only the way to the brokers can be at fault for.
+const REACH: &str = "start the brokers, or correct [kafka] bootstrap_servers, and security.protocol and sasl.* under \
+     [kafka.properties]";
+
+/// A transaction of somebody else stands open before what is to be read.
+const HELD_BACK: &str = "nothing, if it is a predecessor's, which ends after its transaction_timeout; else find the \
+     producer with kafka-transactions.sh find-hanging --broker-id …, and end its transaction with abort";
 
 pub(super) fn kafka_fate(error: &kafka::Error) -> Fate {
     match error {
@@ -36,32 +46,7 @@ fn grant(operations: &str, resource: &str) -> Fate {
 }
 
 fn code_fate(code: Code) -> Fate {
-    match code {
-        Code::TopicAuthorizationFailed => halt(
-            "grant the relay's principal Describe, Create and Write on the topic, and Read on the \
-             checkpoint topic",
-        ),
-        Code::ClusterAuthorizationFailed => halt(
-            "grant the relay's principal Create on the cluster or the topics, and for brokers before 2.8 in \
-             idempotent delivery IdempotentWrite on the cluster",
-        ),
-        Code::TransactionalIdAuthorizationFailed => {
-            halt("grant the relay's principal Write and Describe on its transactional ids")
-        }
-        Code::InvalidTransactionTimeout => halt(
-            "lower [kafka] transaction_timeout, or raise transaction.max.timeout.ms of the brokers",
-        ),
-        Code::InvalidTopic => halt(
-            "the name is illegal, or another topic's but for . and _: correct the writer, or delete that topic",
-        ),
-        Code::InvalidTimestamp => halt("correct the clock of the relay's machine"),
-        Code::InvalidRecord => halt("the broker's log says what is wrong with the record"),
-        Code::InvalidPartitions | Code::InvalidConfig | Code::PolicyViolation => halt(
-            "correct [kafka] topic_partitions and topic_replication, or create the topic by hand",
-        ),
-        Code::UnsupportedVersion => halt("the brokers are too old: Kafka 2.4 or later is needed"),
-        _ => Fate::Retry,
-    }
+    halts(code).map_or(Fate::Retry, halt)
 }
 
 pub(super) fn topics_fate(error: &topics::Error) -> Fate {
@@ -124,7 +109,9 @@ pub(super) fn publish_fate(error: &publish::Error) -> Fate {
             )),
             Some(code) => code_fate(code),
         },
-        publish::Error::Thread(_) | publish::Error::ThreadEnded => Fate::Retry,
+        publish::Error::Thread(_) | publish::Error::ThreadEnded | publish::Error::Panicked(_) => {
+            Fate::Retry
+        }
     }
 }
 
@@ -148,5 +135,78 @@ pub(super) fn reader_fate(error: &reader::Error) -> Fate {
         reader::Error::NoTopic { .. }
         | reader::Error::Timeout { .. }
         | reader::Error::HeldBack { .. } => Fate::Retry,
+    }
+}
+
+/// What ends the wait for a client of Kafka.
+pub(super) fn kafka_cure(error: &kafka::Error) -> Option<&'static str> {
+    match error {
+        kafka::Error::Unreachable(failure) => Some(failure.hint()),
+        kafka::Error::Kafka(error) => client_cure(error),
+        kafka::Error::Secret(_) | kafka::Error::Property { .. } => None,
+    }
+}
+
+fn client_cure(error: &KafkaError) -> Option<&'static str> {
+    code_of(error).map_or(Some(REACH), cures)
+}
+
+pub(super) fn topics_cure(error: &topics::Error) -> Option<&'static str> {
+    match error {
+        topics::Error::LookUp { source, .. } | topics::Error::Create { source, .. } => {
+            client_cure(source)
+        }
+        topics::Error::Missing { .. } => {
+            Some("create the topic, or set [kafka] create_topics = true")
+        }
+        topics::Error::TooFewBrokers { .. } => {
+            Some("start more brokers, or lower [kafka] topic_replication")
+        }
+        topics::Error::NotVisible { .. } => {
+            Some("nothing, unless it lasts: then see whether the brokers reach their controller")
+        }
+        topics::Error::NoRight { .. } => None,
+    }
+}
+
+pub(super) fn publish_cure(error: &publish::Error) -> Option<&'static str> {
+    match error {
+        publish::Error::Client(error) => kafka_cure(error),
+        publish::Error::NotAcknowledged { why, .. } => Some(match why {
+            Unacknowledged::NoBroker => REACH,
+            Unacknowledged::NoLeader { .. } => LEADER,
+            Unacknowledged::OutOfSync { .. } => IN_SYNC,
+            Unacknowledged::NoFault => {
+                "nothing, unless it comes again and again: then look at the brokers' load and logs, or raise [kafka] \
+                 transaction_timeout"
+            }
+        }),
+        publish::Error::NoCoordinator { source, .. } => Some(match code_of(source) {
+            Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve) => REACH,
+            Some(code) => cures(code).unwrap_or(COORDINATOR),
+            None => COORDINATOR,
+        }),
+        publish::Error::Kafka { source, .. }
+        | publish::Error::Initialise { source, .. }
+        | publish::Error::Denied { source, .. } => client_cure(source),
+        publish::Error::Refused { source, .. } => code_of(source).map_or(Some(TOO_LARGE), cures),
+        publish::Error::Thread(_) => {
+            Some("raise the limit of threads of the relay's process or container")
+        }
+        publish::Error::Fenced | publish::Error::ThreadEnded | publish::Error::Panicked(_) => None,
+    }
+}
+
+pub(super) fn reader_cure(error: &reader::Error) -> Option<&'static str> {
+    match error {
+        reader::Error::Kafka { source, .. } => kafka_cure(source),
+        reader::Error::NoTopic { .. } => {
+            Some("nothing, unless it lasts: then see whether the topic was deleted, and create it")
+        }
+        reader::Error::Timeout { .. } => Some(
+            "nothing, unless it comes again and again: then see whether the partitions of the topic have leaders \
+             that answer (kafka-topics.sh --describe)",
+        ),
+        reader::Error::HeldBack { .. } => Some(HELD_BACK),
     }
 }

@@ -1,11 +1,18 @@
 //! The fate of what goes wrong at the MySQL end: the server, the stream, the place in it, and what must hold
 //! before a row is read.
 
-use mysql_async::DriverError;
+use mysql_async::{DriverError, IoError};
 
+use super::mysql_codes::{Meaning, meaning};
 use super::{Error, Fate, OTHER_HISTORY, halt, look_at_binlog, secret_fate};
 use crate::binlog::{self, server, start, transaction};
 use crate::preflight;
+
+/// Every reason for which the server ends a dump has this number.
+const DUMP_REFUSED: u16 = 1236;
+
+const CONNECTION_ENDED: &str = "nothing while the server restarts; if it lasts, start it, look into its error log, or see \
+     whether a proxy or a firewall ends connections";
 
 pub(super) fn binlog_fate(error: &binlog::Error) -> Fate {
     use binlog::Error as E;
@@ -127,14 +134,77 @@ fn server_fate(error: &server::Error) -> Fate {
     }
 }
 
-pub(super) fn mysql_cure(error: &server::Error) -> Option<&'static str> {
+/// What ends the wait for the server.
+pub(super) fn server_cure(error: &server::Error) -> Option<String> {
     match error {
-        server::Error::MySql(mysql_async::Error::Server(_)) => {
-            Some("the relay tries again until the server lets it")
+        server::Error::MySql(error) => mysql_cure(error),
+        server::Error::Timeout { .. } => Some(
+            "see what keeps the server (SHOW PROCESSLIST), and whether a firewall drops what goes there; or correct \
+             [mysql] hosts"
+                .to_owned(),
+        ),
+        server::Error::OtherServer { .. } => Some(
+            "nothing after a failover; if it comes again and again, name one server in [mysql] hosts instead of a \
+             balancer"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+fn mysql_cure(error: &mysql_async::Error) -> Option<String> {
+    match error {
+        mysql_async::Error::Server(error) => server_code_cure(error),
+        mysql_async::Error::Io(IoError::Io(error)) => Some(connection_cure(error).to_owned()),
+        _ => Some(CONNECTION_ENDED.to_owned()),
+    }
+}
+
+fn server_code_cure(error: &mysql_async::ServerError) -> Option<String> {
+    match meaning(error.code, &error.message) {
+        Meaning::Passes(hint) => Some(hint.to_owned()),
+        Meaning::Lasts(hint) => Some(format!("this does not heal by waiting: {hint}")),
+        Meaning::Unknown => Some(format!(
+            "the relay tries again until the server lets it; look up error {} in MySQL's reference if it lasts",
+            error.code
+        )),
+        Meaning::Refuses(_) | Meaning::Halts(_) => None,
+    }
+}
+
+/// By what the operating system says of a connection.
+fn connection_cure(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind as K;
+    match error.kind() {
+        K::ConnectionReset | K::ConnectionAborted | K::BrokenPipe | K::UnexpectedEof => {
+            CONNECTION_ENDED
         }
-        server::Error::MySql(_) | server::Error::Timeout { .. } => {
-            Some("start the server, or correct [mysql] hosts")
+        K::HostUnreachable | K::NetworkUnreachable | K::NetworkDown => {
+            "mend the network between the relay and the server, or correct [mysql] hosts"
         }
+        K::TimedOut => "start the server, or see whether a firewall drops what goes there",
+        _ if error.to_string().contains("lookup address") => {
+            "correct the name in [mysql] hosts, or mend the name service"
+        }
+        _ => "start the server, or correct [mysql] hosts",
+    }
+}
+
+/// What ends the wait for the stream.
+pub(super) fn binlog_cure(error: &binlog::Error) -> Option<String> {
+    use binlog::Error as E;
+    match error {
+        E::Server(error) | E::Start(start::Error::Server(error)) => server_cure(error),
+        E::Stream { error, .. } => mysql_cure(error),
+        E::Ended { .. } => Some(CONNECTION_ENDED.to_owned()),
+        E::Silent { .. } => Some(
+            "nothing, unless it comes again and again: then a firewall or a balancer drops the connection, or the \
+             server hangs"
+                .to_owned(),
+        ),
+        E::Checksum { .. } => Some(
+            "nothing: the event is read again; if it is damaged again, the relay halts".to_owned(),
+        ),
         _ => None,
     }
 }
@@ -153,21 +223,13 @@ fn mysql_fate(error: &mysql_async::Error) -> Fate {
     }
 }
 
-/// By the numbers of <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>.
 fn mysql_server_fate(error: &mysql_async::ServerError) -> Fate {
-    match error.code {
-        1044 | 1142 => halt("grant the user SELECT on the outbox tables"),
-        1045 | 1130 | 1698 | 1862 | 3118 => halt(
-            "correct [mysql] user and password, or the account on the server; one that REQUIREs a certificate \
-                 needs cert and key in [mysql.tls]",
-        ),
-        1227 => halt("grant the user REPLICATION SLAVE and REPLICATION CLIENT, ON *.*"),
-        3159 => {
-            halt("the server takes encrypted connections only: set [mysql.tls] mode = \"required\"")
-        }
-        1381 => halt("start mysqld with --log-bin"),
-        1236 => dump_fate(&error.message),
-        _ => Fate::Retry,
+    if error.code == DUMP_REFUSED {
+        return dump_fate(&error.message);
+    }
+    match meaning(error.code, &error.message) {
+        Meaning::Refuses(hint) | Meaning::Halts(hint) => halt(hint),
+        Meaning::Passes(_) | Meaning::Lasts(_) | Meaning::Unknown => Fate::Retry,
     }
 }
 

@@ -39,6 +39,7 @@ fn rows(status: &Status) -> Vec<(&'static str, String)> {
     let rows = [
         ("state since", Some(status.state_since.clone())),
         ("reason", status.reason.clone()),
+        ("what to do", status.hint.clone()),
         ("MySQL", Some(server.join(", "))),
         ("position", position.map(|at| format!("{}:{}", at.binlog_filename, at.offset))),
         ("GTIDs before it", position.and_then(|at| at.gtid_set.clone())),

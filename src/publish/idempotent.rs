@@ -24,7 +24,9 @@ use super::client::{Client, Topic};
 use super::reports::{Context, Refused, is_collateral};
 use super::sequence::SequenceHeader;
 use super::transactional::Transactional;
-use super::{Answers, Error, Options, Order, SERVE_INTERVAL, Sealed, Stored, producer};
+use super::{
+    Answers, Error, Options, Order, SERVE_INTERVAL, Sealed, Stored, Unacknowledged, producer,
+};
 use crate::batch::Limits;
 use crate::checkpoint::Checkpoint;
 use crate::kafka;
@@ -368,7 +370,8 @@ impl Sending {
         let why = |topic| producer::why_not_acknowledged(&self.client, topic);
         let faults = topics.map(|topic| (topic, why(topic)));
         // One that is at fault, if any is.
-        let Some((topic, why)) = faults.max_by_key(|(_, why)| why != producer::NO_FAULT) else {
+        let Some((topic, why)) = faults.max_by_key(|(_, why)| *why != Unacknowledged::NoFault)
+        else {
             return;
         };
         let topic = topic.to_owned();

@@ -11,15 +11,12 @@ use rdkafka::producer::Producer;
 use super::client::{Client, Record, Topic};
 use super::reports::{Context, Refused, Reports};
 use super::sequence::SequenceHeader;
-use super::{Error, Options};
+use super::{Error, Options, Unacknowledged};
 use crate::batch::Batch;
 use crate::kafka;
 
 /// How long looking for the reason of a failure may take: the way to the brokers may be cut.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Nothing is seen to be wrong with a topic.
-pub(super) const NO_FAULT: &str = "its brokers answer again, or are slow";
 
 /// What both deliveries ask of librdkafka. `records_max`: so many are on their way at most.
 pub(super) fn config(
@@ -116,10 +113,10 @@ pub(super) fn refusal(refused: Refused) -> Result<Error, Refused> {
 }
 
 /// librdkafka tries again what a broker refuses for the time being, and does not tell why in the end.
-pub(super) fn why_not_acknowledged<R: Reports>(client: &Client<R>, topic: &str) -> String {
+pub(super) fn why_not_acknowledged<R: Reports>(client: &Client<R>, topic: &str) -> Unacknowledged {
     let client = client.producer().client();
     let Ok(metadata) = client.fetch_metadata(Some(topic), LOOK_TIMEOUT) else {
-        return "no broker answers".to_owned();
+        return Unacknowledged::NoBroker;
     };
     let topic = metadata.topics().iter().find(|found| found.name() == topic);
     let partitions = topic.map_or(&[][..], |topic| topic.partitions());
@@ -128,14 +125,13 @@ pub(super) fn why_not_acknowledged<R: Reports>(client: &Client<R>, topic: &str) 
     let out_of_sync =
         |partition: &&MetadataPartition| partition.isr().len() < partition.replicas().len();
     match (without_leader, partitions.iter().find(out_of_sync)) {
-        (1.., _) => format!("{without_leader} of its {count} partitions have no leader"),
-        (0, Some(partition)) => format!(
-            "partition {} has {} of {} replicas in sync, and min.insync.replicas may ask for more",
-            partition.id(),
-            partition.isr().len(),
-            partition.replicas().len()
-        ),
-        (0, None) => NO_FAULT.to_owned(),
+        (without @ 1.., _) => Unacknowledged::NoLeader { without, partitions: count },
+        (0, Some(partition)) => Unacknowledged::OutOfSync {
+            partition: partition.id(),
+            in_sync: partition.isr().len(),
+            replicas: partition.replicas().len(),
+        },
+        (0, None) => Unacknowledged::NoFault,
     }
 }
 

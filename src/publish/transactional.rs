@@ -19,6 +19,7 @@ use super::{Answers, Error, Options, Order, SERVE_INTERVAL, Sealed, Stored, prod
 use crate::batch::{Batch, Limits};
 use crate::checkpoint::{self, Checkpoint};
 use crate::kafka;
+use crate::panics;
 
 /// Transactional ids `{name}-0` … of which recovery fences every one, whatever number is used: a relay of
 /// another version, or in another mode, may use more or fewer.
@@ -71,7 +72,9 @@ impl Transactional {
                 (0..FENCED_LANES).map(|index| scope.spawn(open_lane(index))).collect();
             opening
                 .into_iter()
-                .map(|lane| lane.join().unwrap_or(Err(Error::ThreadEnded)))
+                .map(|lane| {
+                    lane.join().unwrap_or_else(|panic| Err(Error::Panicked(panics::words(&*panic))))
+                })
                 .collect::<Result<_, _>>()
         })?;
         kafka::end(lanes.split_off(USED_LANES));

@@ -17,6 +17,7 @@ use crate::batch::{Batch, Cut, TopicId};
 use crate::binlog::row::Cell;
 use crate::binlog::table::Table;
 use crate::binlog::{LayoutId, Passed, Place, Rows};
+use crate::checkpoint::Checkpoint;
 use crate::coordinates::Coordinates;
 use crate::envelope::{self, Outcome, RowPlace};
 use crate::error::Error;
@@ -60,6 +61,8 @@ pub struct Line {
     /// That holds for the open transaction.
     is_uncounted: bool,
     stored: Option<Coordinates>,
+    /// What this session has in Kafka, but for its claim.
+    acknowledged: Option<Checkpoint>,
     stored_at: Instant,
     has_published: bool,
     observer: Observer,
@@ -94,6 +97,7 @@ impl Line {
             uncounted: None,
             is_uncounted: false,
             stored,
+            acknowledged: None,
             stored_at: Instant::now(),
             has_published: false,
             observer,

@@ -11,12 +11,11 @@ use tokio::time::Instant;
 use crate::batch::Batch;
 use crate::binlog::{Place, Progress};
 use crate::coordinates::Coordinates;
-use crate::error::Error;
 use crate::publish::{Published, Stored};
 use crate::telemetry::clock::{CommitTime, ServerClock, micros_since_1970};
 use crate::telemetry::lag::Lag;
-use crate::telemetry::metrics::{Peer, Skipped};
-use crate::telemetry::{Causes, State, Telemetry, seconds};
+use crate::telemetry::metrics::{ErrorKind, Peer, Skipped};
+use crate::telemetry::{Reason, State, Telemetry, seconds};
 
 /// A transaction committed so recently is at the end of the binlog, as far as anybody can tell; servers that
 /// tell seconds only are given one more.
@@ -94,11 +93,10 @@ impl Observer {
     }
 
     /// Nothing of what is on its way was acknowledged for long.
-    pub fn note_stalled(&mut self, error: &Error) {
-        let causes = Causes(error).to_string();
+    pub fn note_stalled(&mut self, kind: ErrorKind, reason: Reason) {
         (self.is_stalled, self.is_settled) = (true, false);
-        self.telemetry.note_error(error.kind(), &causes);
-        self.telemetry.enter(State::Reconnecting, Some(causes));
+        self.telemetry.note_error(kind, &reason.words);
+        self.telemetry.enter(State::Reconnecting, Some(reason));
     }
 
     fn note_connected(&mut self) {

@@ -12,7 +12,7 @@ use super::beginning::{Beginning, Options, Skip};
 use super::line::Line;
 use super::observe::Observer;
 use super::signature::Signature;
-use super::{BACKOFF_MAX, CLAIM_PAUSE, Relay};
+use super::{CLAIM_PAUSE, Relay, backoff};
 use crate::batch::Limits;
 use crate::binlog::{self, Identity, Replica, Server, Source, Start, TableFilter};
 use crate::checkpoint::{self, Checkpoint};
@@ -154,11 +154,15 @@ pub(super) async fn successor(relay: &Relay<'_>) -> Result<Option<(String, Strin
             }
             // Without the answer we must not fence anybody.
             Err(error) if relay.waits_for(&error) => {
-                let causes = crate::telemetry::Causes(&error);
+                let reason = error.reason();
+                let pause = backoff::pause(u32::MAX, backoff::chance());
                 tracing::warn!(
-                    "fenced, and the checkpoint cannot be read to see by whom: {causes}"
+                    retry_in_ms = pause.as_millis(),
+                    hint = reason.hint.as_deref().map(tracing::field::display),
+                    "fenced, and the checkpoint cannot be read to see by whom: {}",
+                    reason.words
                 );
-                tokio::time::sleep(BACKOFF_MAX).await;
+                tokio::time::sleep(pause).await;
             }
             Err(error) => return Err(error),
         }

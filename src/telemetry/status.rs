@@ -22,6 +22,18 @@ const TURN_WITHIN: Duration = Duration::from_secs(60);
 /// A list of binlogs older than this says nothing about where the end is now.
 const BINLOGS_VALID: Duration = Duration::from_secs(10);
 
+/// No broker answers, and nothing has failed by that yet.
+const BROKERS_AWAY: &str =
+    "start the brokers, or mend the way to them; the relay goes on by itself";
+
+/// Why the relay is in a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    pub words: String,
+    /// What a person can do about it.
+    pub hint: Option<String>,
+}
+
 /// The primary, as it named itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -44,6 +56,8 @@ pub struct Status {
     pub state_since: String,
     /// Why the relay is in that state, where that is not plain.
     pub reason: Option<String>,
+    /// What a person can do about it.
+    pub hint: Option<String>,
     pub mysql: Primary,
     /// `None` until the binlog is read.
     pub position: Option<Position>,
@@ -93,7 +107,7 @@ pub struct Telemetry {
 struct Shared {
     state: State,
     state_since: SystemTime,
-    reason: Option<String>,
+    reason: Option<Reason>,
     primary: Primary,
     clock: ServerClock,
     /// The binlog is being read.
@@ -135,7 +149,7 @@ impl Telemetry {
     }
 
     /// The relay is in this state from now on. The time of the change is kept when only the reason is another.
-    pub fn enter(&self, state: State, reason: Option<String>) {
+    pub fn enter(&self, state: State, reason: Option<Reason>) {
         let mut shared = self.shared();
         if shared.state != state {
             (shared.state, shared.state_since) = (state, SystemTime::now());
@@ -262,13 +276,20 @@ impl Telemetry {
         Some(self.began.elapsed().saturating_sub(turned)).filter(|since| *since > TURN_WITHIN)
     }
 
-    /// Why the relay does not relay; `None` while it does.
+    /// Why the relay does not relay, and on a second line what to do about it; `None` while it does.
     pub fn not_ready(&self) -> Option<String> {
         let shared = self.shared();
         match (shared.state, &shared.reason) {
             (State::Relaying, _) if shared.is_kafka_connected => None,
-            (State::Relaying, _) => Some("relaying: no broker answers".to_owned()),
-            (state, Some(reason)) => Some(format!("{}: {reason}", state.label())),
+            (State::Relaying, _) => {
+                Some(format!("relaying: no broker answers\nhint: {BROKERS_AWAY}"))
+            }
+            (state, Some(Reason { words, hint: None })) => {
+                Some(format!("{}: {words}", state.label()))
+            }
+            (state, Some(Reason { words, hint: Some(hint) })) => {
+                Some(format!("{}: {words}\nhint: {hint}", state.label()))
+            }
             (state, None) => Some(state.label().to_owned()),
         }
     }
@@ -280,7 +301,8 @@ impl Telemetry {
             version: env!("CARGO_PKG_VERSION"),
             state: shared.state,
             state_since: iso_8601(shared.state_since),
-            reason: shared.reason.clone(),
+            reason: shared.reason.as_ref().map(|reason| reason.words.clone()),
+            hint: shared.reason.as_ref().and_then(|reason| reason.hint.clone()),
             mysql: shared.primary.clone(),
             position: shared.place.as_ref().map(|(place, gtid_set)| Position {
                 binlog_filename: place.file().to_owned(),
@@ -378,8 +400,14 @@ mod tests {
         assert!(telemetry.not_ready().unwrap().contains("broker"));
         telemetry.connect(Peer::Kafka);
         assert_eq!(telemetry.not_ready(), None);
-        telemetry.enter(State::Reconnecting, Some("db:3306 is gone".to_owned()));
+        let reason = |hint: Option<&str>| {
+            Some(Reason { words: "db:3306 is gone".to_owned(), hint: hint.map(str::to_owned) })
+        };
+        telemetry.enter(State::Reconnecting, reason(None));
         assert_eq!(telemetry.not_ready().as_deref(), Some("reconnecting: db:3306 is gone"));
+        telemetry.enter(State::Reconnecting, reason(Some("start it")));
+        let not_ready = telemetry.not_ready();
+        assert_eq!(not_ready.as_deref(), Some("reconnecting: db:3306 is gone\nhint: start it"));
     }
 
     #[test]
@@ -402,7 +430,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_null() {
         let status = serde_json::to_value(telemetry().status()).unwrap();
-        for field in ["position", "checkpoint", "reason", "lastError"] {
+        for field in ["position", "checkpoint", "reason", "hint", "lastError"] {
             assert_eq!(status[field], serde_json::Value::Null, "{field}: {status}");
         }
         assert_eq!(status["state"], "starting");

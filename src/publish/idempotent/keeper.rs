@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Event;
 use crate::checkpoint::Checkpoint;
+use crate::panics;
 use crate::publish::transactional::Transactional;
 use crate::publish::{Error, SERVE_INTERVAL, Stored};
 
@@ -37,7 +38,8 @@ impl Keeper {
                 };
                 let stored = panic::catch_unwind(AssertUnwindSafe(|| lanes.store(&checkpoint)));
                 // After a panic they are not used again: this error ends the publisher.
-                let stored = stored.unwrap_or(Err(Error::ThreadEnded));
+                let stored =
+                    stored.unwrap_or_else(|panic| Err(Error::Panicked(panics::words(&*panic))));
                 let stored = stored.map(|value| Stored { checkpoint, value, number });
                 if events.send(Event::Stored(Box::new(stored))).is_err() {
                     return;

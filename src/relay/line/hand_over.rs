@@ -3,6 +3,7 @@
 
 use tokio::time::Instant;
 
+use super::super::suspect::Reached;
 use super::Line;
 use crate::batch::{Batch, Cut};
 use crate::binlog::{Place, Progress};
@@ -10,7 +11,6 @@ use crate::checkpoint::Checkpoint;
 use crate::coordinates::{Coordinates, Gtid};
 use crate::error::Error;
 use crate::publish::{self, Answer, Published, Sealed};
-use crate::telemetry::Causes;
 use crate::telemetry::clock::CommitTime;
 
 impl Line {
@@ -44,6 +44,12 @@ impl Line {
     /// Relayed rows of the open transaction that are in Kafka already.
     pub fn rows_done(&self) -> u64 {
         self.rows_done
+    }
+
+    /// How far this session came, which has read up to that boundary.
+    pub fn reached(&self, read: Option<Coordinates>) -> Reached {
+        let server_uuid = self.signature.server_uuid.clone();
+        Reached { server_uuid, read, stored: self.acknowledged.clone() }
     }
 
     pub fn stored_at(&self) -> Instant {
@@ -125,7 +131,7 @@ impl Line {
         let batch = self.spare.pop().expect("nothing is on its way when a session begins");
         self.publish(batch, self.sequence + 1, checkpoint)?;
         self.settle().await?;
-        self.has_published = false;
+        (self.has_published, self.acknowledged) = (false, None);
         Ok(())
     }
 
@@ -177,11 +183,17 @@ impl Line {
                 let Checkpoint { offset, sequence, .. } = stored.checkpoint;
                 tracing::debug!(offset, sequence, "stored a checkpoint");
                 self.observer.note_stored(&stored);
+                self.acknowledged = Some(stored.checkpoint);
             }
             Answer::Stalled(source) => {
                 let error = self.publish_error(source);
-                tracing::warn!("{}", Causes(&error));
-                self.observer.note_stalled(&error);
+                let reason = error.reason();
+                tracing::warn!(
+                    hint = reason.hint.as_deref().map(tracing::field::display),
+                    "{}",
+                    reason.words
+                );
+                self.observer.note_stalled(error.kind(), reason);
             }
         }
     }

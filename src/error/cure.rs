@@ -1,0 +1,229 @@
+//! The hint of an error: what a person does about a halt, or what ends the wait for an error that is tried again.
+//!
+//! It is by the cause: a topic without a leader is not cured by another `bootstrap_servers`. The log of `run`,
+//! `/readyz`, `/status` and `check` all have it from here.
+
+use super::broker::{kafka_cure, publish_cure, reader_cure, topics_cure};
+use super::primary::{binlog_cure, server_cure};
+use super::{Error, Fate};
+use crate::telemetry::{Causes, Reason};
+use crate::{checkpoint, preflight};
+
+impl Error {
+    /// Why the relay does not relay, in words for people, and what they can do about it.
+    pub fn reason(&self) -> Reason {
+        Reason { words: Causes(self).to_string(), hint: self.hint() }
+    }
+
+    /// What a person can do about it, be it a halt or waited for.
+    pub fn hint(&self) -> Option<String> {
+        match self.fate() {
+            Fate::Halt { hint } => Some(hint),
+            Fate::Retry => self.cure(),
+            Fate::MaybeTakenOver => Some(
+                "nothing: the relay finds out whether another one has taken over; if this comes again and again, two \
+                 relays of one name run"
+                    .to_owned(),
+            ),
+            Fate::TakenOver => None,
+        }
+    }
+
+    /// What ends the wait for an error that is tried again; `None` where a person can do nothing.
+    fn cure(&self) -> Option<String> {
+        let spoken = |cure: Option<&'static str>| cure.map(str::to_owned);
+        match self {
+            Error::Binlog { source, .. } => binlog_cure(source),
+            Error::Preflight { source: preflight::mysql::Error::Server(source), .. } => {
+                server_cure(source)
+            }
+            Error::Kafka { source, .. } => spoken(kafka_cure(source)),
+            Error::Topics { source, .. } => spoken(topics_cure(source)),
+            Error::Publish { source, .. } => spoken(publish_cure(source)),
+            Error::Checkpoint { source: checkpoint::Error::Read(source), .. }
+            | Error::Resume { source, .. } => spoken(reader_cure(source)),
+            Error::SmallerBatches { .. } => Some("nothing: the relay goes on at once".to_owned()),
+            Error::Thread(_) => {
+                spoken(Some("raise the limit of threads of the relay's process or container"))
+            }
+            Error::Task(_) => Some(
+                "nothing, if it comes once: report it, with the log; if it comes again, the relay halts".to_owned(),
+            ),
+            Error::OfOneTransaction { source, .. } => source.cure(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+    use super::*;
+    use crate::binlog::{self, server};
+    use crate::kafka::reader;
+    use crate::publish::{self, Unacknowledged};
+    use crate::topics;
+
+    fn publishing(source: publish::Error) -> Error {
+        Error::Publish { brokers: "kafka:9092".to_owned(), source }
+    }
+
+    fn sending(code: Code) -> Error {
+        let source = KafkaError::MessageProduction(code);
+        publishing(publish::Error::Kafka { doing: "have a record acknowledged", source })
+    }
+
+    fn refused_by_mysql(code: u16, message: &str) -> Error {
+        let (message, state) = (message.to_owned(), "HY000".to_owned());
+        let source = mysql_async::ServerError { code, message, state };
+        let source = server::Error::MySql(mysql_async::Error::Server(source));
+        Error::Binlog { server: "db:3306".to_owned(), source: source.into() }
+    }
+
+    fn asking(question: impl FnOnce(String) -> reader::Error) -> Error {
+        let source = question("checkpoint topic offsets".to_owned());
+        Error::Checkpoint { brokers: "kafka:9092".to_owned(), source: source.into() }
+    }
+
+    fn looking_up(code: Code) -> Error {
+        let source = KafkaError::MetadataFetch(code);
+        let source = topics::Error::LookUp { topic: "orders".to_owned(), source };
+        Error::Topics { brokers: "kafka:9092".to_owned(), source }
+    }
+
+    #[test]
+    fn what_is_waited_for_has_the_hint_of_its_cause() {
+        let second = std::time::Duration::from_secs(1);
+        let not_acknowledged = |why| {
+            let topic = "orders".to_owned();
+            publishing(publish::Error::NotAcknowledged { topic, timeout: second, why })
+        };
+        let no_coordinator = |code| {
+            let (id, source) = ("orders-0".to_owned(), KafkaError::Global(code));
+            publishing(publish::Error::NoCoordinator { id, timeout: second, source })
+        };
+        let out_of_sync = Unacknowledged::OutOfSync { partition: 0, in_sync: 1, replicas: 3 };
+        let no_leader = Unacknowledged::NoLeader { without: 1, partitions: 3 };
+        for (error, words) in [
+            (not_acknowledged(out_of_sync), "min.insync.replicas"),
+            (not_acknowledged(no_leader), "--unavailable-partitions"),
+            (not_acknowledged(Unacknowledged::NoBroker), "start the brokers"),
+            (sending(Code::NotEnoughReplicas), "min.insync.replicas"),
+            (sending(Code::NotEnoughReplicasAfterAppend), "min.insync.replicas"),
+            (sending(Code::LeaderNotAvailable), "--unavailable-partitions"),
+            (sending(Code::NotLeaderForPartition), "--unavailable-partitions"),
+            (sending(Code::UnknownTopicOrPartition), "create it"),
+            (sending(Code::CoordinatorNotAvailable), "__transaction_state"),
+            (sending(Code::ConcurrentTransactions), "find-hanging"),
+            (sending(Code::MessageSizeTooLarge), "max.message.bytes"),
+            (sending(Code::KafkaStorageError), "disk"),
+            (sending(Code::ThrottlingQuotaExceeded), "quota"),
+            (sending(Code::UnsupportedFeature), "does not heal by waiting"),
+            (sending(Code::Resolve), "name service"),
+            (no_coordinator(Code::CoordinatorNotAvailable), "__transaction_state"),
+            (looking_up(Code::LeaderNotAvailable), "--unavailable-partitions"),
+            (asking(|topic| reader::Error::HeldBack { topic, waited: second }), "find-hanging"),
+            (asking(|topic| reader::Error::NoTopic { topic }), "create it"),
+            (asking(|topic| reader::Error::Timeout { topic }), "--describe"),
+        ] {
+            let hint = error.hint().unwrap();
+            assert_eq!(error.fate(), Fate::Retry, "{error}");
+            assert!(hint.contains(words), "{error}: {hint}");
+            assert_eq!(hint.contains("start the brokers"), words == "start the brokers", "{hint}");
+        }
+    }
+
+    #[test]
+    fn kafka_codes_that_no_waiting_heals_halt() {
+        for code in [
+            Code::UnsupportedVersion,
+            Code::UnsupportedForMessageFormat,
+            Code::UnsupportedCompressionType,
+            Code::InvalidConfig,
+            Code::InvalidPartitions,
+            Code::InvalidReplicaAssignment,
+            Code::PolicyViolation,
+            Code::InvalidTimestamp,
+            Code::InvalidRecord,
+            Code::InvalidTopic,
+            Code::InvalidTransactionTimeout,
+            Code::SecurityDisabled,
+            Code::TopicAuthorizationFailed,
+            Code::ClusterAuthorizationFailed,
+            Code::TransactionalIdAuthorizationFailed,
+        ] {
+            let error = sending(code);
+            assert!(matches!(error.fate(), Fate::Halt { .. }), "{code:?}");
+            assert!(!error.hint().unwrap().contains("start the brokers"), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn no_error_of_a_mysql_server_is_without_a_hint() {
+        for code in 1000..5000 {
+            let error = refused_by_mysql(code, "");
+            if let Fate::Retry | Fate::Halt { .. } = error.fate() {
+                assert!(error.hint().is_some(), "{code}");
+            }
+        }
+    }
+
+    #[test]
+    fn mysql_numbers_that_do_not_heal_say_so_and_others_are_waited_for_with_their_own_hint() {
+        for (code, message, words) in [
+            (1040, "Too many connections", "max_connections"),
+            (1203, "User relay already has more than …", "MAX_USER_CONNECTIONS"),
+            (1226, "User 'relay' has exceeded the 'max_user_connections' resource", "MAX_USER"),
+            (1226, "User 'relay' has exceeded the 'max_queries_per_hour' resource", "hour"),
+            (1047, "WSREP has not yet prepared node for application use", "cluster"),
+            (1184, "Aborted connection 8 to db (init_connect command failed)", "does not heal"),
+            (1047, "Unknown command", "does not heal"),
+            (1193, "Unknown system variable", "does not heal"),
+            (1290, "The MySQL server is running with the --read-only option", "does not heal"),
+            (1042, "Can't get hostname for your address", "does not heal"),
+            (1043, "Bad handshake", "does not heal"),
+            (1041, "Out of memory", "memory"),
+            (1053, "Server shutdown in progress", "start the server"),
+            (3032, "The server is currently in offline mode", "offline_mode"),
+            (4999, "Something new", "error 4999"),
+        ] {
+            let error = refused_by_mysql(code, message);
+            assert_eq!(error.fate(), Fate::Retry, "{code}");
+            let hint = error.hint().unwrap();
+            assert!(hint.contains(words), "{code}: {hint}");
+        }
+        for (code, words) in [
+            (1129, "host_cache"),
+            (1130, "for this machine"),
+            (1251, "caching_sha2_password"),
+            (1524, "caching_sha2_password"),
+            (1820, "new password"),
+            (1862, "new password"),
+            (3118, "ACCOUNT UNLOCK"),
+            (3955, "ACCOUNT UNLOCK"),
+        ] {
+            match refused_by_mysql(code, "").fate() {
+                Fate::Halt { hint } => assert!(hint.contains(words), "{code}: {hint}"),
+                fate => panic!("{code}: {fate:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_lost_connection_has_the_hint_of_how_it_was_lost() {
+        let lost = |kind, words: &str| {
+            let error = std::io::Error::new(kind, words.to_owned());
+            let error = mysql_async::Error::Io(mysql_async::IoError::Io(error));
+            let after = "b.000001:4".parse().unwrap();
+            let source = binlog::Error::Stream { after, error };
+            Error::Binlog { server: "db:3306".to_owned(), source }.hint().unwrap()
+        };
+        use std::io::ErrorKind as K;
+        assert!(lost(K::ConnectionRefused, "Connection refused").starts_with("start the server"));
+        assert!(lost(K::ConnectionReset, "reset by peer").contains("while the server restarts"));
+        assert!(lost(K::HostUnreachable, "No route to host").contains("network"));
+        let unknown = lost(K::Other, "failed to lookup address information: Name not known");
+        assert!(unknown.contains("name service"), "{unknown}");
+    }
+}

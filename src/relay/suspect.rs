@@ -1,0 +1,166 @@
+//! Errors that may heal once: what comes again before the relay has got past it is a halt.
+
+use super::Error;
+use crate::binlog;
+use crate::checkpoint::Checkpoint;
+use crate::coordinates::Coordinates;
+use crate::publish;
+
+/// How far a session came.
+#[derive(Debug, Default)]
+pub struct Reached {
+    pub server_uuid: String,
+    /// The boundary before what was read last; `None` where reading had not begun.
+    pub read: Option<Coordinates>,
+    /// The last checkpoint that it stored, but for its claim.
+    pub stored: Option<Checkpoint>,
+}
+
+/// What a session ended with, where that must not come again at the same place.
+#[derive(Debug)]
+pub struct Suspect {
+    error: Error,
+    reached: Reached,
+}
+
+impl Suspect {
+    /// `None` for an error that may come as often as it likes.
+    pub fn of(error: Error, reached: Reached) -> Option<Suspect> {
+        let is_suspect =
+            checksum(&error).is_some() || panic(&error).is_some() || is_refused(&error);
+        is_suspect.then_some(Suspect { error, reached })
+    }
+
+    /// A later session has stored a checkpoint behind the place where this error came: it is over.
+    pub fn is_passed(&self, later: &Reached) -> bool {
+        let Some(stored) = &later.stored else { return false };
+        let (Some(read), true) =
+            (&self.reached.read, self.reached.server_uuid == later.server_uuid)
+        else {
+            return true;
+        };
+        let stored = Coordinates::new(stored.binlog_filename.as_str(), stored.offset);
+        stored.is_ok_and(|stored| !(stored <= *read))
+    }
+
+    /// It has come again: the event is damaged in the file, or the panic or the refusal is not by chance.
+    pub fn is_repeated_by(&self, error: &Error) -> bool {
+        let before = &self.error;
+        let is_same_checksum = checksum(error).is_some() && checksum(error) == checksum(before);
+        let is_same_panic = panic(error).is_some() && panic(error) == panic(before);
+        is_same_checksum || is_same_panic || is_refused(error) && is_refused(before)
+    }
+}
+
+/// Where the event stands that was damaged.
+fn checksum(error: &Error) -> Option<&Coordinates> {
+    match error {
+        Error::Binlog { source: binlog::Error::Checksum { after }, .. } => Some(after),
+        _ => None,
+    }
+}
+
+/// The words of a panic, whichever thread or task it ended.
+fn panic(error: &Error) -> Option<&str> {
+    match error {
+        Error::Task(words) | Error::Publish { source: publish::Error::Panicked(words), .. } => {
+            Some(words)
+        }
+        _ => None,
+    }
+}
+
+/// A broker refused a record. The topic's limit may have been lowered since it was looked up: the next session knows
+/// it, and names the row.
+pub fn is_refused(error: &Error) -> bool {
+    matches!(error, Error::Publish { source: publish::Error::Refused { .. }, .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::supervised;
+
+    fn at(place: &str) -> Coordinates {
+        place.parse().unwrap()
+    }
+
+    fn reached(read: Option<&str>, stored: Option<&str>) -> Reached {
+        let checkpoint = |place: &str| {
+            let place = at(place);
+            Checkpoint {
+                binlog_filename: place.file().to_owned(),
+                offset: place.offset,
+                ..Checkpoint::default()
+            }
+        };
+        Reached { server_uuid: "a".to_owned(), read: read.map(at), stored: stored.map(checkpoint) }
+    }
+
+    fn damaged(after: &str) -> Error {
+        let source = binlog::Error::Checksum { after: at(after) };
+        Error::Binlog { server: "db:3306".to_owned(), source }
+    }
+
+    fn refused() -> Error {
+        let source = rdkafka::error::KafkaError::Canceled;
+        let source = publish::Error::Refused { index: 0, topic: "t".to_owned(), source };
+        Error::Publish { brokers: "kafka:9092".to_owned(), source }
+    }
+
+    #[test]
+    fn an_error_is_forgotten_once_a_checkpoint_behind_it_is_stored() {
+        let suspect = |read| Suspect::of(damaged("b.000002:700"), reached(read, None)).unwrap();
+        for (read, stored, is_passed) in [
+            (Some("b.000002:700"), None, false),
+            // The checkpoint before it is no progress, nor is what comes before it.
+            (Some("b.000002:700"), Some("b.000002:700"), false),
+            (Some("b.000002:700"), Some("b.000001:90000"), false),
+            (Some("b.000002:700"), Some("b.000002:701"), true),
+            (Some("b.000002:700"), Some("b.000010:4"), true),
+            // Of another history, nothing can be told.
+            (Some("b.000002:700"), Some("c.000001:4"), true),
+            (None, Some("b.000001:4"), true),
+            (None, None, false),
+        ] {
+            let later = reached(None, stored);
+            assert_eq!(suspect(read).is_passed(&later), is_passed, "{read:?} {stored:?}");
+        }
+        let other = Reached { server_uuid: "b".to_owned(), ..reached(None, Some("b.000001:4")) };
+        assert!(suspect(Some("b.000002:700")).is_passed(&other));
+    }
+
+    #[test]
+    fn what_comes_again_is_recognised_and_what_is_something_else_is_not() {
+        let task = |words: &str| Error::Task(words.to_owned());
+        let thread = |words: &str| {
+            let source = publish::Error::Panicked(words.to_owned());
+            Error::Publish { brokers: "kafka:9092".to_owned(), source }
+        };
+        for (before, error, is_repeated) in [
+            (damaged("b.000002:700"), damaged("b.000002:700"), true),
+            (damaged("b.000002:700"), damaged("b.000002:800"), false),
+            (task("row 5"), task("row 5"), true),
+            (task("row 5"), task("row 6"), false),
+            (task("row 5"), damaged("b.000002:700"), false),
+            (thread("row 5"), thread("row 5"), true),
+            (refused(), refused(), true),
+            (refused(), task("row 5"), false),
+        ] {
+            let suspect = Suspect::of(before, Reached::default()).unwrap();
+            assert_eq!(suspect.is_repeated_by(&error), is_repeated, "{suspect:?} {error:?}");
+        }
+        assert!(Suspect::of(Error::OutboxChanged, Reached::default()).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_panic_has_the_same_words_on_whichever_thread_it_came() {
+        let blocking = || async {
+            crate::ends::blocking(|| panic!("row {}", 5)).await.map(|(): ()| ()).unwrap_err()
+        };
+        let here = supervised::<()>(async { panic!("row {}", 5) }).await.unwrap_err();
+        let suspect = Suspect::of(blocking().await, Reached::default()).unwrap();
+        assert!(suspect.is_repeated_by(&blocking().await), "{suspect:?}");
+        assert!(suspect.is_repeated_by(&here), "{suspect:?} {here:?}");
+    }
+}
