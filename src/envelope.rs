@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use crate::binlog::row::Cell;
 use crate::binlog::value;
 use crate::outbox::{Preset, Route};
+use crate::telemetry::Excerpt;
 
 /// Where a row stands in the binlog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +60,8 @@ pub enum Problem {
     #[error("{0}")]
     Value(#[from] value::Error),
     #[error(
-        "{0:?} is no legal topic name (1 to 249 characters of A-Z a-z 0-9 . _ -, but not . or ..)"
+        "{} is no legal topic name (1 to 249 characters of A-Z a-z 0-9 . _ -, but not . or ..)",
+        Excerpt(.0)
     )]
     IllegalTopic(String),
     #[error(
@@ -70,7 +72,7 @@ pub enum Problem {
     NotAnObject(String),
     #[error("its JSON object has no string ID")]
     NoId,
-    #[error("its member {0:?} is an object or an array; headers are flat")]
+    #[error("its member {} is an object or an array; headers are flat", Excerpt(.0))]
     Nested(String),
     #[error("its member PARTITION_ID is not a string")]
     PartitionIdNotAString,

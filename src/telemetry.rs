@@ -7,9 +7,8 @@ pub mod lag;
 pub mod metrics;
 mod state;
 mod status;
+mod words;
 
-use std::error::Error;
-use std::fmt;
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
@@ -17,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 pub use self::state::State;
 pub use self::status::{Position, Reason, Status, Telemetry, seconds};
+pub use self::words::{Causes, Excerpt};
 
 /// What is logged unless `RUST_LOG` says otherwise.
 const FILTER: &str = "info";
@@ -40,26 +40,5 @@ pub fn start(format: LogFormat) {
     match format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
-    }
-}
-
-/// An error with the chain of its causes, each said once.
-pub struct Causes<'a>(pub &'a (dyn Error + 'static));
-
-impl fmt::Display for Causes<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = self.0.to_string();
-        f.write_str(&said)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            let text = error.to_string();
-            // A wrapper that shows its cause in its own words has said it already.
-            if !said.contains(&text) {
-                write!(f, ": {text}")?;
-                said = text;
-            }
-            cause = error.source();
-        }
-        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! the place of the first and the value of the last, as in the map that Eventuate reads them into.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
@@ -21,7 +22,8 @@ const PAYLOAD: usize = 3;
 pub const PUBLISHED: usize = 4;
 const NUMBER: usize = 5;
 
-/// Headers of a message that take no memory of their own: Tram's events have 7, its commands about 11.
+/// Headers of a message that take no memory of their own: Tram's events have 7, its commands about 11. More than
+/// these are looked up by a hash of their names.
 const HEADERS_USUAL: usize = 16;
 
 /// Key: the header PARTITION_ID, else the id. Topic: the destination.
@@ -107,6 +109,8 @@ impl<'a> Value<'a> {
 #[derive(Debug, Default)]
 struct Headers<'a> {
     members: SmallVec<[(Cow<'a, str>, Value<'a>); HEADERS_USUAL]>,
+    /// Where the member of a name stands, once there are more than [`HEADERS_USUAL`].
+    places: Option<HashMap<Cow<'a, str>, usize>>,
 }
 
 impl<'a> Headers<'a> {
@@ -125,14 +129,30 @@ impl<'a> Headers<'a> {
     }
 
     fn find(&self, name: &str) -> Option<&Value<'a>> {
-        self.members.iter().find(|(member, _)| member == name).map(|(_, value)| value)
+        self.place(name).map(|place| &self.members[place].1)
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        match &self.places {
+            None => self.members.iter().position(|(member, _)| member == name),
+            Some(places) => places.get(name).copied(),
+        }
     }
 
     fn set(&mut self, name: Cow<'a, str>, value: Value<'a>) {
-        match self.members.iter_mut().find(|(member, _)| *member == name) {
-            Some((_, last)) => *last = value,
-            None => self.members.push((name, value)),
+        if let Some(place) = self.place(&name) {
+            self.members[place].1 = value;
+            return;
         }
+        let place = self.members.len();
+        if place == HEADERS_USUAL {
+            let members = self.members.iter().enumerate();
+            self.places = Some(members.map(|(place, (name, _))| (name.clone(), place)).collect());
+        }
+        if let Some(places) = &mut self.places {
+            places.insert(name.clone(), place);
+        }
+        self.members.push((name, value));
     }
 }
 
@@ -219,6 +239,39 @@ mod tests {
     #[test]
     fn a_member_that_stands_twice_keeps_the_first_place_and_the_last_value() {
         assert_eq!(rewritten(r#"{"a":"1","b":"2","a":"3"}"#).unwrap(), r#""a":"3","b":"2""#);
+    }
+
+    #[test]
+    fn very_many_headers_are_read_in_one_pass_with_the_same_result() {
+        // To look through all of them for each would take many minutes.
+        const MEMBERS: usize = 300_000;
+        let member = |index: usize| format!("\"h{}\":\"{index}\"", index % (MEMBERS - 2));
+        let members: Vec<_> = (0..MEMBERS).map(member).collect();
+        let text = format!("{{{}}}", members.join(","));
+        // The last two stand for the first two, at the places of these.
+        let mut expected = members[..MEMBERS - 2].to_vec();
+        expected[..2].clone_from_slice(&members[MEMBERS - 2..]);
+        assert!(rewritten(&text).unwrap() == expected.join(","));
+        let headers = Headers::read(&text).unwrap();
+        assert_eq!(headers.find("h77"), Some(&Value::Text("77".into())));
+        assert_eq!(headers.find("ID"), None);
+    }
+
+    #[test]
+    fn around_the_usual_number_of_headers_the_result_is_that_of_a_map() {
+        for count in HEADERS_USUAL - 2..HEADERS_USUAL + 3 {
+            let names = (0..count).chain([0, count - 1]);
+            let members: Vec<_> = names
+                .enumerate()
+                .map(|(value, name)| format!("\"\\u0068{name}\":{value}"))
+                .collect();
+            let mut expected: Vec<_> =
+                (0..count).map(|name| format!("\"h{name}\":{name}")).collect();
+            expected[0] = format!("\"h0\":{count}");
+            expected[count - 1] = format!("\"h{}\":{}", count - 1, count + 1);
+            let text = format!("{{{}}}", members.join(","));
+            assert_eq!(rewritten(&text).unwrap(), expected.join(","), "{count}");
+        }
     }
 
     #[test]
