@@ -124,13 +124,16 @@ pub(super) fn publish_fate(error: &publish::Error) -> Fate {
             )),
             Some(code) => code_fate(code),
         },
-        publish::Error::Thread(_) | publish::Error::ThreadEnded => Fate::Retry,
+        publish::Error::NoOffset | publish::Error::Thread(_) | publish::Error::ThreadEnded => {
+            Fate::Retry
+        }
     }
 }
 
 pub(super) fn checkpoint_fate(error: &checkpoint::Error) -> Fate {
     match error {
         checkpoint::Error::Read(error) => reader_fate(error),
+        checkpoint::Error::Outdated { .. } => Fate::Retry,
         checkpoint::Error::Unreadable { .. } => halt(
             "find out who wrote the record; `binlog-relay checkpoint set --to …` stores one that counts instead",
         ),
@@ -147,6 +150,7 @@ pub(super) fn reader_fate(error: &reader::Error) -> Fate {
         reader::Error::Kafka { source, .. } => kafka_fate(source),
         reader::Error::NoTopic { .. }
         | reader::Error::Timeout { .. }
+        | reader::Error::Shortened { .. }
         | reader::Error::HeldBack { .. } => Fate::Retry,
     }
 }
