@@ -18,6 +18,7 @@ mod identity;
 mod kafka_failures;
 mod kafka_rights;
 mod kafka_security;
+mod lagging_leader;
 mod large;
 mod leader_change;
 mod mysql_failures;

@@ -3,8 +3,11 @@
 //! The record is read and written so that Eventuate CDC reads ours and we read its. Reading goes to the end
 //! that was there when it began, and answers "none" only when the whole topic was looked at.
 
+mod seen;
+
 use std::collections::BTreeMap;
 
+pub use self::seen::Seen;
 use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
 use serde::{Deserialize, Serialize};
@@ -82,6 +85,11 @@ pub enum Error {
          no checkpoint: {what}"
     )]
     Unreadable { topic: String, partition: i32, offset: i64, key: String, what: String },
+    #[error(
+        "the checkpoint topic {topic} has a later record of key {key:?} than was read: offset {offset} of partition \
+         {partition}; reading it again"
+    )]
+    Outdated { topic: String, partition: i32, offset: i64, key: String },
 }
 
 impl Checkpoint {
@@ -180,15 +188,16 @@ impl Checkpoint {
     }
 }
 
-/// Reads the last checkpoint; `None` when there is none, or it was reset.
+/// Reads the last checkpoint; `None` when there is none, or it was reset. Answers also with what was seen.
 ///
 /// # Errors
 /// Kafka cannot be read to the end, or the only record of the key is no checkpoint. That there is no topic
 /// may be what one broker says that has just started: it is an error, not "none".
-pub fn read(topic: &Reader, options: &Options) -> Result<Option<Checkpoint>, Error> {
+pub fn read(topic: Reader, options: &Options) -> Result<(Option<Checkpoint>, Seen), Error> {
     let extents = topic.extents()?;
     topic.await_committed(&extents)?;
-    choose(options, find(topic, options, extents)?)
+    let last = choose(options, find(&topic, options, extents.clone())?)?;
+    Ok((last, Seen::new(topic, extents, options.clone())))
 }
 
 /// Reads the last checkpoint of those committed by now: an open transaction of any producer may hide a later

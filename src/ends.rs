@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::binlog::{self, Identity, Replica, Server, Start, start};
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::{self, Checkpoint, Seen};
 use crate::config::Config;
 use crate::coordinates::Uuid;
 use crate::error::Error;
@@ -70,7 +70,7 @@ pub async fn show_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Erro
 /// It cannot be read, or there is no topic.
 pub async fn read_checkpoint(config: &Config) -> Result<Option<Checkpoint>, Error> {
     let topic = open_checkpoint_topic(config)?;
-    read_checkpoint_of(config, topic).await
+    read_checkpoint_of(config, topic).await.map(|(stored, _)| stored)
 }
 
 /// The checkpoint topic, to be read a little later: it connects meanwhile.
@@ -82,16 +82,16 @@ pub fn open_checkpoint_topic(config: &Config) -> Result<Reader, Error> {
         .map_err(|source| checkpoint_error(config, source))
 }
 
-/// Reads the stored checkpoint of a topic that is there.
+/// Reads the stored checkpoint of a topic that is there. Answers also with what was seen of the topic.
 ///
 /// # Errors
 /// It cannot be read.
 pub async fn read_checkpoint_of(
     config: &Config,
     topic: Reader,
-) -> Result<Option<Checkpoint>, Error> {
+) -> Result<(Option<Checkpoint>, Seen), Error> {
     let options = config.checkpoint.clone();
-    blocking(move || checkpoint::read(&topic, &options))
+    blocking(move || checkpoint::read(topic, &options))
         .await?
         .map_err(|source| checkpoint_error(config, source))
 }

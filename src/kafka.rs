@@ -246,6 +246,7 @@ impl From<KafkaError> for Error {
 #[derive(Debug, Default)]
 pub struct Context {
     failure: LastFailure,
+    end: reader::LastEnd,
 }
 
 impl ClientContext for Context {
@@ -257,6 +258,7 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         log_error(&error, reason);
         self.failure.note(&error, reason);
+        self.end.note(&error, reason);
     }
 }
 

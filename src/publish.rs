@@ -103,6 +103,13 @@ pub struct Stored {
     number: u64,
 }
 
+impl Stored {
+    /// The claim that comes before all batches.
+    pub fn claim(checkpoint: Checkpoint, value: Vec<u8>) -> Stored {
+        Stored { checkpoint, value, number: 0 }
+    }
+}
+
 /// Why a batch is not in Kafka, or may not be.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -127,6 +134,8 @@ pub enum Error {
     NoCoordinator { id: String, timeout: Duration, source: KafkaError },
     #[error("another producer has this relay's transactional ids")]
     Fenced,
+    #[error("the broker does not say where in the checkpoint topic it has stored a record")]
+    NoOffset,
     #[error("the broker refuses record {index} of a batch, for topic {topic}")]
     Refused { index: usize, topic: String, source: KafkaError },
     #[error("start a thread of the publisher: {0}")]
@@ -207,15 +216,19 @@ impl Publisher {
         Publisher::start(cut_off, order, move |answers| transactional.run(&inbox, answers))
     }
 
-    /// Starts the thread: records go out at once, and the checkpoint follows them.
+    /// Starts the thread: records go out at once, and the checkpoint follows them. `claim`: the stored one.
     ///
     /// # Errors
     /// The operating system has no thread for us.
-    pub fn idempotent(idempotent: Idempotent, lanes: Transactional) -> std::io::Result<Publisher> {
+    pub fn idempotent(
+        idempotent: Idempotent,
+        lanes: Transactional,
+        claim: Checkpoint,
+    ) -> std::io::Result<Publisher> {
         let events = idempotent.events();
         let cut_off = idempotent.cut_off();
         let order = move |order| events.send(idempotent::Event::Order(order)).is_ok();
-        Publisher::start(cut_off, order, move |answers| idempotent.run(lanes, answers))
+        Publisher::start(cut_off, order, move |answers| idempotent.run(lanes, claim, answers))
     }
 
     fn start(

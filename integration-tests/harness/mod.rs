@@ -8,6 +8,7 @@ pub mod consumer;
 pub mod eventuate;
 pub mod http;
 pub mod kafka;
+pub mod lagging;
 pub mod ledger;
 pub mod oracle;
 pub mod process;

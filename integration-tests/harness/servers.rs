@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
+use super::lagging::LaggingProxy;
 use super::process::Process;
 use super::proxy::Proxy;
 use super::sql::{Login, Sql};
@@ -266,17 +267,38 @@ impl Kafka {
     /// Starts a broker that a relay reaches through a proxy, and everybody else directly. The address is the
     /// relay's.
     pub fn start_beside_proxy() -> (Proxy, Kafka, String) {
+        Kafka::start_beside(&[], |upstream| {
+            let proxy = Proxy::to(upstream);
+            let port = proxy.port();
+            (proxy, port)
+        })
+    }
+
+    /// The same with a proxy that can show topics shorter than they are.
+    pub fn start_beside_lagging_proxy() -> (LaggingProxy, Kafka, String) {
+        Kafka::start_beside(&[], |upstream| {
+            let proxy = LaggingProxy::to(upstream);
+            let port = proxy.port();
+            (proxy, port)
+        })
+    }
+
+    fn start_beside<P>(
+        properties: &[&str],
+        proxy_to: impl Fn(&str) -> (P, u16),
+    ) -> (P, Kafka, String) {
         let (port, proxied) = (free_port(), free_port());
-        let proxy = Proxy::to(&format!("127.0.0.1:{proxied}"));
-        let address = format!("127.0.0.1:{}", proxy.port());
-        let kafka = Kafka::start_on(
-            port,
-            &[
-                &format!("listeners+=PROXIED://127.0.0.1:{proxied}"),
-                &format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://{address}"),
-                "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
-            ],
-        );
+        let (proxy, proxy_port) = proxy_to(&format!("127.0.0.1:{proxied}"));
+        let address = format!("127.0.0.1:{proxy_port}");
+        let listeners = format!("listeners+=PROXIED://127.0.0.1:{proxied}");
+        let advertised =
+            format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://{address}");
+        let own = [
+            listeners.as_str(),
+            &advertised,
+            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
+        ];
+        let kafka = Kafka::start_on(port, &[&own[..], properties].concat());
         (proxy, kafka, address)
     }
 

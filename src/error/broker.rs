@@ -109,15 +109,17 @@ pub(super) fn publish_fate(error: &publish::Error) -> Fate {
             )),
             Some(code) => code_fate(code),
         },
-        publish::Error::Thread(_) | publish::Error::ThreadEnded | publish::Error::Panicked(_) => {
-            Fate::Retry
-        }
+        publish::Error::NoOffset
+        | publish::Error::Thread(_)
+        | publish::Error::ThreadEnded
+        | publish::Error::Panicked(_) => Fate::Retry,
     }
 }
 
 pub(super) fn checkpoint_fate(error: &checkpoint::Error) -> Fate {
     match error {
         checkpoint::Error::Read(error) => reader_fate(error),
+        checkpoint::Error::Outdated { .. } => Fate::Retry,
         checkpoint::Error::Unreadable { .. } => halt(
             "find out who wrote the record; `binlog-relay checkpoint set --to …` stores one that counts instead",
         ),
@@ -134,6 +136,7 @@ pub(super) fn reader_fate(error: &reader::Error) -> Fate {
         reader::Error::Kafka { source, .. } => kafka_fate(source),
         reader::Error::NoTopic { .. }
         | reader::Error::Timeout { .. }
+        | reader::Error::Shortened { .. }
         | reader::Error::HeldBack { .. } => Fate::Retry,
     }
 }
@@ -193,6 +196,7 @@ pub(super) fn publish_cure(error: &publish::Error) -> Option<&'static str> {
         publish::Error::Thread(_) => {
             Some("raise the limit of threads of the relay's process or container")
         }
+        publish::Error::NoOffset => Some("nothing: the relay claims its place again"),
         publish::Error::Fenced | publish::Error::ThreadEnded | publish::Error::Panicked(_) => None,
     }
 }
@@ -208,5 +212,9 @@ pub(super) fn reader_cure(error: &reader::Error) -> Option<&'static str> {
              that answer (kafka-topics.sh --describe)",
         ),
         reader::Error::HeldBack { .. } => Some(HELD_BACK),
+        reader::Error::Shortened { .. } => Some(
+            "nothing, unless it lasts: then the topic was deleted and created again, or cut by an unclean leader \
+             election; look at the brokers' logs",
+        ),
     }
 }

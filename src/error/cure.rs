@@ -42,6 +42,9 @@ impl Error {
             Error::Publish { source, .. } => spoken(publish_cure(source)),
             Error::Checkpoint { source: checkpoint::Error::Read(source), .. }
             | Error::Resume { source, .. } => spoken(reader_cure(source)),
+            Error::Checkpoint { source: checkpoint::Error::Outdated { .. }, .. } => {
+                spoken(Some("nothing: the relay reads it again"))
+            }
             Error::SmallerBatches { .. } => Some("nothing: the relay goes on at once".to_owned()),
             Error::Thread(_) => {
                 spoken(Some("raise the limit of threads of the relay's process or container"))

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -36,6 +37,10 @@ pub enum Error {
     NoTopic { topic: String },
     #[error("the {topic} did not deliver its end within {} s", READ_TIMEOUT.as_secs())]
     Timeout { topic: String },
+    #[error(
+        "the checkpoint topic {topic} has become shorter: offset {offset} was given out again, after {seen} records were there"
+    )]
+    Shortened { topic: String, seen: i64, offset: i64 },
     #[error(
         "an open transaction of another producer holds back the {topic} for {} s already",
         waited.as_secs()
@@ -251,7 +256,25 @@ impl Reader {
         Ok(tails)
     }
 
-    /// Reads partitions from the given offsets to their ends, all at once.
+    /// Reads a part of one partition: from an offset to the one before `end`, which must be there.
+    ///
+    /// # Errors
+    /// As [`Reader::read_tails`].
+    pub fn read_part(
+        &self,
+        partition: i32,
+        part: Extent,
+        take: impl FnMut(&BorrowedMessage<'_>),
+    ) -> Result<(), Error> {
+        match part.first < part.end {
+            true => self.read(&[(partition, part.first)].into(), &[(partition, part)].into(), take),
+            false => Ok(()),
+        }
+    }
+
+    /// Reads partitions from the given offsets to their ends, all at once. A partition is read when a record or
+    /// the leader's own end is at the end that was asked for: a leader that was just elected may show a lower
+    /// end for a while, and all before it would read as all there is.
     fn read(
         &self,
         from: &BTreeMap<i32, i64>,
@@ -266,6 +289,7 @@ impl Reader {
         }
         self.committed.assign(&assignment).map_err(|error| self.failed(error))?;
         let mut unfinished: BTreeSet<i32> = from.keys().copied().collect();
+        let mut is_said = false;
         // Each record shows that it goes on; connections that fail do not.
         let mut deadline = Instant::now() + READ_TIMEOUT;
         while !unfinished.is_empty() {
@@ -283,7 +307,14 @@ impl Reader {
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    unfinished.remove(&partition);
+                    let (at, end) = (self.committed.context().end.get(), extents[&partition].end);
+                    if at >= end {
+                        unfinished.remove(&partition);
+                    } else if !std::mem::replace(&mut is_said, true) {
+                        // A leader that was just elected has the records, and shows them a moment later.
+                        let topic = &self.title;
+                        tracing::warn!("the {topic} {}", shorter(partition, at, end));
+                    }
                 }
                 // A broker that is gone: another one may answer before the deadline.
                 Some(Err(error)) if is_about_a_connection(&error) => {}
@@ -305,6 +336,68 @@ impl Reader {
     }
 }
 
+/// Where the partition ended whose end was reported last. librdkafka tells the offset in words only.
+#[derive(Debug)]
+pub(super) struct LastEnd(AtomicI64);
+
+impl Default for LastEnd {
+    fn default() -> LastEnd {
+        LastEnd(AtomicI64::new(NO_OFFSET))
+    }
+}
+
+/// Below every offset.
+const NO_OFFSET: i64 = -1;
+
+impl LastEnd {
+    /// Takes an error event of librdkafka in. It comes on the thread that polls, before that call returns.
+    pub fn note(&self, error: &KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            self.0.store(end_offset(reason).unwrap_or(NO_OFFSET), Ordering::Relaxed);
+        }
+    }
+
+    fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// `Fetch from broker 1 reached end of partition at offset 42 (HighwaterMark 42)`. Markers of transactions
+/// and records that were compacted away count, as the offset is that of the next fetch.
+fn end_offset(reason: &str) -> Option<i64> {
+    let (_, rest) = reason.split_once(" end of partition at offset ")?;
+    rest.split_once(' ')?.0.parse().ok()
+}
+
+/// What is said of a partition that its leader shows shorter than it was.
+fn shorter(partition: i32, at: i64, end: i64) -> String {
+    format!(
+        "ends at offset {at} of partition {partition} by its leader, and at {end} a moment ago: waiting for the rest"
+    )
+}
+
 fn is_about_the_group(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_offset_of_an_end_is_read_from_the_words_of_librdkafka() {
+        let end = LastEnd::default();
+        assert_eq!(end.get(), NO_OFFSET);
+        let eof = KafkaError::Global(RDKafkaErrorCode::PartitionEOF);
+        end.note(
+            &eof,
+            "Fetch from broker 1 reached end of partition at offset 42 (HighwaterMark 44)",
+        );
+        assert_eq!(end.get(), 42);
+        end.note(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
+        assert_eq!(end.get(), 42);
+        // Words that are not understood prove no end.
+        end.note(&eof, "Broker: No more messages");
+        assert_eq!(end.get(), NO_OFFSET);
+    }
 }

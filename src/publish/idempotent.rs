@@ -121,8 +121,13 @@ impl Idempotent {
     }
 
     /// Publishes the batches that are ordered, until the order to stop. `lanes` store the checkpoints; all
-    /// predecessors were fenced with them.
-    pub(super) fn run(self, lanes: Transactional, answers: &Answers) -> Result<(), Error> {
+    /// predecessors were fenced with them. `claim`: the checkpoint that they stored before.
+    pub(super) fn run(
+        self,
+        lanes: Transactional,
+        claim: Checkpoint,
+        answers: &Answers,
+    ) -> Result<(), Error> {
         let keeper = Keeper::start(lanes, self.events).map_err(Error::Thread)?;
         let sending = Sending {
             client: self.client,
@@ -135,10 +140,10 @@ impl Idempotent {
             next_slot: 0,
             keeper,
             due: None,
-            latest: None,
+            stored_sequence: claim.sequence,
+            latest: Some((0, claim)),
             doubt: None,
             turned_at: Instant::now(),
-            stored_sequence: 0,
             failed: None,
             progress: Progress { missing: 0, at: Instant::now() },
             stop_by: None,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::ProducerContext;
 use rdkafka::{ClientContext, Message};
 
@@ -57,8 +58,8 @@ impl FirstRefused {
 
 /// Who counts the reports of a producer's records. Called on the thread that serves it.
 pub(super) trait Reports: Send + Sync + 'static {
-    /// `tag`: what the record was sent with.
-    fn note_acknowledged(&self, tag: usize);
+    /// `tag`: what the record was sent with; `record`: as it is in Kafka.
+    fn note_acknowledged(&self, tag: usize, record: &BorrowedMessage<'_>);
 
     fn note_refused(&self, tag: usize, topic: &str, error: &KafkaError);
 }
@@ -68,12 +69,19 @@ pub(super) trait Reports: Send + Sync + 'static {
 pub(super) struct Acknowledgements {
     missing: AtomicUsize,
     refused: FirstRefused,
+    /// Partition and offset of the record that was acknowledged last, of a transaction that is complete.
+    last: Mutex<Option<(i32, i64)>>,
 }
 
 impl Acknowledgements {
     pub fn expect(&self, records: usize) {
         self.missing.store(records, Ordering::Release);
         self.refused.take();
+    }
+
+    /// Where the record is that was acknowledged last: the only one, where one was sent.
+    pub fn last(&self) -> Option<(i32, i64)> {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count_down(&self) {
@@ -93,7 +101,12 @@ impl Acknowledgements {
 }
 
 impl Reports for Acknowledgements {
-    fn note_acknowledged(&self, _: usize) {
+    fn note_acknowledged(&self, _: usize, record: &BorrowedMessage<'_>) {
+        // Noted before it counts: who waits for the count reads it.
+        if self.missing.load(Ordering::Acquire) == 1 {
+            let place = Some((record.partition(), record.offset()));
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = place;
+        }
         self.count_down();
     }
 
@@ -158,7 +171,7 @@ impl<R: Reports> ProducerContext for Context<R> {
 
     fn delivery(&self, result: &rdkafka::producer::DeliveryResult<'_>, tag: usize) {
         match result {
-            Ok(_) => self.reports.note_acknowledged(tag),
+            Ok(record) => self.reports.note_acknowledged(tag, record),
             Err((error, record)) => self.reports.note_refused(tag, record.topic(), error),
         }
     }

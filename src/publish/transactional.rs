@@ -36,6 +36,13 @@ const ANSWER_INTERVAL: Duration = Duration::from_millis(5);
 /// A checkpoint topic that somebody made has at most so many partitions, less one.
 const TOMBSTONES_MAX: usize = 1_000;
 
+/// The record of a claim in the checkpoint topic, acknowledged and not committed yet.
+pub struct Claim {
+    pub partition: i32,
+    pub offset: i64,
+    pub value: Vec<u8>,
+}
+
 /// The lanes of one relay, all fenced against its predecessors.
 pub struct Transactional {
     lanes: Vec<Lane>,
@@ -163,17 +170,46 @@ impl Transactional {
         let mut header = SequenceHeader::new(&self.options.name, generation);
         lane.send_records(batch, &mut header, first_sequence)?;
         let value = checkpoint.to_json();
-        let record = Record {
-            key: self.checkpoint.key.as_bytes(),
-            value: Some(&value),
-            partition: None,
-            sequence: None,
-            tag: batch.len(),
-        };
-        lane.send_checkpoint(&record)?;
+        lane.send_checkpoint(&self.checkpoint_record(&value, batch.len()))?;
         lane.await_acknowledged()?;
         lane.commit()?;
         Ok(value)
+    }
+
+    /// Sends a claim in a transaction that stays open: [`Transactional::commit_claim`] ends it.
+    ///
+    /// # Errors
+    /// It is not acknowledged, or nobody knows where it is; these lanes must not be used again.
+    pub fn send_claim(&mut self, checkpoint: &Checkpoint) -> Result<Claim, Error> {
+        let lane = &self.lanes[self.next_lane];
+        lane.begin(1)?;
+        let value = checkpoint.to_json();
+        lane.send_checkpoint(&self.checkpoint_record(&value, 0))?;
+        lane.await_acknowledged()?;
+        // None, where the answer to the first try was lost.
+        let place = lane.acknowledgements.last().filter(|(_, offset)| *offset >= 0);
+        let (partition, offset) = place.ok_or(Error::NoOffset)?;
+        Ok(Claim { partition, offset, value })
+    }
+
+    /// Makes the claim count.
+    ///
+    /// # Errors
+    /// It does not, or nobody knows; these lanes must not be used again.
+    pub fn commit_claim(&mut self) -> Result<(), Error> {
+        let lane = &self.lanes[self.next_lane];
+        self.next_lane = (self.next_lane + 1) % self.lanes.len();
+        lane.commit()
+    }
+
+    /// Takes the claim back.
+    pub fn abort_claim(self) {
+        self.lanes[self.next_lane].abort();
+    }
+
+    fn checkpoint_record<'a>(&'a self, value: &'a [u8], tag: usize) -> Record<'a> {
+        let key = self.checkpoint.key.as_bytes();
+        Record { key, value: Some(value), partition: None, sequence: None, tag }
     }
 
     /// Stores a checkpoint alone. Answers with its record.

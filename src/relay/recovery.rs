@@ -15,18 +15,18 @@ use super::signature::Signature;
 use super::{CLAIM_PAUSE, Relay, backoff};
 use crate::batch::Limits;
 use crate::binlog::{self, Identity, Replica, Server, Source, Start, TableFilter};
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::{self, Checkpoint, Seen};
 use crate::config::Config;
 use crate::ends::{
-    self, binlog_error, blocking, ensure_continuable, find_start, look_at_checkpoint,
-    open_checkpoint_topic, preflight_error, publish_error, read_checkpoint, read_checkpoint_of,
-    topics_error,
+    self, binlog_error, blocking, checkpoint_error, ensure_continuable, find_start,
+    look_at_checkpoint, open_checkpoint_topic, preflight_error, publish_error, read_checkpoint,
+    read_checkpoint_of, topics_error,
 };
 use crate::error::Error;
 use crate::kafka::Delivery;
-use crate::publish::Publisher;
 use crate::publish::idempotent::{self, Idempotent};
 use crate::publish::transactional::Transactional;
+use crate::publish::{Publisher, Stored};
 use crate::resume::Window;
 use crate::telemetry::clock::micros_since_1970;
 use crate::telemetry::metrics::Peer;
@@ -62,7 +62,7 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
     let checkpoint_topic = open_checkpoint_topic(config)?;
     let producers = connect_producers(config, relay.batch_bytes_max).await?;
     tracing::debug!("fenced all predecessors");
-    let stored = read_checkpoint_of(config, checkpoint_topic).await?;
+    let (stored, seen) = read_checkpoint_of(config, checkpoint_topic).await?;
     tracing::debug!(is_there = stored.is_some(), "read the checkpoint");
     ensure_not_replaced(relay, stored.as_ref())?;
     ensure_not_gone(relay, stored.as_ref())?;
@@ -84,20 +84,22 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
         Some(stored) => window(config, &identity, stored, generation),
         None => None,
     };
-    let publisher = start_publisher(producers).map_err(Error::Thread)?;
     let claim = claim(&start, stored.as_ref(), sequence, &signature, window.as_ref());
+    let (lanes, idempotent) = producers;
+    relay.predecessor = stored.as_ref().and_then(|checkpoint| checkpoint.instance.clone());
+    let (lanes, claim) = store_claim(config, lanes, claim, seen).await?;
+    (relay.predecessor, relay.has_claimed) = (None, true);
+    let publisher = start_publisher(lanes, idempotent, &claim.checkpoint).map_err(Error::Thread)?;
     let beginning = Beginning {
         sequence,
         skip: skip(stored.as_ref()),
         window,
-        stored: claim.resume().ok().map(|resume| resume.coordinates),
+        stored: claim.checkpoint.resume().ok().map(|resume| resume.coordinates),
         signature,
     };
     let observer = Observer::new(relay.telemetry.clone(), relay.failed.is_none());
     let mut line = Line::new(line_options(relay), publisher, topics, beginning, observer);
-    relay.predecessor = stored.and_then(|checkpoint| checkpoint.instance);
-    line.claim(claim).await?;
-    (relay.predecessor, relay.has_claimed) = (None, true);
+    line.note_claim(&claim);
     tracing::info!(
         server = %config.mysql, version = identity.version, server_uuid = %identity.server_uuid,
         read_from = %start.read_from, relay_after_offset = start.start_offset, "relaying"
@@ -239,10 +241,35 @@ async fn connect_producers(
     Ok((transactional?, idempotent?))
 }
 
-fn start_publisher(producers: (Transactional, Option<Idempotent>)) -> std::io::Result<Publisher> {
-    match producers {
-        (lanes, Some(idempotent)) => Publisher::idempotent(idempotent, lanes),
-        (lanes, None) => Publisher::transactional(lanes),
+/// Stores the claim, unless its own place in the topic shows that a later checkpoint than ours is there.
+async fn store_claim(
+    config: &Config,
+    mut lanes: Transactional,
+    claim: Checkpoint,
+    seen: Seen,
+) -> Result<(Transactional, Stored), Error> {
+    let publish_error = |source| publish_error(config, source);
+    let store = move || {
+        let sent = lanes.send_claim(&claim)?;
+        if let Err(error) = seen.ensure_last_before(sent.partition, sent.offset) {
+            lanes.abort_claim();
+            return Ok(Err(error));
+        }
+        lanes.commit_claim()?;
+        Ok(Ok((lanes, Stored::claim(claim, sent.value))))
+    };
+    let stored = blocking(store).await?.map_err(publish_error)?;
+    stored.map_err(|source| checkpoint_error(config, source))
+}
+
+fn start_publisher(
+    lanes: Transactional,
+    idempotent: Option<Idempotent>,
+    claim: &Checkpoint,
+) -> std::io::Result<Publisher> {
+    match idempotent {
+        Some(idempotent) => Publisher::idempotent(idempotent, lanes, claim.clone()),
+        None => Publisher::transactional(lanes),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
 
 use super::BATCHES_MAX;
 use crate::publish::reports::{FirstRefused, Refused, Reports};
@@ -46,7 +47,7 @@ impl Reported {
 }
 
 impl Reports for Reported {
-    fn note_acknowledged(&self, tag: usize) {
+    fn note_acknowledged(&self, tag: usize, _: &BorrowedMessage<'_>) {
         self.missing[tag % BATCHES_MAX].fetch_sub(1, Ordering::AcqRel);
     }
 

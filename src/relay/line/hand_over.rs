@@ -10,7 +10,7 @@ use crate::binlog::{Place, Progress};
 use crate::checkpoint::Checkpoint;
 use crate::coordinates::{Coordinates, Gtid};
 use crate::error::Error;
-use crate::publish::{self, Answer, Published, Sealed};
+use crate::publish::{self, Answer, Published, Sealed, Stored};
 use crate::telemetry::clock::CommitTime;
 
 impl Line {
@@ -123,16 +123,9 @@ impl Line {
         Ok(())
     }
 
-    /// Stores a checkpoint as it is and waits until it is in Kafka.
-    ///
-    /// # Errors
-    /// The way to Kafka failed.
-    pub async fn claim(&mut self, checkpoint: Checkpoint) -> Result<(), Error> {
-        let batch = self.spare.pop().expect("nothing is on its way when a session begins");
-        self.publish(batch, self.sequence + 1, checkpoint)?;
-        self.settle().await?;
-        (self.has_published, self.acknowledged) = (false, None);
-        Ok(())
+    /// The claim that this session begins with is in Kafka.
+    pub fn note_claim(&mut self, claim: &Stored) {
+        self.observer.note_stored(claim);
     }
 
     /// Takes the publisher's answers that are here.
