@@ -60,14 +60,18 @@ pub enum Error {
     Silent { after: Coordinates, silence: Duration },
     #[error("the event after {after} has a wrong checksum")]
     Checksum { after: Coordinates },
-    #[error("the table map that ends at {at} cannot be read")]
-    TableMap { at: Coordinates, source: table::Error },
+    #[error("the table map of {table} that ends at {at} cannot be read")]
+    TableMap { table: String, at: Coordinates, source: table::Error },
     #[error("the rows event that ends at {at} cannot be read")]
     Rows { at: Coordinates, source: row::Error },
     #[error("rows at {at} come without their table map")]
     NoTableMap { at: Coordinates },
     #[error("the columns of {table}, read at {at}, are not those of information_schema")]
     Columns { table: String, at: Coordinates, source: table::Mismatch },
+    #[error(
+        "the user {account} has rights on some columns of {table} only, and rows at {at} have others"
+    )]
+    ColumnRights { table: String, account: String, at: Coordinates },
     #[error("an XA transaction at {at} wrote to {table}")]
     Xa { table: String, at: Coordinates },
 }

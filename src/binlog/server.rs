@@ -11,7 +11,7 @@ use mysql_async::prelude::{FromRow, Queryable};
 use mysql_async::{Conn, DriverError, IoError, Opts, OptsBuilder};
 
 pub use self::binlogs::{BinlogFile, BinlogFilters, ListedEvent, RegisteredReplica};
-pub use self::tables::TableAccess;
+pub use self::tables::{TableAccess, spelled};
 use super::{Options, TlsMode, tls};
 use crate::coordinates::Uuid;
 use crate::secret;
@@ -33,6 +33,7 @@ const ACCOUNT_SQL: &str = "SELECT CURRENT_USER()";
 const DATABASE_DENIED: u16 = 1044;
 const NO_SUCH_DATABASE: u16 = 1049;
 const TABLE_DENIED: u16 = 1142;
+const COLUMN_DENIED: u16 = 1143;
 const NO_SUCH_TABLE: u16 = 1146;
 const WRONG_OFFSET: u16 = 1220;
 const RIGHT_DENIED: u16 = 1227;

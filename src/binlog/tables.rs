@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use super::table::{self, Table, TableId, TableMap};
+use super::charset::Charset;
+use super::server::spelled;
+use super::table::{self, Difference, Table, TableId, TableMap};
 use super::{Error, Server};
 use crate::coordinates::Coordinates;
 
@@ -96,14 +98,21 @@ impl Tables {
         position: &Coordinates,
         is_passed: bool,
     ) -> Result<(), Error> {
-        let damaged = |source| Error::TableMap { at: position.clone(), source };
-        let id = TableId::peek(body).map_err(damaged)?;
+        let id = TableId::peek(body).map_err(|source| Error::TableMap {
+            table: "a table".to_owned(),
+            at: position.clone(),
+            source,
+        })?;
         let mapped = match (self.filter)(id.schema, id.table) {
             false => Mapped::Foreign,
             true => match self.known_layout(&id) {
                 Some(layout) => Mapped::Layout(layout),
                 None => {
-                    let map = TableMap::parse(body).map_err(damaged)?;
+                    let mut map = TableMap::parse(body).map_err(|source| {
+                        let table = format!("{}.{}", id.schema, id.table);
+                        Error::TableMap { table, at: position.clone(), source }
+                    })?;
+                    self.name_collations(&mut map).await?;
                     match self.learn_layout(&map, position).await? {
                         // Rows before the start may be of a shape that the table has no more.
                         Mapped::Unknown(unknown) if !is_passed => return Err(unknown.into()),
@@ -126,6 +135,21 @@ impl Tables {
         self.layouts.iter().rposition(is_same).map(LayoutId)
     }
 
+    /// Collations that a person added to the server have ids that only the server knows.
+    async fn name_collations(&mut self, map: &mut TableMap<'_>) -> Result<(), Error> {
+        let unknown = map.unknown_collations();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let charsets = self.server.collation_charsets(&unknown).await?;
+        let known: Vec<_> = charsets
+            .into_iter()
+            .filter_map(|(id, name)| Some((id, Charset::from_name(&name)?)))
+            .collect();
+        map.name_collations(&known);
+        Ok(())
+    }
+
     /// The columns by name: from the event where it has names, else from the server, checked against it.
     async fn learn_layout(
         &mut self,
@@ -140,6 +164,7 @@ impl Tables {
                 match Table::from_schema(map, &columns) {
                     Ok(table) => table,
                     Err(source) => {
+                        self.ensure_all_columns_seen(&source, position).await?;
                         let (table, at) = (format!("{schema}.{name}"), position.clone());
                         return Ok(Mapped::Unknown(Unknown { table, at, source }));
                     }
@@ -153,6 +178,27 @@ impl Tables {
             table: Arc::new(table),
         });
         Ok(Mapped::Layout(LayoutId(self.layouts.len() - 1)))
+    }
+
+    /// A user with rights on single columns sees no others: then it is not the table that changed.
+    async fn ensure_all_columns_seen(
+        &mut self,
+        mismatch: &table::Mismatch,
+        position: &Coordinates,
+    ) -> Result<(), Error> {
+        let table::Mismatch { schema, table, difference } = mismatch;
+        let lacks_columns = matches!(difference, Difference::Count { event, schema } if event > schema);
+        if !lacks_columns {
+            return Ok(());
+        }
+        match self.server.has_column_rights_only(schema, table).await? {
+            None => Ok(()),
+            Some(account) => Err(Error::ColumnRights {
+                table: format!("{}.{}", spelled(schema), spelled(table)),
+                account,
+                at: position.clone(),
+            }),
+        }
     }
 
     /// The table that rows are of; `None` where they are of no interest.

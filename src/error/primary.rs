@@ -4,7 +4,7 @@
 use mysql_async::DriverError;
 
 use super::{Error, Fate, OTHER_HISTORY, halt, look_at_binlog, secret_fate};
-use crate::binlog::{self, server, start, transaction};
+use crate::binlog::{self, server, start, table, transaction};
 use crate::preflight;
 
 pub(super) fn binlog_fate(error: &binlog::Error) -> Fate {
@@ -19,7 +19,13 @@ pub(super) fn binlog_fate(error: &binlog::Error) -> Fate {
         E::Ended { .. } | E::Silent { .. } => Fate::Retry,
         // Damage on the way heals by reading again; damage in the file does not, and recovery gives up on it.
         E::Checksum { .. } => Fate::Retry,
+        E::TableMap { source: table::Error::UnknownType { .. }, .. } => halt(
+            "a newer relay may know the type; until then, keep such columns out of outbox tables",
+        ),
         E::TableMap { at, .. } | E::Rows { at, .. } => halt(look_at_binlog(at)),
+        E::ColumnRights { table, account, .. } => {
+            halt(format!("GRANT SELECT ON {table} TO {account}"))
+        }
         E::NoTableMap { .. } => halt(
             "the relay began inside a statement; begin at the start of a transaction, as SHOW BINLOG EVENTS names \
              it, with `binlog-relay checkpoint set --to …`",

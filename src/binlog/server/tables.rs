@@ -4,7 +4,7 @@
 use mysql_async::prelude::Queryable;
 
 use super::{
-    DATABASE_DENIED, Error, NO_SUCH_DATABASE, NO_SUCH_TABLE, QUERY_TIMEOUT, Server, TABLE_DENIED,
+    COLUMN_DENIED, DATABASE_DENIED, Error, NO_SUCH_DATABASE, NO_SUCH_TABLE, QUERY_TIMEOUT, Server, TABLE_DENIED,
     unexpected, within,
 };
 use crate::binlog::table::{SCHEMA_COLUMNS_SQL, SchemaColumn};
@@ -17,6 +17,10 @@ pub enum TableAccess {
     Denied { account: String },
 }
 
+/// From this version on, a server can keep generated primary keys out of information_schema.
+/// <https://dev.mysql.com/doc/refman/8.4/en/create-table-gipks.html>
+const HIDES_GENERATED_KEYS: (u16, u16, u16) = (8, 0, 30);
+
 impl Server {
     /// The columns of a table in ordinal order; empty when there is no such table (or no right to see it).
     ///
@@ -28,6 +32,7 @@ impl Server {
         table: &str,
     ) -> Result<Vec<SchemaColumn>, Error> {
         self.reconnect_if_lost().await?;
+        self.show_generated_keys().await?;
         let rows: Vec<mysql_async::Row> =
             within(QUERY_TIMEOUT, self.conn.exec(SCHEMA_COLUMNS_SQL, (database, table))).await?;
         rows.iter()
@@ -36,6 +41,80 @@ impl Server {
                     .ok_or_else(|| unexpected("information_schema.columns", row))
             })
             .collect()
+    }
+
+    /// The rows have a generated invisible primary key, whatever the server is told to show of it. Any user may
+    /// set this for a session of its own.
+    async fn show_generated_keys(&mut self) -> Result<(), Error> {
+        if self.conn.server_version() < HIDES_GENERATED_KEYS {
+            return Ok(());
+        }
+        let sql = "SET SESSION show_gipk_in_create_table_and_information_schema = ON";
+        match within(QUERY_TIMEOUT, self.conn.query_drop(sql)).await {
+            // A server of another make; if it hides a column, the count of columns will tell.
+            Err(Error::MySql(mysql_async::Error::Server(error))) => {
+                tracing::debug!(%error, "generated primary keys may be hidden");
+                Ok(())
+            }
+            set => set,
+        }
+    }
+
+    /// The character sets of collations, by the collations' ids; without those that the server does not know.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn collation_charsets(
+        &mut self,
+        collations: &[u16],
+    ) -> Result<Vec<(u16, String)>, Error> {
+        let ids: Vec<String> = collations.iter().map(ToString::to_string).collect();
+        self.rows(&format!(
+            "SELECT CAST(ID AS UNSIGNED), CAST(CHARACTER_SET_NAME AS CHAR) FROM information_schema.COLLATIONS \
+             WHERE ID IN ({})",
+            ids.join(", ")
+        ))
+        .await
+    }
+
+    /// The account, when it has rights on columns of the table but none on the table itself: the server shows
+    /// it those columns, and no others.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn has_column_rights_only(
+        &mut self,
+        database: &str,
+        table: &str,
+    ) -> Result<Option<String>, Error> {
+        let name = format!("{}.{}", quoted(database), quoted(table));
+        // Any right on the table allows the second, a right on a column only the first.
+        let sees_columns = self.may(&format!("SHOW COLUMNS FROM {name}")).await?;
+        if !sees_columns || self.may(&format!("SHOW CREATE TABLE {name}")).await? {
+            return Ok(None);
+        }
+        self.account().await.map(Some)
+    }
+
+    /// Whether the user may SELECT all columns of the table that are not invisible.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn may_select_all(&mut self, database: &str, table: &str) -> Result<bool, Error> {
+        self.may(&format!("SELECT * FROM {}.{} LIMIT 0", quoted(database), quoted(table))).await
+    }
+
+    /// Whether the server lets the user do this.
+    async fn may(&mut self, sql: &str) -> Result<bool, Error> {
+        match self.rows::<mysql_async::Row>(sql).await {
+            Ok(_) => Ok(true),
+            Err(Error::MySql(mysql_async::Error::Server(error)))
+                if matches!(error.code, DATABASE_DENIED | TABLE_DENIED | COLUMN_DENIED) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Database, name and engine of all base tables that the user may see, system databases left out.
@@ -111,6 +190,13 @@ impl Server {
                    ORDER BY seq_in_index";
         within(QUERY_TIMEOUT, self.conn.exec(sql, (database, table))).await
     }
+}
+
+/// A name as a person writes it in SQL: in backticks only where it needs them.
+pub fn spelled(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '$');
+    let is_number = name.chars().all(|c| c.is_ascii_digit());
+    if name.chars().all(is_plain) && !is_number { name.to_owned() } else { quoted(name) }
 }
 
 /// A name as SQL takes it, whatever it is.
