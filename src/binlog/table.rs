@@ -509,6 +509,24 @@ impl Table {
         Some(Self { schema: map.id.schema.to_owned(), name: map.id.table.to_owned(), columns })
     }
 
+    /// The table with columns that have no names: enough to find the ends of its rows.
+    pub fn without_names(map: &TableMap<'_>) -> Self {
+        let columns = map.kinds.iter().enumerate().map(|(index, kind)| Column {
+            name: String::new(),
+            kind: *kind,
+            nullable: map.is_nullable(index),
+            unsigned: None,
+            charset: None,
+            values: None,
+            json_style: json::Style::V8_0,
+        });
+        Self {
+            schema: map.id.schema.to_owned(),
+            name: map.id.table.to_owned(),
+            columns: columns.collect(),
+        }
+    }
+
     /// The table as `information_schema` describes it now ([`SCHEMA_COLUMNS_SQL`]), after that was held
     /// against all that the event says. It cannot find out that two columns of equal type changed places
     /// or names since the event was written: only `binlog_row_metadata=FULL` can.

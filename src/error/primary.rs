@@ -210,7 +210,9 @@ pub(super) fn preflight_fate(error: &preflight::mysql::Error) -> Fate {
         E::NoBaseTable { .. } => {
             halt("name the table itself in [[outbox]] table, not a view of it")
         }
-        E::NoSelect { account, table } => halt(format!("GRANT SELECT ON {table} TO {account}")),
+        E::NoSelect { account, table } | E::NoSelectOnAll { account, table } => {
+            halt(format!("GRANT SELECT ON {table} TO {account}"))
+        }
         E::Engine { table, .. } => halt(format!("ALTER TABLE {table} ENGINE = InnoDB")),
         E::MissingColumn(_) => {
             halt("give the table the columns of the preset, or [[outbox]] another preset")

@@ -137,7 +137,9 @@ pub enum Difference {
         schema: Charset,
     },
     /// A collation that neither this version of the relay nor the server knows.
-    #[error("column {column} is in the collation with the id {id} in the event, which is not known")]
+    #[error(
+        "column {column} is in the collation with the id {id} in the event, which is not known"
+    )]
     UnknownCollation {
         /// Name in information_schema.
         column: String,
