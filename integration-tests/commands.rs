@@ -93,7 +93,7 @@ const BREAKAGES: &[Breakage] = &[
     },
     Breakage {
         change: |setup| setup.outboxes[0].table = "events".to_owned(),
-        error: "…/config.toml:13: outbox.0.table is \"events\"; expected \"database.table\"; a * matches within either name",
+        error: "…/config.toml:13: outbox.0.table is \"events\"; expected \"database.table\"; a * matches within either name, and what is in `backticks` stands for itself",
         hint: "",
     },
     Breakage {

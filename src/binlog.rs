@@ -36,8 +36,8 @@ use self::row::RowsEvent;
 pub use self::server::{Identity, Server};
 pub use self::start::Resume;
 use self::table::Table;
-use self::tables::Tables;
-pub use self::tables::{LayoutId, TableFilter};
+pub use self::tables::{Interest, LayoutId, TableFilter};
+use self::tables::{RowsOf, Tables};
 pub use self::transaction::{Passed, Place, RowsAt, Start};
 use self::transaction::{Step, Tracker};
 use crate::coordinates::{Coordinates, Gtid};
@@ -60,14 +60,18 @@ pub enum Error {
     Silent { after: Coordinates, silence: Duration },
     #[error("the event after {after} has a wrong checksum")]
     Checksum { after: Coordinates },
-    #[error("the table map that ends at {at} cannot be read")]
-    TableMap { at: Coordinates, source: table::Error },
+    #[error("the table map of {table} that ends at {at} cannot be read")]
+    TableMap { table: String, at: Coordinates, source: table::Error },
     #[error("the rows event that ends at {at} cannot be read")]
     Rows { at: Coordinates, source: row::Error },
     #[error("rows at {at} come without their table map")]
     NoTableMap { at: Coordinates },
     #[error("the columns of {table}, read at {at}, are not those of information_schema")]
     Columns { table: String, at: Coordinates, source: table::Mismatch },
+    #[error(
+        "the user {account} has rights on some columns of {table} only, and rows at {at} have others"
+    )]
+    ColumnRights { table: String, account: String, at: Coordinates },
     #[error("an XA transaction at {at} wrote to {table}")]
     Xa { table: String, at: Coordinates },
 }
@@ -79,6 +83,8 @@ pub enum Change<'a> {
     Nothing,
     /// Rows inserted into an outbox table.
     Rows(Rows<'a>),
+    /// This many rows of a table that is left out as the copy of another one.
+    Ghosts(u64),
     /// The transaction is complete: [`Source::place`] stands after it.
     Committed,
     /// The rows since the last boundary were taken back by the server.
@@ -233,7 +239,9 @@ impl Source {
     /// The event cannot be followed; see [`Error`].
     pub async fn interpret(&mut self) -> Result<Change<'_>, Error> {
         let event = self.dump.event();
-        let step = self.tracker.accept(event, self.tables.filter())?;
+        let tables = &self.tables;
+        let is_outbox = |database: &str, table: &str| tables.is_outbox(database, table);
+        let step = self.tracker.accept(event, &is_outbox)?;
         let is_whole = matches!(step, Step::Committed | Step::RolledBack | Step::Altered);
         self.progress.note(event, is_whole.then(|| self.tracker.committed_at()));
         match step {
@@ -272,9 +280,10 @@ impl Source {
         let rows = RowsEvent::parse(event.event_type, event.body)
             .map_err(|source| Error::Rows { at: position.clone(), source })?;
         let is_passed = at.passed != Passed::No;
-        let Some((layout, table)) = self.tables.of_rows(rows.table_id(), position, is_passed)?
-        else {
-            return Ok(Change::Nothing);
+        let (layout, table) = match self.tables.of_rows(&rows, position, is_passed)? {
+            RowsOf::Outbox(layout, table) => (layout, table),
+            RowsOf::Ghosts(rows) => return Ok(Change::Ghosts(rows)),
+            RowsOf::NoInterest => return Ok(Change::Nothing),
         };
         if at.in_xa {
             let (table, at) = (table.full_name(), position.clone());

@@ -374,15 +374,23 @@ fn build_outboxes(root: &Section<'_>) -> Result<Vec<OutboxOptions>, Error> {
 
 fn build_outbox(section: &Section<'_>) -> Result<OutboxOptions, Error> {
     let (table, preset) = (section.field("table")?, section.field("preset")?);
-    let example = "\"database.table\"; a * matches within either name";
     Ok(OutboxOptions {
-        table: table.text()?.parse().map_err(|_| table.unexpected(example))?,
+        table: table.text()?.parse().map_err(|error| table_error(&table, error))?,
         preset: preset.text()?.parse().map_err(|error| preset_error(&preset, error))?,
         outbox_id: section
             .optional("outbox_id")
             .map(|id| id.number(0..=i64::MAX as u64))
             .transpose()?,
     })
+}
+
+fn table_error(field: &Field<'_>, error: outbox::Error) -> Error {
+    match error.hint() {
+        Some(hint) => field.rule(&error, hint),
+        None => field.unexpected(
+            "\"database.table\"; a * matches within either name, and what is in `backticks` stands for itself",
+        ),
+    }
 }
 
 fn preset_error(field: &Field<'_>, error: outbox::Error) -> Error {

@@ -323,6 +323,10 @@ impl Session<'_> {
         };
         match change {
             Change::Nothing => Ok(false),
+            Change::Ghosts(rows) => {
+                self.line.skip_ghosts(rows);
+                Ok(false)
+            }
             Change::Rows(rows) => self.line.relay(rows).await.map(|()| true),
             Change::Committed => self.line.commit(self.source.place()).map(|()| true),
             Change::RolledBack => self.line.roll_back(self.source.place()).map(|()| true),

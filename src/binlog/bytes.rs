@@ -18,6 +18,9 @@ pub enum Malformed {
     /// The first byte of a length-encoded integer is one that has no meaning (0xfb or 0xff).
     #[error("{0:#04x} does not begin a length-encoded integer")]
     Length(u8),
+    /// A list has more entries than there are columns for it.
+    #[error("{0} bytes too many")]
+    Long(usize),
     /// A name is not UTF-8. MySQL keeps every identifier in utf8mb3.
     #[error("a name is not UTF-8")]
     Name,
@@ -41,6 +44,14 @@ impl<'a> Bytes<'a> {
     /// Whether everything is read.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Fails when something is left: whoever reads a list must have come to its end.
+    ///
+    /// # Errors
+    /// [`Malformed::Long`]
+    pub fn ensure_read(&self) -> Result<(), Malformed> {
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed::Long(self.0.len())) }
     }
 
     /// The next `count` bytes.

@@ -11,7 +11,7 @@ use mysql_async::prelude::{FromRow, Queryable};
 use mysql_async::{Conn, DriverError, IoError, Opts, OptsBuilder};
 
 pub use self::binlogs::{BinlogFile, BinlogFilters, ListedEvent, RegisteredReplica};
-pub use self::tables::TableAccess;
+pub use self::tables::{Listed, TableAccess, spelled};
 use super::{Options, TlsMode, tls};
 use crate::coordinates::Uuid;
 use crate::secret;
@@ -33,6 +33,7 @@ const ACCOUNT_SQL: &str = "SELECT CURRENT_USER()";
 const DATABASE_DENIED: u16 = 1044;
 const NO_SUCH_DATABASE: u16 = 1049;
 const TABLE_DENIED: u16 = 1142;
+const COLUMN_DENIED: u16 = 1143;
 const NO_SUCH_TABLE: u16 = 1146;
 const WRONG_OFFSET: u16 = 1220;
 const RIGHT_DENIED: u16 = 1227;
@@ -98,6 +99,8 @@ pub struct Identity {
     pub is_mariadb: bool,
     /// Every transaction has a GTID (`gtid_mode=ON`).
     pub has_gtids: bool,
+    /// Letter case makes no difference in the names of tables (`lower_case_table_names`).
+    pub folds_case: bool,
 }
 
 /// Global variables by their names; one that this version does not have is not in it.
@@ -134,8 +137,11 @@ impl Server {
         let server_uuid = uuid
             .parse()
             .map_err(|_| Error::UnexpectedAnswer { question: "@@server_uuid", answer: uuid })?;
-        let has_gtids = !is_mariadb && self.variable("gtid_mode").await?.as_deref() == Some("ON");
-        Ok(Identity { version, server_uuid, is_mariadb, has_gtids })
+        let variables = self.variables(&["gtid_mode", "lower_case_table_names"]).await?;
+        let is = |name: &str, value: &str| variables.get(name).is_some_and(|is| is == value);
+        let has_gtids = !is_mariadb && is("gtid_mode", "ON");
+        let folds_case = is("lower_case_table_names", "1") || is("lower_case_table_names", "2");
+        Ok(Identity { version, server_uuid, is_mariadb, has_gtids, folds_case })
     }
 
     /// A global variable as text; `None` where this version has no such variable.

@@ -26,7 +26,8 @@ pub enum Error {
     Malformed(#[from] Malformed),
     /// A column has a type that no supported server writes, so the length of its metadata is unknown.
     #[error(
-        "column {column} (counted from 0) of the TABLE_MAP event has the unknown type {type_code}"
+        "column {} of the table has the type {type_code}, which this version does not know",
+        column + 1
     )]
     UnknownType {
         /// Index of the column, from 0.
@@ -131,10 +132,36 @@ impl<'a> TableMap<'a> {
         self.nullable.get(column / 8).is_some_and(|byte| byte >> (column % 8) & 1 == 1)
     }
 
+    /// Collations whose character sets are not known: ids that a person gave to collations of their own.
+    pub fn unknown_collations(&self) -> Vec<u16> {
+        let mut ids: Vec<u16> = self.optional.charsets.iter().filter_map(unknown_id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Says which character sets such collations are of. Those that are not named stay unknown.
+    pub fn name_collations(&mut self, charsets: &[(u16, Charset)]) {
+        for charset in &mut self.optional.charsets {
+            let named = unknown_id(charset)
+                .and_then(|id| charsets.iter().find(|(collation, _)| *collation == id));
+            if let Some((_, named)) = named {
+                *charset = Some(*named);
+            }
+        }
+    }
+
     /// Everything after the names. A table whose signature did not change need not be parsed again, even
     /// when its `table_id` did.
     pub fn signature(&self) -> &'a [u8] {
         self.id.signature
+    }
+}
+
+fn unknown_id(charset: &Option<Charset>) -> Option<u16> {
+    match charset {
+        Some(Charset::Unknown(id)) => Some(*id),
+        _ => None,
     }
 }
 
@@ -392,7 +419,13 @@ impl ColumnKind {
         )
     }
 
-    /// Whether the CHARSET metadata counts a column of this type (binary ones as well).
+    /// Whether the CHARSET metadata counts a column of this type. Binary columns count, and VECTOR does: to
+    /// the server it is a BLOB of the collation `binary`. JSON and GEOMETRY do not.
+    pub fn has_collation(self) -> bool {
+        self.is_character() || matches!(self, Self::Vector { .. })
+    }
+
+    /// Text, or binary text.
     pub fn is_character(self) -> bool {
         matches!(self, Self::VarChar { .. } | Self::Char { .. } | Self::Blob { .. })
     }
@@ -466,13 +499,32 @@ impl Table {
                 kind: *kind,
                 nullable: map.is_nullable(index),
                 unsigned: map.optional.unsigned[index],
-                charset: map.optional.charsets[index],
+                charset: map.optional.charsets[index]
+                    .filter(|_| kind.is_character() || kind.is_enum_or_set()),
                 values: map.optional.values(index),
                 // Events have column names from 8.0.1 on only.
                 json_style: json::Style::V8_0,
             })
             .collect();
         Some(Self { schema: map.id.schema.to_owned(), name: map.id.table.to_owned(), columns })
+    }
+
+    /// The table with columns that have no names: enough to find the ends of its rows.
+    pub fn without_names(map: &TableMap<'_>) -> Self {
+        let columns = map.kinds.iter().enumerate().map(|(index, kind)| Column {
+            name: String::new(),
+            kind: *kind,
+            nullable: map.is_nullable(index),
+            unsigned: None,
+            charset: None,
+            values: None,
+            json_style: json::Style::V8_0,
+        });
+        Self {
+            schema: map.id.schema.to_owned(),
+            name: map.id.table.to_owned(),
+            columns: columns.collect(),
+        }
     }
 
     /// The table as `information_schema` describes it now ([`SCHEMA_COLUMNS_SQL`]), after that was held

@@ -6,12 +6,24 @@
 
 use std::sync::Arc;
 
-use super::table::{self, Table, TableId, TableMap};
+use super::charset::Charset;
+use super::row::{RowDecoder, RowsEvent};
+use super::server::spelled;
+use super::table::{self, Difference, Table, TableId, TableMap};
 use super::{Error, Server};
 use crate::coordinates::Coordinates;
 
-/// Which databases and tables are relayed.
-pub type TableFilter = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
+/// What is done with the rows of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interest {
+    None,
+    /// They are copies that a tool makes while it alters a table: not relayed, but counted.
+    Ghost,
+    Outbox,
+}
+
+/// Says of a database and table what is done with its rows.
+pub type TableFilter = Arc<dyn Fn(&str, &str) -> Interest + Send + Sync>;
 
 /// Index of a table layout: a table with its columns as they stood when rows were logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,11 +37,22 @@ struct Layout {
     table: Arc<Table>,
 }
 
+/// What the rows of an event are of.
+#[derive(Debug)]
+pub enum RowsOf<'a> {
+    NoInterest,
+    /// A table that is left out, and this many rows of it.
+    Ghosts(u64),
+    Outbox(LayoutId, &'a Arc<Table>),
+}
+
 /// What a table id stands for.
 #[derive(Debug)]
 enum Mapped {
     /// A table that is not relayed.
     Foreign,
+    /// The same, and its rows are counted.
+    Ghost(Box<RowDecoder>),
     Layout(LayoutId),
     /// A table whose columns could not be learnt, at a place where that may not matter.
     Unknown(Unknown),
@@ -59,15 +82,25 @@ pub struct Tables {
     mapped: Vec<(u64, Mapped)>,
     /// Why rows before the start could not be read. It matters only when the transaction goes on after it.
     uncounted: Option<Unknown>,
+    /// Copies that were told of.
+    ghosts: Vec<String>,
 }
 
 impl Tables {
     pub fn new(server: Server, filter: TableFilter) -> Tables {
-        Tables { server, filter, layouts: Vec::new(), mapped: Vec::new(), uncounted: None }
+        Tables {
+            server,
+            filter,
+            layouts: Vec::new(),
+            mapped: Vec::new(),
+            uncounted: None,
+            ghosts: Vec::new(),
+        }
     }
 
-    pub fn filter(&self) -> &dyn Fn(&str, &str) -> bool {
-        &*self.filter
+    /// Whether rows of the table are relayed.
+    pub fn is_outbox(&self, database: &str, table: &str) -> bool {
+        (self.filter)(database, table) == Interest::Outbox
     }
 
     /// Rows of the open transaction, before the start, could not be read.
@@ -96,14 +129,22 @@ impl Tables {
         position: &Coordinates,
         is_passed: bool,
     ) -> Result<(), Error> {
-        let damaged = |source| Error::TableMap { at: position.clone(), source };
-        let id = TableId::peek(body).map_err(damaged)?;
+        let id = TableId::peek(body).map_err(|source| Error::TableMap {
+            table: "a table".to_owned(),
+            at: position.clone(),
+            source,
+        })?;
         let mapped = match (self.filter)(id.schema, id.table) {
-            false => Mapped::Foreign,
-            true => match self.known_layout(&id) {
+            Interest::None => Mapped::Foreign,
+            Interest::Ghost => self.learn_ghost(&id, body),
+            Interest::Outbox => match self.known_layout(&id) {
                 Some(layout) => Mapped::Layout(layout),
                 None => {
-                    let map = TableMap::parse(body).map_err(damaged)?;
+                    let mut map = TableMap::parse(body).map_err(|source| {
+                        let table = format!("{}.{}", id.schema, id.table);
+                        Error::TableMap { table, at: position.clone(), source }
+                    })?;
+                    self.name_collations(&mut map).await?;
                     match self.learn_layout(&map, position).await? {
                         // Rows before the start may be of a shape that the table has no more.
                         Mapped::Unknown(unknown) if !is_passed => return Err(unknown.into()),
@@ -117,6 +158,22 @@ impl Tables {
         Ok(())
     }
 
+    /// Nothing of such a table is relayed, so nothing that is wrong with it may halt.
+    fn learn_ghost(&mut self, id: &TableId<'_>, body: &[u8]) -> Mapped {
+        let name = format!("{}.{}", id.schema, id.table);
+        if !self.ghosts.contains(&name) {
+            tracing::info!(
+                table = name,
+                "a tool makes tables of this name to alter a table: its rows are left out"
+            );
+            self.ghosts.push(name);
+        }
+        match TableMap::parse(body) {
+            Ok(map) => Mapped::Ghost(Box::new(RowDecoder::new(&Table::without_names(&map), &[]))),
+            Err(_) => Mapped::Foreign,
+        }
+    }
+
     fn known_layout(&self, id: &TableId<'_>) -> Option<LayoutId> {
         let is_same = |layout: &Layout| {
             layout.schema == id.schema
@@ -124,6 +181,21 @@ impl Tables {
                 && layout.signature == id.signature
         };
         self.layouts.iter().rposition(is_same).map(LayoutId)
+    }
+
+    /// Collations that a person added to the server have ids that only the server knows.
+    async fn name_collations(&mut self, map: &mut TableMap<'_>) -> Result<(), Error> {
+        let unknown = map.unknown_collations();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let charsets = self.server.collation_charsets(&unknown).await?;
+        let known: Vec<_> = charsets
+            .into_iter()
+            .filter_map(|(id, name)| Some((id, Charset::from_name(&name)?)))
+            .collect();
+        map.name_collations(&known);
+        Ok(())
     }
 
     /// The columns by name: from the event where it has names, else from the server, checked against it.
@@ -140,6 +212,7 @@ impl Tables {
                 match Table::from_schema(map, &columns) {
                     Ok(table) => table,
                     Err(source) => {
+                        self.ensure_all_columns_seen(&source, position).await?;
                         let (table, at) = (format!("{schema}.{name}"), position.clone());
                         return Ok(Mapped::Unknown(Unknown { table, at, source }));
                     }
@@ -155,33 +228,66 @@ impl Tables {
         Ok(Mapped::Layout(LayoutId(self.layouts.len() - 1)))
     }
 
-    /// The table that rows are of; `None` where they are of no interest.
+    /// A user with rights on single columns sees no others: then it is not the table that changed.
+    async fn ensure_all_columns_seen(
+        &mut self,
+        mismatch: &table::Mismatch,
+        position: &Coordinates,
+    ) -> Result<(), Error> {
+        let table::Mismatch { schema, table, difference } = mismatch;
+        let lacks_columns =
+            matches!(difference, Difference::Count { event, schema } if event > schema);
+        if !lacks_columns {
+            return Ok(());
+        }
+        match self.server.has_column_rights_only(schema, table).await? {
+            None => Ok(()),
+            Some(account) => Err(Error::ColumnRights {
+                table: format!("{}.{}", spelled(schema), spelled(table)),
+                account,
+                at: position.clone(),
+            }),
+        }
+    }
+
+    /// What the rows of an event are of.
     ///
     /// # Errors
     /// They come without their table map, or their columns are not known.
     pub fn of_rows(
         &mut self,
-        table_id: u64,
+        event: &RowsEvent<'_>,
         position: &Coordinates,
         is_passed: bool,
-    ) -> Result<Option<(LayoutId, &Arc<Table>)>, Error> {
+    ) -> Result<RowsOf<'_>, Error> {
+        let table_id = event.table_id();
         let known = self.mapped.iter().find(|(id, _)| *id == table_id);
         let layout = match known.map(|(_, mapped)| mapped) {
-            Some(Mapped::Foreign) => return Ok(None),
+            Some(Mapped::Foreign) => return Ok(RowsOf::NoInterest),
             Some(Mapped::Layout(layout)) => *layout,
+            Some(Mapped::Ghost(_)) if is_passed => return Ok(RowsOf::NoInterest),
+            Some(Mapped::Ghost(decoder)) => return Ok(RowsOf::Ghosts(count_rows(decoder, event))),
             Some(Mapped::Unknown(unknown)) if is_passed => {
                 self.uncounted = Some(unknown.clone());
-                return Ok(None);
+                return Ok(RowsOf::NoInterest);
             }
             Some(Mapped::Unknown(unknown)) => return Err(unknown.clone().into()),
-            None if is_dummy(table_id) => return Ok(None),
+            None if is_dummy(table_id) => return Ok(RowsOf::NoInterest),
             None => return Err(Error::NoTableMap { at: position.clone() }),
         };
         match self.uncounted.as_ref().filter(|_| !is_passed) {
             Some(unknown) => Err(unknown.clone().into()),
-            None => Ok(Some((layout, &self.layouts[layout.0].table))),
+            None => Ok(RowsOf::Outbox(layout, &self.layouts[layout.0].table)),
         }
     }
+}
+
+fn count_rows(decoder: &RowDecoder, event: &RowsEvent<'_>) -> u64 {
+    let (mut rows, mut count) = (event.rows(), 0);
+    while !rows.is_empty() && decoder.decode(&mut rows, event.present(), &mut []).is_ok() {
+        count += 1;
+    }
+    count
 }
 
 /// An event with this table id only closes a statement and has no rows.

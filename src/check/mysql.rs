@@ -11,7 +11,7 @@ use crate::envelope;
 use crate::error::Error;
 use crate::outbox::{self, OutboxOptions, Preset};
 use crate::preflight::Finding;
-use crate::preflight::mysql::{self as preflight, OutboxTable};
+use crate::preflight::mysql::{self as preflight, ColumnRights, Found, OutboxTable};
 use crate::telemetry::Causes;
 
 /// So many of the last rows of a table are looked at for the topics that they name …
@@ -26,6 +26,7 @@ pub(super) struct Fit {
     /// It has a binlog, and the user may list and read it.
     pub(super) has_binlog: bool,
     filters: Option<BinlogFilters>,
+    rights: ColumnRights,
     samples: Vec<Sample>,
 }
 
@@ -52,8 +53,14 @@ impl Fit {
         if !report.take("mysql.version", version) {
             return None;
         }
-        let mut fit =
-            Fit { server, identity, has_binlog: true, filters: None, samples: Vec::new() };
+        let mut fit = Fit {
+            server,
+            identity,
+            has_binlog: true,
+            filters: None,
+            rights: ColumnRights::default(),
+            samples: Vec::new(),
+        };
         let encryption = preflight::weigh_encryption(&mut fit.server, mysql.tls.mode).await;
         report.take("mysql.tls", encryption.map_err(failed(config)));
         fit.ask_variables(config, report).await;
@@ -67,6 +74,13 @@ impl Fit {
             Ok(variables) => variables,
             Err(error) => {
                 report.fail("mysql.variables", &failed(config)(error.into()));
+                return;
+            }
+        };
+        self.rights = match ColumnRights::ask(&mut self.server, &variables).await {
+            Ok(rights) => rights,
+            Err(error) => {
+                report.fail("mysql.variables", &failed(config)(error));
                 return;
             }
         };
@@ -98,26 +112,33 @@ impl Fit {
     }
 
     async fn ask_tables(&mut self, config: &Config, report: &mut Report) {
-        let found = match preflight::find_tables(&mut self.server, &config.outbox).await {
+        let outboxes = outbox::as_on_server(&config.outbox, self.identity.folds_case);
+        let found = match preflight::find_tables(&mut self.server, &outboxes).await {
             Ok(found) => found,
             Err(error) => {
                 report.fail("mysql.table", &failed(config)(error));
                 return;
             }
         };
-        let databases: BTreeSet<_> =
-            found.iter().flatten().map(|table| table.database.as_str()).collect();
+        let databases: BTreeSet<_> = found
+            .iter()
+            .flat_map(|found| &found.tables)
+            .map(|table| table.database.as_str())
+            .collect();
         if let Some(filters) = &self.filters {
             for database in databases {
                 let logged = preflight::ensure_logged(filters, database);
                 report.take("mysql.binlog_filters", logged.map_err(failed(config)));
             }
         }
-        for (outbox, tables) in config.outbox.iter().zip(found) {
+        for (outbox, Found { tables, ghosts }) in outboxes.iter().zip(found) {
             let table = preflight::ensure_table(&mut self.server, outbox, &tables).await;
             report.take("mysql.table", table.map_err(failed(config)));
+            if let Some(ghosts) = preflight::weigh_ghosts(outbox, &ghosts) {
+                report.take("mysql.ghost_tables", Ok(ghosts));
+            }
             for table in &tables {
-                self.ask_table(config, outbox, table, report).await;
+                self.ask_table(config, (&outboxes, outbox), table, report).await;
             }
         }
     }
@@ -125,11 +146,11 @@ impl Fit {
     async fn ask_table(
         &mut self,
         config: &Config,
-        outbox: &OutboxOptions,
+        (outboxes, outbox): (&[OutboxOptions], &OutboxOptions),
         table: &OutboxTable,
         report: &mut Report,
     ) {
-        match outbox::find(&config.outbox, &table.database, &table.name) {
+        match outbox::find(outboxes, &table.database, &table.name) {
             // The other outbox has the same to say.
             Err(ambiguous) if ambiguous.patterns[0] == outbox.table => {
                 report.fail("mysql.table", &Error::Ambiguous(ambiguous));
@@ -138,7 +159,7 @@ impl Fit {
         }
         let engine = preflight::ensure_transactional(table);
         report.take("mysql.engine", engine.map_err(failed(config)));
-        let columns = preflight::ensure_columns(outbox, table);
+        let columns = self.rights.ensure_columns(&mut self.server, outbox, table).await;
         if report.take("mysql.columns", columns.map_err(failed(config))) {
             self.sample(config, outbox.preset, table, report).await;
         }

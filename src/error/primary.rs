@@ -5,7 +5,7 @@ use mysql_async::{DriverError, IoError};
 
 use super::mysql_codes::{Meaning, meaning};
 use super::{Error, Fate, OTHER_HISTORY, halt, look_at_binlog, secret_fate};
-use crate::binlog::{self, server, start, transaction};
+use crate::binlog::{self, server, start, table, transaction};
 use crate::preflight;
 
 /// Every reason for which the server ends a dump has this number.
@@ -26,7 +26,13 @@ pub(super) fn binlog_fate(error: &binlog::Error) -> Fate {
         E::Ended { .. } | E::Silent { .. } => Fate::Retry,
         // Damage on the way heals by reading again; damage in the file does not, and recovery gives up on it.
         E::Checksum { .. } => Fate::Retry,
+        E::TableMap { source: table::Error::UnknownType { .. }, .. } => halt(
+            "a newer relay may know the type; until then, keep such columns out of outbox tables",
+        ),
         E::TableMap { at, .. } | E::Rows { at, .. } => halt(look_at_binlog(at)),
+        E::ColumnRights { table, account, .. } => {
+            halt(format!("GRANT SELECT ON {table} TO {account}"))
+        }
         E::NoTableMap { .. } => halt(
             "the relay began inside a statement; begin at the start of a transaction, as SHOW BINLOG EVENTS names \
              it, with `binlog-relay checkpoint set --to …`",
@@ -266,7 +272,9 @@ pub(super) fn preflight_fate(error: &preflight::mysql::Error) -> Fate {
         E::NoBaseTable { .. } => {
             halt("name the table itself in [[outbox]] table, not a view of it")
         }
-        E::NoSelect { account, table } => halt(format!("GRANT SELECT ON {table} TO {account}")),
+        E::NoSelect { account, table } | E::NoSelectOnAll { account, table } => {
+            halt(format!("GRANT SELECT ON {table} TO {account}"))
+        }
         E::Engine { table, .. } => halt(format!("ALTER TABLE {table} ENGINE = InnoDB")),
         E::MissingColumn(_) => {
             halt("give the table the columns of the preset, or [[outbox]] another preset")

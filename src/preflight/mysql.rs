@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Finding;
-use crate::binlog::server::{self, BinlogFilters, Server, TableAccess, Variables};
+use crate::binlog::server::{self, BinlogFilters, Listed, Server, TableAccess, Variables, spelled};
 use crate::binlog::{Identity, Replica, TlsMode};
 use crate::outbox::{self, MissingColumn, OutboxOptions, TablePattern};
 
@@ -31,6 +31,10 @@ pub enum Error {
     NoBaseTable { table: String },
     #[error("the user {account} has no SELECT right on {table}, or there is no such table")]
     NoSelect { account: String, table: String },
+    #[error(
+        "the user {account} has the SELECT right on some columns of {table} only, and the server shows no others"
+    )]
+    NoSelectOnAll { account: String, table: String },
     #[error(
         "the table {table} is stored in {engine}; rows of a rolled back transaction would be relayed"
     )]
@@ -92,18 +96,21 @@ pub async fn ensure(
     outboxes: &[OutboxOptions],
 ) -> Result<(), Error> {
     ensure_version(identity)?;
+    let outboxes = &outbox::as_on_server(outboxes, identity.folds_case);
     let variables = server.variables(&VARIABLES).await?;
     ensure_binlog(&variables)?;
     ensure_row_format(&variables)?;
     ensure_row_image(&variables)?;
     let filters = ensure_replication_client(server).await?;
     ensure_replication_slave(server).await?;
-    for (outbox, tables) in outboxes.iter().zip(find_tables(server, outboxes).await?) {
+    let rights = ColumnRights::ask(server, &variables).await?;
+    for (outbox, Found { tables, .. }) in outboxes.iter().zip(find_tables(server, outboxes).await?)
+    {
         ensure_table(server, outbox, &tables).await?;
         for table in &tables {
             ensure_logged(&filters, &table.database)?;
             ensure_transactional(table)?;
-            ensure_columns(outbox, table)?;
+            rights.ensure_columns(server, outbox, table).await?;
         }
     }
     Ok(())
@@ -111,8 +118,8 @@ pub async fn ensure(
 
 /// A server shows only those tables that the user has a right on.
 async fn why_not_there(server: &mut Server, pattern: &TablePattern) -> Result<Error, Error> {
-    let table = pattern.to_string();
-    let (database, name) = table.split_once('.').expect("a pattern has two names");
+    let (database, name) = pattern.literal().expect("only a name is missed");
+    let table = format!("{}.{}", spelled(database), spelled(name));
     Ok(match server.table_access(database, name).await? {
         TableAccess::Missing => Error::NoTable { table },
         TableAccess::Denied { account } => Error::NoSelect { account, table },
@@ -304,30 +311,36 @@ pub async fn ensure_server_id(server: &mut Server, replica: &Replica) -> Result<
     }
 }
 
-/// For each outbox its tables that the user may see.
+/// The tables of one outbox that the user may see.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    pub tables: Vec<OutboxTable>,
+    /// Names of those that a `*` does not stand for: a tool makes them while it alters a table.
+    pub ghosts: Vec<String>,
+}
+
+/// For each outbox its tables.
 ///
 /// # Errors
 /// The server cannot be asked.
 pub async fn find_tables(
     server: &mut Server,
     outboxes: &[OutboxOptions],
-) -> Result<Vec<Vec<OutboxTable>>, Error> {
-    let mut found = vec![Vec::new(); outboxes.len()];
-    for (database, name, engine) in server.tables().await? {
-        for (outbox, found) in outboxes.iter().zip(&mut found) {
-            if !outbox.table.matches(&database, &name) {
-                continue;
-            }
-            let columns = server.columns(&database, &name).await?;
-            let columns: Vec<String> = columns.into_iter().map(|column| column.name).collect();
-            // None: dropped since the tables were listed.
-            if !columns.is_empty() {
-                let (database, name, engine) = (database.clone(), name.clone(), engine.clone());
-                found.push(OutboxTable { database, name, engine, columns });
+) -> Result<Vec<Found>, Error> {
+    let mut all = Vec::with_capacity(outboxes.len());
+    for OutboxOptions { table: pattern, .. } in outboxes {
+        let mut found = Found::default();
+        for listed in server.tables(pattern.pieces()).await? {
+            let Listed { database, name, engine, columns } = listed;
+            if pattern.leaves_out(&database, &name) {
+                found.ghosts.push(format!("{database}.{name}"));
+            } else if pattern.matches(&database, &name) && !columns.is_empty() {
+                found.tables.push(OutboxTable { database, name, engine, columns });
             }
         }
+        all.push(found);
     }
-    Ok(found)
+    Ok(all)
 }
 
 /// A pattern may have its tables later, a name may not.
@@ -371,9 +384,82 @@ pub fn ensure_logged(filters: &BinlogFilters, database: &str) -> Result<Finding,
 pub fn ensure_transactional(table: &OutboxTable) -> Result<Finding, Error> {
     let engine = table.engine.as_deref().unwrap_or("no engine");
     let name = table.full_name();
-    match engine.eq_ignore_ascii_case("InnoDB") {
-        true => Ok(Finding::Holds(format!("{name} is stored in {engine}"))),
-        false => Err(Error::Engine { table: name, engine: engine.to_owned() }),
+    if engine.eq_ignore_ascii_case("InnoDB") {
+        return Ok(Finding::Holds(format!("{name} is stored in {engine}")));
+    }
+    if engine.eq_ignore_ascii_case("BLACKHOLE") {
+        return Ok(Finding::doubtful(
+            format!(
+                "{name} is stored in {engine}: its rows are in the binlog and nowhere else, so nothing can be \
+                 audited, and what a lost binlog held cannot be read from the table"
+            ),
+            "keep binlogs for longer than the relay can be down, or ALTER TABLE … ENGINE = InnoDB",
+        ));
+    }
+    Err(Error::Engine { table: name, engine: engine.to_owned() })
+}
+
+/// What the copies of a schema change are to a pattern; `None` where there are none.
+#[must_use]
+pub fn weigh_ghosts(outbox: &OutboxOptions, ghosts: &[String]) -> Option<Finding> {
+    let (first, others) = ghosts.split_first()?;
+    let others = match others.len() {
+        0 => String::new(),
+        count => format!(" and {count} more"),
+    };
+    Some(Finding::doubtful(
+        format!(
+            "{} leaves out {first}{others}: tools make tables of such names to alter a table, and copy its rows",
+            outbox.table
+        ),
+        "drop what such a tool left behind; if it is an outbox, name it without a * in an [[outbox]] of its own",
+    ))
+}
+
+/// Whether all columns of a table are shown to the user, and whether it takes that.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ColumnRights {
+    /// The user has rights on single columns of some table.
+    on_columns: bool,
+    /// Rows name their own columns.
+    rows_have_names: bool,
+}
+
+impl ColumnRights {
+    /// # Errors
+    /// The server cannot be asked.
+    pub async fn ask(server: &mut Server, variables: &Variables) -> Result<ColumnRights, Error> {
+        let metadata = variables.get("binlog_row_metadata");
+        Ok(ColumnRights {
+            on_columns: server.has_rights_on_columns().await?,
+            rows_have_names: metadata.is_some_and(|value| value.eq_ignore_ascii_case("FULL")),
+        })
+    }
+
+    /// # Errors
+    /// The table lacks a column that its preset needs; or some of its columns are not shown to the user, and rows
+    /// do not name them.
+    pub async fn ensure_columns(
+        &self,
+        server: &mut Server,
+        outbox: &OutboxOptions,
+        table: &OutboxTable,
+    ) -> Result<Finding, Error> {
+        let found = ensure_columns(outbox, table);
+        if !self.on_columns || found.is_ok() && self.rows_have_names {
+            return found;
+        }
+        let (database, name) = (table.database.as_str(), table.name.as_str());
+        if server.may_select_all(database, name).await? {
+            return found;
+        }
+        match server.has_column_rights_only(database, name).await? {
+            None => found,
+            Some(account) => {
+                let table = format!("{}.{}", spelled(database), spelled(name));
+                Err(Error::NoSelectOnAll { account, table })
+            }
+        }
     }
 }
 
@@ -395,7 +481,13 @@ mod tests {
 
     fn identity(version: &str, is_mariadb: bool) -> Identity {
         let server_uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562".parse().unwrap();
-        Identity { version: version.to_owned(), server_uuid, is_mariadb, has_gtids: true }
+        Identity {
+            version: version.to_owned(),
+            server_uuid,
+            is_mariadb,
+            has_gtids: true,
+            folds_case: false,
+        }
     }
 
     fn is_doubtful(finding: &Finding) -> bool {

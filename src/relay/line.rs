@@ -249,6 +249,11 @@ impl Line {
         Ok(true)
     }
 
+    /// Counts rows of tables that are left out.
+    pub fn skip_ghosts(&mut self, rows: u64) {
+        self.observer.note_ghosts(rows);
+    }
+
     /// The transaction is complete.
     ///
     /// # Errors

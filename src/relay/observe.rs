@@ -43,6 +43,7 @@ pub struct Observer {
     published: Vec<IntCounter>,
     skipped_published: u64,
     skipped_relayed: u64,
+    skipped_ghosts: u64,
     /// Oldest commit time and bytes of each batch on its way, in stream order.
     on_their_way: VecDeque<(Option<CommitTime>, usize)>,
 }
@@ -61,6 +62,7 @@ impl Observer {
             published: Vec::new(),
             skipped_published: 0,
             skipped_relayed: 0,
+            skipped_ghosts: 0,
             on_their_way: VecDeque::new(),
         }
     }
@@ -74,7 +76,12 @@ impl Observer {
         match reason {
             Skipped::Published => self.skipped_published += 1,
             Skipped::Relayed => self.skipped_relayed += 1,
+            Skipped::Ghost => self.skipped_ghosts += 1,
         }
+    }
+
+    pub fn note_ghosts(&mut self, rows: u64) {
+        self.skipped_ghosts += rows;
     }
 
     /// A batch is handed to the publisher.
@@ -168,6 +175,7 @@ impl Observer {
         self.telemetry
             .note_skipped(Skipped::Published, std::mem::take(&mut self.skipped_published));
         self.telemetry.note_skipped(Skipped::Relayed, std::mem::take(&mut self.skipped_relayed));
+        self.telemetry.note_skipped(Skipped::Ghost, std::mem::take(&mut self.skipped_ghosts));
         let metrics = &self.telemetry.metrics;
         let on_their_way: usize = self.on_their_way.iter().map(|(_, bytes)| bytes).sum();
         let buffered = on_their_way + filling.bytes();

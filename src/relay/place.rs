@@ -253,7 +253,7 @@ async fn open(
     start: Start,
     server: Server,
 ) -> Result<Source, binlog::Error> {
-    let filter = std::sync::Arc::new(|_: &str, _: &str| false);
+    let filter = std::sync::Arc::new(|_: &str, _: &str| binlog::Interest::None);
     Source::open(&config.mysql, replica, start, server, filter).await
 }
 

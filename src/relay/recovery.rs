@@ -14,7 +14,7 @@ use super::observe::Observer;
 use super::signature::Signature;
 use super::{CLAIM_PAUSE, Relay, backoff};
 use crate::batch::Limits;
-use crate::binlog::{self, Identity, Replica, Server, Source, Start, TableFilter};
+use crate::binlog::{self, Identity, Interest, Replica, Server, Source, Start, TableFilter};
 use crate::checkpoint::{self, Checkpoint, Seen};
 use crate::config::Config;
 use crate::ends::{
@@ -24,6 +24,7 @@ use crate::ends::{
 };
 use crate::error::Error;
 use crate::kafka::Delivery;
+use crate::outbox::OutboxOptions;
 use crate::publish::idempotent::{self, Idempotent};
 use crate::publish::transactional::Transactional;
 use crate::publish::{Publisher, Stored};
@@ -98,13 +99,15 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
         signature,
     };
     let observer = Observer::new(relay.telemetry.clone(), relay.failed.is_none());
-    let mut line = Line::new(line_options(relay), publisher, topics, beginning, observer);
+    let outboxes = outbox::as_on_server(&config.outbox, identity.folds_case);
+    let mut line =
+        Line::new(line_options(relay, &outboxes), publisher, topics, beginning, observer);
     line.note_claim(&claim);
     tracing::info!(
         server = %config.mysql, version = identity.version, server_uuid = %identity.server_uuid,
         read_from = %start.read_from, relay_after_offset = start.start_offset, "relaying"
     );
-    let filter = table_filter(config);
+    let filter = table_filter(outboxes);
     let source = Source::open(&config.mysql, &replica, start, server, filter).await;
     let mut source = source.map_err(|source| binlog_error(config, source))?;
     if config.publish.delivery == Delivery::Idempotent || line.may_be_ahead() {
@@ -392,7 +395,7 @@ fn claim(
     signature.sign(claim, window)
 }
 
-fn line_options(relay: &Relay<'_>) -> Options {
+fn line_options(relay: &Relay<'_>, outboxes: &[OutboxOptions]) -> Options {
     let batches_on_their_way = match relay.config.publish.delivery {
         Delivery::ExactlyOnce => 1,
         Delivery::Idempotent => idempotent::BATCHES_MAX,
@@ -400,7 +403,7 @@ fn line_options(relay: &Relay<'_>) -> Options {
     Options {
         name: relay.config.name.clone(),
         brokers: relay.config.kafka.to_string(),
-        outboxes: relay.config.outbox.clone().into(),
+        outboxes: outboxes.into(),
         limits: batch_limits(relay.config),
         batches_on_their_way,
         batch_bytes_max: relay.batch_bytes_max.or_else(|| configured_batch_size(relay.config)),
@@ -419,9 +422,15 @@ fn configured_batch_size(config: &Config) -> Option<usize> {
     config.kafka.properties.get("batch.size")?.reveal().ok()?.parse().ok()
 }
 
-fn table_filter(config: &Config) -> TableFilter {
-    let outboxes = config.outbox.clone();
+fn table_filter(outboxes: Vec<OutboxOptions>) -> TableFilter {
     Arc::new(move |database, table| {
-        outboxes.iter().any(|outbox| outbox.table.matches(database, table))
+        let patterns = || outboxes.iter().map(|outbox| &outbox.table);
+        if patterns().any(|pattern| pattern.matches(database, table)) {
+            return Interest::Outbox;
+        }
+        match patterns().any(|pattern| pattern.leaves_out(database, table)) {
+            true => Interest::Ghost,
+            false => Interest::None,
+        }
     })
 }

@@ -116,15 +116,18 @@ pub enum Skipped {
     Published,
     /// The checkpoint says that it is in Kafka already.
     Relayed,
+    /// It is a copy in a table that a tool makes while it alters another one.
+    Ghost,
 }
 
 impl Skipped {
-    const ALL: [Skipped; 2] = [Skipped::Published, Skipped::Relayed];
+    const ALL: [Skipped; 3] = [Skipped::Published, Skipped::Relayed, Skipped::Ghost];
 
     fn label(self) -> &'static str {
         match self {
             Skipped::Published => "published",
             Skipped::Relayed => "relayed",
+            Skipped::Ghost => "ghost",
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What a server says of its tables: which there are, their columns, whether they may be read, and what is in
 //! them.
 
+use std::collections::HashMap;
+
 use mysql_async::prelude::Queryable;
 
 use super::{
-    DATABASE_DENIED, Error, NO_SUCH_DATABASE, NO_SUCH_TABLE, QUERY_TIMEOUT, Server, TABLE_DENIED,
-    unexpected, within,
+    COLUMN_DENIED, DATABASE_DENIED, Error, NO_SUCH_DATABASE, NO_SUCH_TABLE, QUERY_TIMEOUT, Server,
+    TABLE_DENIED, unexpected, within,
 };
 use crate::binlog::table::{SCHEMA_COLUMNS_SQL, SchemaColumn};
 
@@ -16,6 +18,23 @@ pub enum TableAccess {
     Missing,
     Denied { account: String },
 }
+
+/// A table as information_schema lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub database: String,
+    pub name: String,
+    pub engine: Option<String>,
+    /// Names in the order of the rows; none when it was dropped a moment ago.
+    pub columns: Vec<String>,
+}
+
+/// From this version on, a server lists the rights on columns that roles have.
+const LISTS_RIGHTS_OF_ROLES: (u16, u16, u16) = (8, 0, 19);
+
+/// From this version on, a server can keep generated primary keys out of information_schema.
+/// <https://dev.mysql.com/doc/refman/8.4/en/create-table-gipks.html>
+const HIDES_GENERATED_KEYS: (u16, u16, u16) = (8, 0, 30);
 
 impl Server {
     /// The columns of a table in ordinal order; empty when there is no such table (or no right to see it).
@@ -28,6 +47,7 @@ impl Server {
         table: &str,
     ) -> Result<Vec<SchemaColumn>, Error> {
         self.reconnect_if_lost().await?;
+        self.show_generated_keys().await?;
         let rows: Vec<mysql_async::Row> =
             within(QUERY_TIMEOUT, self.conn.exec(SCHEMA_COLUMNS_SQL, (database, table))).await?;
         rows.iter()
@@ -38,17 +58,123 @@ impl Server {
             .collect()
     }
 
-    /// Database, name and engine of all base tables that the user may see, system databases left out.
+    /// The rows have a generated invisible primary key, whatever the server is told to show of it. Any user may
+    /// set this for a session of its own.
+    async fn show_generated_keys(&mut self) -> Result<(), Error> {
+        if self.conn.server_version() < HIDES_GENERATED_KEYS {
+            return Ok(());
+        }
+        let sql = "SET SESSION show_gipk_in_create_table_and_information_schema = ON";
+        match within(QUERY_TIMEOUT, self.conn.query_drop(sql)).await {
+            // A server of another make; if it hides a column, the count of columns will tell.
+            Err(Error::MySql(mysql_async::Error::Server(error))) => {
+                tracing::debug!(%error, "generated primary keys may be hidden");
+                Ok(())
+            }
+            set => set,
+        }
+    }
+
+    /// The character sets of collations, by the collations' ids; without those that the server does not know.
     ///
     /// # Errors
     /// As every question to the server.
-    pub async fn tables(&mut self) -> Result<Vec<(String, String, Option<String>)>, Error> {
-        self.rows(
-            "SELECT table_schema, table_name, engine FROM information_schema.tables \
-             WHERE table_type = 'BASE TABLE' \
-             AND table_schema NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema')",
-        )
+    pub async fn collation_charsets(
+        &mut self,
+        collations: &[u16],
+    ) -> Result<Vec<(u16, String)>, Error> {
+        let ids: Vec<String> = collations.iter().map(ToString::to_string).collect();
+        self.rows(&format!(
+            "SELECT CAST(ID AS UNSIGNED), CAST(CHARACTER_SET_NAME AS CHAR) FROM information_schema.COLLATIONS \
+             WHERE ID IN ({})",
+            ids.join(", ")
+        ))
         .await
+    }
+
+    /// The account, when it has rights on columns of the table but none on the table itself: the server shows
+    /// it those columns, and no others.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn has_column_rights_only(
+        &mut self,
+        database: &str,
+        table: &str,
+    ) -> Result<Option<String>, Error> {
+        let name = format!("{}.{}", quoted(database), quoted(table));
+        // Any right on the table allows the second, a right on a column only the first.
+        let sees_columns = self.may(&format!("SHOW COLUMNS FROM {name}")).await?;
+        if !sees_columns || self.may(&format!("SHOW CREATE TABLE {name}")).await? {
+            return Ok(None);
+        }
+        self.account().await.map(Some)
+    }
+
+    /// Whether the user may SELECT all columns of the table that are not invisible.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn may_select_all(&mut self, database: &str, table: &str) -> Result<bool, Error> {
+        self.may(&format!("SELECT * FROM {}.{} LIMIT 0", quoted(database), quoted(table))).await
+    }
+
+    /// Whether the server lets the user do this.
+    async fn may(&mut self, sql: &str) -> Result<bool, Error> {
+        match self.rows::<mysql_async::Row>(sql).await {
+            Ok(_) => Ok(true),
+            Err(Error::MySql(mysql_async::Error::Server(error)))
+                if matches!(error.code, DATABASE_DENIED | TABLE_DENIED | COLUMN_DENIED) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The base tables of such names that the user may see, and the columns of each. System databases are left
+    /// out. No other tables are looked at: there may be tens of thousands.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn tables(&mut self, names: (&[String], &[String])) -> Result<Vec<Listed>, Error> {
+        self.reconnect_if_lost().await?;
+        let (condition, values) = condition(names);
+        let sql = format!(
+            "SELECT CAST(TABLE_SCHEMA AS CHAR), CAST(TABLE_NAME AS CHAR), CAST(ENGINE AS CHAR) \
+             FROM information_schema.TABLES WHERE {condition} AND TABLE_TYPE = 'BASE TABLE'"
+        );
+        let tables = within(QUERY_TIMEOUT, self.conn.exec(sql, values.clone())).await?;
+        let sql = format!(
+            "SELECT CAST(TABLE_SCHEMA AS CHAR), CAST(TABLE_NAME AS CHAR), CAST(COLUMN_NAME AS CHAR) \
+             FROM information_schema.COLUMNS WHERE {condition} \
+             ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION"
+        );
+        let rows: Vec<(String, String, String)> =
+            within(QUERY_TIMEOUT, self.conn.exec(sql, values)).await?;
+        let mut columns: HashMap<(String, String), Vec<String>> = HashMap::new();
+        for (database, name, column) in rows {
+            columns.entry((database, name)).or_default().push(column);
+        }
+        let tables = tables.into_iter().map(|(database, name, engine)| {
+            let of_table = columns.remove(&(String::clone(&database), String::clone(&name)));
+            Listed { database, name, engine, columns: of_table.unwrap_or_default() }
+        });
+        Ok(tables.collect())
+    }
+
+    /// Whether the user, or a role of it, has rights on single columns of any table.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn has_rights_on_columns(&mut self) -> Result<bool, Error> {
+        let mut sql =
+            "SELECT COUNT(*) FROM (SELECT 1 FROM information_schema.COLUMN_PRIVILEGES".to_owned();
+        if self.conn.server_version() >= LISTS_RIGHTS_OF_ROLES {
+            sql += " UNION ALL SELECT 1 FROM information_schema.ROLE_COLUMN_GRANTS";
+        }
+        let rows: Vec<(u64,)> = self.rows(&(sql + " LIMIT 1) AS rights")).await?;
+        Ok(rows.first().is_some_and(|(count,)| *count > 0))
     }
 
     /// Whether there is such a table, and a right to read it. Where there is no right, the server does not
@@ -111,6 +237,37 @@ impl Server {
                    ORDER BY seq_in_index";
         within(QUERY_TIMEOUT, self.conn.exec(sql, (database, table))).await
     }
+}
+
+/// The condition for names of these pieces, between each two of which any characters may stand, with what stands
+/// for its question marks. The server may compare less strictly than it names tables.
+fn condition((database, table): (&[String], &[String])) -> (String, Vec<String>) {
+    let operator = |pieces: &[String]| match pieces.len() {
+        1 => "= ?",
+        _ => "LIKE ? ESCAPE '|'",
+    };
+    let value = |pieces: &[String]| match pieces {
+        [name] => name.clone(),
+        pieces => {
+            let escaped =
+                |piece: &String| piece.replace('|', "||").replace('%', "|%").replace('_', "|_");
+            pieces.iter().map(escaped).collect::<Vec<_>>().join("%")
+        }
+    };
+    let sql = format!(
+        "TABLE_SCHEMA {} AND TABLE_NAME {} \
+         AND TABLE_SCHEMA NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema')",
+        operator(database),
+        operator(table)
+    );
+    (sql, vec![value(database), value(table)])
+}
+
+/// A name as a person writes it in SQL: in backticks only where it needs them.
+pub fn spelled(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '$');
+    let is_number = name.chars().all(|c| c.is_ascii_digit());
+    if name.chars().all(is_plain) && !is_number { name.to_owned() } else { quoted(name) }
 }
 
 /// A name as SQL takes it, whatever it is.

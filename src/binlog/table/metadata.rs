@@ -1,5 +1,8 @@
 //! The optional metadata at the end of a TABLE_MAP event: a list of type, length, value. Fields that do
 //! not concern the columns' names, signs or character sets are passed over, and so are unknown ones.
+//!
+//! Most lists name no column: entry 3 belongs to the third column of those that the server counts. A list
+//! that is longer or shorter than ours counts other columns, so it is an error, never a shift.
 
 use super::super::bytes::{Bytes, Malformed};
 use super::super::charset::Charset;
@@ -44,9 +47,9 @@ impl<'a> OptionalMetadata<'a> {
             match field {
                 SIGNEDNESS => metadata.read_signs(&of(ColumnKind::is_numeric), value)?,
                 DEFAULT_CHARSET => {
-                    metadata.read_default_charset(&of(ColumnKind::is_character), value)?
+                    metadata.read_default_charset(&of(ColumnKind::has_collation), value)?
                 }
-                COLUMN_CHARSET => metadata.read_charsets(&of(ColumnKind::is_character), value)?,
+                COLUMN_CHARSET => metadata.read_charsets(&of(ColumnKind::has_collation), value)?,
                 COLUMN_NAME => metadata.read_names(kinds.len(), value)?,
                 SET_VALUES => {
                     metadata.read_values(&of(|k| matches!(k, ColumnKind::Set { .. })), value)?
@@ -79,7 +82,7 @@ impl<'a> OptionalMetadata<'a> {
         for (index, column) in columns.iter().enumerate() {
             self.unsigned[*column] = Some(bit_from_left(bits, index));
         }
-        Ok(())
+        value.ensure_read()
     }
 
     /// One collation for all of `columns`, then pairs of index into `columns` and another collation.
@@ -107,13 +110,13 @@ impl<'a> OptionalMetadata<'a> {
         for column in columns {
             self.charsets[*column] = Some(Charset::from_collation(value.lenenc()?));
         }
-        Ok(())
+        value.ensure_read()
     }
 
     fn read_names(&mut self, count: usize, mut value: Bytes<'a>) -> Result<(), Malformed> {
         let names = (0..count).map(|_| value.lenenc_name()).collect::<Result<Vec<_>, _>>()?;
         self.names = Some(names);
-        Ok(())
+        value.ensure_read()
     }
 
     fn read_values(&mut self, columns: &[usize], mut value: Bytes<'a>) -> Result<(), Malformed> {
@@ -123,7 +126,7 @@ impl<'a> OptionalMetadata<'a> {
             let values = (0..count).map(|_| value.lenenc_bytes()).collect::<Result<Vec<_>, _>>()?;
             self.values[*column] = Some(values);
         }
-        Ok(())
+        value.ensure_read()
     }
 }
 

@@ -136,6 +136,16 @@ pub enum Difference {
         /// Character set in information_schema.
         schema: Charset,
     },
+    /// A collation that neither this version of the relay nor the server knows.
+    #[error(
+        "column {column} is in the collation with the id {id} in the event, which is not known"
+    )]
+    UnknownCollation {
+        /// Name in information_schema.
+        column: String,
+        /// Id of the collation in the event.
+        id: u16,
+    },
     /// A character set that this version of the relay does not know.
     #[error("column {column} is in the character set {charset}, which this version does not know")]
     UnknownCharset {
@@ -282,6 +292,9 @@ fn checked_charset(
         })?,
     };
     match event {
+        Some(Charset::Unknown(id)) => {
+            Err(Difference::UnknownCollation { column: schema.name.clone(), id })
+        }
         Some(event) if event != known => {
             Err(Difference::Charset { column: schema.name.clone(), event, schema: known })
         }

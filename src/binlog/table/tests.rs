@@ -224,3 +224,126 @@ proptest! {
         }
     }
 }
+
+/// Recorded from MySQL 9.7.4 with FULL metadata.
+fn recorded_from_9(hex: &str) -> Table {
+    Table::from_metadata(&TableMap::parse(&golden::unhex(hex)).unwrap()).unwrap()
+}
+
+fn charset_of(table: &Table, name: &str) -> Option<Charset> {
+    table.columns[table.position(name).unwrap()].charset
+}
+
+#[test]
+fn a_vector_does_not_shift_the_character_sets_of_the_columns_after_it() {
+    // Each character set by itself: a latin1, v VECTOR(3), b utf8mb4, e ENUM latin2, s SET, bl BLOB, t TEXT.
+    let table = recorded_from_9(
+        "6a00000000000100016700027631000b030ff20ffefef5fcfffc030d0a00042800f701f80104020402fe070101400309083f\
+         fcff003ffcff000701000d0103041a02696401610176016201650173016a02626c0367656f017401750b0409fcff0005030\
+         1017906030101780801000c02ffe0",
+    );
+    for (name, charset) in [
+        ("a", Some(Charset::Latin1)),
+        ("v", None),
+        ("b", Some(Charset::Utf8mb4)),
+        ("e", Some(Charset::Latin2)),
+        ("s", Some(Charset::Utf8mb4)),
+        ("j", None),
+        ("bl", Some(Charset::Binary)),
+        ("geo", None),
+        ("t", Some(Charset::Utf8mb4)),
+    ] {
+        assert_eq!(charset_of(&table, name), charset, "{name}");
+    }
+    assert_eq!(table.columns[10].unsigned, Some(true));
+    // One for most and exceptions by number: geo, j, v VECTOR, a, b, c latin1, d, e.
+    let table = recorded_from_9(
+        "6d00000000000100016700027633000a03fff5f2fcfcfcfcfc08080404040202020202fe030101400207fcff00003f0308\
+         0701010d03fc000804170269640367656f016a01760161016201630164016501660801000c02ffc0",
+    );
+    for name in ["a", "b", "d", "e"] {
+        assert_eq!(charset_of(&table, name), Some(Charset::Utf8mb4), "{name}");
+    }
+    assert_eq!(charset_of(&table, "c"), Some(Charset::Latin1));
+    // The only one that has a collation.
+    let table = recorded_from_9(
+        "6c00000000000100016700027632000203f201040201010002013f0d0103040502696401760801000c01c0",
+    );
+    assert_eq!(table.columns[1].kind, ColumnKind::Vector { length_bytes: 4 });
+    assert_eq!(charset_of(&table, "v"), None);
+}
+
+/// A table `s.t` with these types, and this optional metadata.
+fn table_map(types: &[u8], metadata: &[u8], optional: &[u8]) -> Vec<u8> {
+    let mut body = vec![1, 0, 0, 0, 0, 0, 1, 0, 1, b's', 0, 1, b't', 0, types.len() as u8];
+    body.extend(types);
+    body.push(metadata.len() as u8);
+    body.extend(metadata);
+    body.extend(vec![0; types.len().div_ceil(8)]);
+    body.extend(optional);
+    body
+}
+
+#[test]
+fn a_list_that_counts_other_columns_than_we_do_is_an_error() {
+    // Two TEXT columns, and three collations, signs or names for them.
+    for optional in [&[3, 3, 45, 8, 45][..], &[1, 1, 0], &[4, 6, 1, b'a', 1, b'b', 1, b'c']] {
+        let body = table_map(&[252, 252], &[2, 2], optional);
+        assert!(matches!(TableMap::parse(&body), Err(Error::Malformed(_))), "{optional:?}");
+    }
+    assert!(TableMap::parse(&table_map(&[252, 252], &[2, 2], &[3, 2, 45, 8])).is_ok());
+}
+
+#[test]
+fn fields_of_later_servers_are_passed_over() {
+    let optional = [200, 3, 1, 2, 3, 13, 1, 7, 3, 1, 45, 255, 0, 4, 2, 1, b'a'];
+    let body = table_map(&[252], &[2], &optional);
+    let table = Table::from_metadata(&TableMap::parse(&body).unwrap()).unwrap();
+    assert_eq!(
+        (table.columns[0].name.as_str(), table.columns[0].charset),
+        ("a", Some(Charset::Utf8mb4))
+    );
+}
+
+#[test]
+fn a_collation_that_a_person_made_is_of_the_character_set_that_the_server_says() {
+    // Ids up to 2047, three of them unknown.
+    let optional = [3, 14, 45, 0xfc, 0xe8, 3, 0xfc, 0xe9, 3, 8, 0xfc, 0xe8, 3, 0xfc, 0xff, 7];
+    let names = [4, 12, 1, b'a', 1, b'b', 1, b'c', 1, b'd', 1, b'e', 1, b'f'];
+    let body = table_map(&[252; 6], &[2; 6], &[&optional[..], &names].concat());
+    let mut map = TableMap::parse(&body).unwrap();
+    assert_eq!(map.unknown_collations(), [1000, 1001, 2047]);
+    map.name_collations(&[(1000, Charset::Utf8mb4), (2047, Charset::Latin2)]);
+    assert_eq!(map.unknown_collations(), [1001]);
+    let charsets: Vec<_> = Table::from_metadata(&map).unwrap().columns;
+    let charsets: Vec<_> = charsets.into_iter().map(|column| column.charset.unwrap()).collect();
+    assert_eq!(
+        charsets,
+        [
+            Charset::Utf8mb4,
+            Charset::Utf8mb4,
+            Charset::Unknown(1001),
+            Charset::Latin1,
+            Charset::Utf8mb4,
+            Charset::Latin2
+        ]
+    );
+}
+
+#[test]
+fn a_table_of_thousands_of_columns_is_read() {
+    let count = 4000_usize;
+    let mut body = vec![1, 0, 0, 0, 0, 0, 1, 0, 1, b's', 0, 1, b't', 0, 0xfc];
+    body.extend((count as u16).to_le_bytes());
+    body.extend(vec![3; count]);
+    body.push(0);
+    body.extend(vec![0xff; count / 8]);
+    let names: Vec<u8> =
+        (0..count).flat_map(|n| [&[4][..], format!("{n:04}").as_bytes()].concat()).collect();
+    body.push(4);
+    body.push(0xfd);
+    body.extend(&(names.len() as u32).to_le_bytes()[..3]);
+    body.extend(names);
+    let table = Table::from_metadata(&TableMap::parse(&body).unwrap()).unwrap();
+    assert_eq!((table.columns.len(), table.position("3999")), (count, Some(count - 1)));
+}

@@ -1,0 +1,85 @@
+//! Tables that tools make while they alter another one. Every row of the table is copied into them, and most
+//! tools log each copy as an insert: a relay that took them would publish old events again.
+//!
+//! The names are those of gh-ost, pt-online-schema-change, spirit, Facebook's OSC, LHM and Vitess, and MySQL's
+//! own `#sql-…`.
+
+/// `_{table}` and one of these: gh-ost's copy, changelog and old table; pt-online-schema-change's and spirit's
+/// new and old one, and spirit's checkpoint; Vitess' copy.
+const SUFFIXES: [&str; 8] = ["_gho", "_ghc", "_ghr", "_del", "_new", "_old", "_chkpnt", "_vrepl"];
+
+/// These and the name of the table: Facebook's OSC, LHM's copy and archive, Vitess' tables to be dropped, MySQL.
+const PREFIXES: [&str; 7] =
+    ["__osc_new_", "__osc_chg_", "__osc_old_", "lhmn_", "lhma_", "_vt_", "#sql"];
+
+/// Whether the name is one that such a tool gives.
+pub(super) fn is_ghost(table: &str) -> bool {
+    let Some(first) = table.bytes().next().filter(|first| matches!(first, b'_' | b'l' | b'#'))
+    else {
+        return false;
+    };
+    let has_name_before = |suffix: &str| {
+        let name = without_time(table).strip_suffix(suffix);
+        name.is_some_and(|name| !name.trim_start_matches('_').is_empty())
+    };
+    PREFIXES.iter().any(|prefix| table.len() > prefix.len() && table.starts_with(prefix))
+        || first == b'_' && SUFFIXES.iter().any(|suffix| has_name_before(suffix))
+}
+
+/// gh-ost puts the time before `_del` where it is told to, and spirit behind `_old`: digits of which we take off
+/// those behind.
+fn without_time(table: &str) -> &str {
+    let is_time = |c: char| c.is_ascii_digit() || c == '_';
+    let name = table.trim_end_matches(is_time);
+    if table.len() - name.len() >= 15 { name } else { table }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_that_the_tools_give_are_known() {
+        for table in [
+            "_events_gho",
+            "_events_ghc",
+            "_events_del",
+            "_events_20261127074227_del",
+            "_events_new",
+            "_events_old",
+            "__events_new",
+            "__________events_new",
+            "_events_old_20261127_074227",
+            "_events_chkpnt",
+            "__osc_new_events",
+            "__osc_chg_events",
+            "__osc_old_events",
+            "lhmn_events",
+            "lhma_2026_11_27_07_42_27_123_events",
+            "_vt_HOLD_6ace8bcef73211ea87e9f875a4d24e90_20200915120410",
+            "_vt_vrp_6ace8bcef73211ea87e9f875a4d24e90_20200915120410_",
+            "_4e5dcf80_354b_11eb_82cd_f875a4d24e90_20201203114014_vrepl",
+            "#sql-ib123-456",
+            "#sql2-1-2",
+        ] {
+            assert!(is_ghost(table), "{table}");
+        }
+        for table in [
+            "events",
+            "events_old",
+            "events_new",
+            "_events",
+            "_new",
+            "__old",
+            "_renewals",
+            "message_del",
+            "lhm",
+            "lhmn_",
+            "_outbox_2026",
+            "",
+            "événements_gho",
+        ] {
+            assert!(!is_ghost(table), "{table}");
+        }
+    }
+}
