@@ -1,7 +1,7 @@
 //! HTTP for probes, Prometheus and people: `/livez`, `/readyz`, `/metrics`, `/status` and a page at `/`.
 //!
 //! It has a thread of its own and reads what the line left in [`Telemetry`]: whoever asks, however often,
-//! does not hold the line up. Its `watch` asks the server what only whoever looks needs to know.
+//! does not hold the line up. Its `watch` asks the server what only whoever looks needs to know, when somebody looks.
 
 mod page;
 mod watch;
@@ -16,6 +16,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::oneshot;
 
+use self::watch::Looks;
 use crate::binlog;
 use crate::telemetry::{Causes, Telemetry};
 
@@ -43,6 +44,13 @@ pub struct Bound {
     listener: TcpListener,
     /// With the port that was chosen where port 0 was asked for.
     pub address: SocketAddr,
+}
+
+/// What answers are made of.
+#[derive(Clone)]
+struct Shown {
+    telemetry: Arc<Telemetry>,
+    looks: Arc<Looks>,
 }
 
 /// The thread that answers.
@@ -76,14 +84,15 @@ impl Http {
     ) -> std::io::Result<Http> {
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let shown = Shown { telemetry, looks: Arc::default() };
         let answer = async move {
             tokio::select! {
-                ended = serve(bound.listener, telemetry.clone()) => {
+                ended = serve(bound.listener, shown.clone()) => {
                     if let Err(error) = ended {
                         tracing::error!("HTTP is not answered any more: {}", Causes(&error));
                     }
                 }
-                never = watch::watch(&telemetry, &mysql) => match never {},
+                never = watch::watch(&shown.telemetry, &mysql, &shown.looks) => match never {},
                 // Dropped without a word counts as well.
                 _ = stopped => {}
             }
@@ -105,19 +114,19 @@ impl Http {
     }
 }
 
-async fn serve(listener: TcpListener, telemetry: Arc<Telemetry>) -> std::io::Result<()> {
+async fn serve(listener: TcpListener, shown: Shown) -> std::io::Result<()> {
     let router = axum::Router::new()
         .route("/", get(show_page))
         .route("/livez", get(show_liveness))
         .route("/readyz", get(show_readiness))
         .route("/metrics", get(show_metrics))
         .route("/status", get(show_status))
-        .with_state(telemetry);
+        .with_state(shown);
     axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await
 }
 
-async fn show_liveness(State(telemetry): State<Arc<Telemetry>>) -> Response {
-    match telemetry.stuck_for() {
+async fn show_liveness(State(shown): State<Shown>) -> Response {
+    match shown.telemetry.stuck_for() {
         None => "ok\n".into_response(),
         Some(since) => {
             let reason = format!("the loop has not turned for {} s\n", since.as_secs());
@@ -126,15 +135,16 @@ async fn show_liveness(State(telemetry): State<Arc<Telemetry>>) -> Response {
     }
 }
 
-async fn show_readiness(State(telemetry): State<Arc<Telemetry>>) -> Response {
-    match telemetry.not_ready() {
+async fn show_readiness(State(shown): State<Shown>) -> Response {
+    match shown.telemetry.not_ready() {
         None => "ok\n".into_response(),
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n").into_response(),
     }
 }
 
-async fn show_metrics(State(telemetry): State<Arc<Telemetry>>) -> Response {
-    match telemetry.encode_metrics() {
+async fn show_metrics(State(shown): State<Shown>) -> Response {
+    shown.looks.refresh().await;
+    match shown.telemetry.encode_metrics() {
         Ok(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
         Err(error) => {
             (StatusCode::INTERNAL_SERVER_ERROR, Causes(&error).to_string()).into_response()
@@ -142,8 +152,9 @@ async fn show_metrics(State(telemetry): State<Arc<Telemetry>>) -> Response {
     }
 }
 
-async fn show_status(State(telemetry): State<Arc<Telemetry>>) -> Response {
-    match serde_json::to_string(&telemetry.status()) {
+async fn show_status(State(shown): State<Shown>) -> Response {
+    shown.looks.refresh().await;
+    match serde_json::to_string(&shown.telemetry.status()) {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json + "\n").into_response(),
         Err(error) => {
             (StatusCode::INTERNAL_SERVER_ERROR, Causes(&error).to_string()).into_response()
@@ -151,6 +162,7 @@ async fn show_status(State(telemetry): State<Arc<Telemetry>>) -> Response {
     }
 }
 
-async fn show_page(State(telemetry): State<Arc<Telemetry>>) -> Html<String> {
-    Html(page::render(&telemetry.status()))
+async fn show_page(State(shown): State<Shown>) -> Html<String> {
+    shown.looks.refresh().await;
+    Html(page::render(&shown.telemetry.status()))
 }
