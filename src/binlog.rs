@@ -256,6 +256,7 @@ impl Source {
                 self.tables.forget_columns();
                 return Ok(self.close_transaction(Change::Committed));
             }
+            Step::AlteredInside => self.tables.forget_columns(),
             Step::Nothing => {}
         }
         Ok(Change::Nothing)

@@ -1,10 +1,25 @@
-//! A QUERY event: which kind of statement it is, and whether it names an outbox table.
+//! A QUERY event: whether it controls its event group, and what its text does to an outbox table.
 //!
 //! Under `binlog_format=ROW` the stream holds statements for BEGIN, COMMIT, savepoints, XA and DDL. A
-//! session may still have logged a change as a statement; one that names an outbox table must be found,
-//! because its rows are nowhere in the stream.
+//! session may still have logged a change as a statement; one that adds rows to an outbox table must be found,
+//! because its rows are nowhere in the stream. So must be DDL that changes the columns of one.
+//!
+//! Group control is written by the server itself, in a few forms that no user's text has. All else is read as
+//! the server read it ([`lexer`]), and only the table that is written to counts ([`statement`]). Where the event
+//! does not tell how it is to be read, it is read in every way, and the worst counts.
 
-use memchr::memchr;
+mod lexer;
+mod mention;
+mod session;
+mod statement;
+
+use std::borrow::Cow;
+
+use self::lexer::{Comments, Lexer, Reading, unquoted};
+use self::mention::full_name;
+use self::session::Session;
+use self::statement::{Name, Statement};
+use super::charset::Charset;
 
 /// Bytes before the variable part of a QUERY event: thread id, execution time, length of the database name,
 /// error code, length of the status variables
@@ -16,7 +31,7 @@ const LOAD_POST_HEADER_LEN: usize = POST_HEADER_LEN + 13;
 
 /// What a statement does to the event group it stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
+pub enum Control {
     Begin,
     Commit,
     Rollback,
@@ -26,200 +41,178 @@ pub enum Verb {
     XaEnd,
     /// XA COMMIT or XA ROLLBACK of a transaction that was prepared earlier.
     XaFinish,
-    /// Rows that were added by a statement.
-    Write,
-    /// DDL, account management and whatever else stands alone.
-    Other,
 }
 
-/// Database and text of a statement.
+/// What a statement does to outbox tables. Of several ways to read it, the greatest counts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    Nothing,
+    /// It may change the columns of one.
+    Defines(Definition),
+    /// It cannot be read, and may have added rows to this one.
+    MayAdd(String),
+    /// It added rows to this one.
+    Adds(String),
+}
+
+/// DDL that names an outbox table.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Definition {
+    pub table: String,
+    /// It may have put rows into the table that were never inserted into it: RENAME to its name, EXCHANGE
+    /// PARTITION, IMPORT TABLESPACE.
+    pub moves_rows: bool,
+}
+
+/// Says whether a database and table are relayed.
+pub type IsOutbox<'a> = &'a dyn Fn(&str, &str) -> bool;
+
+/// A statement with what the event says of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query<'a> {
+    /// In UTF-8, whatever the session's character set.
     pub database: &'a [u8],
     pub text: &'a [u8],
+    status: &'a [u8],
+    is_load: bool,
 }
 
 impl<'a> Query<'a> {
     /// Reads the body of a QUERY event.
     pub fn parse(body: &'a [u8]) -> Option<Query<'a>> {
-        Query::parse_after(body, POST_HEADER_LEN)
+        let (database, text, status) = split(body, POST_HEADER_LEN)?;
+        Some(Query { database, text, status, is_load: false })
     }
 
     /// Reads the body of an EXECUTE_LOAD_QUERY event.
     pub fn parse_load(body: &'a [u8]) -> Option<Query<'a>> {
-        Query::parse_after(body, LOAD_POST_HEADER_LEN)
+        let (database, text, status) = split(body, LOAD_POST_HEADER_LEN)?;
+        Some(Query { database, text, status, is_load: true })
     }
 
-    fn parse_after(body: &'a [u8], post_header_len: usize) -> Option<Query<'a>> {
-        let (post_header, rest) = body.split_at_checked(post_header_len)?;
-        let database_len = usize::from(post_header[8]);
-        let status_len = usize::from(u16::from_le_bytes([post_header[11], post_header[12]]));
-        let rest = rest.get(status_len..)?;
-        let (database, rest) = rest.split_at_checked(database_len)?;
-        let (0, text) = rest.split_first().map(|(end, text)| (*end, text))? else { return None };
-        Some(Query { database, text })
-    }
-
-    pub fn verb(&self) -> Verb {
-        if self.text.eq_ignore_ascii_case(b"BEGIN") {
-            return Verb::Begin;
-        }
-        let mut words = Words { rest: self.text };
-        let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let is = |word: &[u8], text: &str| word.eq_ignore_ascii_case(text.as_bytes());
-        match first {
-            _ if is(first, "BEGIN") => Verb::Begin,
-            _ if is(first, "START") && is(second, "TRANSACTION") => Verb::Begin,
-            _ if is(first, "COMMIT") => Verb::Commit,
-            _ if is(first, "ROLLBACK") && second.is_empty() => Verb::Rollback,
-            _ if is(first, "ROLLBACK") => Verb::RollbackTo,
-            _ if is(first, "SAVEPOINT") => Verb::Savepoint,
-            _ if is(first, "XA") && (is(second, "START") || is(second, "BEGIN")) => Verb::XaStart,
-            _ if is(first, "XA") && is(second, "END") => Verb::XaEnd,
-            _ if is(first, "XA") => Verb::XaFinish,
-            _ if WRITES.iter().any(|write| is(first, write)) => Verb::Write,
-            _ => Verb::Other,
+    /// What it does to its group: the forms of MySQL 5.7 to 9. Names of savepoints are quoted or not, as the
+    /// session's settings are; what a user wrote around them is not there.
+    pub fn control(&self) -> Option<Control> {
+        match self.text {
+            b"BEGIN" => Some(Control::Begin),
+            b"COMMIT" => Some(Control::Commit),
+            b"ROLLBACK" => Some(Control::Rollback),
+            text if text.starts_with(b"SAVEPOINT ") => Some(Control::Savepoint),
+            text if text.starts_with(b"ROLLBACK TO ") => Some(Control::RollbackTo),
+            text if text.starts_with(b"XA START X'") => Some(Control::XaStart),
+            text if text.starts_with(b"XA END X'") => Some(Control::XaEnd),
+            text if text.starts_with(b"XA COMMIT X'") => Some(Control::XaFinish),
+            text if text.starts_with(b"XA ROLLBACK X'") => Some(Control::XaFinish),
+            _ => None,
         }
     }
 
-    /// The first outbox table that the text names, as `database.table`.
-    pub fn table_named(&self, is_outbox: &dyn Fn(&str, &str) -> bool) -> Option<String> {
-        let default_database = std::str::from_utf8(self.database).ok()?;
-        let mut words = Words { rest: self.text };
-        let mut before = "";
-        while let Some(word) = words.next() {
-            let name = std::str::from_utf8(word).unwrap_or_default();
-            let database = if before.is_empty() { default_database } else { before };
-            // A server with lower_case_table_names keeps the case of the statement here, not in row events.
-            let is_named = is_outbox(database, name)
-                || is_outbox(&database.to_lowercase(), &name.to_lowercase());
-            if !name.is_empty() && is_named {
-                return Some(format!("{database}.{name}"));
+    /// What the text does to outbox tables.
+    pub fn effect(&self, is_outbox: IsOutbox<'_>) -> Effect {
+        let session = Session::parse(self.status);
+        let charsets = session.charset.as_ref().map_or(&ANY_CHARSET[..], std::slice::from_ref);
+        let mut worst = Effect::Nothing;
+        for &ansi_quotes in either(session.ansi_quotes) {
+            for &backslash_escapes in either(session.backslash_escapes) {
+                for &charset in charsets {
+                    let comments = Comments::Plain;
+                    let reading = Reading { ansi_quotes, backslash_escapes, charset, comments };
+                    worst = worst.max(self.effect_in(reading, is_outbox));
+                }
             }
-            before = if words.is_at_dot() { name } else { "" };
         }
-        None
+        worst
+    }
+
+    /// As read in one way, and in those that its text leaves open.
+    fn effect_in(&self, reading: Reading, is_outbox: IsOutbox<'_>) -> Effect {
+        let (mut effect, doubts) = self.effect_as_read(reading, is_outbox);
+        if doubts.comments {
+            let other = Reading { comments: Comments::Nested, ..reading };
+            effect = effect.max(self.effect_as_read(other, is_outbox).0);
+        }
+        if doubts.charset && reading.charset != Charset::Utf8mb4 {
+            let other = Reading { charset: Charset::Utf8mb4, ..reading };
+            effect = effect.max(self.effect_as_read(other, is_outbox).0);
+        }
+        effect
+    }
+
+    fn effect_as_read(&self, reading: Reading, is_outbox: IsOutbox<'_>) -> (Effect, Doubts) {
+        let mut lexer = Lexer::new(self.text, reading);
+        let statement = statement::read(&mut lexer);
+        let outbox = |name: Name<'_>| self.outbox_of(name, reading.charset, is_outbox);
+        let effect = match statement {
+            Statement::Adds { table, .. } => outbox(table).map(Effect::Adds),
+            Statement::BreaksOff { table } => outbox(table).map(Effect::MayAdd),
+            Statement::Defines => {
+                mention::definition(self.text, &self.database(), reading, is_outbox)
+                    .map(Effect::Defines)
+            }
+            Statement::Other if !self.is_load => None,
+            Statement::Other | Statement::Unclear => {
+                mention::anywhere(self.text, &self.database(), reading.charset, is_outbox)
+                    .map(Effect::MayAdd)
+            }
+        };
+        // What the server writes itself is in UTF-8 at times, whatever the session has.
+        let is_own = !matches!(statement, Statement::Adds { is_load: false, .. });
+        let doubts =
+            Doubts { comments: lexer.is_ambiguous(), charset: is_own && !self.text.is_ascii() };
+        (effect.unwrap_or(Effect::Nothing), doubts)
+    }
+
+    /// `database.table` of a name in the text, if it is an outbox.
+    fn outbox_of(
+        &self,
+        name: Name<'_>,
+        charset: Charset,
+        is_outbox: IsOutbox<'_>,
+    ) -> Option<String> {
+        let table = unquoted(name.table, charset)?;
+        let table = charset.decode(&table).ok()?;
+        match name.database {
+            Some(database) => {
+                let database = unquoted(database, charset)?;
+                full_name(&charset.decode(&database).ok()?, &table, is_outbox)
+            }
+            None => full_name(&self.database(), &table, is_outbox),
+        }
+    }
+
+    fn database(&self) -> Cow<'a, str> {
+        String::from_utf8_lossy(self.database)
     }
 }
 
-/// First words of statements that add rows.
-const WRITES: [&str; 3] = ["INSERT", "REPLACE", "LOAD"];
-
-/// Names, keywords and numbers of a statement in order; quotes, comments and punctuation fall out. Words in
-/// string literals come too: a false alarm halts, a miss would lose rows.
-struct Words<'a> {
-    rest: &'a [u8],
+/// What a text leaves open in the way it was read.
+struct Doubts {
+    comments: bool,
+    charset: bool,
 }
 
-impl Words<'_> {
-    /// The word just returned qualifies the next one.
-    fn is_at_dot(&self) -> bool {
-        self.rest.trim_ascii_start().starts_with(b".")
+/// One of each kind that reads a text otherwise than the rest.
+const ANY_CHARSET: [Charset; 6] =
+    [Charset::Utf8mb4, Charset::Latin1, Charset::Gbk, Charset::Big5, Charset::Sjis, Charset::Cp866];
+
+fn either(known: Option<bool>) -> &'static [bool] {
+    match known {
+        Some(true) => &[true],
+        Some(false) => &[false],
+        None => &[false, true],
     }
 }
 
-impl<'a> Iterator for Words<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        loop {
-            let &first = self.rest.first()?;
-            if first == b'`' {
-                let name = &self.rest[1..];
-                let end = memchr(b'`', name).unwrap_or(name.len());
-                self.rest = name.get(end + 1..).unwrap_or_default();
-                return Some(&name[..end]);
-            }
-            if self.rest.starts_with(b"/*") && !self.rest.starts_with(b"/*!") {
-                let end = memchr::memmem::find(self.rest, b"*/")?;
-                self.rest = &self.rest[end + 2..];
-                continue;
-            }
-            let is_word =
-                |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..);
-            let end = self.rest.iter().position(|byte| !is_word(byte)).unwrap_or(self.rest.len());
-            let (word, rest) = self.rest.split_at(end.max(1));
-            self.rest = rest;
-            if end > 0 {
-                return Some(word);
-            }
-        }
-    }
+/// Database, text and status variables of a body with a post-header of that length.
+fn split(body: &[u8], post_header_len: usize) -> Option<(&[u8], &[u8], &[u8])> {
+    let (post_header, rest) = body.split_at_checked(post_header_len)?;
+    let database_len = usize::from(post_header[8]);
+    let status_len = usize::from(u16::from_le_bytes([post_header[11], post_header[12]]));
+    let (status, rest) = rest.split_at_checked(status_len)?;
+    let (database, rest) = rest.split_at_checked(database_len)?;
+    let (0, text) = rest.split_first().map(|(end, text)| (*end, text))? else { return None };
+    Some((database, text, status))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn query<'a>(database: &'a str, text: &'a str) -> Query<'a> {
-        Query { database: database.as_bytes(), text: text.as_bytes() }
-    }
-
-    fn is_outbox(database: &str, table: &str) -> bool {
-        (database, table) == ("shop", "events")
-    }
-
-    #[test]
-    fn the_event_is_read_as_the_server_writes_it() {
-        let mut body = vec![0; POST_HEADER_LEN];
-        (body[8], body[11]) = (4, 2);
-        body.extend_from_slice(b"\x00\x00shop\x00BEGIN");
-        assert_eq!(Query::parse(&body), Some(query("shop", "BEGIN")));
-        assert_eq!(Query::parse(&body[..14]), None);
-    }
-
-    #[test]
-    fn verbs_are_told_apart() {
-        for (text, verb) in [
-            ("BEGIN", Verb::Begin),
-            ("COMMIT", Verb::Commit),
-            ("ROLLBACK", Verb::Rollback),
-            ("ROLLBACK TO `a`", Verb::RollbackTo),
-            ("SAVEPOINT `a`", Verb::Savepoint),
-            ("XA START X'7831',X'',1", Verb::XaStart),
-            ("XA END X'7831',X'',1", Verb::XaEnd),
-            ("XA COMMIT X'7831',X'',1", Verb::XaFinish),
-            ("XA ROLLBACK X'7831',X'',1", Verb::XaFinish),
-            ("/* hint */ insert into t values (1)", Verb::Write),
-            ("CREATE TABLE `t` (id int)", Verb::Other),
-            ("", Verb::Other),
-        ] {
-            assert_eq!(query("", text).verb(), verb, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_statement_that_names_an_outbox_table_is_found_however_it_is_quoted() {
-        for (database, text) in [
-            ("shop", "INSERT INTO events VALUES (1)"),
-            ("shop", "insert into`events`values(1)"),
-            ("other", "INSERT INTO shop.events SELECT 1"),
-            ("other", "REPLACE INTO `shop`.`events` VALUES (1)"),
-        ] {
-            assert_eq!(
-                query(database, text).table_named(&is_outbox).as_deref(),
-                Some("shop.events"),
-                "{text}"
-            );
-        }
-        for (database, text) in [
-            ("other", "INSERT INTO events VALUES (1)"),
-            ("shop", "INSERT INTO events2 VALUES (1)"),
-            ("shop", "INSERT INTO t /* events */ VALUES (1)"),
-            ("shop", "INSERT INTO other.events VALUES (1)"),
-        ] {
-            assert_eq!(query(database, text).table_named(&is_outbox), None, "{text}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_read_without_a_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            if let Some(query) = Query::parse(&body) {
-                query.verb();
-                query.table_named(&is_outbox);
-            }
-        }
-    }
-}
+mod tests;

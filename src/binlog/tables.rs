@@ -25,10 +25,16 @@ pub enum Interest {
 /// Says of a database and table what is done with its rows.
 pub type TableFilter = Arc<dyn Fn(&str, &str) -> Interest + Send + Sync>;
 
-/// Index of a table layout: a table with its columns as they stood when rows were logged.
+/// A table layout: a table with its columns as they stood when rows were logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LayoutId(pub usize);
+pub struct LayoutId {
+    /// Small numbers, counted up from 0.
+    pub index: usize,
+    /// Another one means that every index stands for something else.
+    pub epoch: u64,
+}
 
+#[derive(Debug)]
 struct Layout {
     schema: String,
     name: String,
@@ -45,6 +51,51 @@ pub enum RowsOf<'a> {
     Ghosts(u64),
     Outbox(LayoutId, &'a Arc<Table>),
 }
+
+/// The layouts of outbox tables, back to the last transaction that altered one.
+#[derive(Debug, Default)]
+struct Layouts {
+    known: Vec<Layout>,
+    epoch: u64,
+    is_outdated: bool,
+}
+
+impl Layouts {
+    fn find(&self, id: &TableId<'_>) -> Option<LayoutId> {
+        let is_same = |layout: &Layout| {
+            layout.schema == id.schema
+                && layout.name == id.table
+                && layout.signature == id.signature
+        };
+        let epoch = self.epoch;
+        self.known.iter().rposition(is_same).map(|index| LayoutId { index, epoch })
+    }
+
+    fn add(&mut self, layout: Layout) -> LayoutId {
+        self.known.push(layout);
+        LayoutId { index: self.known.len() - 1, epoch: self.epoch }
+    }
+
+    fn table(&self, id: LayoutId) -> &Arc<Table> {
+        &self.known[id.index].table
+    }
+
+    /// None is found any more; those of the open transaction stay until it is closed.
+    fn outdate(&mut self) {
+        self.known.iter_mut().for_each(|layout| layout.signature.clear());
+        self.is_outdated = true;
+    }
+
+    fn close_transaction(&mut self) {
+        // An ALTER in a loop would leave one layout after the other behind.
+        if self.is_outdated || self.known.len() > LAYOUTS_MAX {
+            *self = Layouts { epoch: self.epoch + 1, ..Layouts::default() };
+        }
+    }
+}
+
+/// Above so many, all are learnt anew: more tables than a relay has, and some 100 MB of them.
+const LAYOUTS_MAX: usize = 65_536;
 
 /// What a table id stands for.
 #[derive(Debug)]
@@ -77,7 +128,7 @@ impl From<Unknown> for Error {
 pub struct Tables {
     pub(super) server: Server,
     filter: TableFilter,
-    layouts: Vec<Layout>,
+    layouts: Layouts,
     /// The tables of the open transaction by their ids.
     mapped: Vec<(u64, Mapped)>,
     /// Why rows before the start could not be read. It matters only when the transaction goes on after it.
@@ -88,14 +139,9 @@ pub struct Tables {
 
 impl Tables {
     pub fn new(server: Server, filter: TableFilter) -> Tables {
-        Tables {
-            server,
-            filter,
-            layouts: Vec::new(),
-            mapped: Vec::new(),
-            uncounted: None,
-            ghosts: Vec::new(),
-        }
+        let layouts = Layouts::default();
+        let (mapped, ghosts) = (Vec::new(), Vec::new());
+        Tables { server, filter, layouts, mapped, uncounted: None, ghosts }
     }
 
     /// Whether rows of the table are relayed.
@@ -111,12 +157,13 @@ impl Tables {
     /// Table ids hold until their transaction ends.
     pub fn close_transaction(&mut self) {
         self.mapped.clear();
+        self.layouts.close_transaction();
         self.uncounted = None;
     }
 
     /// The same types may now stand under other names: they are learnt again.
     pub fn forget_columns(&mut self) {
-        self.layouts.iter_mut().for_each(|layout| layout.signature.clear());
+        self.layouts.outdate();
     }
 
     /// Takes a table map. `is_passed`: the rows that follow were relayed before.
@@ -137,7 +184,7 @@ impl Tables {
         let mapped = match (self.filter)(id.schema, id.table) {
             Interest::None => Mapped::Foreign,
             Interest::Ghost => self.learn_ghost(&id, body),
-            Interest::Outbox => match self.known_layout(&id) {
+            Interest::Outbox => match self.layouts.find(&id) {
                 Some(layout) => Mapped::Layout(layout),
                 None => {
                     let mut map = TableMap::parse(body).map_err(|source| {
@@ -172,15 +219,6 @@ impl Tables {
             Ok(map) => Mapped::Ghost(Box::new(RowDecoder::new(&Table::without_names(&map), &[]))),
             Err(_) => Mapped::Foreign,
         }
-    }
-
-    fn known_layout(&self, id: &TableId<'_>) -> Option<LayoutId> {
-        let is_same = |layout: &Layout| {
-            layout.schema == id.schema
-                && layout.name == id.table
-                && layout.signature == id.signature
-        };
-        self.layouts.iter().rposition(is_same).map(LayoutId)
     }
 
     /// Collations that a person added to the server have ids that only the server knows.
@@ -219,13 +257,13 @@ impl Tables {
                 }
             }
         };
-        self.layouts.push(Layout {
+        let layout = self.layouts.add(Layout {
             schema: schema.to_owned(),
             name: name.to_owned(),
             signature: map.signature().to_vec(),
             table: Arc::new(table),
         });
-        Ok(Mapped::Layout(LayoutId(self.layouts.len() - 1)))
+        Ok(Mapped::Layout(layout))
     }
 
     /// A user with rights on single columns sees no others: then it is not the table that changed.
@@ -277,7 +315,7 @@ impl Tables {
         };
         match self.uncounted.as_ref().filter(|_| !is_passed) {
             Some(unknown) => Err(unknown.clone().into()),
-            None => Ok(RowsOf::Outbox(layout, &self.layouts[layout.0].table)),
+            None => Ok(RowsOf::Outbox(layout, self.layouts.table(layout))),
         }
     }
 }
@@ -293,4 +331,49 @@ fn count_rows(decoder: &RowDecoder, event: &RowsEvent<'_>) -> u64 {
 /// An event with this table id only closes a statement and has no rows.
 fn is_dummy(table_id: u64) -> bool {
     table_id == 0x00FF_FFFF
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(signature: &[u8]) -> Layout {
+        let (schema, name) = ("shop".to_owned(), "events".to_owned());
+        let table = Table { schema: schema.clone(), name: name.clone(), columns: Vec::new() };
+        Layout { schema, name, signature: signature.to_vec(), table: Arc::new(table) }
+    }
+
+    fn id(signature: &[u8]) -> TableId<'_> {
+        TableId { table_id: 7, schema: "shop", table: "events", signature }
+    }
+
+    #[test]
+    fn truncate_and_alter_in_a_loop_leave_nothing_behind() {
+        let mut layouts = Layouts::default();
+        let mut seen = Vec::new();
+        for round in 0..1_000_u32 {
+            let signature = round.to_le_bytes();
+            assert_eq!(layouts.find(&id(&signature)), None);
+            seen.push(layouts.add(layout(&signature)));
+            assert_eq!(layouts.find(&id(&signature)), seen.last().copied());
+            layouts.outdate();
+            layouts.close_transaction();
+            assert_eq!(layouts.known.len(), 0);
+        }
+        seen.dedup();
+        assert_eq!(seen.len(), 1_000, "an id stands for one layout only");
+    }
+
+    #[test]
+    fn a_layout_that_is_outdated_holds_to_the_end_of_its_transaction() {
+        let mut layouts = Layouts::default();
+        let held = layouts.add(layout(&[1]));
+        layouts.outdate();
+        assert_eq!(layouts.find(&id(&[1])), None);
+        assert_eq!(layouts.table(held).name, "events");
+        let learnt = layouts.add(layout(&[1]));
+        assert_eq!(layouts.find(&id(&[1])), Some(learnt));
+        layouts.close_transaction();
+        assert_eq!(layouts.find(&id(&[1])), None);
+    }
 }

@@ -4,10 +4,11 @@
 //! A place is always a transaction boundary. Nothing is guessed: a group that does not end, a statement
 //! that would have changed an outbox table unseen, an event that nobody knows are errors with coordinates.
 
-use std::sync::Arc;
+mod error;
 
+pub use self::error::Error;
 use super::event_type;
-use super::query::{Query, Verb};
+use super::query::{Control, Effect, IsOutbox, Query};
 use super::raw_event::RawEvent;
 use crate::coordinates::{Coordinates, Gtid, GtidSet};
 use crate::telemetry::clock::CommitTime;
@@ -48,6 +49,8 @@ pub enum Step {
     Committed,
     /// As `Committed`, by a statement that may have changed the columns of an outbox table.
     Altered,
+    /// Such a statement inside a transaction that goes on: CREATE TABLE before the rows that come with it.
+    AlteredInside,
     /// The rows since the last boundary were taken back.
     RolledBack,
 }
@@ -60,42 +63,6 @@ pub struct RowsAt {
     pub in_payload: bool,
     pub in_xa: bool,
     pub passed: Passed,
-}
-
-/// What the stream does that the relay cannot follow. Each is at coordinates.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    #[error(
-        "the transaction that begins at {start} is not complete where the next event group begins, at {at}"
-    )]
-    Unfinished { start: Coordinates, at: Coordinates },
-    #[error(
-        "the compressed transaction that ends at {at} cannot be decompressed to what it states"
-    )]
-    DamagedPayload { at: Coordinates },
-    #[error("an event at {at} is damaged: {what}")]
-    Damaged { at: Coordinates, what: &'static str },
-    #[error("an event of type {event_type} at {at} is not known to this version")]
-    UnknownEvent { at: Coordinates, event_type: u8 },
-    #[error("the server reports an incident at {at}: events may be lost before it")]
-    Incident { at: Coordinates },
-    #[error("the binlog {file} ends before offset {offset}, where relaying should begin")]
-    StartBeyondEnd { file: Arc<str>, offset: u64 },
-    #[error(
-        "the binlog {file} was begun at {}, that of the checkpoint at {}: another file of the same name",
-        instant(*is), instant(*was)
-    )]
-    OtherFile { file: Arc<str>, is: u32, was: u32 },
-    #[error("a statement at {at} wrote to {table} as a statement, not as rows")]
-    Statement { at: Coordinates, table: String },
-    #[error(
-        "a statement at {at} rolled back to a savepoint after rows of an outbox table were logged"
-    )]
-    PartialRollback { at: Coordinates },
-}
-
-fn instant(seconds: u32) -> jiff::Timestamp {
-    jiff::Timestamp::constant(i64::from(seconds), 0)
 }
 
 #[derive(Debug)]
@@ -353,62 +320,68 @@ impl Tracker {
         Ok(Step::Nothing)
     }
 
-    fn query(
-        &mut self,
-        body: &[u8],
-        is_outbox: &dyn Fn(&str, &str) -> bool,
-    ) -> Result<Step, Error> {
+    fn query(&mut self, body: &[u8], is_outbox: IsOutbox<'_>) -> Result<Step, Error> {
         let query = Query::parse(body)
             .ok_or_else(|| Error::Damaged { at: self.position.clone(), what: "query" })?;
         let start = self.place.coordinates.offset;
         let is_passed = self.is_passed();
         let open = self.open.get_or_insert_with(|| Open::new(start, None));
-        match query.verb() {
-            Verb::Begin => open.begun = true,
-            Verb::XaStart => (open.begun, open.in_xa) = (true, true),
-            Verb::Commit => return Ok(self.commit()),
+        match query.control() {
+            Some(Control::Begin) => open.begun = true,
+            Some(Control::XaStart) => (open.begun, open.in_xa) = (true, true),
+            Some(Control::Commit | Control::XaFinish) => return Ok(self.commit()),
             // Nothing of it was relayed by us that could be taken back.
-            Verb::Rollback if is_passed => return Ok(self.commit()),
-            Verb::Rollback => return Ok(self.roll_back()),
-            Verb::RollbackTo if open.has_outbox_rows && !is_passed => {
+            Some(Control::Rollback) if is_passed => return Ok(self.commit()),
+            Some(Control::Rollback) => return Ok(self.roll_back()),
+            Some(Control::RollbackTo) if open.has_outbox_rows && !is_passed => {
                 return Err(Error::PartialRollback { at: self.position.clone() });
             }
-            Verb::XaEnd | Verb::Savepoint | Verb::RollbackTo => {}
-            Verb::XaFinish => return Ok(self.commit()),
-            Verb::Write => {
-                if !is_passed && let Some(table) = query.table_named(is_outbox) {
-                    return Err(Error::Statement { at: self.position.clone(), table });
-                }
-                return Ok(self.statement());
-            }
-            Verb::Other => {
-                let step = self.statement();
-                let is_altered = step == Step::Committed && query.table_named(is_outbox).is_some();
-                return Ok(if is_altered { Step::Altered } else { step });
-            }
+            Some(Control::XaEnd | Control::Savepoint | Control::RollbackTo) => {}
+            None => return self.statement(&query, is_outbox),
         }
         Ok(Step::Nothing)
     }
 
     /// A statement inside BEGIN … COMMIT is a part of it; alone (DDL) it is a group of its own.
-    fn statement(&mut self) -> Step {
-        match &self.open {
+    fn statement(&mut self, query: &Query<'_>, is_outbox: IsOutbox<'_>) -> Result<Step, Error> {
+        let effect = query.effect(is_outbox);
+        self.ensure_not_added(&effect)?;
+        let is_altered = matches!(effect, Effect::Defines(_));
+        Ok(match &self.open {
+            Some(open) if open.begun && is_altered => Step::AlteredInside,
             Some(open) if open.begun => Step::Nothing,
-            _ => self.commit(),
+            _ => {
+                self.commit();
+                if is_altered { Step::Altered } else { Step::Committed }
+            }
+        })
+    }
+
+    /// Rows that a statement added are nowhere in the stream.
+    fn ensure_not_added(&self, effect: &Effect) -> Result<(), Error> {
+        let at = || self.position.clone();
+        match effect {
+            Effect::Adds(_) | Effect::MayAdd(_) if self.is_passed() => Ok(()),
+            Effect::Adds(table) => Err(Error::Statement { at: at(), table: table.clone() }),
+            Effect::MayAdd(table) => {
+                Err(Error::UnclearStatement { at: at(), table: table.clone() })
+            }
+            Effect::Defines(definition) if definition.moves_rows && !self.is_passed() => {
+                tracing::warn!(
+                    table = definition.table, at = %self.position,
+                    "DDL may have moved rows into an outbox table: those that were not inserted into it are not relayed"
+                );
+                Ok(())
+            }
+            Effect::Defines(_) | Effect::Nothing => Ok(()),
         }
     }
 
-    fn load_query(
-        &mut self,
-        body: &[u8],
-        is_outbox: &dyn Fn(&str, &str) -> bool,
-    ) -> Result<Step, Error> {
+    fn load_query(&mut self, body: &[u8], is_outbox: IsOutbox<'_>) -> Result<Step, Error> {
         let query = Query::parse_load(body)
             .ok_or_else(|| Error::Damaged { at: self.position.clone(), what: "load query" })?;
-        match query.table_named(is_outbox).filter(|_| !self.is_passed()) {
-            Some(table) => Err(Error::Statement { at: self.position.clone(), table }),
-            None => Ok(Step::Nothing),
-        }
+        self.ensure_not_added(&query.effect(is_outbox))?;
+        Ok(Step::Nothing)
     }
 
     fn commit(&mut self) -> Step {
@@ -801,7 +774,36 @@ mod tests {
         assert_eq!(stream.query("ALTER TABLE events ADD COLUMN a INT"), Ok(Step::Altered));
         stream.query("BEGIN").unwrap();
         assert_eq!(stream.query("CREATE TABLE t2 (id INT)"), Ok(Step::Nothing));
+        assert_eq!(stream.query("ALTER TABLE events ADD COLUMN b INT"), Ok(Step::AlteredInside));
         assert_eq!(stream.query("ROLLBACK"), Ok(Step::RolledBack));
+    }
+
+    #[test]
+    fn ddl_that_begins_with_a_comment_is_ddl() {
+        let mut stream = Stream::from(None);
+        for text in [
+            "-- Begin migration 42\nALTER TABLE other.t ADD COLUMN x INT",
+            "-- rollback of 41\nALTER TABLE other.t DROP COLUMN x",
+            "# savepoint table\nCREATE TABLE other.s (a INT)",
+            "-- xa start\nDROP TABLE other.s",
+            "-- insert triggers fill events\nALTER TABLE other.t ADD COLUMN x INT",
+        ] {
+            assert_eq!(stream.query(text), Ok(Step::Committed), "{text}");
+            assert!(!stream.tracker.is_inside_transaction(), "{text}");
+        }
+        let altered = stream.query("-- commit log\nALTER TABLE shop.events CHANGE a b INT");
+        assert_eq!(altered, Ok(Step::Altered));
+    }
+
+    #[test]
+    fn a_statement_that_cannot_be_read_is_an_error_where_it_may_have_added_rows() {
+        let mut stream = Stream::from(None);
+        stream.query("BEGIN").unwrap();
+        assert_eq!(stream.query("MERGE INTO other USING t"), Ok(Step::Nothing));
+        let logged = stream.query("MERGE INTO events USING t");
+        assert!(
+            matches!(logged, Err(Error::UnclearStatement { ref table, .. }) if table == "shop.events")
+        );
     }
 
     #[test]

@@ -54,6 +54,10 @@ fn transaction_fate(error: &transaction::Error) -> Fate {
             "a session writes under binlog_format=STATEMENT or MIXED: take the right to change it from the writer, \
              and insert those rows again",
         ),
+        E::UnclearStatement { at, .. } => halt(format!(
+            "look at it with SHOW BINLOG EVENTS or mysqlbinlog ({at} is its end): if it added rows to the table, insert \
+             them again; the relay can only be sure of what it can read"
+        )),
         E::PartialRollback { .. } => halt(
             "do not mix tables without transactions and outbox tables in one transaction with savepoints",
         ),

@@ -40,6 +40,8 @@ pub struct Line {
     topics: Topics,
     /// By layout; `None` where no row of it came yet.
     routes: Vec<Option<Route>>,
+    /// That of the layouts which the routes are by.
+    routes_epoch: u64,
     filling: Batch,
     /// The other batches, but for those that are on their way.
     spare: Vec<Batch>,
@@ -86,6 +88,7 @@ impl Line {
             publisher,
             topics,
             routes: Vec::new(),
+            routes_epoch: 0,
             sequence,
             rows_done: 0,
             skip,
@@ -169,7 +172,7 @@ impl Line {
             return Ok(None);
         }
         let (file, end) = (rows.place.coordinates.file(), rows.at.end);
-        let route = self.routes[rows.layout.0].as_ref().expect(HAS_ROUTE);
+        let route = self.routes[rows.layout.index].as_ref().expect(HAS_ROUTE);
         let place = RowPlace { file, end, index };
         let outcome = envelope::write(route, cells, place, &mut self.topic, self.filling.draft());
         match outcome.map_err(|source| row_error(rows, index, source))? {
@@ -291,20 +294,24 @@ impl Line {
     }
 
     fn ensure_route(&mut self, layout: LayoutId, table: &Table) -> Result<(), Error> {
-        if self.routes.len() <= layout.0 {
-            self.routes.resize_with(layout.0 + 1, || None);
+        if self.routes_epoch != layout.epoch {
+            self.routes.clear();
+            self.routes_epoch = layout.epoch;
         }
-        if self.routes[layout.0].is_none() {
+        if self.routes.len() <= layout.index {
+            self.routes.resize_with(layout.index + 1, || None);
+        }
+        if self.routes[layout.index].is_none() {
             let outboxes = &self.options.outboxes;
             let index = outbox::find(outboxes, &table.schema, &table.name)?
                 .expect("the source hands out rows of outbox tables only");
-            self.routes[layout.0] = Some(Route::new(&outboxes[index], table)?);
+            self.routes[layout.index] = Some(Route::new(&outboxes[index], table)?);
         }
         Ok(())
     }
 
     fn route(&self, layout: LayoutId) -> &Route {
-        self.routes[layout.0].as_ref().expect(HAS_ROUTE)
+        self.routes[layout.index].as_ref().expect(HAS_ROUTE)
     }
 
     /// Neighbours mostly go to the same topic.
