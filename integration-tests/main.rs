@@ -33,6 +33,7 @@ mod shutdown;
 mod start;
 mod stock_clients;
 mod storm;
+mod tables;
 mod takeover;
 mod text;
 mod users;
