@@ -6,7 +6,7 @@ use crate::harness::http::Http;
 use crate::harness::kafka::{OpenTransaction, create_compacted_topic};
 use crate::harness::relay::{Relay, RelaySetup, SOON, said};
 use crate::harness::scene::Scene;
-use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
+use crate::harness::servers::{Kafka, MySql, permit_for_own_servers, shared_kafka, shared_mysql};
 use crate::harness::sql::Sql;
 use crate::harness::workload::PlainWriter;
 
@@ -169,6 +169,26 @@ fn a_transaction_that_hangs_is_waited_for_with_that_cure() {
     wait_for_hint(&mut relay, "kafka-transactions.sh");
     assert!(!relay.log().contains("bootstrap_servers"), "that is not the cure\n{}", relay.log());
     drop(open);
+}
+
+#[test]
+fn a_cluster_that_cannot_coordinate_transactions_or_has_too_few_brokers_is_waited_for_with_that_cure()
+ {
+    let _permit = permit_for_own_servers();
+    let kafka = Arc::new(Kafka::start(&["transaction.state.log.replication.factor=3"]));
+    let scene = Scene::on(shared_mysql(), kafka, "hint_alone");
+    let mut setup = scene.relay_setup();
+    setup.transaction_timeout = Some("2s".to_owned());
+    let mut relay = setup.start();
+    relay.wait_for_log("no coordinator has taken the transactional id");
+    wait_for_hint(&mut relay, "transaction.state.log.replication.factor");
+    relay.kill();
+    setup.kafka_lines.push("topic_replication = 3".to_owned());
+    setup.checkpoint_topic.push_str("-3");
+    let mut relay = setup.start();
+    relay.wait_for_log("fewer brokers are up than the topic needs replicas");
+    wait_for_hint(&mut relay, "start more brokers, or lower [kafka] topic_replication");
+    assert!(!relay.log().contains("bootstrap_servers"), "that is not the cure\n{}", relay.log());
 }
 
 /// Waits for a WARN with this in its hint.

@@ -252,6 +252,9 @@ fn readiness_names_the_topic_that_is_waited_for() {
         let ready = http.get("/readyz");
         assert_eq!(ready.status, 503, "{}", relay.log_tail());
         assert!(ready.body.contains(&topic), "{}", ready.body);
+        assert!(
+            ready.body.contains("\nhint: create the topic, or set [kafka] create_topics = true")
+        );
         thread::sleep(Duration::from_millis(20));
     }
     scene.create_topic("account");

@@ -9,6 +9,7 @@ mod compressed;
 mod database_ids;
 mod delivery;
 mod eventuate_takeover;
+mod failures;
 mod give_up;
 mod golden_records;
 mod halts;
