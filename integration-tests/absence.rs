@@ -167,6 +167,9 @@ fn a_broker_that_is_full_or_has_too_few_replicas_is_waited_for() {
         kafka.bootstrap()
     );
     stage.relay().wait_for_log(&refused);
+    let log = stage.relay().log();
+    assert!(log.contains("hint=bring the brokers back that hold its other replicas"), "{log}");
+    assert!(!log.contains("bootstrap_servers"), "that is not the cure\n{log}");
     second.start_again();
     stage.relays(3);
     kafka.fill_disk(3_000);

@@ -252,6 +252,9 @@ fn readiness_names_the_topic_that_is_waited_for() {
         let ready = http.get("/readyz");
         assert_eq!(ready.status, 503, "{}", relay.log_tail());
         assert!(ready.body.contains(&topic), "{}", ready.body);
+        assert!(
+            ready.body.contains("\nhint: create the topic, or set [kafka] create_topics = true")
+        );
         thread::sleep(Duration::from_millis(20));
     }
     scene.create_topic("account");
@@ -276,6 +279,37 @@ fn a_server_that_tells_seconds_only_has_no_end_to_end_durations() {
     assert!(!metrics.has("end_to_end_duration_seconds"), "{}", metrics.text);
     assert!(metrics.value("last_commit_timestamp_seconds", &[]) > 1.7e9);
     assert_eq!(count(&metrics, "publish_duration_seconds"), metrics.value("batches_total", &[]));
+}
+
+#[test]
+fn the_list_of_binlogs_is_asked_for_only_when_somebody_looks_and_rarely() {
+    // A server of its own: it counts what just this relay asks.
+    let _permit = permit_for_own_servers();
+    let mysql = Arc::new(MySql::start("mysql-8.0", &[]));
+    let scene = Scene::on(mysql, shared_kafka(), "looks");
+    let mut sql = scene.sql();
+    let (relay, http) = started(&scene.setup_with_http());
+    http.wait_until_ready_unseen();
+    let mut asked = || -> u64 {
+        let counted = sql.query("SHOW GLOBAL STATUS LIKE 'Com_show_binlogs'");
+        let [(_, times)]: [(String, u64); 1] = counted.try_into().expect("one counter");
+        times
+    };
+    let at_start = asked();
+    thread::sleep(Duration::from_secs(6));
+    for path in ["/readyz", "/livez"] {
+        assert_eq!(http.get(path).status, 200, "{}", relay.log_tail());
+    }
+    assert_eq!(asked(), at_start, "nobody has looked");
+    // The first look is answered with what the server says just then.
+    assert!(http.metrics().value("lag_bytes", &[]) >= 0.0);
+    assert_eq!(asked(), at_start + 1);
+    for _ in 0..20 {
+        http.metrics();
+        http.status();
+        http.get("/");
+    }
+    assert!(asked() <= at_start + 2, "{} times for 60 looks", asked() - at_start);
 }
 
 #[test]

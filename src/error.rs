@@ -99,14 +99,14 @@ pub enum Error {
     )]
     Decode { table: String, at: Coordinates, row: u64, source: row::Error },
     #[error("{0}, also when it is read again")]
-    DamagedAgain(Box<Error>),
+    DamagedAgain(#[source] Box<Error>),
     #[error(
         "the topic {topic} takes batches of {bytes_max} bytes only; going on with smaller ones"
     )]
     SmallerBatches { topic: String, bytes_max: usize },
     #[error("start the publisher's thread: {0}")]
     Thread(std::io::Error),
-    #[error("a task of the relay ended without a word: {0}")]
+    #[error("a task of the relay ended unexpectedly: {0}")]
     Task(String),
     #[error("taken over by instance {instance}, whose last checkpoint is of {recorded_at}")]
     TakenOver { instance: String, recorded_at: String },

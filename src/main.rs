@@ -214,8 +214,9 @@ fn answer(ended: Result<(), Error>) -> ExitCode {
             tell(&causes, None);
             ExitCode::from(EXIT_TAKEN_OVER)
         }
+        // A command does not wait, and a relay that was told to stop waits no longer.
         Fate::Retry | Fate::MaybeTakenOver => {
-            tell(&causes, None);
+            tell(&causes, error.hint().as_deref());
             ExitCode::from(EXIT_HALTED)
         }
     }

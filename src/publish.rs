@@ -157,9 +157,13 @@ pub enum Unacknowledged {
         "partition {partition} has {in_sync} of {replicas} replicas in sync, and min.insync.replicas may ask for more"
     )]
     OutOfSync { partition: i32, in_sync: usize, replicas: usize },
+    #[error("no broker knows it")]
+    NoTopic,
     /// Nothing is seen to be wrong with the topic.
-    #[error("its brokers answer again, or are slow")]
-    NoFault,
+    #[error(
+        "all its {replicas} replicas are in sync; min.insync.replicas may ask for more, or the brokers are slow"
+    )]
+    NoFault { replicas: usize },
 }
 
 /// What the reader's side asks of the thread.

@@ -168,7 +168,7 @@ impl Relay<'_> {
         self.failures = self.failures.saturating_add(1);
         let reason = error.reason();
         tracing::warn!(
-            retry_in_ms = pause.as_millis(),
+            retry_in_ms = backoff::millis(pause),
             hint = reason.hint.as_deref().map(tracing::field::display),
             "{}",
             reason.words

@@ -72,6 +72,15 @@ impl Http {
         }
     }
 
+    /// As [`Http::wait_until_ready`], without a look at anything else.
+    pub fn wait_until_ready_unseen(&self) {
+        let deadline = Instant::now() + WITHIN;
+        while self.get("/readyz").status != 200 {
+            assert!(Instant::now() < deadline, "it does not get ready");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     pub fn wait_until_ready(&self) {
         self.wait_until("readiness", |http| http.get("/readyz").status == 200);
     }

@@ -3,7 +3,7 @@
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use super::kafka_codes::{COORDINATOR, IN_SYNC, LEADER, TOO_LARGE, cures, halts};
+use super::kafka_codes::{COORDINATOR, IN_SYNC, LEADER, NO_TOPIC, TOO_LARGE, cures, halts};
 use super::{Fate, halt, secret_fate};
 use crate::kafka::{self, reader};
 use crate::publish::Unacknowledged;
@@ -179,9 +179,10 @@ pub(super) fn publish_cure(error: &publish::Error) -> Option<&'static str> {
             Unacknowledged::NoBroker => REACH,
             Unacknowledged::NoLeader { .. } => LEADER,
             Unacknowledged::OutOfSync { .. } => IN_SYNC,
-            Unacknowledged::NoFault => {
-                "nothing, unless it comes again and again: then look at the brokers' load and logs, or raise [kafka] \
-                 transaction_timeout"
+            Unacknowledged::NoTopic => NO_TOPIC,
+            Unacknowledged::NoFault { .. } => {
+                "nothing, unless it comes again and again: then see whether min.insync.replicas of the topic is above \
+                 its number of replicas (kafka-topics.sh --describe), and look at the brokers' load and logs"
             }
         }),
         publish::Error::NoCoordinator { source, .. } => Some(match code_of(source) {
@@ -204,9 +205,7 @@ pub(super) fn publish_cure(error: &publish::Error) -> Option<&'static str> {
 pub(super) fn reader_cure(error: &reader::Error) -> Option<&'static str> {
     match error {
         reader::Error::Kafka { source, .. } => kafka_cure(source),
-        reader::Error::NoTopic { .. } => {
-            Some("nothing, unless it lasts: then see whether the topic was deleted, and create it")
-        }
+        reader::Error::NoTopic { .. } => Some(NO_TOPIC),
         reader::Error::Timeout { .. } => Some(
             "nothing, unless it comes again and again: then see whether the partitions of the topic have leaders \
              that answer (kafka-topics.sh --describe)",

@@ -112,6 +112,7 @@ mod tests {
             (not_acknowledged(out_of_sync), "min.insync.replicas"),
             (not_acknowledged(no_leader), "--unavailable-partitions"),
             (not_acknowledged(Unacknowledged::NoBroker), "start the brokers"),
+            (not_acknowledged(Unacknowledged::NoFault { replicas: 1 }), "min.insync.replicas"),
             (sending(Code::NotEnoughReplicas), "min.insync.replicas"),
             (sending(Code::NotEnoughReplicasAfterAppend), "min.insync.replicas"),
             (sending(Code::LeaderNotAvailable), "--unavailable-partitions"),

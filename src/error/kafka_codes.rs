@@ -55,6 +55,10 @@ pub(super) fn halts(code: Code) -> Option<&'static str> {
 
 /// What ends the wait for a code that is tried again; `None` where it tells too little.
 pub(super) fn cures(code: Code) -> Option<&'static str> {
+    cures_connection(code).or_else(|| cures_topic(code)).or_else(|| cures_request(code))
+}
+
+fn cures_connection(code: Code) -> Option<&'static str> {
     Some(match code {
         Code::BrokerTransportFailure
         | Code::AllBrokersDown
@@ -84,6 +88,12 @@ pub(super) fn cures(code: Code) -> Option<&'static str> {
              on the brokers"
         }
         Code::SSL => "correct \"security.protocol\" and ssl.* in [kafka.properties]",
+        _ => return None,
+    })
+}
+
+fn cures_topic(code: Code) -> Option<&'static str> {
+    Some(match code {
         Code::LeaderNotAvailable
         | Code::NotLeaderForPartition
         | Code::FencedLeaderEpoch
@@ -97,15 +107,19 @@ pub(super) fn cures(code: Code) -> Option<&'static str> {
         Code::UnknownTopicOrPartition
         | Code::UnknownTopic
         | Code::UnknownPartition
-        | Code::UnknownTopicId => {
-            "nothing, unless it lasts: then see whether the topic was deleted, and create it"
-        }
+        | Code::UnknownTopicId => NO_TOPIC,
         Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend | Code::ISRInsufficient => {
             IN_SYNC
         }
         Code::InvalidReplicationFactor => {
             "start more brokers, or lower [kafka] topic_replication (default.replication.factor of the brokers)"
         }
+        _ => return None,
+    })
+}
+
+fn cures_request(code: Code) -> Option<&'static str> {
+    Some(match code {
         Code::CoordinatorLoadInProgress
         | Code::CoordinatorNotAvailable
         | Code::NotCoordinator
@@ -151,6 +165,10 @@ pub(super) fn cures(code: Code) -> Option<&'static str> {
 /// Partitions without a leader, or with one that is just being chosen.
 pub(super) const LEADER: &str = "nothing, unless it lasts: then see which broker is down (kafka-topics.sh --describe \
      --unavailable-partitions)";
+
+/// A topic that is not there.
+pub(super) const NO_TOPIC: &str =
+    "nothing, unless it lasts: then see whether the topic was deleted, and create it";
 
 /// Too few replicas in sync.
 pub(super) const IN_SYNC: &str = "bring the brokers back that hold its other replicas (kafka-topics.sh --describe \

@@ -21,7 +21,6 @@ pub(super) enum Meaning {
     Unknown,
 }
 
-const GRANT_SELECT: &str = "grant the user SELECT on the outbox tables";
 const OTHER_PLUGIN: &str = "let the account on the server be IDENTIFIED WITH caching_sha2_password (before 8.0: \
      mysql_native_password), or correct [mysql] user";
 const NEW_PASSWORD: &str = "give the account a new password (ALTER USER … IDENTIFIED BY '…' PASSWORD EXPIRE NEVER), and \
@@ -39,75 +38,88 @@ const NOT_ITSELF: &str = "name the MySQL server itself in [mysql] hosts: what an
 
 /// The meaning of an error of the server.
 pub(super) fn meaning(code: u16, message: &str) -> Meaning {
-    use Meaning::{Halts, Lasts, Passes, Refuses, Unknown};
-    let says = |text: &str| message.contains(text);
-    match code {
-        1045 | 1698 => Refuses(
+    let refused = refusal(code).map(Meaning::Refuses);
+    let meaning = refused
+        .or_else(|| halt(code).map(Meaning::Halts))
+        .or_else(|| last(code, message).map(Meaning::Lasts))
+        .or_else(|| pass(code, message).map(Meaning::Passes));
+    meaning.unwrap_or(Meaning::Unknown)
+}
+
+/// What a person does about an account that the server does not let in.
+pub(super) fn refusal(code: u16) -> Option<&'static str> {
+    Some(match code {
+        1045 | 1698 => {
             "correct [mysql] user and password, or the account on the server; one that REQUIREs a certificate \
-             needs cert and key in [mysql.tls]",
-        ),
-        1129 => Refuses(
+             needs cert and key in [mysql.tls]"
+        }
+        1129 => {
             "TRUNCATE TABLE performance_schema.host_cache on the server (or mysqladmin flush-hosts), and find out \
-             what interrupts connections from this machine: max_connect_errors says how many are forgiven",
-        ),
-        1130 => Refuses(
-            "let an account on the server be for this machine (CREATE USER …@'%' …), or correct [mysql] user",
-        ),
-        1251 | 1275 | 1524 | 4055 => Refuses(OTHER_PLUGIN),
-        1820 | 1862 => Refuses(NEW_PASSWORD),
+             what interrupts connections from this machine: max_connect_errors says how many are forgiven"
+        }
+        1130 => {
+            "let an account on the server be for this machine (CREATE USER …@'%' …), or correct [mysql] user"
+        }
+        1251 | 1275 | 1524 | 4055 => OTHER_PLUGIN,
+        1820 | 1862 => NEW_PASSWORD,
         // 4151 is MariaDB's.
-        3118 | 3955 | 4151 => Refuses(UNLOCK),
-        3159 => Refuses(
-            "the server takes encrypted connections only: set [mysql.tls] mode = \"required\"",
-        ),
-        1044 | 1142 | 1143 | 3879 => Halts(GRANT_SELECT),
-        1227 => Halts("grant the user REPLICATION SLAVE and REPLICATION CLIENT, ON *.*"),
-        1381 => Halts("start mysqld with --log-bin"),
+        3118 | 3955 | 4151 => UNLOCK,
+        3159 => "the server takes encrypted connections only: set [mysql.tls] mode = \"required\"",
+        _ => return None,
+    })
+}
 
-        1040 => Passes("end idle sessions on the server, or raise its max_connections"),
-        1203 => Passes(SESSIONS),
-        1226 if says("max_user_connections") => Passes(SESSIONS),
-        1226 => Passes(
-            "it ends with the hour; raise the limit that it names (ALTER USER … WITH MAX_CONNECTIONS_PER_HOUR 0 \
-             MAX_QUERIES_PER_HOUR 0 MAX_UPDATES_PER_HOUR 0)",
-        ),
-        1053 | 1077..=1079 | 3168 => Passes("nothing, unless it lasts: then start the server"),
-        3032 => Passes(
-            "nothing, until the server is to serve again: SET GLOBAL offline_mode = OFF there",
-        ),
-        1080 | 1317 | 1927 | 3169 => Passes(
-            "nothing, unless it comes again and again: then find out who ends the relay's sessions (KILL)",
-        ),
-        4031 => Passes("nothing: the relay connects again"),
-        1205 | 1213 | 1689 | 3024 => {
-            Passes("nothing, unless it lasts: then look at SHOW PROCESSLIST")
-        }
-        1021 | 1114 | 3675 => Passes("free space on the server's disk"),
-        1037 | 1038 | 1041 | 1135 | 3015 | 3044 | 3170 | 3950 | 3985 | 4081 | 4082 => {
-            Passes(MEMORY)
-        }
-        1152 | 1184 if says("init_connect") => Lasts(
-            "mend init_connect on the server: a statement of it fails for the relay's account",
-        ),
-        1152..=1161 | 1184 => Passes(NETWORK),
-        // A node of Galera says so until it has the data of its cluster.
-        1047 if says("WSREP") => {
-            Passes("nothing, unless it lasts: then see why the node does not join its cluster")
-        }
-        1836 | 1874 => {
-            Passes("nothing, unless it lasts: then see why the server is in read-only mode")
-        }
+fn halt(code: u16) -> Option<&'static str> {
+    Some(match code {
+        1044 | 1142 | 1143 | 3879 => "grant the user SELECT on the outbox tables",
+        1227 => "grant the user REPLICATION SLAVE and REPLICATION CLIENT, ON *.*",
+        1381 => "start mysqld with --log-bin",
+        _ => return None,
+    })
+}
 
-        1042 => Lasts(
+fn last(code: u16, message: &str) -> Option<&'static str> {
+    Some(match code {
+        1152 | 1184 if message.contains("init_connect") => {
+            "mend init_connect on the server: a statement of it fails for the relay's account"
+        }
+        1042 => {
             "the server cannot resolve this machine's address: mend its name service, or start it with \
-             --skip-name-resolve",
-        ),
-        1043 => Lasts(
+             --skip-name-resolve"
+        }
+        1043 => {
             "something between the relay and the server does not speak MySQL's protocol or its TLS: check the port \
-             in [mysql] hosts, and [mysql.tls]",
-        ),
-        1290 => Lasts("start the server without the option that it names"),
-        1047 | 1064 | 1193 | 1235 => Lasts(NOT_ITSELF),
-        _ => Unknown,
-    }
+             in [mysql] hosts, and [mysql.tls]"
+        }
+        1290 => "start the server without the option that it names",
+        1047 if message.contains("WSREP") => return None,
+        1047 | 1064 | 1193 | 1235 => NOT_ITSELF,
+        _ => return None,
+    })
+}
+
+fn pass(code: u16, message: &str) -> Option<&'static str> {
+    Some(match code {
+        1040 => "end idle sessions on the server, or raise its max_connections",
+        1203 => SESSIONS,
+        1226 if message.contains("max_user_connections") => SESSIONS,
+        1226 => {
+            "it ends with the hour; raise the limit that it names (ALTER USER … WITH MAX_CONNECTIONS_PER_HOUR 0 \
+             MAX_QUERIES_PER_HOUR 0 MAX_UPDATES_PER_HOUR 0)"
+        }
+        1053 | 1077..=1079 | 3168 => "nothing, unless it lasts: then start the server",
+        3032 => "nothing, until the server is to serve again: SET GLOBAL offline_mode = OFF there",
+        1080 | 1317 | 1927 | 3169 => {
+            "nothing, unless it comes again and again: then find out who ends the relay's sessions (KILL)"
+        }
+        4031 => "nothing: the relay connects again",
+        1205 | 1213 | 1689 | 3024 => "nothing, unless it lasts: then look at SHOW PROCESSLIST",
+        1021 | 1114 | 3675 => "free space on the server's disk",
+        1037 | 1038 | 1041 | 1135 | 3015 | 3044 | 3170 | 3950 | 3985 | 4081 | 4082 => MEMORY,
+        1152..=1161 | 1184 => NETWORK,
+        // A node of Galera says so until it has the data of its cluster.
+        1047 => "nothing, unless it lasts: then see why the node does not join its cluster",
+        1836 | 1874 => "nothing, unless it lasts: then see why the server is in read-only mode",
+        _ => return None,
+    })
 }

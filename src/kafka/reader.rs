@@ -18,9 +18,9 @@ use super::{Context, Options, REQUEST_TIMEOUT, create, end, explain, is_about_a_
 /// How long reading may go without a record.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long another producer's open transaction may hold us back in one try; recovery tries again. A
-/// transaction lives as long as its own timeout, 60 s by default.
-const HELD_BACK_MAX: Duration = Duration::from_secs(90);
+/// How long another producer's open transaction may hold us back in one try. Recovery tries again, and says why: a
+/// transaction lives as long as its own timeout, 60 s by default, and one that hangs until somebody ends it.
+const HELD_BACK_MAX: Duration = Duration::from_secs(15);
 
 /// How far from the end of a partition a search begins, in offsets. Transaction markers take one each, and
 /// others may write there too.

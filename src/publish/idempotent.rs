@@ -375,7 +375,8 @@ impl Sending {
         let why = |topic| producer::why_not_acknowledged(&self.client, topic);
         let faults = topics.map(|topic| (topic, why(topic)));
         // One that is at fault, if any is.
-        let Some((topic, why)) = faults.max_by_key(|(_, why)| *why != Unacknowledged::NoFault)
+        let Some((topic, why)) =
+            faults.max_by_key(|(_, why)| !matches!(why, Unacknowledged::NoFault { .. }))
         else {
             return;
         };

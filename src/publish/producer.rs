@@ -124,6 +124,7 @@ pub(super) fn why_not_acknowledged<R: Reports>(client: &Client<R>, topic: &str) 
     let without_leader = partitions.iter().filter(|partition| partition.leader() < 0).count();
     let out_of_sync =
         |partition: &&MetadataPartition| partition.isr().len() < partition.replicas().len();
+    let replicas = partitions.iter().map(|partition| partition.replicas().len()).min();
     match (without_leader, partitions.iter().find(out_of_sync)) {
         (without @ 1.., _) => Unacknowledged::NoLeader { without, partitions: count },
         (0, Some(partition)) => Unacknowledged::OutOfSync {
@@ -131,7 +132,8 @@ pub(super) fn why_not_acknowledged<R: Reports>(client: &Client<R>, topic: &str) 
             in_sync: partition.isr().len(),
             replicas: partition.replicas().len(),
         },
-        (0, None) => Unacknowledged::NoFault,
+        (0, None) => replicas
+            .map_or(Unacknowledged::NoTopic, |replicas| Unacknowledged::NoFault { replicas }),
     }
 }
 

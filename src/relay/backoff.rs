@@ -16,6 +16,11 @@ pub fn pause(failures: u32, chance: u32) -> Duration {
     longest - (longest / 2).mul_f64(f64::from(chance) / f64::from(u32::MAX))
 }
 
+/// A pause as the log has it. It is a number in JSON, which 128 bits would not be.
+pub fn millis(pause: Duration) -> u64 {
+    u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Any number, as likely as any other.
 pub fn chance() -> u32 {
     // Its first 32 bits are random.

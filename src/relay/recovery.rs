@@ -162,7 +162,7 @@ pub(super) async fn successor(relay: &Relay<'_>) -> Result<Option<(String, Strin
                 let reason = error.reason();
                 let pause = backoff::pause(u32::MAX, backoff::chance());
                 tracing::warn!(
-                    retry_in_ms = pause.as_millis(),
+                    retry_in_ms = backoff::millis(pause),
                     hint = reason.hint.as_deref().map(tracing::field::display),
                     "fenced, and the checkpoint cannot be read to see by whom: {}",
                     reason.words
