@@ -26,6 +26,7 @@ mod leader_change;
 mod mysql_failures;
 mod mysql_tls;
 mod refusals;
+mod renamed;
 mod resume;
 mod rotation;
 mod row_values;

@@ -125,6 +125,36 @@ fn crash_upon_crash_repeats_nothing() {
     crash.ends_clean(relay);
 }
 
+/// The numbers in the records are of the relay's old name, and then of both.
+#[test]
+fn a_relay_that_is_renamed_after_a_crash_finds_what_it_had_sent_under_each_name() {
+    let mut crash = Crash::stage("renamed");
+    let key = format!("checkpoint_key = \"{}\"", crash.setup.name);
+    crash.setup.kafka_lines.push(key);
+    let (mut total, topic) = (BEFORE + AFTER, crash.topic());
+    for name in ["second", "third"] {
+        crash.setup.name = format!("{}-{name}", crash.scene.name);
+        let mut relay = crash.setup.start();
+        crash.writer.write(2);
+        total += 2;
+        crash.scene.wait_for_records(&relay, total);
+        relay.kill();
+        assert!(found(&relay, &topic).is_some_and(|rows| rows >= AFTER), "{}", relay.log_tail());
+        let claim = crash.scene.checkpoints().into_iter().flatten().rfind(|stored| {
+            stored["name"] == crash.setup.name.as_str() && stored["sequence"] == BEFORE
+        });
+        let claim = claim.expect("each relay claims the checkpoint");
+        assert_eq!(claim["unacknowledgedNames"][0], crash.scene.name.as_str(), "{claim}");
+        crash.scene.store_checkpoint(&claim);
+    }
+    crash.setup.name.clone_from(&crash.scene.name);
+    let mut relay = crash.setup.start();
+    crash.writer.write(2);
+    crash.scene.wait_for_records(&relay, total + 2);
+    assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    assert_once_each(&crash.scene.records(), total + 2, &relay);
+}
+
 #[test]
 fn rows_that_are_missing_between_others_are_sent() {
     let scene = Scene::on_shared_servers("missing_between").with(Delivery::Idempotent);

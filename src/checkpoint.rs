@@ -3,11 +3,12 @@
 //! The record is read and written so that Eventuate CDC reads ours and we read its. Reading goes to the end
 //! that was there when it began, and answers "none" only when the whole topic was looked at.
 
+mod partitions;
+mod record;
 mod seen;
 
 use std::collections::BTreeMap;
 
-pub use self::seen::Seen;
 use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,12 @@ use serde::{Deserialize, Serialize};
 use crate::binlog::{Place, Resume};
 use crate::coordinates::{self, Coordinates, Gtid, GtidSet, Uuid};
 use crate::kafka::{self, Delivery, Extents, Reader, reader};
-use crate::telemetry::clock::{iso_8601_of_millis, millis_of_iso_8601};
+use crate::telemetry::clock::millis_of_iso_8601;
+
+pub use self::partitions::PartitionCounts;
+use self::record::Problem;
+pub use self::record::{FORMAT, GENERATION_MAX, NAME_LENGTH_MAX};
+pub use self::seen::Seen;
 
 /// Where checkpoints are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,11 +31,17 @@ pub struct Options {
     pub key: String,
 }
 
-/// The value of a checkpoint record. The first three fields are Eventuate's; all others are ours, and
-/// missing in a record of its.
+/// The value of a checkpoint record. `binlogFilename`, `offset` and `rowsToSkip` are Eventuate's; all others
+/// are ours, and missing in a record of its.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Checkpoint {
+    /// [`FORMAT`]; it stands first, so that even a truncated record is known for what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<u32>,
+    /// The relay that wrote it: its transactional ids, and `relay-sequence` of its records, begin with this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     pub binlog_filename: String,
     pub offset: u64,
     /// Always 0 in ours: Eventuate would count other things by it.
@@ -68,6 +80,12 @@ pub struct Checkpoint {
     /// missing: since the record's own Kafka time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unacknowledged_since: Option<String>,
+    /// Relays of other names that may have sent rows after this place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unacknowledged_names: Vec<String>,
+    /// In `idempotent` delivery: how many partitions the topics had that rows after this place may be in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<PartitionCounts>,
     /// When it was written: UTC, ISO 8601, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recorded_at: Option<String>,
@@ -90,11 +108,48 @@ pub enum Error {
          {partition}; reading it again"
     )]
     Outdated { topic: String, partition: i32, offset: i64, key: String },
+    #[error(
+        "the newest checkpoint of key {key:?}, at offset {offset} of partition {partition} of the checkpoint topic \
+         {topic}, cannot be read: {what}"
+    )]
+    Damaged { topic: String, partition: i32, offset: i64, key: String, what: String },
+    #[error(
+        "the newest checkpoint of key {key:?}, at offset {offset} of partition {partition} of the checkpoint topic \
+         {topic}, has format {format}, which the version {relay_version} wrote; this version reads format {FORMAT}"
+    )]
+    Later {
+        topic: String,
+        partition: i32,
+        offset: i64,
+        key: String,
+        format: u64,
+        relay_version: String,
+    },
+}
+
+impl Error {
+    /// There is a record, and it cannot be read; in words. `None`: it is another error.
+    pub fn unreadable(&self) -> Option<String> {
+        match self {
+            Error::Read(_) | Error::Outdated { .. } => None,
+            Error::Unreadable { what, .. } => {
+                Some(format!("a record that is no checkpoint: {what}"))
+            }
+            Error::Damaged { what, .. } => {
+                Some(format!("a checkpoint that cannot be read: {what}"))
+            }
+            Error::Later { format, relay_version, .. } => {
+                Some(format!("a checkpoint of format {format}, of the version {relay_version}"))
+            }
+        }
+    }
 }
 
 impl Checkpoint {
     /// The fields' names in the order of the record.
-    pub const FIELDS: [&str; 17] = [
+    pub const FIELDS: [&str; 21] = [
+        "format",
+        "name",
         "binlogFilename",
         "offset",
         "rowsToSkip",
@@ -110,6 +165,8 @@ impl Checkpoint {
         "outboxFingerprint",
         "clean",
         "unacknowledgedSince",
+        "unacknowledgedNames",
+        "partitions",
         "recordedAt",
         "relayVersion",
     ];
@@ -229,7 +286,7 @@ pub fn partitions(
     let extents = topic.extents()?;
     topic.await_committed(&extents)?;
     let is_held = |tail: &Tail| match &tail.last {
-        Some(Last::Checkpoint(_)) => true,
+        Some(Last::Checkpoint(_) | Last::Damaged(_)) => true,
         Some(Last::Tombstone) => false,
         None => tail.unreadable.is_some(),
     };
@@ -249,27 +306,40 @@ pub fn open(kafka: &kafka::Options, client_id: &str, options: &Options) -> Resul
 enum Last {
     Checkpoint(Box<Checkpoint>),
     Tombstone,
+    Damaged(Damaged),
+}
+
+/// The newest checkpoint of a partition, which cannot be read.
+struct Damaged {
+    offset: i64,
+    problem: Problem,
 }
 
 /// What was read of a partition.
 #[derive(Default)]
 struct Tail {
-    /// What the last record of the key says that says anything.
+    /// What the last record of the key says that says anything, and when it was written.
     last: Option<Last>,
+    millis: Option<i64>,
     /// The offset of the last record of the key that is no checkpoint, and what is wrong with it.
     unreadable: Option<(i64, String)>,
 }
 
 impl Tail {
     fn take(&mut self, record: &BorrowedMessage<'_>) {
-        match parse(record.payload(), record.timestamp().to_millis()) {
-            Ok(last) => self.last = Some(last),
-            Err(what) => {
-                let (topic, offset) = (record.topic(), record.offset());
+        let (offset, millis) = (record.offset(), record.timestamp().to_millis());
+        let last = match record.payload().map(|payload| record::parse(payload, millis)) {
+            None => Last::Tombstone,
+            Some(Ok(checkpoint)) => Last::Checkpoint(Box::new(checkpoint)),
+            Some(Err(Problem::Strange(what))) => {
+                let topic = record.topic();
                 tracing::warn!(topic, offset, "a record of our key is no checkpoint: {what}");
                 self.unreadable = Some((offset, what));
+                return;
             }
-        }
+            Some(Err(problem)) => Last::Damaged(Damaged { offset, problem }),
+        };
+        (self.last, self.millis) = (Some(last), millis);
     }
 }
 
@@ -294,6 +364,7 @@ fn find(
 }
 
 fn choose(options: &Options, found: BTreeMap<i32, Tail>) -> Result<Option<Checkpoint>, Error> {
+    ensure_readable(options, &found)?;
     let (mut lasts, mut unreadable) = (Vec::new(), None);
     for (partition, tail) in found {
         lasts.extend(tail.last);
@@ -314,17 +385,29 @@ fn choose(options: &Options, found: BTreeMap<i32, Tail>) -> Result<Option<Checkp
     Ok(latest)
 }
 
-fn parse(payload: Option<&[u8]>, kafka_millis: Option<i64>) -> Result<Last, String> {
-    let Some(payload) = payload else { return Ok(Last::Tombstone) };
-    let mut checkpoint: Checkpoint =
-        serde_json::from_slice(payload).map_err(|error| error.to_string())?;
-    if checkpoint.may_be_ahead() && checkpoint.unacknowledged_since.is_none() {
-        checkpoint.unacknowledged_since = kafka_millis.map(iso_8601_of_millis);
+/// A checkpoint that cannot be read counts, unless one that can was written later in another partition: to go
+/// on from an older one would repeat rows.
+fn ensure_readable(options: &Options, found: &BTreeMap<i32, Tail>) -> Result<(), Error> {
+    let is_readable = |tail: &&Tail| matches!(tail.last, Some(Last::Checkpoint(_)));
+    let newest = found.values().filter(is_readable).filter_map(|tail| tail.millis).max();
+    for (partition, tail) in found {
+        let Some(Last::Damaged(Damaged { offset, problem })) = &tail.last else { continue };
+        if tail.millis < newest {
+            continue;
+        }
+        let Options { topic, key } = options.clone();
+        let (partition, offset) = (*partition, *offset);
+        return Err(match problem.clone() {
+            Problem::Later { format, relay_version } => {
+                let relay_version = relay_version.unwrap_or_else(|| "unknown".to_owned());
+                Error::Later { topic, partition, offset, key, format, relay_version }
+            }
+            Problem::Damaged(what) | Problem::Strange(what) => {
+                Error::Damaged { topic, partition, offset, key, what }
+            }
+        });
     }
-    checkpoint.unacknowledged_since_millis()?;
-    checkpoint.resume().map_err(|error| error.to_string())?;
-    checkpoint.open_gtid().map_err(|error| error.to_string())?;
-    Ok(Last::Checkpoint(Box::new(checkpoint)))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -371,6 +454,9 @@ mod tests {
         ));
         let later = json.replacen('{', r#"{"aFieldOfTheFuture":1,"#, 1);
         assert_eq!(checkpoint(&later), ours);
+        ours.format = Some(FORMAT);
+        let json = String::from_utf8(ours.to_json()).unwrap();
+        assert!(json.starts_with(r#"{"format":1,"binlogFilename":"#), "{json}");
     }
 
     #[test]
@@ -391,5 +477,34 @@ mod tests {
         for (earlier, later) in ascending.iter().zip(&ascending[1..]) {
             assert!(later.is_later_than(earlier) && !earlier.is_later_than(later));
         }
+    }
+
+    fn tail(last: Last, millis: i64) -> Tail {
+        Tail { last: Some(last), millis: Some(millis), unreadable: None }
+    }
+
+    #[test]
+    fn a_checkpoint_that_cannot_be_read_counts_until_a_later_one_is_there() {
+        let options = Options { topic: "t".to_owned(), key: "k".to_owned() };
+        let good = |millis| {
+            let place = r#"{"binlogFilename":"binlog.000001","offset":4,"rowsToSkip":0}"#;
+            tail(Last::Checkpoint(Box::new(checkpoint(place))), millis)
+        };
+        let damaged = |millis| {
+            let problem = Problem::Damaged("cut off".to_owned());
+            tail(Last::Damaged(Damaged { offset: 7, problem }), millis)
+        };
+        let choose = |tails: [Tail; 2]| choose(&options, (0..).zip(tails).collect());
+        for tails in [[good(5), damaged(5)], [damaged(6), good(5)], [good(5), damaged(9)]] {
+            let error = choose(tails).unwrap_err();
+            assert!(matches!(error, Error::Damaged { offset: 7, .. }), "{error:?}");
+        }
+        assert!(choose([damaged(4), good(5)]).unwrap().is_some());
+        // A tombstone in one partition does not forget what stands in another.
+        assert!(choose([damaged(4), tail(Last::Tombstone, 5)]).is_err());
+        let problem = Problem::Later { format: 2, relay_version: None };
+        let later = tail(Last::Damaged(Damaged { offset: 7, problem }), 9);
+        let error = choose([good(5), later]).unwrap_err();
+        assert!(error.to_string().contains("has format 2"), "{error}");
     }
 }

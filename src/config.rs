@@ -26,9 +26,6 @@ use crate::secret::{Environment, Secret, environment};
 use crate::{batch, binlog, checkpoint, http, kafka, publish, topics};
 use read::{Field, Section};
 
-/// Longest name of a relay. Kafka allows longer ids; this leaves room for `-0` and stays readable.
-const NAME_LENGTH_MAX: usize = 100;
-
 /// Longest name of a Kafka topic (`org.apache.kafka.common.internals.Topic`).
 const TOPIC_LENGTH_MAX: usize = 249;
 
@@ -143,7 +140,7 @@ impl Config {
 
     fn build(root: &Section<'_>, file: Arc<str>, is_overridden: bool) -> Result<Self, Error> {
         let (mysql, kafka) = (root.section("mysql")?, root.section("kafka")?);
-        let name = root.field("name")?.identifier(NAME_LENGTH_MAX)?;
+        let name = root.field("name")?.identifier(checkpoint::NAME_LENGTH_MAX)?;
         let delivery = kafka.field("delivery")?.one_of(&[
             ("exactly-once", Delivery::ExactlyOnce),
             ("idempotent", Delivery::Idempotent),

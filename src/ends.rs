@@ -183,19 +183,39 @@ pub fn no_start(config: &Config) -> Error {
 /// another Kafka cluster or with another checkpoint topic.
 #[must_use]
 pub fn replica(config: &Config, cluster_id: &str) -> Replica {
+    replica_named(config, &config.name, cluster_id)
+}
+
+/// The replica that a relay of this name and this checkpoint topic is.
+#[must_use]
+pub fn replica_named(config: &Config, name: &str, cluster_id: &str) -> Replica {
+    let hash = hash(name, cluster_id, &config.checkpoint.topic);
+    let id = u32::from_be_bytes(hash[..4].try_into().expect("four bytes"));
+    Replica {
+        server_id: config.mysql.server_id.or(NonZeroU32::new(id)).unwrap_or(NonZeroU32::MAX),
+        uuid: uuid_of(&hash),
+    }
+}
+
+/// The id of the stored place: relays that would go on from one checkpoint have the same, whatever their names
+/// are. That of a relay whose key is its name is its replica UUID.
+#[must_use]
+pub fn place_id(config: &Config, cluster_id: &str) -> Uuid {
+    uuid_of(&hash(&config.checkpoint.key, cluster_id, &config.checkpoint.topic))
+}
+
+fn hash(name: &str, cluster_id: &str, topic: &str) -> [u8; 32] {
     let mut hash = Sha256::new();
-    for part in [&config.name, cluster_id, &config.checkpoint.topic] {
+    for part in [name, cluster_id, topic] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    let hash = hash.finalize();
-    let (id, uuid) = (&hash[..4], &hash[4..20]);
-    let id = u32::from_be_bytes(id.try_into().expect("four bytes"));
-    let uuid = uuid::Builder::from_sha1_bytes(uuid.try_into().expect("sixteen bytes"));
-    Replica {
-        server_id: config.mysql.server_id.or(NonZeroU32::new(id)).unwrap_or(NonZeroU32::MAX),
-        uuid: Uuid::from_bytes(uuid.into_uuid().into_bytes()),
-    }
+    hash.finalize().into()
+}
+
+fn uuid_of(hash: &[u8; 32]) -> Uuid {
+    let bytes = hash[4..20].try_into().expect("sixteen bytes");
+    Uuid::from_bytes(uuid::Builder::from_sha1_bytes(bytes).into_uuid().into_bytes())
 }
 
 /// Runs what waits for librdkafka on a thread of its own, so that signals are heard meanwhile.
@@ -240,4 +260,33 @@ pub fn checkpoint_error(config: &Config, source: checkpoint::Error) -> Error {
 #[must_use]
 pub fn binlog_error(config: &Config, source: binlog::Error) -> Error {
     Error::Binlog { server: config.mysql.to_string(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(overrides: &[&str]) -> Config {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml");
+        let overrides = ["mysql.password=x"].iter().chain(overrides).map(|it| (*it).to_owned());
+        Config::load(&path, &overrides.collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn relays_of_one_place_have_one_place_id_and_each_is_a_replica_of_its_own() {
+        let a = config(&["name=a"]);
+        let b = config(&["name=b", "kafka.checkpoint_key=a"]);
+        assert_eq!(place_id(&a, "cluster"), place_id(&b, "cluster"));
+        assert_eq!(place_id(&a, "cluster"), replica(&a, "cluster").uuid);
+        assert_ne!(replica(&a, "cluster").uuid, replica(&b, "cluster").uuid);
+        assert_eq!(replica_named(&b, "a", "cluster"), replica(&a, "cluster"));
+        for other in [
+            config(&["name=a", "kafka.checkpoint_key=A"]),
+            config(&["name=a", "kafka.checkpoint_key=a "]),
+            config(&["name=a", "kafka.checkpoint_topic=another"]),
+        ] {
+            assert_ne!(place_id(&a, "cluster"), place_id(&other, "cluster"));
+        }
+        assert_ne!(place_id(&a, "cluster"), place_id(&a, "cluster2"));
+    }
 }

@@ -71,6 +71,17 @@ pub enum Error {
     )]
     CheckpointGone { key: String, topic: String },
     #[error(
+        "Kafka {brokers}: the checkpoint of key {key:?} in {topic} is of the relay {owner}, which cannot be fenced: \
+         {source}"
+    )]
+    OwnerNotFenced {
+        brokers: String,
+        key: String,
+        topic: String,
+        owner: String,
+        source: publish::Error,
+    },
+    #[error(
         "the checkpoint was written inside a transaction under another configuration of [[outbox]]"
     )]
     OutboxChanged,
@@ -166,6 +177,12 @@ impl Error {
             Error::Kafka { source, .. } => kafka_fate(source),
             Error::Topics { source, .. } => topics_fate(source),
             Error::Publish { source, .. } => publish_fate(source),
+            Error::OwnerNotFenced { owner, source, .. } => match publish_fate(source) {
+                Fate::Halt { hint } => halt(format!(
+                    "{hint}; or give this relay the name {owner} again, or a checkpoint_key of its own"
+                )),
+                fate => fate,
+            },
             Error::Checkpoint { source, .. } => checkpoint_fate(source),
             Error::Row { source, .. } => row_fate(&source.problem),
             Error::RecordTooLarge { topic, .. } => halt(format!(
@@ -256,7 +273,7 @@ impl Error {
             Error::Publish { source: publish::Error::Fenced, .. } | Error::TakenOver { .. } => {
                 ErrorKind::Fenced
             }
-            Error::Publish { .. } => ErrorKind::Publish,
+            Error::Publish { .. } | Error::OwnerNotFenced { .. } => ErrorKind::Publish,
             Error::OfOneTransaction { source, .. } | Error::NotTold { source, .. } => source.kind(),
             Error::Running { .. } | Error::TakenBack { .. } => ErrorKind::Fenced,
             Error::Checkpoint { .. }
@@ -296,7 +313,8 @@ impl Error {
                 ..
             }
             | Error::Resume { source: kafka::reader::Error::Kafka { source, .. }, .. }
-            | Error::Publish { source: publish::Error::Client(source), .. } => {
+            | Error::Publish { source: publish::Error::Client(source), .. }
+            | Error::OwnerNotFenced { source: publish::Error::Client(source), .. } => {
                 matches!(source, kafka::Error::Unreachable(failure) if failure.is_rejection())
             }
             _ => false,

@@ -13,7 +13,7 @@ use rdkafka::message::{BorrowedMessage, Headers};
 use tokio::time::Instant;
 
 use crate::batch::TopicId;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, PartitionCounts};
 use crate::coordinates::Coordinates;
 use crate::kafka::{self, Delivery, Reader, reader};
 use crate::publish::idempotent::RECORDS_AHEAD_MAX;
@@ -29,6 +29,10 @@ pub struct Window {
     pub kafka: kafka::Options,
     /// The relay's name.
     pub name: String,
+    /// Names of all relays that may have sent rows of the window: it may have been renamed.
+    pub senders: Vec<String>,
+    /// How many partitions the topics had when the rows were sent; `None`: nobody knows.
+    pub partitions: Option<PartitionCounts>,
     pub generation: u64,
     /// Number of the last row that the checkpoint covers.
     pub after: u64,
@@ -51,15 +55,18 @@ impl Window {
         topic: &str,
         may_be_compacted: bool,
     ) -> Result<(), reader::Error> {
+        let header = |name: &String| SequenceHeader::new(name, self.generation);
+        let partitions_were = self.partitions.as_ref().and_then(|counts| counts.get(topic));
         let search = Search {
             may_be_compacted,
-            header: SequenceHeader::new(&self.name, self.generation),
+            partitions_were,
+            headers: self.senders.iter().map(header).collect(),
             after: self.after,
             since_millis: (self.since_millis - CLOCK_SKEW_MILLIS).max(0),
         };
-        let (kafka, name, topic) = (self.kafka.clone(), self.name.clone(), topic.to_owned());
+        let (kafka, name, of) = (self.kafka.clone(), self.name.clone(), topic.to_owned());
         let looked = tokio::task::spawn_blocking(move || {
-            let begun = Instant::now();
+            let (begun, topic) = (Instant::now(), of);
             let found = search.run(&Reader::new(&kafka, &name, "topic", &topic)?)?;
             let (rows, took_ms) = (found.sequences.len(), begun.elapsed().as_millis());
             tracing::info!(topic, rows, took_ms, "looked for rows that are in Kafka already");
@@ -68,8 +75,18 @@ impl Window {
         // A panic there is one here.
         let found =
             looked.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        self.topics.insert(id, found?);
+        let found = found?;
+        if partitions_were != Some(found.partitions) {
+            // A second crash must not take ours for what the predecessor had.
+            self.partitions = self.partitions.take().and_then(|counts| counts.without(topic));
+        }
+        self.topics.insert(id, found);
         Ok(())
+    }
+
+    /// A topic was just created: nothing of a predecessor is in it.
+    pub fn note_new_topic(&mut self, topic: &str, partitions: u32) {
+        self.partitions = self.partitions.take().and_then(|counts| counts.with(topic, partitions));
     }
 
     /// The row of this number and key is in that topic.
@@ -87,10 +104,13 @@ impl Window {
     /// last one of a drain.
     #[must_use]
     pub fn mark(&self, checkpoint: Checkpoint) -> Checkpoint {
+        let is_other = |sender: &&String| Some(*sender) != checkpoint.name.as_ref();
         Checkpoint {
             delivery: Some(Delivery::Idempotent),
             clean: false,
             unacknowledged_since: Some(iso_8601_of_millis(self.since_millis)),
+            unacknowledged_names: self.senders.iter().filter(is_other).cloned().collect(),
+            partitions: self.partitions.clone(),
             ..checkpoint
         }
     }
@@ -120,7 +140,10 @@ fn partition(key: &[u8], partitions: u32) -> u32 {
 
 struct Search {
     may_be_compacted: bool,
-    header: SequenceHeader,
+    /// How many partitions the topic had when the rows were sent; `None`: nobody knows.
+    partitions_were: Option<u32>,
+    /// One of each sender.
+    headers: Vec<SequenceHeader>,
     after: u64,
     since_millis: i64,
 }
@@ -151,7 +174,10 @@ impl Search {
             |tail: &mut Tail, record| self.take(tail, record, partitions),
             |tail| tail.is_whole,
         )?;
-        let has_grown = tails.values().any(|tail| tail.is_of_fewer_partitions);
+        // With more partitions than before, a key may have gone elsewhere, and what is in this partition says
+        // nothing of it. The keys that are left need not show it.
+        let has_grown = self.partitions_were != Some(partitions)
+            || tails.values().any(|tail| tail.is_of_fewer_partitions);
         let mut found = Found { partitions, ..Found::default() };
         for (partition, tail) in tails {
             let (extent, floor) = (extents[&partition], floors[&partition]);
@@ -179,10 +205,10 @@ impl Search {
         }
     }
 
-    /// The number of a record of this relay and generation.
+    /// The number of a record of this relay, whatever its name was, and generation.
     fn sequence(&self, record: &BorrowedMessage<'_>) -> Option<u64> {
-        let header = record.headers()?.iter().find(|header| header.key == SEQUENCE_HEADER)?;
-        self.header.parse(header.value?)
+        let value = record.headers()?.iter().find(|header| header.key == SEQUENCE_HEADER)?.value?;
+        self.headers.iter().find_map(|header| header.parse(value))
     }
 }
 
@@ -197,6 +223,8 @@ mod tests {
                 properties: BTreeMap::new(),
             },
             name: "orders".to_owned(),
+            senders: vec!["orders".to_owned()],
+            partitions: None,
             generation: 7,
             after,
             since_millis: 1_769_860_800_000,
@@ -268,5 +296,23 @@ mod tests {
         assert!(marked.may_be_ahead());
         assert_eq!(marked.unacknowledged_since_millis(), Ok(Some(1_769_860_800_000)));
         assert_eq!(marked.sequence, 41);
+    }
+
+    #[test]
+    fn within_the_window_every_checkpoint_names_who_else_may_have_sent_rows() {
+        let senders = vec!["orders".to_owned(), "old".to_owned(), "older".to_owned()];
+        let renamed = Window { senders, ..window(40) };
+        let of = |name: &str| Checkpoint { name: Some(name.to_owned()), ..Checkpoint::default() };
+        assert_eq!(renamed.mark(of("orders")).unacknowledged_names, ["old", "older"]);
+        assert!(window(40).mark(of("orders")).unacknowledged_names.is_empty());
+    }
+
+    #[test]
+    fn a_topic_that_was_created_meanwhile_has_its_own_number_of_partitions() {
+        let counts = PartitionCounts::of_first(12);
+        let mut window = Window { partitions: Some(counts), ..window(40) };
+        window.note_new_topic("new", 3);
+        let told = window.mark(Checkpoint::default()).partitions.unwrap();
+        assert_eq!((told.get("new"), told.get("other")), (Some(3), Some(12)));
     }
 }

@@ -88,6 +88,8 @@ pub struct Topic {
     pub may_be_compacted: bool,
     /// We have just created it: nothing of a predecessor can be in it.
     pub is_new: bool,
+    /// When it was looked up.
+    pub partitions: u32,
 }
 
 /// What the brokers say of a topic that exists. Settings are `None` when we may not read them.
@@ -151,9 +153,16 @@ impl Topics {
         self.ensure_authorized(name, destination_operations(self.options.delivery)).await?;
         let name: Arc<str> = Arc::from(name);
         let id = TopicId(u32::try_from(self.topics.len()).expect("fewer topics than 2^32"));
-        let Description { batch_bytes_max, cleanup_policy, .. } = description;
+        let Description { batch_bytes_max, cleanup_policy, partitions, .. } = description;
+        let partitions = u32::try_from(partitions).expect("fewer partitions than 2^32");
         let may_be_compacted = cleanup_policy.is_none_or(|policy| policy.contains("compact"));
-        self.topics.push(Topic { name: name.clone(), batch_bytes_max, may_be_compacted, is_new });
+        self.topics.push(Topic {
+            name: name.clone(),
+            batch_bytes_max,
+            may_be_compacted,
+            is_new,
+            partitions,
+        });
         self.ids.insert(name, id);
         Ok(id)
     }

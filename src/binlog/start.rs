@@ -145,6 +145,15 @@ fn at_boundary(read_from: Coordinates, gtid_set: Option<GtidSet>, identity: &Ide
     }
 }
 
+/// The place itself, or the head of its file where a dump cannot begin at the place.
+#[must_use]
+pub fn dumpable(place: Coordinates) -> Coordinates {
+    match place.offset > DUMP_OFFSET_MAX {
+        true => place.at(crate::coordinates::FIRST_EVENT_OFFSET),
+        false => place,
+    }
+}
+
 /// Reads the file from its head and passes over what ends at or before the coordinates. That finds the
 /// transaction around them, if there is one, and all GTIDs before them; it costs one file at the most.
 fn after(coordinates: Coordinates, identity: &Identity) -> Start {
@@ -222,4 +231,31 @@ async fn resolve_gtid_set(
     let file = qualify.checked_sub(1).and_then(|index| files.get(index)).ok_or(Error::NoBinlog)?;
     let read_from = Coordinates::start_of_file(file.name.as_str()).map_err(|_| Error::NoBinlog)?;
     Ok(at_boundary(read_from, Some(set.clone()), identity))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dump_begins_at_the_head_of_a_file_where_32_bits_cannot_say_the_offset() {
+        let dumpable = |place: &str| super::dumpable(place.parse().unwrap()).to_string();
+        assert_eq!(dumpable("binlog.000003:4294967295"), "binlog.000003:4294967295");
+        assert_eq!(dumpable("binlog.000003:4294967296"), "binlog.000003:4");
+        assert_eq!(dumpable("binlog.000003:9000000000"), "binlog.000003:4");
+    }
+
+    #[test]
+    fn a_checkpoint_behind_4_gib_is_read_on_from_the_head_of_its_file() {
+        let identity = Identity {
+            version: "8.0.31".to_owned(),
+            server_uuid: "3e11fa47-71ca-11e1-9e33-c80aa9429562".parse().unwrap(),
+            is_mariadb: false,
+            has_gtids: true,
+            folds_case: false,
+        };
+        let start = after("binlog.000003:5000000000".parse().unwrap(), &identity);
+        assert_eq!(start.read_from.to_string(), "binlog.000003:4");
+        assert_eq!(start.start_offset, Some(5_000_000_000));
+    }
 }

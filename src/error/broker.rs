@@ -123,6 +123,14 @@ pub(super) fn checkpoint_fate(error: &checkpoint::Error) -> Fate {
         checkpoint::Error::Unreadable { .. } => halt(
             "find out who wrote the record; `binlog-relay checkpoint set --to …` stores one that counts instead",
         ),
+        checkpoint::Error::Damaged { .. } => halt(
+            "find out who wrote the record: an older one does not count in its place, as rows after that one may be \
+             in Kafka; `binlog-relay checkpoint set --to …` stores one that counts",
+        ),
+        checkpoint::Error::Later { relay_version, .. } => halt(format!(
+            "start the version {relay_version} of the relay or a later one; or say where this version goes on with \
+             `binlog-relay checkpoint set --to …`"
+        )),
     }
 }
 

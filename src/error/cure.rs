@@ -39,7 +39,9 @@ impl Error {
             }
             Error::Kafka { source, .. } => spoken(kafka_cure(source)),
             Error::Topics { source, .. } => spoken(topics_cure(source)),
-            Error::Publish { source, .. } => spoken(publish_cure(source)),
+            Error::Publish { source, .. } | Error::OwnerNotFenced { source, .. } => {
+                spoken(publish_cure(source))
+            }
             Error::Checkpoint { source: checkpoint::Error::Read(source), .. }
             | Error::Resume { source, .. } => spoken(reader_cure(source)),
             Error::Checkpoint { source: checkpoint::Error::Outdated { .. }, .. } => {

@@ -69,21 +69,7 @@ impl Transactional {
         let topic = checkpoint.topic.as_str();
         let opening =
             Opening { kafka, options, topic, limits, batch_bytes_max, cut_off: cut_off.clone() };
-        // In parallel: each waits for connections of its own.
-        let mut lanes: Vec<Lane> = std::thread::scope(|scope| {
-            let open_lane = |index| {
-                let opening = &opening;
-                move || opening.lane(&lane_id(options, index))
-            };
-            let opening: Vec<_> =
-                (0..FENCED_LANES).map(|index| scope.spawn(open_lane(index))).collect();
-            opening
-                .into_iter()
-                .map(|lane| {
-                    lane.join().unwrap_or_else(|panic| Err(Error::Panicked(panics::words(&*panic))))
-                })
-                .collect::<Result<_, _>>()
-        })?;
+        let mut lanes = opening.lanes(&options.name)?;
         kafka::end(lanes.split_off(USED_LANES));
         Ok(Transactional {
             lanes,
@@ -92,6 +78,23 @@ impl Transactional {
             checkpoint: checkpoint.clone(),
             cut_off,
         })
+    }
+
+    /// Initialises the transactional ids of a relay of another name, and lets them go: it can write nothing more.
+    ///
+    /// # Errors
+    /// Kafka cannot be reached, or refuses the ids.
+    pub fn fence(
+        kafka: &kafka::Options,
+        options: &Options,
+        name: &str,
+        checkpoint: &checkpoint::Options,
+        limits: Limits,
+    ) -> Result<(), Error> {
+        let (topic, cut_off) = (checkpoint.topic.as_str(), Arc::default());
+        let opening = Opening { kafka, options, topic, limits, batch_bytes_max: None, cut_off };
+        kafka::end(opening.lanes(name)?);
+        Ok(())
     }
 
     /// Writes tombstones for the checkpoint: to these partitions of its topic, and to the one that is its
@@ -238,14 +241,14 @@ pub fn try_transactions(
     checkpoint: &checkpoint::Options,
     limits: Limits,
 ) -> Result<String, Error> {
-    let id = lane_id(options, "check");
+    let id = lane_id(&options.name, "check");
     let (topic, cut_off) = (checkpoint.topic.as_str(), Arc::default());
     Opening { kafka, options, topic, limits, batch_bytes_max: None, cut_off }.lane(&id)?;
     Ok(id)
 }
 
-fn lane_id(options: &Options, lane: impl std::fmt::Display) -> String {
-    format!("{}-{lane}", options.name)
+fn lane_id(name: &str, lane: impl std::fmt::Display) -> String {
+    format!("{name}-{lane}")
 }
 
 /// One transactional producer.
@@ -272,6 +275,21 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
+    /// All lanes of a relay. In parallel: each waits for connections of its own.
+    fn lanes(&self, name: &str) -> Result<Vec<Lane>, Error> {
+        std::thread::scope(|scope| {
+            let open_lane = |index| move || self.lane(&lane_id(name, index));
+            let opening: Vec<_> =
+                (0..FENCED_LANES).map(|index| scope.spawn(open_lane(index))).collect();
+            opening
+                .into_iter()
+                .map(|lane| {
+                    lane.join().unwrap_or_else(|panic| Err(Error::Panicked(panics::words(&*panic))))
+                })
+                .collect()
+        })
+    }
+
     /// Where a predecessor left a transaction open, the broker aborts it and wants to be asked again. librdkafka
     /// does that after 500 ms, a new producer at once.
     fn lane(&self, transactional_id: &str) -> Result<Lane, Error> {

@@ -17,7 +17,7 @@ use crate::batch::{Batch, Cut, TopicId};
 use crate::binlog::row::Cell;
 use crate::binlog::table::Table;
 use crate::binlog::{LayoutId, Passed, Place, Rows};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, PartitionCounts};
 use crate::coordinates::Coordinates;
 use crate::envelope::{self, Outcome, RowPlace};
 use crate::error::Error;
@@ -51,6 +51,8 @@ pub struct Line {
     skip: Option<Skip>,
     /// Rows that a predecessor may have sent already; until none can be any more.
     window: Option<Window>,
+    /// In `idempotent` delivery: of the topics that this session sends to.
+    partitions: Option<PartitionCounts>,
     /// Rows still to be skipped of the transaction that [`Line::skip`] named.
     skip_left: u64,
     /// Rows of each layout seen in the open compressed transaction.
@@ -93,6 +95,7 @@ impl Line {
             rows_done: 0,
             skip,
             window,
+            partitions: None,
             skip_left: 0,
             payload_rows: HashMap::new(),
             topic: String::new(),
@@ -336,11 +339,27 @@ impl Line {
         self.observer.learn_topic(&topic.name);
         let learnt = self.publisher.learn_topic(topic.name.clone());
         learnt.map_err(|source| Error::Publish { brokers: brokers(), source })?;
-        if let Some(window) = self.window.as_mut().filter(|_| !topic.is_new) {
-            let looked = window.look(id, &topic.name, topic.may_be_compacted).await;
-            looked.map_err(|source| Error::Resume { brokers: brokers(), source })?;
+        match &mut self.window {
+            Some(window) if topic.is_new => window.note_new_topic(&topic.name, topic.partitions),
+            Some(window) => {
+                let looked = window.look(id, &topic.name, topic.may_be_compacted).await;
+                looked.map_err(|source| Error::Resume { brokers: brokers(), source })?;
+            }
+            None => {}
         }
+        self.note_partitions(id);
         Ok(id)
+    }
+
+    /// What a restart has to know of a topic that rows may be in.
+    fn note_partitions(&mut self, id: TopicId) {
+        let topic = self.topics.get(id);
+        self.partitions = match self.partitions.take() {
+            // The first of all.
+            None if id.0 == 0 => Some(PartitionCounts::of_first(topic.partitions)),
+            // Once there were too many exceptions, it stays so.
+            counts => counts.and_then(|counts| counts.with(&topic.name, topic.partitions)),
+        };
     }
 
     fn ensure_size(

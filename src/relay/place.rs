@@ -41,13 +41,12 @@ pub async fn set_checkpoint(
     let start = start::resolve(&mut server, &identity, to).await;
     let start = start.map_err(|e| ends::start_error(config, start::Origin::To(to.clone()), e))?;
     let (_, cluster_id) = recovery::connect_kafka(config).await?;
-    let replica = ends::replica(config, &cluster_id);
     let files = server.binlog_files().await.map_err(|e| failed(e.into()))?;
     let (place, is_boundary) = find_place(config, server, start).await.map_err(failed)?;
     if !force {
         // The last thing before the fence: to find the place can take a while.
         let (mut server, _) = ends::connect_mysql(config).await?;
-        presence::ensure_absent(config, &mut server, &replica).await?;
+        presence::ensure_absent(config, &mut server, &cluster_id).await?;
     }
     let target = Target {
         place,
@@ -57,10 +56,10 @@ pub async fn set_checkpoint(
         files,
         instance: uuid::Uuid::new_v4().to_string(),
     };
-    until_not_fenced(config, force, async || store(config, &target, out).await).await?;
+    let owner = until_not_fenced(config, force, async || store(config, &target, out).await).await?;
     say_done(out, "stored");
     if force {
-        end_dump(config, &replica).await;
+        end_dumps(config, owner, &cluster_id).await;
     }
     Ok(())
 }
@@ -79,14 +78,13 @@ pub async fn reset_checkpoint(
         return Err(no_checkpoint(config));
     }
     let (_, cluster_id) = ends::connect_kafka(config).await?;
-    let replica = ends::replica(config, &cluster_id);
     if !force {
-        ensure_absent_by_mysql(config, &replica).await?;
+        ensure_absent_by_mysql(config, &cluster_id).await?;
     }
-    until_not_fenced(config, force, async || forget(config, out).await).await?;
+    let owner = until_not_fenced(config, force, async || forget(config, out).await).await?;
     say_done(out, "forgotten");
     if force {
-        end_dump(config, &replica).await;
+        end_dumps(config, owner, &cluster_id).await;
     }
     Ok(())
 }
@@ -127,9 +125,14 @@ async fn find_place(
     Ok((if is_boundary { reached } else { asked }, is_boundary))
 }
 
-async fn store(config: &Config, target: &Target, out: &mut dyn Write) -> Result<(), Error> {
+/// Answers with the name of the relay that the checkpoint was of, if that was another one.
+async fn store(
+    config: &Config,
+    target: &Target,
+    out: &mut dyn Write,
+) -> Result<Option<String>, Error> {
     let mut transactional = recovery::fence(config, None, Arc::default()).await?;
-    let stored = read(config).await?;
+    let (stored, owner) = read_fenced(config).await?;
     let checkpoint = target.checkpoint(config, stored.checkpoint());
     let consequence = consequence(stored.checkpoint(), target);
     let Checkpoint { generation, .. } = checkpoint;
@@ -144,14 +147,15 @@ async fn store(config: &Config, target: &Target, out: &mut dyn Write) -> Result<
         .await?
         .map_err(|source| ends::publish_error(config, source))?;
     match read(config).await? {
-        Stored::Checkpoint(is) if *is == checkpoint => Ok(()),
+        Stored::Checkpoint(is) if *is == checkpoint => Ok(owner),
         is => Err(Error::NotReadBack { is: is.to_string() }),
     }
 }
 
-async fn forget(config: &Config, out: &mut dyn Write) -> Result<(), Error> {
+/// Answers as [`store`] does.
+async fn forget(config: &Config, out: &mut dyn Write) -> Result<Option<String>, Error> {
     let mut transactional = recovery::fence(config, None, Arc::default()).await?;
-    let stored = read(config).await?;
+    let (stored, owner) = read_fenced(config).await?;
     if matches!(stored, Stored::None) {
         return Err(no_checkpoint(config));
     }
@@ -175,29 +179,37 @@ async fn forget(config: &Config, out: &mut dyn Write) -> Result<(), Error> {
         .await?
         .map_err(|source| ends::publish_error(config, source))?;
     match read(config).await? {
-        Stored::None => Ok(()),
+        Stored::None => Ok(owner),
         is => Err(Error::NotReadBack { is: is.to_string() }),
     }
 }
 
-async fn until_not_fenced(
+async fn until_not_fenced<T>(
     config: &Config,
     force: bool,
-    mut attempt: impl AsyncFnMut() -> Result<(), Error>,
-) -> Result<(), Error> {
+    mut attempt: impl AsyncFnMut() -> Result<T, Error>,
+) -> Result<T, Error> {
     let mut left = if force { ATTEMPTS_BY_FORCE } else { 1 };
     loop {
         left -= 1;
         match attempt().await {
-            Err(Error::Publish { source: publish::Error::Fenced, .. }) if left > 0 => {
+            Err(error) if is_fenced(&error) && left > 0 => {
                 tracing::info!("a running relay fenced us before it was stored: trying again");
             }
-            Err(Error::Publish { source: publish::Error::Fenced, .. }) => {
+            Err(error) if is_fenced(&error) => {
                 return Err(Error::TakenBack { name: config.name.clone() });
             }
             done => return done,
         }
     }
+}
+
+fn is_fenced(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Publish { source: publish::Error::Fenced, .. }
+            | Error::OwnerNotFenced { source: publish::Error::Fenced, .. }
+    )
 }
 
 /// What is done stays done, whether it can be printed or not.
@@ -208,9 +220,9 @@ fn say_done(out: &mut dyn Write, done: &str) {
 }
 
 /// The checkpoint needs no MySQL to be forgotten, but without it nobody can tell whether a relay is running.
-async fn ensure_absent_by_mysql(config: &Config, replica: &Replica) -> Result<(), Error> {
+async fn ensure_absent_by_mysql(config: &Config, cluster_id: &str) -> Result<(), Error> {
     let looked = match Server::connect(&config.mysql).await {
-        Ok(mut server) => presence::ensure_absent(config, &mut server, replica).await,
+        Ok(mut server) => presence::ensure_absent(config, &mut server, cluster_id).await,
         Err(source) => Err(ends::binlog_error(config, source.into())),
     };
     looked.map_err(|error| match error {
@@ -221,13 +233,20 @@ async fn ensure_absent_by_mysql(config: &Config, replica: &Replica) -> Result<()
     })
 }
 
+async fn end_dumps(config: &Config, owner: Option<String>, cluster_id: &str) {
+    end_dump(config, &ends::replica(config, cluster_id)).await;
+    if let Some(owner) = owner {
+        end_dump(config, &ends::replica_named(config, &owner, cluster_id)).await;
+    }
+}
+
 /// A relay that idles would learn with its next row only that it was fenced. MySQL ends its dump when
 /// another one of the same replica begins; then it looks, and ends itself.
-async fn end_dump(config: &Config, replica: &Replica) {
+pub(super) async fn end_dump(config: &Config, replica: &Replica) {
     let ended = async {
         let mut server = Server::connect(&config.mysql).await?;
         let start = Start {
-            read_from: server.binlog_end().await?,
+            read_from: start::dumpable(server.binlog_end().await?),
             gtid_set: None,
             file_timestamp: None,
             start_offset: None,
@@ -280,18 +299,33 @@ fn no_checkpoint(config: &Config) -> Error {
 /// What is stored.
 enum Stored {
     None,
-    /// A record of the key that is no checkpoint.
+    /// A record of the key that is no checkpoint, in words.
     Unreadable(String),
     Checkpoint(Box<Checkpoint>),
+}
+
+/// Reads what is stored when neither a relay of this name nor the one that it is of can write any more. Answers
+/// also with that one's name, if it is another.
+async fn read_fenced(config: &Config) -> Result<(Stored, Option<String>), Error> {
+    let (mut stored, mut last) = (read(config).await?, None);
+    while let Some(owner) = recovery::other_owner(config, stored.checkpoint())
+        && Some(&owner) != last.as_ref()
+    {
+        recovery::fence_other(config, &owner).await?;
+        last = Some(owner);
+        stored = read(config).await?;
+    }
+    Ok((stored, last))
 }
 
 async fn read(config: &Config) -> Result<Stored, Error> {
     match ends::read_checkpoint(config).await {
         Ok(None) => Ok(Stored::None),
         Ok(Some(checkpoint)) => Ok(Stored::Checkpoint(Box::new(checkpoint))),
-        Err(Error::Checkpoint { source: checkpoint::Error::Unreadable { what, .. }, .. }) => {
-            Ok(Stored::Unreadable(what))
-        }
+        Err(Error::Checkpoint { source, brokers }) => match source.unreadable() {
+            Some(what) => Ok(Stored::Unreadable(what)),
+            None => Err(Error::Checkpoint { source, brokers }),
+        },
         Err(error) => Err(error),
     }
 }
@@ -314,7 +348,7 @@ impl std::fmt::Display for Stored {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let checkpoint = match self {
             Stored::None => return f.write_str("none"),
-            Stored::Unreadable(what) => return write!(f, "a record that is no checkpoint: {what}"),
+            Stored::Unreadable(what) => return f.write_str(what),
             Stored::Checkpoint(checkpoint) => checkpoint,
         };
         write!(f, "{}:{}", checkpoint.binlog_filename, checkpoint.offset)?;
@@ -335,6 +369,7 @@ impl Target {
     fn checkpoint(&self, config: &Config, stored: Option<&Checkpoint>) -> Checkpoint {
         let last = stored.and_then(|stored| stored.generation).unwrap_or_default();
         let signature = Signature {
+            name: config.name.clone(),
             server_uuid: self.server_uuid.to_string(),
             generation: recovery::now_millis().max(last.saturating_add(1)),
             instance: self.instance.clone(),

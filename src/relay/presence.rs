@@ -1,4 +1,5 @@
-//! Whether a relay of this name is running, found out without disturbing it.
+//! Whether a relay of this name is running, or one of another name that the checkpoint is of, found out without
+//! disturbing it.
 //!
 //! Two signs tell: the server has our replica among those that it sends its binlog to, and a checkpoint that
 //! no drain has closed. Either may be there a little longer than the relay, and the first is missing while a
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::recovery::other_owner;
 use crate::binlog::server::RegisteredReplica;
 use crate::binlog::{Replica, Server};
 use crate::checkpoint::{self, Checkpoint};
@@ -27,26 +29,30 @@ const BETWEEN_SESSIONS: Duration = Duration::from_secs(6);
 const FAILED_HEARTBEATS: u32 = 3;
 const BUSY_SERVER: Duration = Duration::from_secs(1);
 
-/// Looks until it is clear that no relay of this name runs.
+/// Looks until it is clear that no relay of this name runs, and none of the name that is in the checkpoint.
 ///
 /// # Errors
 /// One does, or either end cannot be asked.
 pub(super) async fn ensure_absent(
     config: &Config,
     server: &mut Server,
-    replica: &Replica,
+    cluster_id: &str,
 ) -> Result<(), Error> {
     let before = last_word(config).await?;
+    let owner = before.checkpoint().and_then(|stored| other_owner(config, Some(stored)));
+    let names = [Some(config.name.clone()), owner.clone()].into_iter().flatten();
+    let replica = |name: String| (ends::replica_named(config, &name, cluster_id), name);
+    let suspects: Vec<(Replica, String)> = names.map(replica).collect();
     let registered_max = config.mysql.heartbeat * FAILED_HEARTBEATS + BUSY_SERVER;
     let begun = Instant::now();
     let (mut since, mut was_registered, mut is_said) = (None, false, false);
     loop {
-        match find_registered(config, server, replica).await? {
-            Some(registered) => {
+        match find_registered(config, server, &suspects).await? {
+            Some((name, registered)) => {
                 let since = *since.get_or_insert_with(Instant::now);
                 // Who comes back is alive.
                 if was_registered || since.elapsed() > registered_max {
-                    return Err(running(config, replica, Some(&registered), &before));
+                    return Err(running(config, name, Some(&registered), &before));
                 }
             }
             None => {
@@ -67,19 +73,25 @@ pub(super) async fn ensure_absent(
     }
     match last_word(config).await? == before {
         true => Ok(()),
-        false => Err(running(config, replica, None, &before)),
+        false => Err(running(config, owner.as_ref().unwrap_or(&config.name), None, &before)),
     }
 }
 
-async fn find_registered(
+/// The first of the suspects that the server sends its binlog to, with its name.
+async fn find_registered<'a>(
     config: &Config,
     server: &mut Server,
-    replica: &Replica,
-) -> Result<Option<RegisteredReplica>, Error> {
-    let uuid = replica.uuid.to_string();
+    suspects: &'a [(Replica, String)],
+) -> Result<Option<(&'a str, RegisteredReplica)>, Error> {
     let replicas = server.replicas().await;
     let replicas = replicas.map_err(|source| ends::binlog_error(config, source.into()))?;
-    Ok(replicas.into_iter().find(|registered| registered.uuid.eq_ignore_ascii_case(&uuid)))
+    Ok(replicas.into_iter().find_map(|registered| {
+        let is_it = |(suspect, _): &&(Replica, String)| {
+            registered.uuid.eq_ignore_ascii_case(&suspect.uuid.to_string())
+        };
+        let (_, name) = suspects.iter().find(is_it)?;
+        Some((name.as_str(), registered))
+    }))
 }
 
 /// What the topic says, as far as it is committed.
@@ -91,6 +103,13 @@ enum LastWord {
 }
 
 impl LastWord {
+    fn checkpoint(&self) -> Option<&Checkpoint> {
+        match self {
+            LastWord::None | LastWord::Unreadable => None,
+            LastWord::Checkpoint(checkpoint) => Some(checkpoint),
+        }
+    }
+
     /// Nobody wrote it who may be running still.
     fn is_closed(&self) -> bool {
         match self {
@@ -109,7 +128,7 @@ async fn last_word(config: &Config) -> Result<LastWord, Error> {
             source: checkpoint::Error::Read(reader::Error::NoTopic { .. }),
             ..
         }) => Ok(LastWord::None),
-        Err(Error::Checkpoint { source: checkpoint::Error::Unreadable { .. }, .. }) => {
+        Err(Error::Checkpoint { source, .. }) if source.unreadable().is_some() => {
             Ok(LastWord::Unreadable)
         }
         Err(error) => Err(error),
@@ -118,24 +137,24 @@ async fn last_word(config: &Config) -> Result<LastWord, Error> {
 
 fn running(
     config: &Config,
-    replica: &Replica,
+    name: &str,
     registered: Option<&RegisteredReplica>,
     last_word: &LastWord,
 ) -> Error {
     let mut whom = match registered {
-        Some(RegisteredReplica { server_id, host, .. }) => {
+        Some(RegisteredReplica { server_id, host, uuid }) => {
             let host = if host.is_empty() { "an unnamed host" } else { host };
             format!(
                 "it reads the binlog of MySQL {} from {host} (replica {}, server id {server_id})",
-                config.mysql, replica.uuid
+                config.mysql, uuid
             )
         }
         None => "it stored a checkpoint just now".to_owned(),
     };
-    if let LastWord::Checkpoint(checkpoint) = last_word
+    if let Some(checkpoint) = last_word.checkpoint()
         && let (Some(instance), Some(at)) = (&checkpoint.instance, &checkpoint.recorded_at)
     {
         whom.push_str(&format!("; the last checkpoint is of instance {instance}, written {at}"));
     }
-    Error::Running { name: config.name.clone(), whom }
+    Error::Running { name: name.to_owned(), whom }
 }

@@ -11,12 +11,14 @@ use std::time::{Duration, SystemTime};
 use super::beginning::{Beginning, Options, Skip};
 use super::line::Line;
 use super::observe::Observer;
+use super::place::end_dump;
 use super::signature::Signature;
 use super::{CLAIM_PAUSE, Relay, backoff};
 use crate::batch::Limits;
 use crate::binlog::{self, Identity, Interest, Replica, Server, Source, Start, TableFilter};
 use crate::checkpoint::{self, Checkpoint, Seen};
 use crate::config::Config;
+use crate::coordinates::Uuid;
 use crate::ends::{
     self, binlog_error, blocking, checkpoint_error, ensure_continuable, find_start,
     look_at_checkpoint, open_checkpoint_topic, preflight_error, publish_error, read_checkpoint,
@@ -34,7 +36,7 @@ use crate::telemetry::metrics::Peer;
 use crate::topics::Topics;
 use crate::{outbox, preflight};
 
-/// Who sends records without a transaction around them holds the lock of this name and the replica's UUID.
+/// Who sends records without a transaction around them holds the lock of this name and the place's id.
 const SENDING_LOCK: &str = "binlog-relay";
 
 /// A predecessor that was paused, or whose machine is gone without a word, is not waited for any longer.
@@ -66,6 +68,7 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
     let (stored, seen) = read_checkpoint_of(config, checkpoint_topic).await?;
     tracing::debug!(is_there = stored.is_some(), "read the checkpoint");
     ensure_not_replaced(relay, stored.as_ref())?;
+    let (stored, seen, owner) = fence_owner(relay, stored, seen).await?;
     ensure_not_gone(relay, stored.as_ref())?;
 
     let fingerprint = outbox::fingerprint(&config.outbox);
@@ -75,6 +78,7 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
     let start = find_start(config, &mut server, &identity, stored.as_ref()).await?;
     let (generation, sequence) = numbering(stored.as_ref(), &identity);
     let signature = Signature {
+        name: config.name.clone(),
         server_uuid: identity.server_uuid.to_string(),
         generation,
         instance: relay.instance.clone(),
@@ -103,6 +107,9 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
     let mut line =
         Line::new(line_options(relay, &outboxes), publisher, topics, beginning, observer);
     line.note_claim(&claim);
+    if let Some(owner) = owner {
+        end_dump(config, &ends::replica_named(config, &owner, &cluster_id)).await;
+    }
     tracing::info!(
         server = %config.mysql, version = identity.version, server_uuid = %identity.server_uuid,
         read_from = %start.read_from, relay_after_offset = start.start_offset, "relaying"
@@ -111,10 +118,55 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
     let source = Source::open(&config.mysql, &replica, start, server, filter).await;
     let mut source = source.map_err(|source| binlog_error(config, source))?;
     if config.publish.delivery == Delivery::Idempotent || line.may_be_ahead() {
-        outlast_predecessor(relay, &replica, source.server(), &mut line).await?;
+        let place_id = ends::place_id(config, &cluster_id);
+        outlast_predecessor(relay, place_id, source.server(), &mut line).await?;
     }
     relay.telemetry.begin_session(relay.failed.take().flatten());
     Ok((source, line))
+}
+
+/// Fences the relay of another name that the checkpoint is of, if it is of one: it may be running, and the own
+/// transactional ids are not its. Answers with what is stored when it can write no more, and with its name.
+///
+/// # Errors
+/// Its ids are refused, or the checkpoint cannot be read.
+async fn fence_owner(
+    relay: &Relay<'_>,
+    mut stored: Option<Checkpoint>,
+    mut seen: Seen,
+) -> Result<(Option<Checkpoint>, Seen, Option<String>), Error> {
+    let (config, mut last) = (relay.config, None);
+    // Once again only where yet another relay has claimed the checkpoint meanwhile.
+    while let Some(owner) = other_owner(config, stored.as_ref())
+        && Some(&owner) != last.as_ref()
+    {
+        fence_other(config, &owner).await?;
+        last = Some(owner);
+        (stored, seen) = read_checkpoint_of(config, open_checkpoint_topic(config)?).await?;
+        ensure_not_replaced(relay, stored.as_ref())?;
+    }
+    Ok((stored, seen, last))
+}
+
+/// The name of the relay that the checkpoint is of, if it is another one than ours.
+pub(super) fn other_owner(config: &Config, stored: Option<&Checkpoint>) -> Option<String> {
+    stored?.name.clone().filter(|owner| *owner != config.name)
+}
+
+/// Initialises all transactional ids of a relay of another name.
+pub(super) async fn fence_other(config: &Config, owner: &str) -> Result<(), Error> {
+    tracing::info!(owner, "the checkpoint is of a relay of another name, which is fenced");
+    let (kafka, options) = (config.kafka.clone(), config.publish.clone());
+    let (checkpoint, limits) = (config.checkpoint.clone(), config.batch);
+    let name = owner.to_owned();
+    let fence = move || Transactional::fence(&kafka, &options, &name, &checkpoint, limits);
+    blocking(fence).await?.map_err(|source| Error::OwnerNotFenced {
+        brokers: config.kafka.to_string(),
+        key: config.checkpoint.key.clone(),
+        topic: config.checkpoint.topic.clone(),
+        owner: owner.to_owned(),
+        source,
+    })
 }
 
 /// Waits until no predecessor has records on its way, which only those of `idempotent` delivery have after they
@@ -125,13 +177,13 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
 /// The server cannot be asked, or somebody has taken over from this instance meanwhile.
 async fn outlast_predecessor(
     relay: &Relay<'_>,
-    replica: &Replica,
+    place_id: Uuid,
     server: &mut Server,
     line: &mut Line,
 ) -> Result<(), Error> {
     let config = relay.config;
     let mysql_error = |source: binlog::server::Error| binlog_error(config, source.into());
-    let name = format!("{SENDING_LOCK} {}", replica.uuid);
+    let name = format!("{SENDING_LOCK} {place_id}");
     if !server.lock(&name, OUTLAST_TIMEOUT).await.map_err(mysql_error)? {
         ensure_not_replaced(relay, look_at_checkpoint(config).await?.as_ref())?;
         tracing::warn!(
@@ -356,6 +408,8 @@ fn window(
     Some(Window {
         kafka: config.kafka.clone(),
         name: config.name.clone(),
+        senders: senders(config, stored),
+        partitions: stored.partitions.clone(),
         generation,
         after: stored.sequence,
         since_millis: stored
@@ -366,6 +420,16 @@ fn window(
         until: None,
         topics: HashMap::new(),
     })
+}
+
+/// Who may have sent rows after the checkpoint: this relay, under the name that it had then, too.
+fn senders(config: &Config, stored: &Checkpoint) -> Vec<String> {
+    let own = [Some(config.name.clone()), stored.name.clone()];
+    let mut senders: Vec<String> = own.into_iter().flatten().collect();
+    senders.extend(stored.unacknowledged_names.iter().cloned());
+    senders.sort();
+    senders.dedup();
+    senders
 }
 
 /// The record that says that this instance goes on from here. It names the generation from the first row on:
@@ -384,6 +448,8 @@ fn claim(
             sequence,
             clean: false,
             unacknowledged_since: None,
+            unacknowledged_names: Vec::new(),
+            partitions: None,
             ..stored.clone()
         },
         None => Checkpoint {

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{self, Checkpoint};
 use crate::kafka::Delivery;
 use crate::resume::Window;
 use crate::telemetry::clock::iso_8601;
@@ -10,6 +10,8 @@ use crate::telemetry::clock::iso_8601;
 /// What every checkpoint of this session says beside its place.
 #[derive(Debug, Clone)]
 pub struct Signature {
+    /// Of the relay.
+    pub name: String,
     pub server_uuid: String,
     pub generation: u64,
     pub instance: String,
@@ -21,6 +23,8 @@ impl Signature {
     /// Fills in who wrote the checkpoint, how, and when. `window`: what a predecessor may have sent.
     pub fn sign(&self, checkpoint: Checkpoint, window: Option<&Window>) -> Checkpoint {
         let checkpoint = Checkpoint {
+            format: Some(checkpoint::FORMAT),
+            name: Some(self.name.clone()),
             delivery: Some(self.delivery),
             instance: Some(self.instance.clone()),
             outbox_fingerprint: Some(self.outbox_fingerprint.clone()),

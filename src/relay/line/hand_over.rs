@@ -10,6 +10,7 @@ use crate::binlog::{Place, Progress};
 use crate::checkpoint::Checkpoint;
 use crate::coordinates::{Coordinates, Gtid};
 use crate::error::Error;
+use crate::kafka::Delivery;
 use crate::publish::{self, Answer, Published, Sealed, Stored};
 use crate::telemetry::clock::CommitTime;
 
@@ -232,11 +233,13 @@ impl Line {
             Some(skip) => (skip.rows, skip.gtid.as_ref()),
             None => (self.rows_done, gtid),
         };
+        let is_ahead = self.signature.delivery == Delivery::Idempotent && !clean;
         let checkpoint = Checkpoint {
             server_uuid: Some(self.signature.server_uuid.clone()),
             generation: Some(self.signature.generation),
             sequence: self.sequence,
             clean,
+            partitions: self.partitions.clone().filter(|_| is_ahead),
             ..Checkpoint::place(place, rows_done, gtid)
         };
         self.signature.sign(checkpoint, self.window.as_ref())
