@@ -79,7 +79,7 @@ impl Line {
         let mut events = Events::of(stream);
         while let Some(event) = frame(&mut events) {
             match self.track(event) {
-                Step::Nothing => {}
+                Step::Nothing | Step::AlteredInside => {}
                 Step::TableMap => self.learn_table(event.body),
                 Step::WriteRows(at) => self.relay_rows(event, at, send),
                 Step::Committed | Step::Altered | Step::RolledBack => {
