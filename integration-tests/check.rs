@@ -16,7 +16,7 @@ use crate::harness::servers::{
 use crate::harness::workload::{PlainWriter, Plan, Workload, insert_event};
 
 /// Every requirement, in the order in which they are asked, of a relay of two tables.
-const OF_MYSQL: [&str; 13] = [
+const OF_MYSQL: [&str; 14] = [
     "mysql.connection",
     "mysql.version",
     "mysql.tls",
@@ -28,6 +28,7 @@ const OF_MYSQL: [&str; 13] = [
     "mysql.gtid_mode",
     "mysql.binlog_retention",
     "mysql.replication_client",
+    "mysql.replica_updates",
     "mysql.replication_slave",
     "mysql.binlog_filters",
 ];
@@ -404,6 +405,7 @@ fn a_purged_checkpoint_fails_in_the_words_of_run() {
     let mut relay = setup.start();
     scene.judge_clean(&writer.ledger, &relay, SOON);
     assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    writer.write(1);
     writer.sql.run("FLUSH BINARY LOGS");
     writer.write(2);
     let lag = Report::of(&setup).line("checkpoint.lag").detail.clone();

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::relay::SOON;
+use crate::harness::consumer::Record;
+use crate::harness::relay::{RelaySequence, SOON};
 use crate::harness::scene::{Scene, checkpoint_place};
 use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
 use crate::harness::sql::Coordinates;
@@ -77,6 +78,76 @@ fn a_purged_binlog_halts_and_names_what_is_missing() {
         PURGED_HINT,
     );
     assert_eq!(scene.records().len(), 2, "nothing is relayed past a gap");
+}
+
+/// An outbox that nobody writes to, and binlogs that are flushed and purged by night.
+#[test]
+fn a_binlog_that_was_purged_or_renamed_after_all_of_it_was_relayed_is_gone_on_behind() {
+    let _permit = permit_for_own_servers();
+    let mysql = Arc::new(MySql::start("mysql-8.0", &[]));
+    let scene = Scene::on(Arc::clone(&mysql), shared_kafka(), "purged_behind");
+    let mut writer = PlainWriter::on(&scene);
+    let setup = scene.relay_setup();
+    let rounds: [fn(&mut PlainWriter, &MySql); 3] = [
+        |writer, _| {
+            for _ in 0..3 {
+                writer.sql.run("FLUSH BINARY LOGS");
+            }
+            let newest = writer.sql.end_of_binlog().file;
+            writer.sql.run(format!("PURGE BINARY LOGS TO '{newest}'"));
+        },
+        |_, mysql| {
+            mysql.add_argument("--log-bin=renamed");
+            mysql.stop();
+            mysql.start_again();
+        },
+        |_, mysql| {
+            mysql.add_argument("--log-bin=other");
+            mysql.stop();
+            mysql.start_again();
+        },
+    ];
+    let mut rows = 0;
+    for change in rounds {
+        let mut relay = setup.start();
+        writer.write(2);
+        rows += 2;
+        scene.wait_for_records(&relay, rows);
+        scene.wait_for_checkpoint_at(&relay, &writer.sql.end_of_binlog());
+        assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+        change(&mut writer, &mysql);
+        writer.sql = scene.sql();
+        writer.write(1);
+        rows += 1;
+        let check = setup.answer(&["check"]);
+        assert_eq!(check.status.code(), Some(0), "{check:?}");
+        let mut relay = setup.start();
+        let records = scene.wait_for_records(&relay, rows);
+        let numbers: Vec<u64> = numbers_of(&records);
+        assert_eq!(numbers, (1..=rows as u64).collect::<Vec<_>>(), "{}", relay.log_tail());
+        assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    }
+    // What was written under a name that is no longer listed cannot be read: no word of GTIDs makes up for it.
+    writer.write(1);
+    mysql.add_argument("--log-bin=renamed");
+    mysql.stop();
+    mysql.start_again();
+    setup.start().halts_saying(
+        &format!(
+            "MySQL {}: cannot begin at the checkpoint, …: the server has no binlog other.000001; it has renamed.000001 \
+             to renamed.0…",
+            setup.mysql_address
+        ),
+        OTHER_HISTORY_HINT,
+    );
+    assert_eq!(scene.records().len(), rows);
+}
+
+fn numbers_of(records: &[Record]) -> Vec<u64> {
+    let mut numbers: Vec<u64> =
+        records.iter().map(|record| RelaySequence::of(record).sequence).collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 #[test]

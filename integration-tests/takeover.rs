@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mysql_async::Row;
 
@@ -10,6 +10,7 @@ use crate::harness::consumer::{Inbox, Isolation};
 use crate::harness::relay::{Relay, RelaySetup, SOON};
 use crate::harness::scene::{Delivery, Scene};
 use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
+use crate::harness::sql::Sql;
 use crate::harness::workload::{PlainWriter, Plan, Workload};
 
 const TRANSACTION_TIMEOUT: &str = "3s";
@@ -69,6 +70,122 @@ fn an_idle_relay_keeps_the_lock_that_its_successor_waits_for() {
     assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
     let take = format!("SELECT GET_LOCK('binlog-relay {uuid}', 5)");
     assert_eq!(scene.sql().value::<u8>(&take), 1, "{}", relay.log_tail());
+}
+
+/// As Percona XtraDB Cluster does in its default mode.
+#[test]
+fn a_server_that_refuses_named_locks_is_relayed_from_and_the_price_is_named_once() {
+    let scene = Scene::on_shared_servers("no_locks").with(Delivery::Idempotent);
+    let (proxy, mut setup) = scene.behind_mysql_proxy();
+    setup.mysql_lines.push("tls = { mode = \"disabled\" }".to_owned());
+    let words = "Percona-XtraDB-Cluster prohibits use of GET_LOCK with pxc_strict_mode = ENFORCING";
+    proxy.refuse_statement("GET_LOCK", 1105, words);
+    let mut writer = PlainWriter::on(&scene);
+    let mut relay = setup.start();
+    writer.write(2);
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+    // Another session, and no other word of it.
+    proxy.cut();
+    proxy.pass();
+    writer.write(2);
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+    let log = relay.log();
+    let said: Vec<&str> = log.lines().filter(|line| line.contains(words)).collect();
+    assert_eq!(said.len(), 1, "{log}");
+    assert!(said[0].contains("WARN") && said[0].contains("may come twice"), "{said:?}");
+    let check = setup.answer(&["check"]);
+    let report = String::from_utf8_lossy(&check.stdout).into_owned();
+    let line = report.lines().find(|line| line.contains("mysql.lock")).expect("a line of it");
+    assert!(line.starts_with("warn") && line.contains(words), "{line}");
+    assert_eq!(check.status.code(), Some(0), "{report}");
+}
+
+/// A balancer may end a connection that it finds idle.
+#[test]
+fn a_lock_whose_connection_was_cut_is_taken_again_and_one_that_somebody_else_took_ends_the_session()
+{
+    let scene = Scene::on_shared_servers("cut_lock").with(Delivery::Idempotent);
+    let mut writer = PlainWriter::on(&scene);
+    let mut setup = scene.relay_setup();
+    let server_id = rand::random_range(1 << 20..1 << 30);
+    setup.mysql_lines.push(format!("server_id = {server_id}"));
+    let mut relay = setup.start();
+    writer.write(1);
+    scene.wait_for_records(&relay, 1);
+    let mut sql = scene.sql();
+    let lock = name_of_lock(&mut sql, server_id);
+    let before = holder_of(&mut sql, &lock).expect("it is held");
+    sql.run(format!("KILL {before}"));
+    let deadline = Instant::now() + SOON;
+    while holder_of(&mut sql, &lock).is_none_or(|holder| holder == before) {
+        assert!(Instant::now() < deadline, "it is not taken again\n{}", relay.log_tail());
+        thread::sleep(Duration::from_millis(50));
+    }
+    relay.wait_for_log("took the lock again");
+    writer.write(1);
+    scene.wait_for_records(&relay, 2);
+    assert_eq!(relay.log().matches("relaying server=").count(), 1, "{}", relay.log_tail());
+    // Somebody waits for it, and is served first.
+    let waiter = {
+        let (mut other, lock) = (scene.sql(), lock.clone());
+        thread::spawn(move || {
+            assert_eq!(other.value::<u8>(format!("SELECT GET_LOCK('{lock}', 60)")), 1);
+            other
+        })
+    };
+    thread::sleep(Duration::from_millis(500));
+    let before = holder_of(&mut sql, &lock).expect("it is held");
+    sql.run(format!("KILL {before}"));
+    let other = waiter.join().expect("the lock came to the one who waited");
+    relay.wait_for_log("another session holds the lock");
+    drop(other);
+    writer.write(2);
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+}
+
+/// The lock of the relay with this server id.
+fn name_of_lock(sql: &mut Sql, server_id: u32) -> String {
+    let replicas: Vec<Row> = sql.query("SHOW REPLICAS");
+    let is_own = |row: &&Row| row.get::<u32, _>("Server_Id") == Some(server_id);
+    let own = replicas.iter().find(is_own).expect("the server knows it");
+    format!("binlog-relay {}", own.get::<String, _>("Replica_UUID").expect("it says who it is"))
+}
+
+fn holder_of(sql: &mut Sql, lock: &str) -> Option<u64> {
+    sql.value(format!("SELECT IS_USED_LOCK('{lock}')"))
+}
+
+#[test]
+fn relays_of_one_name_that_start_at_once_end_as_one() {
+    for delivery in [Delivery::ExactlyOnce, Delivery::Idempotent] {
+        let scene = Scene::on_shared_servers("at_once").with(delivery);
+        let setup = setup(&scene);
+        let workload = Workload::start(&scene, &Plan::with_seed_of_the_day(&scene.name));
+        let mut running: Vec<Relay> = Vec::new();
+        for round in 0..8 {
+            let count = 2 + round % 2;
+            running.extend((0..count).map(|_| setup.start()));
+            wait_until_one_is_left(&mut running);
+        }
+        let ledger = workload.finish();
+        let mut last = running.pop().expect("one is left");
+        scene.judge_clean_to_the_end(&ledger, &mut last, SOON);
+    }
+}
+
+/// The others exit 3.
+fn wait_until_one_is_left(running: &mut Vec<Relay>) {
+    let deadline = Instant::now() + SOON;
+    while running.len() > 1 {
+        running.retain_mut(|relay| {
+            let has_ended = relay.has_ended();
+            assert!(!has_ended || relay.exit_code() == 3, "{}", relay.log_tail());
+            !has_ended
+        });
+        let logs = || running.iter().map(Relay::log_tail).collect::<Vec<_>>().join("\n");
+        assert!(Instant::now() < deadline, "{} are left\n{}", running.len(), logs());
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

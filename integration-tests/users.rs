@@ -44,6 +44,51 @@ fn a_password_that_is_changed_on_the_server_and_in_its_file_is_used_at_the_next_
     assert!(!relay.log().contains("the second"), "{}", relay.log());
 }
 
+/// Keys and accounts may be changing: a relay that was let in before waits, and says for what.
+#[test]
+fn a_login_that_is_refused_in_mid_run_is_waited_for_and_at_a_first_start_halts() {
+    let scene = Scene::on_shared_servers("refused_login");
+    let mut writer = PlainWriter::on(&scene);
+    let user = create_user(&scene, &mut writer, "caching_sha2_password", "");
+    let folder = watchdog::fresh_directory("password");
+    let file = certificates::write(&folder, "password", "pass wörd\n");
+    let (proxy, mut setup) = scene.behind_mysql_proxy();
+    setup.http = Some("127.0.0.1:0".to_owned());
+    setup.mysql_user = user.clone();
+    setup.mysql_password = format!("${{file:{}}}", file.display());
+    let mut relay = setup.start();
+    writer.write(1);
+    scene.wait_for_records(&relay, 1);
+    let http = relay.http();
+    let alter = |change: &str| format!("ALTER USER '{user}'@'%' {change}");
+    for (refuse, words, allow) in [
+        ("ACCOUNT LOCK", "ERROR 3118", "ACCOUNT UNLOCK"),
+        ("PASSWORD EXPIRE", "ERROR 1862", "IDENTIFIED BY 'pass wörd'"),
+        ("REQUIRE X509", "ERROR 1045", "REQUIRE NONE"),
+        ("IDENTIFIED BY 'the second'", "ERROR 1045", ""),
+    ] {
+        writer.sql.run(alter(refuse));
+        proxy.cut();
+        proxy.pass();
+        writer.write(1);
+        http.wait_until("/readyz says why", |http| {
+            let ready = http.get("/readyz");
+            ready.status == 503 && ready.body.contains(words)
+        });
+        assert!(!relay.has_ended(), "{refuse}\n{}", relay.log_tail());
+        match allow {
+            // The secret is read again at each attempt.
+            "" => drop(certificates::write(&folder, "password", "the second\n")),
+            allow => writer.sql.run(alter(allow)),
+        }
+        http.wait_until_ready();
+        scene.judge_clean(&writer.ledger, &relay, SOON);
+    }
+    assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    writer.sql.run(alter("ACCOUNT LOCK"));
+    setup.start().halts_saying("MySQL …: ERROR 3118 …", "correct [mysql] user and password, …");
+}
+
 fn relays_as(label: &str, plugin: &str, requirement: &str, tls_mode: &str) {
     let scene = Scene::on_shared_servers(label);
     let mut writer = PlainWriter::on(&scene);

@@ -304,9 +304,10 @@ impl Error {
         }
     }
 
-    /// A broker is there, and does not let us in.
+    /// A server or broker is there, and does not let us in.
     pub fn is_rejection(&self) -> bool {
         match self {
+            error if error.is_rejected_login() => true,
             Error::Kafka { source, .. }
             | Error::Checkpoint {
                 source: checkpoint::Error::Read(kafka::reader::Error::Kafka { source, .. }),
@@ -326,6 +327,8 @@ impl Error {
         match self {
             // Read again, it may be whole; if not, the relay halts behind what comes before it.
             Error::Binlog { source: binlog::Error::Checksum { .. }, .. } => true,
+            // What can be read before it is whole.
+            error if primary::refused_dump(error).is_some() => true,
             // Waited for; what comes before need not wait with it.
             Error::Topics {
                 source: topics::Error::Missing { .. } | topics::Error::TooFewBrokers { .. },

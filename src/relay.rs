@@ -6,6 +6,7 @@
 
 mod backoff;
 mod beginning;
+mod failover;
 mod line;
 mod observe;
 mod place;
@@ -23,11 +24,15 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::failover::Failover;
 use self::line::Line;
 pub use self::place::{reset_checkpoint, set_checkpoint};
 use self::suspect::{Reached, Suspect, is_refused};
+use crate::binlog::server::HeldLock;
 use crate::binlog::{self, Change, Source};
 use crate::config::Config;
+use crate::coordinates::Coordinates;
+use crate::ends;
 use crate::error::{Error, Fate, WayOut};
 use crate::kafka::Delivery;
 use crate::panics;
@@ -70,6 +75,11 @@ struct Relay<'a> {
     predecessor: Option<String>,
     /// This instance's claim is stored.
     has_claimed: bool,
+    failover: Failover,
+    /// Where the server could not read a binlog any further.
+    cut: Option<Coordinates>,
+    /// It was said that the server gives out no locks.
+    is_lock_missed: bool,
 }
 
 /// Relays until `stop`, then drains.
@@ -115,6 +125,9 @@ async fn relay_until(
         reached: Reached::default(),
         predecessor: None,
         has_claimed: false,
+        failover: Failover::default(),
+        cut: None,
+        is_lock_missed: false,
     };
     let mut suspect: Option<Suspect> = None;
     loop {
@@ -143,7 +156,7 @@ async fn relay_until(
 
 impl Relay<'_> {
     async fn session(&mut self, stop: &mut Stop) -> Result<(), Error> {
-        let (source, line) = tokio::select! {
+        let (source, line, mut lock) = tokio::select! {
             biased; // a stop wins: nothing is on its way yet
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
             recovered = supervised(recovery::recover(self)) => recovered?,
@@ -151,14 +164,24 @@ impl Relay<'_> {
         let server = self.config.mysql.to_string();
         let mut session =
             Session { config: self.config, server, source, line, events: 0, has_gathered: false };
-        let followed = supervised(session.follow(stop)).await;
+        let followed = supervised(async {
+            tokio::select! {
+                biased; // nothing more is read once somebody else may send
+                error = lost(&mut lock) => Err(ends::binlog_error(self.config, error)),
+                followed = session.follow(stop) => followed,
+            }
+        });
+        let followed = followed.await;
+        self.failover = Failover::default();
         session.observe();
         if followed.is_ok() {
             self.telemetry.enter(State::Draining, None);
         }
         if session.line.has_published() {
             self.failures = 0;
+            self.cut = None;
         }
+        // The lock goes when all that was sent is acknowledged.
         supervised(session.end(followed, &mut self.reached)).await
     }
 
@@ -195,6 +218,16 @@ impl Relay<'_> {
         if let Error::SmallerBatches { bytes_max, .. } = &error {
             self.batch_bytes_max = Some(*bytes_max);
         }
+        let error = self.failover.bound(error, Instant::now());
+        match error.cut_at() {
+            // The next session looks whether anything of the rest counts.
+            Some(cut) if self.cut.as_ref() != Some(&cut) => {
+                self.cut = Some(cut);
+                return Ok(error);
+            }
+            Some(_) if !error.is_shortage() => return Err(Error::DamagedAgain(Box::new(error))),
+            _ => {}
+        }
         let is_repeated = suspect.is_some_and(|suspect| suspect.is_repeated_by(&error));
         match error.fate() {
             Fate::Retry if is_repeated => Err(Error::DamagedAgain(Box::new(error))),
@@ -209,8 +242,8 @@ impl Relay<'_> {
         }
     }
 
-    /// It may heal. A broker that lets nobody in halts a relay that it never let in: its configuration is
-    /// wrong. One that did may be changing its keys.
+    /// It may heal. A server or broker that lets nobody in halts a relay that it never let in: its configuration
+    /// is wrong. One that did may be changing its keys.
     fn waits_for(&self, error: &Error) -> bool {
         error.fate() == Fate::Retry || self.has_claimed && error.is_rejection()
     }
@@ -234,6 +267,14 @@ async fn supervised<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T
         .catch_unwind()
         .await
         .unwrap_or_else(|panic| Err(Error::Task(panics::words(&*panic))))
+}
+
+/// Waits until another session has the lock of this one; for ever where there is none.
+async fn lost(lock: &mut Option<HeldLock>) -> binlog::Error {
+    match lock {
+        Some(lock) => lock.ensure_held().await.into(),
+        None => std::future::pending().await,
+    }
 }
 
 /// Both ends, connected.

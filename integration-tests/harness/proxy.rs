@@ -1,5 +1,6 @@
 //! A TCP proxy that can fail: cut (connections are closed, new ones refused), freeze (everything
-//! stays open and nothing passes), mute (answers do not pass), or pass. It stands between the relay and MySQL or Kafka.
+//! stays open and nothing passes), mute (answers do not pass), or pass; and it can answer a statement in the server's
+//! place. It stands between the relay and MySQL or Kafka.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -30,6 +31,15 @@ struct Shared {
     upstream: String,
     connections: Mutex<Vec<TcpStream>>,
     accepted: AtomicUsize,
+    refusal: Mutex<Option<Refusal>>,
+}
+
+/// A statement that this server does not run.
+#[derive(Clone)]
+struct Refusal {
+    /// A part of the statement.
+    text: String,
+    answer: Vec<u8>,
 }
 
 impl Proxy {
@@ -42,6 +52,7 @@ impl Proxy {
             upstream: upstream.to_owned(),
             connections: Mutex::new(Vec::new()),
             accepted: AtomicUsize::new(0),
+            refusal: Mutex::new(None),
         });
         let accepting = Arc::clone(&shared);
         // It ends with the process: a test's proxy has nothing to give back.
@@ -81,6 +92,20 @@ impl Proxy {
 
     pub fn pass(&self) {
         self.shared.mode.store(PASS, Ordering::SeqCst);
+    }
+
+    /// Answers MySQL statements that have this text with an error, as a server that has no such statement. Where
+    /// connections are not encrypted only.
+    pub fn refuse_statement(&self, text: &str, code: u16, message: &str) {
+        let mut packet = vec![0xFF];
+        packet.extend(code.to_le_bytes());
+        packet.extend(b"#HY000");
+        packet.extend(message.as_bytes());
+        // Its length, and its number: the one after the statement's.
+        let length = u8::try_from(packet.len()).expect("a short message");
+        let answer = [&[length, 0, 0, 1], packet.as_slice()].concat();
+        *self.shared.refusal.lock().expect("no thread panics here") =
+            Some(Refusal { text: text.to_owned(), answer });
     }
 
     fn close_all(&self) {
@@ -132,7 +157,15 @@ fn pump(mut from: TcpStream, mut to: TcpStream, held: &[u8], shared: &Shared) {
                     while held.contains(&shared.mode.load(Ordering::SeqCst)) {
                         thread::sleep(TICK);
                     }
-                    if to.write_all(&buffer[..length]).is_err() {
+                    // A client waits for the answer to its statement before it says more.
+                    let taken = &buffer[..length];
+                    let refusal = shared.refusal.lock().expect("no thread panics here").clone();
+                    let refusal = refusal.filter(|refusal| refusal.is_of(taken));
+                    let written = match refusal {
+                        Some(refusal) => from.write_all(&refusal.answer),
+                        None => to.write_all(taken),
+                    };
+                    if written.is_err() {
                         break;
                     }
                     if mode == SLOW {
@@ -148,4 +181,13 @@ fn pump(mut from: TcpStream, mut to: TcpStream, held: &[u8], shared: &Shared) {
     // The other direction may have closed them before.
     let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);
+}
+
+impl Refusal {
+    /// Whether a client's packet is COM_QUERY or COM_STMT_PREPARE of such a statement.
+    fn is_of(&self, packet: &[u8]) -> bool {
+        let text = self.text.as_bytes();
+        let is_statement = matches!(packet, [_, _, _, 0, 0x03 | 0x16, ..]);
+        is_statement && packet.windows(text.len()).any(|part| part == text)
+    }
 }

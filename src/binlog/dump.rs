@@ -28,6 +28,7 @@ pub use self::payload::stated;
 use super::event_type::{FORMAT_DESCRIPTION, TRANSACTION_PAYLOAD};
 use super::options::{Options, Replica, SILENCE_MIN, TlsMode};
 use super::raw_event::{self, HEADER_BYTES, RawEvent};
+use super::server::session;
 use super::{server, tls};
 use crate::coordinates::Coordinates;
 
@@ -128,6 +129,7 @@ impl Dump {
         }
         .map_err(|error| server::explain(options, error))?;
         let patience = options.heartbeat.max(SILENCE_MIN);
+        server::within(patience, query(&mut packets, session::SETTINGS_SQL)).await?;
         if let Some(was) = server_uuid {
             let asked = query(&mut packets, server::SERVER_UUID_SQL);
             server::ensure_same(was, server::within(patience, asked).await?)?;

@@ -2,6 +2,9 @@
 //! columns of a table. One connection, made again when it was lost; the dump stream is another one.
 
 mod binlogs;
+mod lock;
+mod replication;
+pub(super) mod session;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -11,6 +14,8 @@ use mysql_async::prelude::{FromRow, Queryable};
 use mysql_async::{Conn, DriverError, IoError, Opts, OptsBuilder};
 
 pub use self::binlogs::{BinlogFile, BinlogFilters, ListedEvent, RegisteredReplica};
+pub use self::lock::{HeldLock, Taken};
+pub use self::replication::ReplicationSource;
 pub use self::tables::{Listed, TableAccess, spelled};
 use super::{Options, TlsMode, tls};
 use crate::coordinates::Uuid;
@@ -23,9 +28,6 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One statement may take this long. The slowest is SHOW BINLOG EVENTS, which reads the head of a file.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Seconds; the most that servers on Windows take.
-const WAIT_TIMEOUT_MAX: u32 = 2_147_483;
 
 const ACCOUNT_SQL: &str = "SELECT CURRENT_USER()";
 
@@ -58,6 +60,8 @@ pub enum Error {
     Timeout { timeout: Duration },
     #[error("behind the same address is now another server, {is}; it was {was} a moment ago")]
     OtherServer { was: String, is: String },
+    #[error("another session holds the lock that this relay had")]
+    LockTaken,
     #[error("the server answered {answer:?} to {question}")]
     UnexpectedAnswer { question: &'static str, answer: String },
 }
@@ -112,8 +116,6 @@ pub struct Server {
     conn: Conn,
     /// The server that answered first; connections made later must be to the same one.
     server_uuid: Option<String>,
-    /// The named lock that is held.
-    lock: Option<String>,
 }
 
 impl Server {
@@ -121,7 +123,7 @@ impl Server {
     /// The server cannot be reached, refuses TLS or the login, or does not answer in time.
     pub async fn connect(options: &Options) -> Result<Server, Error> {
         let conn = connect(options).await?;
-        Ok(Server { conn, options: options.clone(), server_uuid: None, lock: None })
+        Ok(Server { conn, options: options.clone(), server_uuid: None })
     }
 
     /// # Errors
@@ -152,28 +154,6 @@ impl Server {
         Ok(self.variables(&[name]).await?.remove(name))
     }
 
-    /// Takes a named lock
-    /// (<https://dev.mysql.com/doc/refman/8.4/en/locking-functions.html#function_get-lock>), and holds it as
-    /// long as this connection lives, however little it asks; `false` when somebody else held it for `patience`.
-    ///
-    /// # Errors
-    /// As every question to the server.
-    pub async fn lock(&mut self, name: &str, patience: Duration) -> Result<bool, Error> {
-        self.reconnect_if_lost().await?;
-        self.take_lock(name.to_owned(), patience).await
-    }
-
-    async fn take_lock(&mut self, name: String, patience: Duration) -> Result<bool, Error> {
-        // A connection that is ended for asking nothing would lose it.
-        let outlive = format!("SET SESSION wait_timeout = {WAIT_TIMEOUT_MAX}");
-        within(QUERY_TIMEOUT, self.conn.query_drop(outlive)).await?;
-        let lock = self.conn.exec_first("SELECT GET_LOCK(?, ?)", (&name, patience.as_secs()));
-        let answer: Option<Option<u8>> = within(QUERY_TIMEOUT, lock).await?;
-        let is_held = answer.flatten() == Some(1);
-        self.lock = is_held.then_some(name);
-        Ok(is_held)
-    }
-
     /// The server's clock beside ours, to within half a round trip.
     ///
     /// # Errors
@@ -181,7 +161,8 @@ impl Server {
     pub async fn clock(&mut self) -> Result<ServerClock, Error> {
         self.reconnect_if_lost().await?;
         let asked_at = SystemTime::now();
-        let sql = "SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED)";
+        // In the session's time zone, which is UTC; NOW() is whatever `SET timestamp` has said.
+        let sql = "SELECT CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS UNSIGNED)";
         let micros: Option<u64> = within(QUERY_TIMEOUT, self.conn.query_first(sql)).await?;
         let micros = micros.ok_or_else(|| Error::UnexpectedAnswer {
             question: "a SELECT",
@@ -258,9 +239,6 @@ impl Server {
     async fn reconnect_if_lost(&mut self) -> Result<(), Error> {
         if within(QUERY_TIMEOUT, self.conn.ping()).await.is_err() {
             self.conn = self.connect_again().await?;
-            if let Some(name) = self.lock.take() {
-                self.take_lock(name, Duration::ZERO).await?;
-            }
         }
         Ok(())
     }
@@ -332,6 +310,7 @@ async fn open(options: &Options, mode: TlsMode) -> Result<Conn, Error> {
         .prefer_socket(false)
         .tcp_keepalive(Some(CONNECT_TIMEOUT))
         .max_allowed_packet(Some(PACKET_BYTES_MAX))
+        .setup(vec![session::SETTINGS_SQL])
         .ssl_opts(tls::ssl_opts(&options.tls, mode)?)
         .into();
     within(CONNECT_TIMEOUT, Conn::new(opts)).await

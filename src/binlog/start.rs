@@ -32,6 +32,10 @@ pub enum Error {
     PurgedGtids { missing: GtidSet },
     #[error("the transactions {unknown} count as relayed, but this server has not executed them")]
     Diverged { unknown: GtidSet },
+    #[error(
+        "the transactions {missing} count as relayed, and this server has not applied them yet"
+    )]
+    NotApplied { missing: GtidSet },
     #[error("it was written on server {was}, without GTIDs; this is server {is}")]
     ServerChanged { was: Uuid, is: Uuid },
     #[error("the server has no binlog")]
@@ -114,14 +118,26 @@ pub async fn resume(
 ) -> Result<Start, Error> {
     match (resume.server_uuid, &resume.gtid_set) {
         (Some(was), Some(set)) if was != identity.server_uuid && identity.has_gtids => {
-            return resolve_gtid_set(server, identity, set).await;
+            return match resolve_gtid_set(server, identity, set).await {
+                // A replica that was made the primary, and still applies what it has received.
+                Err(Error::Diverged { unknown }) if server.may_execute(&unknown).await? => {
+                    Err(Error::NotApplied { missing: unknown })
+                }
+                found => found,
+            };
         }
         (Some(was), _) if was != identity.server_uuid => {
             return Err(Error::ServerChanged { was, is: identity.server_uuid });
         }
         _ => {}
     }
-    ensure_on_server(&resume.coordinates, &server.binlog_files().await?)?;
+    let files = server.binlog_files().await?;
+    match ensure_on_server(&resume.coordinates, &files) {
+        Err(error @ (Error::Purged { .. } | Error::NoSuchFile { .. })) => {
+            return after_lost_file(server, identity, resume, &files, error).await;
+        }
+        found => found?,
+    }
     if let (Some(set), true) = (&resume.gtid_set, identity.has_gtids) {
         // The same file name and server UUID after a restore or RESET MASTER: the GTIDs may tell, and the
         // stream's first event says when the file was begun.
@@ -185,6 +201,62 @@ fn ensure_on_server(coordinates: &Coordinates, files: &[BinlogFile]) -> Result<(
         });
     }
     Ok(())
+}
+
+/// The file of the checkpoint is gone: it was purged, or the log has another base name now. Nothing that was not
+/// relayed is gone with it where the oldest file left begins with just the GTIDs of the checkpoint. A set that is
+/// merely contained in it, or contains it, proves nothing: after RESET MASTER the same numbers are others'.
+async fn after_lost_file(
+    server: &mut Server,
+    identity: &Identity,
+    resume: &Resume,
+    files: &[BinlogFile],
+    error: Error,
+) -> Result<Start, Error> {
+    let (Some(set), Some(oldest), true) = (&resume.gtid_set, files.first(), identity.has_gtids)
+    else {
+        return Err(error);
+    };
+    let is_all = server.previous_gtids(&oldest.name).await? == *set
+        || server.gtid_set("gtid_purged").await? == *set;
+    if !is_all {
+        return Err(error);
+    }
+    tracing::info!(
+        checkpoint = %resume.coordinates, read_from = oldest.name,
+        "the binlog of the checkpoint is not there any more; all of it was relayed, as its GTIDs say"
+    );
+    let read_from =
+        Coordinates::start_of_file(oldest.name.as_str()).map_err(|_| Error::NoBinlog)?;
+    Ok(at_boundary(read_from, Some(set.clone()), identity))
+}
+
+/// A start that leaves out the rest of a file in which nothing can be read from `cut` on; `None` where something of
+/// it may count. A server that is started after a crash goes on in a new file, which names all GTIDs before it.
+///
+/// # Errors
+/// The server cannot be asked.
+pub async fn behind_cut(
+    server: &mut Server,
+    start: &Start,
+    cut: &Coordinates,
+) -> Result<Option<Start>, Error> {
+    let Some(set) = start.gtid_set.as_ref().filter(|_| start.read_from.file() == cut.file()) else {
+        return Ok(None);
+    };
+    let files = server.binlog_files().await?;
+    let mut after = files.iter().skip_while(|file| file.name != cut.file()).skip(1);
+    let Some(next) = after.next() else { return Ok(None) };
+    let read_from = Coordinates::start_of_file(next.name.as_str()).map_err(|_| Error::NoBinlog)?;
+    if !server.previous_gtids(&next.name).await?.is_subset_of(set) {
+        return Ok(None);
+    }
+    tracing::warn!(
+        %cut, read_from = next.name,
+        "the binlog cannot be read to its end, as after a crash; what is there was never committed, as the GTIDs of \
+         the next one say: going on there"
+    );
+    Ok(Some(Start { read_from, file_timestamp: None, start_offset: None, ..start.clone() }))
 }
 
 /// A start inside an event would relay what begins before it.

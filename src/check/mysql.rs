@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::report::Report;
-use crate::binlog::server::BinlogFilters;
+use crate::binlog::server::{BinlogFilters, Variables};
 use crate::binlog::{Identity, Server};
 use crate::config::Config;
 use crate::ends;
 use crate::envelope;
 use crate::error::Error;
+use crate::kafka::Delivery;
 use crate::outbox::{self, OutboxOptions, Preset};
 use crate::preflight::Finding;
 use crate::preflight::mysql::{self as preflight, ColumnRights, Found, OutboxTable};
@@ -25,6 +26,7 @@ pub(super) struct Fit {
     pub(super) identity: Identity,
     /// It has a binlog, and the user may list and read it.
     pub(super) has_binlog: bool,
+    variables: Variables,
     filters: Option<BinlogFilters>,
     rights: ColumnRights,
     samples: Vec<Sample>,
@@ -57,6 +59,7 @@ impl Fit {
             server,
             identity,
             has_binlog: true,
+            variables: Variables::default(),
             filters: None,
             rights: ColumnRights::default(),
             samples: Vec::new(),
@@ -94,6 +97,7 @@ impl Fit {
         take("mysql.row_metadata", Ok(preflight::weigh_row_metadata(&variables)));
         take("mysql.gtid_mode", Ok(preflight::weigh_gtids(&variables)));
         take("mysql.binlog_retention", Ok(preflight::weigh_retention(&variables)));
+        self.variables = variables;
     }
 
     /// Rights are tried, not read: a role or a right on all of it may stand behind them.
@@ -106,9 +110,18 @@ impl Fit {
             self.filters = Some(filters);
             Finding::Holds("the user may list the binlogs".to_owned())
         });
-        self.has_binlog &= report.take("mysql.replication_client", client.map_err(failed(config)));
+        let may_ask = report.take("mysql.replication_client", client.map_err(failed(config)));
+        self.has_binlog &= may_ask;
+        if may_ask {
+            let updates = preflight::ensure_updates_logged(&mut self.server, &self.variables).await;
+            report.take("mysql.replica_updates", updates.map_err(failed(config)));
+        }
         let slave = preflight::ensure_replication_slave(&mut self.server).await;
         self.has_binlog &= report.take("mysql.replication_slave", slave.map_err(failed(config)));
+        if config.publish.delivery == Delivery::Idempotent {
+            let lock = preflight::weigh_lock(&mut self.server).await;
+            report.take("mysql.lock", lock.map_err(failed(config)));
+        }
     }
 
     async fn ask_tables(&mut self, config: &Config, report: &mut Report) {

@@ -4,8 +4,9 @@
 //! `/readyz`, `/status` and `check` all have it from here.
 
 use super::broker::{kafka_cure, publish_cure, reader_cure, topics_cure};
-use super::primary::{binlog_cure, server_cure};
+use super::primary::{WAIT_FOR_REPLICA, binlog_cure, server_cure};
 use super::{Error, Fate};
+use crate::binlog::start;
 use crate::telemetry::{Causes, Reason};
 use crate::{checkpoint, preflight};
 
@@ -36,6 +37,9 @@ impl Error {
             Error::Binlog { source, .. } => binlog_cure(source),
             Error::Preflight { source: preflight::mysql::Error::Server(source), .. } => {
                 server_cure(source)
+            }
+            Error::Start { source: start::Error::NotApplied { .. }, .. } => {
+                spoken(Some(WAIT_FOR_REPLICA))
             }
             Error::Kafka { source, .. } => spoken(kafka_cure(source)),
             Error::Topics { source, .. } => spoken(topics_cure(source)),

@@ -3,9 +3,10 @@
 
 use mysql_async::{DriverError, IoError};
 
-use super::mysql_codes::{Meaning, meaning};
+use super::mysql_codes::{Meaning, meaning, refusal};
 use super::{Error, Fate, OTHER_HISTORY, halt, look_at_binlog, secret_fate};
 use crate::binlog::{self, server, start, table, transaction};
+use crate::coordinates::Coordinates;
 use crate::preflight;
 
 /// Every reason for which the server ends a dump has this number.
@@ -13,6 +14,13 @@ const DUMP_REFUSED: u16 = 1236;
 
 const CONNECTION_ENDED: &str = "nothing while the server restarts; if it lasts, start it, look into its error log, or see \
      whether a proxy or a firewall ends connections";
+
+const DUMP_LOOKED_AT: &str =
+    "nothing: the relay looks which binlogs the server has; where the same comes again, it halts";
+
+/// What ends the wait for a replica.
+pub(super) const WAIT_FOR_REPLICA: &str = "let the server apply what it has received (SHOW REPLICA STATUS); where that \
+     cannot come, point the relay at a server that has it";
 
 pub(super) fn binlog_fate(error: &binlog::Error) -> Fate {
     use binlog::Error as E;
@@ -89,6 +97,7 @@ pub(super) fn start_fate(error: &start::Error) -> Fate {
         | E::InsideEvent { .. }
         | E::Diverged { .. }
         | E::ServerChanged { .. } => halt(OTHER_HISTORY),
+        E::NotApplied { .. } => Fate::Retry,
         E::NoBinlog => halt("start mysqld with --log-bin"),
     }
 }
@@ -136,6 +145,8 @@ fn server_fate(error: &server::Error) -> Fate {
             halt(format!("GRANT {right} ON *.* TO {account}"))
         }
         server::Error::Timeout { .. } | server::Error::OtherServer { .. } => Fate::Retry,
+        // Only a relay with our identity asks for it.
+        server::Error::LockTaken => Fate::MaybeTakenOver,
         server::Error::Secret(error) => secret_fate(error),
         server::Error::Tls(error) => halt(error.hint()),
         server::Error::UnexpectedAnswer { .. } => {
@@ -205,6 +216,9 @@ pub(super) fn binlog_cure(error: &binlog::Error) -> Option<String> {
     use binlog::Error as E;
     match error {
         E::Server(error) | E::Start(start::Error::Server(error)) => server_cure(error),
+        E::Stream { error: mysql_async::Error::Server(error), .. } if error.code == DUMP_REFUSED => {
+            Some(DUMP_LOOKED_AT.to_owned())
+        }
         E::Stream { error, .. } => mysql_cure(error),
         E::Ended { .. } => Some(CONNECTION_ENDED.to_owned()),
         E::Silent { .. } => Some(
@@ -243,19 +257,70 @@ fn mysql_server_fate(error: &mysql_async::ServerError) -> Fate {
     }
 }
 
-/// Error 1236 is every reason for which the server ends a dump; its text tells which.
+/// Error 1236 is every reason for which the server ends a dump; its text tells which, always in English. Any may come
+/// from a moment in which a file was rotated, purged or cut off by a crash: the next session looks what the server has.
+/// What comes again there is held against [`hint_of_refusal`].
 fn dump_fate(message: &str) -> Fate {
     let says = |text: &str| message.contains(text);
-    if says("same server_uuid") || says("same server_id") {
-        return Fate::MaybeTakenOver;
+    match says("same server_uuid") || says("same server_id") {
+        true => Fate::MaybeTakenOver,
+        false => Fate::Retry,
     }
+}
+
+/// The server cannot read on at a place of its binlog.
+pub(super) fn refused_dump(error: &Error) -> Option<(&Coordinates, &str)> {
+    match error {
+        Error::Binlog {
+            source: binlog::Error::Stream { after, error: mysql_async::Error::Server(error) },
+            ..
+        } if error.code == DUMP_REFUSED && dump_fate(&error.message) == Fate::Retry => {
+            Some((after, &error.message))
+        }
+        _ => None,
+    }
+}
+
+impl Error {
+    /// Where the server cannot read a binlog any further, as at the end of one that a crash has cut off.
+    pub fn cut_at(&self) -> Option<Coordinates> {
+        refused_dump(self).map(|(after, _)| after.clone())
+    }
+
+    /// The server is short of something for a moment.
+    pub fn is_shortage(&self) -> bool {
+        refused_dump(self).is_some_and(|(_, message)| message.contains("memory allocation failed"))
+    }
+
+    /// The server is there, and does not let us in.
+    pub(super) fn is_rejected_login(&self) -> bool {
+        let (Error::Binlog { source: binlog::Error::Server(source), .. }
+        | Error::Preflight { source: preflight::mysql::Error::Server(source), .. }) = self
+        else {
+            return false;
+        };
+        match source {
+            server::Error::MySql(mysql_async::Error::Server(error)) => {
+                refusal(error.code).is_some()
+            }
+            server::Error::MySql(error) => mysql_fate(error) != Fate::Retry,
+            server::Error::Tls(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// What to do about a dump that the server refuses twice at the same place.
+fn hint_of_refusal(message: &str) -> String {
+    let says = |text: &str| message.contains(text);
     if says("Could not find first log file") || says("purged") {
-        return halt(
-            "the binlog that relaying should go on from is gone: keep binlogs longer (binlog_expire_logs_seconds), \
-             and go on without it: `binlog-relay checkpoint set --to earliest`",
-        );
+        return "the binlog that relaying should go on from is gone: keep binlogs longer (binlog_expire_logs_seconds), \
+                and go on without it: `binlog-relay checkpoint set --to earliest`"
+            .to_owned();
     }
-    halt("the server cannot send the binlog from that place; its error log says why")
+    "the server cannot send the binlog from that place; its error log says why. Where the rest of that file is lost, go \
+     on behind it with `binlog-relay checkpoint set --to` the next file"
+        .to_owned()
 }
 
 pub(super) fn preflight_fate(error: &preflight::mysql::Error) -> Fate {
@@ -269,6 +334,14 @@ pub(super) fn preflight_fate(error: &preflight::mysql::Error) -> Fate {
             halt("set [mysql] server_id to one that no server and no other replica there has")
         }
         E::Variable { cure, .. } => halt(*cure),
+        E::UpdatesNotLogged { sources, variable } => {
+            let replica = if *variable == "log_slave_updates" { "SLAVE" } else { "REPLICA" };
+            halt(format!(
+                "point [mysql] hosts at {sources}, or start mysqld with --{}=ON; a server that is the primary now \
+                 forgets its source by STOP {replica} and RESET {replica} ALL",
+                variable.replace('_', "-")
+            ))
+        }
         E::Filtered { .. } => {
             halt("start mysqld without that option, or give it the outbox's database")
         }
@@ -295,6 +368,9 @@ pub(super) fn hint_of_damage(error: &Error) -> String {
             after.offset,
             after.file()
         ),
+        error if refused_dump(error).is_some() => {
+            refused_dump(error).map(|(_, message)| hint_of_refusal(message)).unwrap_or_default()
+        }
         _ => "look at the event with mysqlbinlog, and report what the relay says of it".to_owned(),
     }
 }
@@ -336,17 +412,46 @@ mod tests {
                 "REPLICATION",
             ),
             (3159, "Connections using insecure transport are prohibited", "tls"),
-            (1236, "Could not find first log file name in binary log index file", "--to earliest"),
-            (
-                1236,
-                "Cannot replicate because the source purged required binary logs.",
-                "binlog_expire_logs_seconds",
-            ),
-            (1236, "log event entry exceeded max_allowed_packet", "error log"),
         ] {
             match fate_of(code, message) {
                 Fate::Halt { hint } => assert!(hint.contains(word), "{code}: {hint}"),
                 other => panic!("{code}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_dump_that_is_refused_is_tried_again_and_the_second_time_halts_with_a_hint() {
+        for (message, word) in [
+            ("Could not find first log file name in binary log index file", "--to earliest"),
+            (
+                "Cannot replicate because the source purged required binary logs.",
+                "binlog_expire_logs_seconds",
+            ),
+            (
+                "log event entry exceeded max_allowed_packet; Increase max_allowed_packet",
+                "error log",
+            ),
+            ("binlog truncated in the middle of event; consider out of disk space", "next file"),
+            ("Client requested source to start replication from position > file size", "error log"),
+            ("could not find next log", "error log"),
+            ("a text of a version to come", "error log"),
+        ] {
+            let error = || {
+                let error = mysql_async::Error::Server(mysql_async::ServerError {
+                    code: 1236,
+                    message: message.to_owned(),
+                    state: "HY000".to_owned(),
+                });
+                let after = "binlog.000007:4711".parse().unwrap();
+                let source = binlog::Error::Stream { after, error };
+                Error::Binlog { server: "db:3306".to_owned(), source }
+            };
+            assert_eq!(error().fate(), Fate::Retry, "{message}");
+            assert_eq!(error().cut_at().unwrap().to_string(), "binlog.000007:4711");
+            match Error::DamagedAgain(Box::new(error())).fate() {
+                Fate::Halt { hint } => assert!(hint.contains(word), "{message}: {hint}"),
+                other => panic!("{message}: {other:?}"),
             }
         }
     }

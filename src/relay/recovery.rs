@@ -15,7 +15,8 @@ use super::place::end_dump;
 use super::signature::Signature;
 use super::{CLAIM_PAUSE, Relay, backoff};
 use crate::batch::Limits;
-use crate::binlog::{self, Identity, Interest, Replica, Server, Source, Start, TableFilter};
+use crate::binlog::server::{HeldLock, Taken};
+use crate::binlog::{self, Identity, Interest, Replica, Server, Source, Start, TableFilter, start};
 use crate::checkpoint::{self, Checkpoint, Seen};
 use crate::config::Config;
 use crate::coordinates::Uuid;
@@ -27,6 +28,7 @@ use crate::ends::{
 use crate::error::Error;
 use crate::kafka::Delivery;
 use crate::outbox::OutboxOptions;
+use crate::preflight::mysql::WITHOUT_LOCK;
 use crate::publish::idempotent::{self, Idempotent};
 use crate::publish::transactional::Transactional;
 use crate::publish::{Publisher, Stored};
@@ -46,7 +48,9 @@ const OUTLAST_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// Either end cannot be reached, or does not fit the checkpoint.
-pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Error> {
+pub(super) async fn recover(
+    relay: &mut Relay<'_>,
+) -> Result<(Source, Line, Option<HeldLock>), Error> {
     let config = relay.config;
     if relay.has_claimed {
         // Who was cut off or paused may have been replaced: look before fencing the one that did.
@@ -76,6 +80,7 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
         ensure_continuable(checkpoint, &fingerprint)?;
     }
     let start = find_start(config, &mut server, &identity, stored.as_ref()).await?;
+    let start = leave_cut(relay, &mut server, start, stored.as_ref()).await?;
     let (generation, sequence) = numbering(stored.as_ref(), &identity);
     let signature = Signature {
         name: config.name.clone(),
@@ -117,12 +122,13 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
     let filter = table_filter(outboxes);
     let source = Source::open(&config.mysql, &replica, start, server, filter).await;
     let mut source = source.map_err(|source| binlog_error(config, source))?;
+    let mut lock = None;
     if config.publish.delivery == Delivery::Idempotent || line.may_be_ahead() {
         let place_id = ends::place_id(config, &cluster_id);
-        outlast_predecessor(relay, place_id, source.server(), &mut line).await?;
+        lock = outlast_predecessor(relay, place_id, source.server(), &mut line).await?;
     }
     relay.telemetry.begin_session(relay.failed.take().flatten());
-    Ok((source, line))
+    Ok((source, line, lock))
 }
 
 /// Fences the relay of another name that the checkpoint is of, if it is of one: it may be running, and the own
@@ -169,6 +175,24 @@ pub(super) async fn fence_other(config: &Config, owner: &str) -> Result<(), Erro
     })
 }
 
+/// Goes on in the next file where the server could not read the one of the start to its end, and nothing of the rest
+/// counts.
+async fn leave_cut(
+    relay: &Relay<'_>,
+    server: &mut Server,
+    start: Start,
+    stored: Option<&Checkpoint>,
+) -> Result<Start, Error> {
+    // Of a transaction of which a part is in Kafka, the rest counts.
+    let Some(cut) = relay.cut.as_ref().filter(|_| skip(stored).is_none()) else {
+        return Ok(start);
+    };
+    let behind = start::behind_cut(server, &start, cut).await;
+    let origin = start::Origin::Checkpoint(cut.clone());
+    let behind = behind.map_err(|source| ends::start_error(relay.config, origin, source))?;
+    Ok(behind.unwrap_or(start))
+}
+
 /// Waits until no predecessor has records on its way, which only those of `idempotent` delivery have after they
 /// were fenced. One that lives has lost its dump to ours; it ends when what it sent is acknowledged, and its
 /// lock with it. No predecessor has then read further than the end of the binlog.
@@ -176,26 +200,38 @@ pub(super) async fn fence_other(config: &Config, owner: &str) -> Result<(), Erro
 /// # Errors
 /// The server cannot be asked, or somebody has taken over from this instance meanwhile.
 async fn outlast_predecessor(
-    relay: &Relay<'_>,
+    relay: &mut Relay<'_>,
     place_id: Uuid,
     server: &mut Server,
     line: &mut Line,
-) -> Result<(), Error> {
+) -> Result<Option<HeldLock>, Error> {
     let config = relay.config;
     let mysql_error = |source: binlog::server::Error| binlog_error(config, source.into());
     let name = format!("{SENDING_LOCK} {place_id}");
-    if !server.lock(&name, OUTLAST_TIMEOUT).await.map_err(mysql_error)? {
-        ensure_not_replaced(relay, look_at_checkpoint(config).await?.as_ref())?;
-        tracing::warn!(
-            "the relay before this one is connected to MySQL and did not end within {} s: what it had on its way may \
-             come twice",
-            OUTLAST_TIMEOUT.as_secs()
-        );
-    }
+    let lock = match server.lock(name, OUTLAST_TIMEOUT).await.map_err(mysql_error)? {
+        Taken::Held(lock) => Some(lock),
+        Taken::ByOther(lock) => {
+            ensure_not_replaced(relay, look_at_checkpoint(config).await?.as_ref())?;
+            tracing::warn!(
+                "the relay before this one is connected to MySQL and did not end within {} s: what it had on its way \
+                 may come twice",
+                OUTLAST_TIMEOUT.as_secs()
+            );
+            Some(lock)
+        }
+        Taken::Refused(refused) => {
+            if !std::mem::replace(&mut relay.is_lock_missed, true) {
+                tracing::warn!(
+                    "the server gives out no named lock, and the relay goes on without: {refused}; {WITHOUT_LOCK}"
+                );
+            }
+            None
+        }
+    };
     if line.may_be_ahead() {
         line.note_predecessor_end(server.binlog_end().await.map_err(mysql_error)?);
     }
-    Ok(())
+    Ok(lock)
 }
 
 /// Who has taken over from this instance, and when its last checkpoint was written; `None` when nobody has.

@@ -1,0 +1,200 @@
+//! A named lock of the server that is held by a connection of its own, as long as that is kept: across its loss, and
+//! also where somebody else holds it at first.
+//!
+//! Who loses the lock to another session is told: it may have been replaced.
+
+use std::time::Duration;
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::{Error, QUERY_TIMEOUT, SERVER_UUID_SQL, Server, connect, ensure_same, within};
+use crate::binlog::Options;
+use crate::telemetry::Causes;
+
+/// How long the connection asks nothing: a balancer may end one that it finds idle, and one that was cut is noticed
+/// when it asks.
+const BREATH: Duration = Duration::from_secs(2);
+
+/// A balancer may also drop what is sent, without a word.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection that is silent for so long has lost its peer: the server gives the lock to others.
+const WAIT_TIMEOUT_SECONDS: u64 = 60;
+
+/// How long after a loss the lock is asked for again, where the server cannot be reached.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+// Numbers of <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>: the server is about to end
+// the statement or the connection. Any other error is its answer.
+const ENDING: [u16; 8] = [1053, 1152, 1158, 1159, 1317, 3032, 3169, 4031];
+
+/// What came of asking for a lock.
+#[derive(Debug)]
+pub enum Taken {
+    Held(HeldLock),
+    /// Somebody else held it for as long as was waited. It is asked for on.
+    ByOther(HeldLock),
+    /// The server gives out no such locks.
+    Refused(Error),
+}
+
+/// A lock that is held, or asked for, until this is dropped.
+#[derive(Debug)]
+pub struct HeldLock {
+    lost: watch::Receiver<bool>,
+    task: JoinHandle<()>,
+}
+
+impl HeldLock {
+    /// Waits until another session has the lock that was held here.
+    ///
+    /// # Errors
+    /// Always: that it has.
+    pub async fn ensure_held(&mut self) -> Error {
+        if self.lost.wait_for(|lost| *lost).await.is_err() {
+            // The task has ended otherwise, which only a panic makes it do: nothing is known of the lock.
+            tracing::warn!("the lock of this relay is not watched any more");
+            std::future::pending::<()>().await;
+        }
+        Error::LockTaken
+    }
+}
+
+impl Drop for HeldLock {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Server {
+    /// Takes a named lock
+    /// (<https://dev.mysql.com/doc/refman/8.4/en/locking-functions.html#function_get-lock>) over another connection to
+    /// the same server.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn lock(&self, name: String, patience: Duration) -> Result<Taken, Error> {
+        let server_uuid = self.server_uuid().unwrap_or_default().to_owned();
+        let place = Place { options: self.options.clone(), server_uuid, name };
+        let mut conn = place.connect().await?;
+        let is_held = match ask(&mut conn, &place.name, patience).await {
+            Err(error) if is_refusal(&error) => return Ok(Taken::Refused(error)),
+            answer => answer?,
+        };
+        let (tell, lost) = watch::channel(false);
+        let task = tokio::spawn(keep(place, conn, is_held, tell));
+        let lock = HeldLock { lost, task };
+        Ok(if is_held { Taken::Held(lock) } else { Taken::ByOther(lock) })
+    }
+
+    /// Takes a lock of this name over this connection and gives it back; `None` where that works.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn lock_refusal(&mut self, name: &str) -> Result<Option<Error>, Error> {
+        self.reconnect_if_lost().await?;
+        match ask(&mut self.conn, name, Duration::ZERO).await {
+            Err(error) if is_refusal(&error) => return Ok(Some(error)),
+            answer => answer?,
+        };
+        let release = format!("DO RELEASE_LOCK('{name}')");
+        within(QUERY_TIMEOUT, self.conn.query_drop(release)).await?;
+        Ok(None)
+    }
+}
+
+/// Which lock of which server.
+struct Place {
+    options: Options,
+    server_uuid: String,
+    name: String,
+}
+
+impl Place {
+    async fn connect(&self) -> Result<Conn, Error> {
+        let mut conn = connect(&self.options).await?;
+        let is = within(QUERY_TIMEOUT, conn.query_first(SERVER_UUID_SQL)).await?;
+        ensure_same(&self.server_uuid, is)?;
+        let patience = format!("SET SESSION wait_timeout = {WAIT_TIMEOUT_SECONDS}");
+        within(QUERY_TIMEOUT, conn.query_drop(patience)).await?;
+        Ok(conn)
+    }
+
+    /// Asks anew, after the connection with the id `cut` was lost, which the server may not have noticed.
+    async fn take_again(&self, cut: u32) -> Result<(Conn, bool), Error> {
+        let mut conn = self.connect().await?;
+        if ask(&mut conn, &self.name, Duration::ZERO).await? {
+            return Ok((conn, true));
+        }
+        let holder = format!("SELECT IS_USED_LOCK('{}')", self.name);
+        let holder: Option<Option<u32>> = within(QUERY_TIMEOUT, conn.query_first(holder)).await?;
+        if holder.flatten().is_some_and(|holder| holder != cut) {
+            return Ok((conn, false));
+        }
+        // A session may end others of its account. One that has gone by now need not be ended.
+        let _ = within(QUERY_TIMEOUT, conn.query_drop(format!("KILL {cut}"))).await;
+        let is_held = ask(&mut conn, &self.name, RETRY_PAUSE).await?;
+        Ok((conn, is_held))
+    }
+}
+
+/// Whether the lock is held now, after so long.
+async fn ask(conn: &mut Conn, name: &str, patience: Duration) -> Result<bool, Error> {
+    let question = "GET_LOCK";
+    let sql = format!("SELECT {question}('{name}', {})", patience.as_secs());
+    let answer: Option<Option<u8>> = within(QUERY_TIMEOUT, conn.query_first(sql)).await?;
+    match answer.flatten() {
+        Some(answer) => Ok(answer == 1),
+        None => Err(Error::UnexpectedAnswer { question, answer: "NULL".to_owned() }),
+    }
+}
+
+fn is_refusal(error: &Error) -> bool {
+    match error {
+        Error::MySql(mysql_async::Error::Server(error)) => !ENDING.contains(&error.code),
+        Error::UnexpectedAnswer { .. } => true,
+        _ => false,
+    }
+}
+
+async fn keep(place: Place, mut conn: Conn, mut is_held: bool, lost: watch::Sender<bool>) {
+    loop {
+        match breathe(&place, &mut conn, is_held).await {
+            Ok(held) => {
+                is_held = held;
+                continue;
+            }
+            Err(error) => tracing::debug!("the lock's connection: {}", Causes(&error)),
+        }
+        (conn, is_held) = loop {
+            match place.take_again(conn.id()).await {
+                Ok((_, false)) if is_held => {
+                    lost.send_replace(true);
+                    return;
+                }
+                Ok((conn, true)) => {
+                    tracing::warn!(
+                        "the connection that holds the relay's lock was cut; took the lock again"
+                    );
+                    break (conn, true);
+                }
+                Ok(asking) => break asking,
+                // The dump says that the server is away.
+                Err(error) => tracing::debug!("take the lock again: {}", Causes(&error)),
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        };
+    }
+}
+
+/// Lets a moment pass, then sees whether the connection is there; where the lock is not held, whether it is free now.
+async fn breathe(place: &Place, conn: &mut Conn, is_held: bool) -> Result<bool, Error> {
+    tokio::time::sleep(BREATH).await;
+    match is_held {
+        true => within(PING_TIMEOUT, conn.ping()).await.map(|()| true),
+        false => ask(conn, &place.name, Duration::ZERO).await,
+    }
+}
