@@ -35,6 +35,7 @@ mod schema;
 mod set_checkpoint;
 mod shutdown;
 mod start;
+mod statements;
 mod stock_clients;
 mod storm;
 mod tables;
