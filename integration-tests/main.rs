@@ -37,6 +37,7 @@ mod sessions;
 mod set_checkpoint;
 mod shutdown;
 mod start;
+mod statements;
 mod stock_clients;
 mod storm;
 mod tables;

@@ -87,6 +87,13 @@ impl Sql {
         self.runtime.block_on(self.conn.query_drop(statement))
     }
 
+    /// Runs a statement that is in another character set than UTF-8.
+    pub fn run_bytes(&mut self, statement: &[u8]) {
+        self.runtime
+            .block_on(self.conn.query_drop(statement.to_vec()))
+            .unwrap_or_else(|error| panic!("{}: {error}", statement.escape_ascii()));
+    }
+
     /// Runs a prepared statement.
     pub fn run_with(&mut self, statement: impl AsRef<str>, params: impl Into<Params> + Send) {
         let statement = statement.as_ref();
