@@ -221,12 +221,21 @@ impl Checkpoint {
 
     /// The part that says where in the binlog it stands.
     pub fn place(place: &Place, rows_done: u64, open_gtid: Option<&Gtid>) -> Checkpoint {
+        let gtid_set = place.gtid_set.as_ref().map(ToString::to_string);
+        Checkpoint { gtid_set, ..Checkpoint::place_without_set(place, rows_done, open_gtid) }
+    }
+
+    /// The same without the GTID set, which can be long.
+    pub fn place_without_set(
+        place: &Place,
+        rows_done: u64,
+        open_gtid: Option<&Gtid>,
+    ) -> Checkpoint {
         Checkpoint {
             binlog_filename: place.coordinates.file().to_owned(),
             offset: place.coordinates.offset,
             rows_done,
             gtid: open_gtid.filter(|_| rows_done > 0).map(ToString::to_string),
-            gtid_set: place.gtid_set.as_ref().map(ToString::to_string),
             binlog_timestamp: place.file_timestamp,
             ..Checkpoint::default()
         }

@@ -37,7 +37,10 @@ use crate::error::{Error, Fate, WayOut};
 use crate::kafka::Delivery;
 use crate::panics;
 use crate::telemetry::metrics::Peer;
-use crate::telemetry::{State, Telemetry};
+use crate::telemetry::{Causes, State, Telemetry};
+
+/// When MySQL is lost, Kafka may be as well: a checkpoint for the next server is not waited for any longer.
+const GTID_SET_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often the checkpoint follows a binlog that moves on without rows for us.
 const IDLE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
@@ -419,6 +422,10 @@ impl Session<'_> {
             Err(error) if may_publish && error.is_of_one_transaction() => {
                 self.finish(self.is_drained_by(error)).await
             }
+            Err(error) if may_publish && self.needs_gtid_set(error) => {
+                self.store_gtid_set().await;
+                Ok(())
+            }
             _ => Ok(()),
         };
         let followed = match followed {
@@ -435,6 +442,25 @@ impl Session<'_> {
             tracing::debug!(%error, "close the dump connection");
         }
         finished.and(followed)
+    }
+
+    /// MySQL is lost, and the next server may be another one.
+    fn needs_gtid_set(&self, error: &Error) -> bool {
+        error.peer() == Some(Peer::MySql) && self.line.lacks_gtid_set(self.source.place())
+    }
+
+    /// Stores a long GTID set that was left out of the last checkpoints, unless Kafka is lost as well.
+    async fn store_gtid_set(&mut self) {
+        match tokio::time::timeout(GTID_SET_TIMEOUT, self.finish(false)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!("the GTID set could not be stored: {}", Causes(&error));
+            }
+            Err(_) => tracing::warn!(
+                "the GTID set could not be stored within {} s",
+                GTID_SET_TIMEOUT.as_secs()
+            ),
+        }
     }
 
     /// In `idempotent` delivery, a halt says as well that no row after the checkpoint is in Kafka: else the

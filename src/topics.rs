@@ -123,11 +123,18 @@ pub struct Topics {
     options: Options,
     ids: HashMap<Arc<str>, TopicId>,
     topics: Vec<Topic>,
+    checkpoint_bytes_max: Option<usize>,
 }
 
 impl Topics {
     pub fn new(admin: AdminClient<kafka::Context>, options: Options) -> Topics {
-        Topics { admin: Arc::new(admin), options, ids: HashMap::new(), topics: Vec::new() }
+        Topics {
+            admin: Arc::new(admin),
+            options,
+            ids: HashMap::new(),
+            topics: Vec::new(),
+            checkpoint_bytes_max: None,
+        }
     }
 
     /// A topic that was looked up before.
@@ -171,16 +178,22 @@ impl Topics {
     ///
     /// # Errors
     /// It does not exist, takes no records, or Kafka cannot be asked.
-    pub async fn ensure_checkpoint_topic(&self, name: &str) -> Result<(), Error> {
+    pub async fn ensure_checkpoint_topic(&mut self, name: &str) -> Result<(), Error> {
         let description = match self.describe(name).await? {
             Some(description) => description,
             None => self.create(name, self.checkpoint(name)).await?.0,
         };
         self.ensure_authorized(name, &CHECKPOINT_OPERATIONS).await?;
+        self.checkpoint_bytes_max = description.batch_bytes_max;
         if let Some(policy) = description.cleanup_policy.filter(|policy| policy != "compact") {
             tracing::warn!(topic = name, policy, "{RETENTION}: {RETENTION_CURE}");
         }
         Ok(())
+    }
+
+    /// The largest record batch that the checkpoint topic takes; `None` where we may not read that.
+    pub fn checkpoint_bytes_max(&self) -> Option<usize> {
+        self.checkpoint_bytes_max
     }
 
     /// Asks whether a missing destination topic would be created; creates nothing.

@@ -28,9 +28,9 @@ pub enum Error {
     BeyondEnd { coordinates: Coordinates, size_bytes: u64 },
     #[error("no event begins at {coordinates}: the offset is inside of one")]
     InsideEvent { coordinates: Coordinates },
-    #[error("the server has purged the transactions {missing}, which were not relayed yet")]
+    #[error("the server has purged the transactions {}, which were not relayed yet", missing.in_short())]
     PurgedGtids { missing: GtidSet },
-    #[error("the transactions {unknown} count as relayed, but this server has not executed them")]
+    #[error("the transactions {} count as relayed, but this server has not executed them", unknown.in_short())]
     Diverged { unknown: GtidSet },
     #[error(
         "the transactions {missing} count as relayed, and this server has not applied them yet"

@@ -5,18 +5,23 @@
 //! two equal sets are equal values and print the same text.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use self::intervals::Intervals;
 use super::{Error, parse_digits};
+
+mod intervals;
 
 /// Largest transaction number of a GTID: MySQL counts in signed 64 bits and keeps the last one as end.
 const GNO_MAX: u64 = i64::MAX as u64 - 1;
 
 /// Longest tag, in characters.
 const TAG_LENGTH_MAX: usize = 32;
+
+/// A line of text has so many intervals of a set at most.
+const INTERVALS_SHOWN_MAX: usize = 20;
 
 /// A `server_uuid`, printed in lower case.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -209,9 +214,6 @@ impl FromStr for Interval {
     }
 }
 
-/// Sorted, disjoint, not adjacent, never empty.
-type Intervals = Vec<Interval>;
-
 /// A set of GTIDs, such as `@@gtid_executed`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct GtidSet(BTreeMap<Origin, Intervals>);
@@ -229,33 +231,42 @@ impl GtidSet {
 
     #[must_use]
     pub fn contains(&self, gtid: &Gtid) -> bool {
-        let Some(intervals) = self.0.get(&gtid.origin) else {
-            return false;
-        };
-        let after = intervals.partition_point(|interval| interval.first <= gtid.gno);
-        after > 0 && gtid.gno <= intervals[after - 1].last
+        self.0.get(&gtid.origin).is_some_and(|intervals| intervals.contains(gtid.gno))
     }
 
     /// Adds one GTID and answers whether it is new. Constant time for the number that follows the
     /// greatest of its origin, which is what a binlog brings.
     pub fn insert(&mut self, gtid: Gtid) -> bool {
-        let gno = gtid.gno;
-        let single = Interval { first: gno, last: gno };
-        let intervals = match self.0.entry(gtid.origin) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(vec![single]);
-                return true;
-            }
-            Entry::Occupied(occupied) => occupied.into_mut(),
-        };
-        insert_number(intervals, gno)
+        self.0.entry(gtid.origin).or_default().insert(gtid.gno)
+    }
+
+    /// How many intervals there are: what the length of the text goes with.
+    #[must_use]
+    pub fn intervals(&self) -> usize {
+        self.0.values().map(Intervals::len).sum()
+    }
+
+    /// The text for people: a long one ends with how many intervals it has.
+    #[must_use]
+    pub fn in_short(&self) -> String {
+        let intervals = self.intervals();
+        if intervals <= INTERVALS_SHOWN_MAX {
+            return self.to_string();
+        }
+        let mut left = INTERVALS_SHOWN_MAX;
+        let mut shown = Self::new();
+        for (origin, numbers) in &self.0 {
+            let first: Vec<_> = numbers.iter().copied().take(left).collect();
+            left -= first.len();
+            shown.add(origin.clone(), first.into_iter());
+        }
+        format!("{shown} and more, {intervals} intervals in all")
     }
 
     #[must_use]
     pub fn is_subset_of(&self, other: &Self) -> bool {
         self.0.iter().all(|(origin, intervals)| {
-            let others = other.0.get(origin).map_or(&[][..], Vec::as_slice);
-            subtract(intervals, others).is_empty()
+            other.0.get(origin).is_some_and(|others| intervals.is_subset_of(others))
         })
     }
 
@@ -265,7 +276,7 @@ impl GtidSet {
         let mut difference = Self::new();
         for (origin, intervals) in &self.0 {
             let rest = match other.0.get(origin) {
-                Some(others) => subtract(intervals, others),
+                Some(others) => intervals.without(others),
                 None => intervals.clone(),
             };
             if !rest.is_empty() {
@@ -280,7 +291,7 @@ impl GtidSet {
     pub fn union(&self, other: &Self) -> Self {
         let mut union = self.clone();
         for (origin, intervals) in &other.0 {
-            union.add_intervals(origin.uuid, origin.tag.clone(), intervals);
+            union.add(origin.clone(), intervals.iter().copied());
         }
         union
     }
@@ -295,79 +306,19 @@ impl GtidSet {
     ) -> Option<()> {
         let intervals: Option<Vec<_>> =
             pairs.map(|(first, last)| Interval::new(first, last)).collect();
-        self.add_intervals(uuid, tag, &intervals?);
+        self.add(Origin { uuid, tag }, intervals?.into_iter());
         Some(())
     }
 
-    fn add_intervals(&mut self, uuid: Uuid, tag: Option<Tag>, intervals: &[Interval]) {
+    fn add(&mut self, origin: Origin, intervals: impl Iterator<Item = Interval>) {
+        let mut intervals: Vec<_> = intervals.collect();
         if intervals.is_empty() {
             return;
         }
-        let entry = self.0.entry(Origin { uuid, tag }).or_default();
-        entry.extend_from_slice(intervals);
-        normalise(entry);
+        let entry = self.0.entry(origin).or_default();
+        intervals.extend(entry.iter());
+        *entry = Intervals::of(intervals);
     }
-}
-
-/// Adds one number to intervals that are not empty. Answers whether it is new.
-fn insert_number(intervals: &mut Intervals, gno: u64) -> bool {
-    if let Some(last) = intervals.last_mut()
-        && last.last + 1 == gno
-    {
-        last.last = gno;
-        return true;
-    }
-    let after = intervals.partition_point(|interval| interval.first <= gno);
-    if after > 0 && gno <= intervals[after - 1].last {
-        return false;
-    }
-    let extends_before = after > 0 && intervals[after - 1].last + 1 == gno;
-    let extends_after = after < intervals.len() && gno + 1 == intervals[after].first;
-    match (extends_before, extends_after) {
-        (true, true) => intervals[after - 1].last = intervals.remove(after).last,
-        (true, false) => intervals[after - 1].last = gno,
-        (false, true) => intervals[after].first = gno,
-        (false, false) => intervals.insert(after, Interval { first: gno, last: gno }),
-    }
-    true
-}
-
-/// Sorts intervals and joins those that overlap or touch.
-fn normalise(intervals: &mut Intervals) {
-    intervals.sort_unstable_by_key(|interval| interval.first);
-    intervals.dedup_by(|next, kept| {
-        let joins = next.first <= kept.last + 1;
-        if joins {
-            kept.last = kept.last.max(next.last);
-        }
-        joins
-    });
-}
-
-/// What of `from` is not in `others`.
-fn subtract(from: &[Interval], others: &[Interval]) -> Intervals {
-    let mut rest = Vec::new();
-    let mut others = others.iter().peekable();
-    for interval in from {
-        let mut first = interval.first;
-        while let Some(other) = others.peek()
-            && other.first <= interval.last
-        {
-            if first < other.first {
-                rest.push(Interval { first, last: other.first - 1 });
-            }
-            first = first.max(other.last + 1);
-            if other.last > interval.last {
-                // It may cover a part of the next interval too.
-                break;
-            }
-            others.next();
-        }
-        if first <= interval.last {
-            rest.push(Interval { first, last: interval.last });
-        }
-    }
-    rest
 }
 
 impl FromIterator<Gtid> for GtidSet {
@@ -386,7 +337,7 @@ impl FromStr for GtidSet {
     /// Reads what MySQL prints and what people write: line breaks, blanks, upper case, a server twice,
     /// intervals in any order. An empty text is the empty set.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let mut set = Self::new();
+        let mut read: BTreeMap<Origin, Vec<Interval>> = BTreeMap::new();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let mut items = part.split(':').map(str::trim);
             let uuid: Uuid = items.next().unwrap_or_default().parse()?;
@@ -394,7 +345,8 @@ impl FromStr for GtidSet {
             let mut interval_is_due = true;
             for item in items {
                 if item.starts_with(|c: char| c.is_ascii_digit()) {
-                    set.add_intervals(uuid, tag.clone(), &[item.parse()?]);
+                    let origin = Origin { uuid, tag: tag.clone() };
+                    read.entry(origin).or_default().push(item.parse()?);
                     interval_is_due = false;
                 } else if tag.is_some() && interval_is_due {
                     return Err(Error::NoInterval(part.to_owned()));
@@ -407,7 +359,8 @@ impl FromStr for GtidSet {
                 return Err(Error::NoInterval(part.to_owned()));
             }
         }
-        Ok(set)
+        let sets = read.into_iter().map(|(origin, numbers)| (origin, Intervals::of(numbers)));
+        Ok(Self(sets.collect()))
     }
 }
 
@@ -424,7 +377,7 @@ impl fmt::Display for GtidSet {
             if let Some(tag) = &origin.tag {
                 write!(f, ":{tag}")?;
             }
-            for Interval { first, last } in intervals {
+            for Interval { first, last } in intervals.iter() {
                 write!(f, ":{first}")?;
                 if first < last {
                     write!(f, "-{last}")?;
@@ -468,6 +421,20 @@ pub(super) mod tests {
         ] {
             assert_eq!(set(text).to_string(), printed, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_long_set_is_shown_in_short() {
+        let numbers = |count| (0..count).map(|n| format!(":{}", 2 * n + 1)).collect::<String>();
+        let short = format!("{A}{}", numbers(20));
+        assert_eq!(set(&short).in_short(), short);
+        let long = set(&format!("{A}{},{B}:1", numbers(20_000)));
+        assert_eq!(long.in_short(), format!("{short} and more, 20001 intervals in all"));
+        let two = set(&format!("{A}:1-5,{B}{}", numbers(20)));
+        assert_eq!(
+            two.in_short(),
+            format!("{A}:1-5,{B}{} and more, 21 intervals in all", numbers(19))
+        );
     }
 
     #[test]
@@ -542,11 +509,7 @@ pub(super) mod tests {
 
     /// The invariant: sorted, disjoint, not adjacent, nowhere empty.
     fn is_normal(set: &GtidSet) -> bool {
-        set.0.values().all(|intervals| {
-            !intervals.is_empty()
-                && intervals.iter().all(|i| 1 <= i.first && i.first <= i.last)
-                && intervals.windows(2).all(|pair| pair[0].last + 1 < pair[1].first)
-        })
+        set.0.values().all(|intervals| !intervals.is_empty() && intervals.is_normal())
     }
 
     proptest! {

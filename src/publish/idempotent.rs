@@ -140,6 +140,7 @@ impl Idempotent {
             next_slot: 0,
             keeper,
             due: None,
+            due_before: None,
             stored_sequence: claim.sequence,
             latest: Some((0, claim)),
             doubt: None,
@@ -189,6 +190,8 @@ struct Sending {
     keeper: Keeper,
     /// The latest checkpoint that is to be stored.
     due: Option<(u64, Checkpoint)>,
+    /// One that is to be stored before it.
+    due_before: Option<(u64, Checkpoint)>,
     /// The latest one that was.
     latest: Option<(u64, Checkpoint)>,
     /// The process was paused: nothing is sent before a checkpoint shows that nobody has fenced us.
@@ -297,16 +300,26 @@ impl Sending {
 
     /// Gives back the oldest batches, as far as they are acknowledged without a gap.
     fn answer_acknowledged(&mut self, answers: &Answers) {
-        let is_acknowledged = |batch: &InFlight| self.reported.is_complete(batch.slot);
-        while self.in_flight.front().is_some_and(is_acknowledged) {
+        while self.in_flight.front().is_some_and(|batch| self.reported.is_complete(batch.slot)) {
             let InFlight { sealed, .. } = self.in_flight.pop_front().expect("it was looked at");
             if sealed.batch.unsent() > 0 {
                 self.cut_off.store(false, Ordering::Relaxed);
             }
             let (published, number, checkpoint) = sealed.published();
-            self.due = Some((number, checkpoint));
+            self.note_due(number, checkpoint);
             answers.published(published);
         }
+    }
+
+    /// A later checkpoint pushes out an earlier one, but not one with a GTID set that the later one lacks: a long
+    /// set is a part of few.
+    fn note_due(&mut self, number: u64, checkpoint: Checkpoint) {
+        if checkpoint.gtid_set.is_some() {
+            self.due_before = None;
+        } else if self.due.as_ref().is_some_and(|(_, due)| due.gtid_set.is_some()) {
+            self.due_before = self.due.take();
+        }
+        self.due = Some((number, checkpoint));
     }
 
     fn store_due(&mut self) -> Result<(), Error> {
@@ -317,7 +330,8 @@ impl Sending {
         if self.doubt.is_some() && self.due.is_none() {
             self.due = self.latest.take();
         }
-        let Some((number, checkpoint)) = self.due.take() else { return Ok(()) };
+        let due = self.due_before.take().or_else(|| self.due.take());
+        let Some((number, checkpoint)) = due else { return Ok(()) };
         if let Some(doubt) = &mut self.doubt {
             *doubt = Doubt::Asked;
         }

@@ -4,12 +4,14 @@
 //! handed over as soon as there is another one to fill and a transaction is whole; a full one stops the
 //! reading until then.
 
+mod gtid_pace;
 mod hand_over;
 
 use std::collections::HashMap;
 
 use tokio::time::Instant;
 
+use self::gtid_pace::GtidPace;
 use super::beginning::{Beginning, Options, Skip};
 use super::observe::Observer;
 use super::signature::Signature;
@@ -68,6 +70,7 @@ pub struct Line {
     /// What this session has in Kafka, but for its claim.
     acknowledged: Option<Checkpoint>,
     stored_at: Instant,
+    gtid_pace: GtidPace,
     has_published: bool,
     observer: Observer,
 }
@@ -88,6 +91,7 @@ impl Line {
             options,
             signature,
             publisher,
+            gtid_pace: GtidPace::new(topics.checkpoint_bytes_max()),
             topics,
             routes: Vec::new(),
             routes_epoch: 0,

@@ -412,12 +412,19 @@ fn difference_of_gtids(stored: &Checkpoint, new: &Place) -> String {
     match (again.is_empty(), left_out.is_empty()) {
         (true, true) => "nothing is relayed again and nothing left out".to_owned(),
         (false, true) => {
-            format!("{again} were relayed already and are relayed again, in a new generation")
+            format!(
+                "{} were relayed already and are relayed again, in a new generation",
+                again.in_short()
+            )
         }
-        (true, false) => format!("{left_out} are left out: rows in them are not relayed"),
+        (true, false) => {
+            format!("{} are left out: rows in them are not relayed", left_out.in_short())
+        }
         (false, false) => format!(
-            "{again} were relayed already and are relayed again, in a new generation; {left_out} are left out: \
-             rows in them are not relayed"
+            "{} were relayed already and are relayed again, in a new generation; {} are left out: \
+             rows in them are not relayed",
+            again.in_short(),
+            left_out.in_short()
         ),
     }
 }

@@ -301,7 +301,7 @@ pub(super) async fn connect_mysql(config: &Config) -> Result<(Server, Identity),
 
 /// Connects to Kafka and creates the checkpoint topic where that is wanted.
 pub(super) async fn connect_kafka(config: &Config) -> Result<(Topics, Arc<str>), Error> {
-    let (topics, cluster_id) = ends::connect_kafka(config).await?;
+    let (mut topics, cluster_id) = ends::connect_kafka(config).await?;
     topics
         .ensure_checkpoint_topic(&config.checkpoint.topic)
         .await

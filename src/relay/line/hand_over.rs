@@ -73,9 +73,14 @@ impl Line {
         !self.observer.is_recent(committed_at)
     }
 
-    /// The stored checkpoint stands at another place.
+    /// The stored checkpoint stands at another place, or a GTID set was left out of it for long.
     pub fn is_behind(&self, place: &Place) -> bool {
-        self.stored.as_ref() != Some(&place.coordinates)
+        self.stored.as_ref() != Some(&place.coordinates) || self.gtid_pace.is_due(place)
+    }
+
+    /// The stored checkpoint lacks a GTID set that another server would need.
+    pub fn lacks_gtid_set(&self, place: &Place) -> bool {
+        self.gtid_pace.lacks_set(place)
     }
 
     /// Hands over what is whole, if there is any and another batch to fill.
@@ -113,6 +118,7 @@ impl Line {
         while !self.may_seal() {
             self.answer().await?;
         }
+        self.gtid_pace.want();
         self.seal(Cut::Boundary(self.filling.len()), place, gtid, is_clean)?;
         self.settle().await
     }
@@ -210,7 +216,8 @@ impl Line {
         let first_sequence = self.sequence + 1;
         self.sequence += records;
         self.close_window(place);
-        let checkpoint = self.checkpoint(place, gtid, is_clean);
+        let gtid_set = self.gtid_pace.gtid_set(place, Instant::now());
+        let checkpoint = self.checkpoint(place, gtid_set, gtid, is_clean);
         self.stored = Some(place.coordinates.clone());
         self.publish(batch, first_sequence, checkpoint)
     }
@@ -227,7 +234,13 @@ impl Line {
         self.publisher.publish(sealed).map_err(|source| self.publish_error(source))
     }
 
-    fn checkpoint(&self, place: &Place, gtid: Option<&Gtid>, clean: bool) -> Checkpoint {
+    fn checkpoint(
+        &self,
+        place: &Place,
+        gtid_set: Option<String>,
+        gtid: Option<&Gtid>,
+        clean: bool,
+    ) -> Checkpoint {
         // Until the transaction that was relayed in part comes by, it must not be forgotten.
         let (rows_done, gtid) = match &self.skip {
             Some(skip) => (skip.rows, skip.gtid.as_ref()),
@@ -240,7 +253,8 @@ impl Line {
             sequence: self.sequence,
             clean,
             partitions: self.partitions.clone().filter(|_| is_ahead),
-            ..Checkpoint::place(place, rows_done, gtid)
+            gtid_set,
+            ..Checkpoint::place_without_set(place, rows_done, gtid)
         };
         self.signature.sign(checkpoint, self.window.as_ref())
     }

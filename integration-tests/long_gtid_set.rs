@@ -1,0 +1,93 @@
+//! A GTID set of tens of thousands of intervals neither slows the relay down nor fills its checkpoints, and another
+//! server is resumed from by it all the same.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::harness::kafka::create_topic;
+use crate::harness::relay::{Relay, SOON};
+use crate::harness::scene::{Delivery, Scene};
+use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
+use crate::harness::workload::PlainWriter;
+
+const INTERVALS: usize = 20_000;
+
+/// A server that has executed every second transaction of another one.
+fn server_with_holes() -> Arc<MySql> {
+    let mysql = MySql::start("mysql-8.0", &[]);
+    let mut sql = mysql.connect();
+    let numbers: String = (0..INTERVALS).map(|n| format!(":{}", 2 * n + 1)).collect();
+    sql.run("RESET MASTER");
+    sql.run(format!("SET GLOBAL gtid_purged = '3e11fa47-71ca-11e1-9e33-c80aa9429562{numbers}'"));
+    // Each file names the GTIDs before it.
+    sql.run("FLUSH BINARY LOGS");
+    Arc::new(mysql)
+}
+
+fn write(scene: &Scene, writer: &mut PlainWriter, relay: &Relay, rows: usize, written: &mut usize) {
+    for _ in 0..rows {
+        writer.write(1);
+        *written += 1;
+        // One batch each, and a checkpoint with it.
+        scene.wait_for_records(relay, *written);
+    }
+}
+
+#[test]
+fn most_checkpoints_leave_a_long_gtid_set_out_and_another_server_is_resumed_from() {
+    let _permit = permit_for_own_servers();
+    let mysql = server_with_holes();
+    for delivery in [Delivery::ExactlyOnce, Delivery::Idempotent] {
+        let scene = Scene::on(Arc::clone(&mysql), shared_kafka(), "long_set").with(delivery);
+        let mut writer = PlainWriter::on(&scene);
+        let setup = scene.relay_setup();
+        let mut written = 0;
+        let mut relay = setup.start();
+        write(&scene, &mut writer, &relay, 12, &mut written);
+        relay.kill();
+        // Nothing tells whether the last checkpoint has the set: the server is the same.
+        writer.write(1);
+        written += 1;
+        let mut relay = setup.start();
+        write(&scene, &mut writer, &relay, 3, &mut written);
+
+        // The relay stores the set when it loses MySQL, and the next server is another one.
+        mysql.restart_with_another_uuid();
+        writer.sql = scene.sql();
+        write(&scene, &mut writer, &relay, 3, &mut written);
+        scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+        assert_eq!(relay.log().matches("relaying server").count(), 2, "{}", relay.log());
+
+        let checkpoints: Vec<Value> = scene.checkpoints().into_iter().flatten().collect();
+        let set_of = |checkpoint: &Value| checkpoint["gtidSet"].as_str().map(str::to_owned);
+        let sets: Vec<String> = checkpoints.iter().filter_map(set_of).collect();
+        let is_whole = |set: &String| set.split(':').count() > INTERVALS;
+        assert!(!sets.is_empty() && sets.iter().all(is_whole), "a set is whole or not there");
+        let is_small = |checkpoint: &&Value| checkpoint.to_string().len() < 1_000;
+        let small = checkpoints.iter().filter(is_small).count();
+        assert!(small > sets.len(), "{small} of {} are small", checkpoints.len());
+        let last = checkpoints.last().and_then(set_of).expect("the last one has it");
+        assert_eq!(last, writer.sql.executed_gtids(), "a drain stores the set");
+    }
+}
+
+#[test]
+fn a_gtid_set_that_the_checkpoint_topic_does_not_take_is_left_out_and_named() {
+    let _permit = permit_for_own_servers();
+    let scene = Scene::on(server_with_holes(), shared_kafka(), "set_too_long");
+    let properties = [("max.message.bytes", "50000"), ("cleanup.policy", "compact")];
+    create_topic(&scene.kafka, &scene.checkpoint_topic(), 1, &properties);
+    let mut writer = PlainWriter::on(&scene);
+    let mut relay = scene.start_relay();
+    writer.write(3);
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+    let log = relay.log();
+    assert_eq!(
+        log.matches("the GTID set is too long for the checkpoint topic").count(),
+        1,
+        "{log}"
+    );
+    assert!(log.contains(&format!("intervals={}", INTERVALS + 1)), "{log}");
+    assert!(scene.checkpoint().expect("a checkpoint")["gtidSet"].is_null());
+}
