@@ -173,6 +173,40 @@ fn relays_of_one_name_that_start_at_once_end_as_one() {
     }
 }
 
+/// Nothing moves in the binlog, so that nothing but the servers tells them of each other; then rows come.
+#[test]
+fn relays_of_one_name_that_start_at_once_on_an_idle_server_repeat_nothing() {
+    let _permit = permit_for_own_servers();
+    let mysql = Arc::new(MySql::start("mysql-8.0", &[]));
+    for delivery in [Delivery::Idempotent, Delivery::ExactlyOnce] {
+        let scene = Scene::on(Arc::clone(&mysql), shared_kafka(), "idle_at_once").with(delivery);
+        scene.create_topic("account");
+        let mut writer = PlainWriter::on(&scene);
+        let setup = scene.relay_setup();
+        let mut running: Vec<Relay> = Vec::new();
+        for _ in 0..4 {
+            running.extend((0..3).map(|_| setup.start()));
+            wait_until_settled(&mut running);
+            writer.write(3);
+            wait_until_one_is_left(&mut running);
+            scene.judge_clean(&writer.ledger, &running[0], SOON);
+        }
+        scene.judge_clean_to_the_end(&writer.ledger, &mut running[0], SOON);
+    }
+}
+
+/// Waits until each relays, or has ended, and a while more.
+fn wait_until_settled(running: &mut [Relay]) {
+    let deadline = Instant::now() + SOON;
+    let mut is_open =
+        |relay: &mut Relay| !relay.has_ended() && !relay.log().contains("relaying server=");
+    while running.iter_mut().any(&mut is_open) {
+        assert!(Instant::now() < deadline, "they do not start");
+        thread::sleep(Duration::from_millis(50));
+    }
+    thread::sleep(Duration::from_secs(6));
+}
+
 /// The others exit 3.
 fn wait_until_one_is_left(running: &mut Vec<Relay>) {
     let deadline = Instant::now() + SOON;

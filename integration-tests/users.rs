@@ -86,7 +86,7 @@ fn a_login_that_is_refused_in_mid_run_is_waited_for_and_at_a_first_start_halts()
     }
     assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
     writer.sql.run(alter("ACCOUNT LOCK"));
-    setup.start().halts_saying("MySQL …: ERROR 3118 …", "correct [mysql] user and password, …");
+    setup.start().halts_saying("MySQL …: ERROR 3118 …", "ALTER USER … ACCOUNT UNLOCK …");
 }
 
 fn relays_as(label: &str, plugin: &str, requirement: &str, tls_mode: &str) {
