@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::harness::consumer::{Inbox, Isolation};
 use crate::harness::kafka::{OpenTransaction, create_compacted_topic, delete_topic, write_record};
-use crate::harness::relay::SOON;
+use crate::harness::relay::{RelaySequence, SOON, said};
 use crate::harness::scene::Scene;
 use crate::harness::servers::{Kafka, MySql, permit_for_own_servers, shared_kafka, shared_mysql};
 use crate::harness::workload::PlainWriter;
@@ -136,6 +136,112 @@ fn a_record_of_its_key_that_is_no_checkpoint_halts_unless_a_later_one_is() {
     write(place.as_bytes());
     let relay = scene.start_relay();
     scene.judge_clean(&writer.ledger, &relay, SOON);
+}
+
+const DAMAGED_HINT: &str = "find out who wrote the record: an older one does not count in its place, as rows after \
+                            that one may be in Kafka; `binlog-relay checkpoint set --to …` stores one that counts";
+
+#[test]
+fn a_newest_checkpoint_that_cannot_be_read_does_not_give_way_to_an_older_one() {
+    let scene = Scene::on_shared_servers("unreadable");
+    let mut writer = PlainWriter::on(&scene);
+    let start = scene.relay_setup();
+    let mut relay = start.start();
+    writer.write(2);
+    scene.wait_for_records(&relay, 2);
+    let older = scene.checkpoint().expect("a checkpoint").to_string();
+    writer.write(2);
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+    let good = scene.checkpoint().expect("a checkpoint");
+    let with = |field: &str, value: serde_json::Value| {
+        let mut changed = good.clone();
+        changed[field] = value;
+        changed.to_string()
+    };
+    let whole = good.to_string();
+    let cases = [
+        (
+            "later",
+            with("format", 2.into()),
+            "has format 2, which the version … wrote; this version reads format 1",
+        ),
+        ("cut", whole[..whole.len() / 2].to_owned(), "cannot be read: EOF while parsing …"),
+        ("type", with("sequence", "4".into()), "cannot be read: invalid type: string …"),
+        ("large", with("offset", u64::MAX.into()), "cannot be read: offset: … is above …"),
+        ("sequence", with("sequence", u64::MAX.into()), "cannot be read: sequence: … is above …"),
+        (
+            "twice",
+            whole.replacen('{', r#"{"generation":1,"#, 1),
+            "cannot be read: duplicate field …",
+        ),
+    ];
+    let setups = cases.map(|(label, newest, words)| {
+        let mut setup = start.clone();
+        setup.checkpoint_topic = format!("{}-{label}", start.checkpoint_topic);
+        create_compacted_topic(&scene.kafka, &setup.checkpoint_topic, 1);
+        for record in [&older, &newest] {
+            let topic = &setup.checkpoint_topic;
+            write_record(&scene.kafka, topic, None, Some(&scene.name), Some(record.as_bytes()));
+        }
+        (setup, words)
+    });
+    for (setup, words) in &setups {
+        let error = format!(
+            "Kafka {}: the newest checkpoint of key {:?}, at offset 1 of partition 0 of the checkpoint topic {}, {words}",
+            scene.kafka.bootstrap(),
+            scene.name,
+            setup.checkpoint_topic
+        );
+        let hint = match words.starts_with("has format") {
+            true => {
+                "start the version … of the relay or a later one; or say where this version goes on with \
+                 `binlog-relay checkpoint set --to …`"
+            }
+            false => DAMAGED_HINT,
+        };
+        setup.start().halts_saying(&error, hint);
+    }
+    assert_eq!(scene.records().len(), 4);
+    // A person may say where it goes on, over any of them.
+    let (later, _) = &setups[0];
+    let shown = said(&later.answer(&["checkpoint", "show"]));
+    assert_eq!(shown.code, 1, "{shown:?}");
+    let told = later.set_checkpoint(&writer.sql.end_of_binlog().to_string());
+    assert!(told.starts_with("stored now: a checkpoint of format 2, of the version "), "{told}");
+    writer.write(1);
+    let relay = later.start();
+    scene.judge_newest_generation(4, &scene.expected(&writer.ledger)[4..], &relay);
+}
+
+#[test]
+fn numbers_that_are_far_out_and_in_range_are_gone_on_from_or_refused_in_words() {
+    let scene = Scene::on_shared_servers("far_out");
+    let mut writer = PlainWriter::on(&scene);
+    let setup = scene.relay_setup();
+    let mut relay = setup.start();
+    writer.write(1);
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+    let mut stored = scene.checkpoint().expect("a checkpoint");
+    let offset = stored["offset"].take();
+    stored["offset"] = i64::MAX.into();
+    scene.store_checkpoint(&stored);
+    let log = setup.start().halts();
+    assert!(log.contains("is behind the end of that binlog"), "{log}");
+    let shown = said(&setup.answer(&["checkpoint", "set", "--to", &scene.start.to_string()]));
+    assert_eq!(shown.code, 0, "{shown:?}");
+    stored["offset"] = offset;
+    stored["generation"] = 253_402_300_799_999_u64.into();
+    stored["sequence"] = i64::MAX.into();
+    scene.store_checkpoint(&stored);
+    writer.write(2);
+    let mut relay = setup.start();
+    let records = scene.wait_for_records(&relay, 3);
+    let sequences: Vec<u64> =
+        records.iter().map(|record| RelaySequence::of(record).sequence).collect();
+    let last = i64::MAX as u64;
+    assert!(sequences.contains(&(last + 1)) && sequences.contains(&(last + 2)), "{sequences:?}");
+    assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    relay.assert_without_panics();
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::harness::kafka::{
     OpenTransaction, create_partitions, create_topic, delete_records, delete_records_before,
     write_record,
 };
+use crate::harness::ledger::Content;
 use crate::harness::oracle::partition_of;
 use crate::harness::relay::{Relay, RelaySequence, RelaySetup, SOON};
 use crate::harness::scene::{Delivery, Scene};
@@ -287,6 +288,43 @@ fn a_topic_that_got_more_partitions_meanwhile_is_looked_at_whole() {
     crash.scene.wait_for_records(&relay, total);
     assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
     assert_once_each(&crash.scene.records(), total, &relay);
+}
+
+/// A later row of a partition shows that an earlier one was there only as long as keys do not move: the row that
+/// did not arrive belonged elsewhere when it was sent. No key that is left shows that the topic has grown.
+#[test]
+fn a_row_that_did_not_arrive_in_a_compacted_topic_that_has_grown_is_sent() {
+    let scene = Scene::on_shared_servers("grown_compacted").with(Delivery::Idempotent);
+    let topic = scene.topic("compacted");
+    create_topic(&scene.kafka, &topic, 2, &[("cleanup.policy", "compact,delete")]);
+    let key_of = |before: i32, after: i32| {
+        let is_it = |key: &String| {
+            let partition = |count| partition_of(key.as_bytes(), count);
+            (partition(2), partition(3)) == (before, after)
+        };
+        (0..).map(|n| format!("key-{n}")).find(is_it).expect("there are many keys")
+    };
+    let (moves, stays) = (key_of(1, 0), key_of(0, 0));
+    let mut crash = Crash::on(scene, |writer| {
+        writer.topic.clone_from(&topic);
+        for key in [moves, stays] {
+            let mut row = writer.unnoted_row();
+            if let Content::Event { entity_id, .. } = &mut row.content {
+                *entity_id = key;
+            }
+            writer.write_row(row);
+        }
+    });
+    let sent = crash.scene.records();
+    assert_eq!(sent.len(), BEFORE + 2);
+    delete_records(&crash.scene.kafka, &topic, 1);
+    create_partitions(&crash.scene.kafka, &topic, 3);
+    let mut relay = crash.setup.start();
+    crash.writer.topic = crash.scene.topic("account");
+    crash.writer.write(2);
+    crash.scene.wait_for_records(&relay, BEFORE + 4);
+    assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    assert_once_each(&crash.scene.records(), BEFORE + 4, &relay);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::telemetry::clock::millis_of_iso_8601;
 
 pub use self::partitions::PartitionCounts;
 use self::record::Problem;
-pub use self::record::{FORMAT, GENERATION_MAX, NAME_LENGTH_MAX};
+pub use self::record::{FORMAT, NAME_LENGTH_MAX};
 pub use self::seen::Seen;
 
 /// Where checkpoints are kept.
@@ -411,8 +411,9 @@ fn ensure_readable(options: &Options, found: &BTreeMap<i32, Tail>) -> Result<(),
                 let relay_version = relay_version.unwrap_or_else(|| "unknown".to_owned());
                 Error::Later { topic, partition, offset, key, format, relay_version }
             }
-            Problem::Damaged(what) | Problem::Strange(what) => {
-                Error::Damaged { topic, partition, offset, key, what }
+            Problem::Damaged(what) => Error::Damaged { topic, partition, offset, key, what },
+            Problem::Foreign(what) | Problem::Strange(what) => {
+                Error::Unreadable { topic, partition, offset, key, what }
             }
         });
     }

@@ -45,6 +45,10 @@ const GTID_SET_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the checkpoint follows a binlog that moves on without rows for us.
 const IDLE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A checkpoint that is as old as this is stored again, although nothing has moved: a topic that deletes by time
+/// would lose it. Kafka's own default is a week, and rarely is less than a few hours configured.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(3_600);
+
 /// How often the loop shows that it turns, whatever it waits for.
 const TURN_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -263,6 +267,11 @@ impl Relay<'_> {
     }
 }
 
+/// The last checkpoint may soon be deleted for its age.
+fn is_refresh_due(stored_at: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(stored_at) >= REFRESH_INTERVAL
+}
+
 /// What panics on damaged bytes ends the session like any error.
 async fn supervised<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     // What was half done is dropped with the session.
@@ -377,12 +386,14 @@ impl Session<'_> {
         }
     }
 
-    /// The binlog moved on since the last checkpoint, or a checkpoint is to find out whether a broker answers
-    /// again; and nothing is on its way.
+    /// The binlog moved on since the last checkpoint, that one has become old, or one is to find out whether a
+    /// broker answers again; and nothing is in flight.
     fn is_checkpoint_wanted(&self) -> bool {
         self.line.is_settled()
             && self.may_store()
-            && (self.line.is_behind(self.source.place()) || self.line.is_cut_off())
+            && (self.line.is_behind(self.source.place())
+                || self.line.is_cut_off()
+                || is_refresh_due(self.line.stored_at(), Instant::now()))
     }
 
     /// A checkpoint of here would say the same as what was relayed.
@@ -495,5 +506,20 @@ impl Session<'_> {
 
     fn binlog_error(&self, source: binlog::Error) -> Error {
         Error::Binlog { server: self.server.clone(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_stored_again_every_hour_of_standstill_and_no_sooner() {
+        let stored_at = Instant::now();
+        let is_due =
+            |minutes: u64| is_refresh_due(stored_at, stored_at + Duration::from_secs(60 * minutes));
+        assert!(!is_due(0) && !is_due(59) && is_due(60) && is_due(600));
+        // Stored a moment after it was looked at.
+        assert!(!is_refresh_due(stored_at + Duration::from_secs(1), stored_at));
     }
 }

@@ -22,10 +22,8 @@ pub const COUNT_MAX: u64 = i64::MAX as u64;
 /// Longest name of a relay. Kafka allows longer ids; this leaves room for `-0` and stays readable.
 pub const NAME_LENGTH_MAX: usize = 100;
 
-/// Names of fields that no other producer uses by chance. Eventuate CDC writes the first two, too.
-const MARKS: [&str; 8] = [
-    "\"binlogFilename\"",
-    "\"rowsToSkip\"",
+/// Names of our fields, which no other producer uses by chance.
+const MARKS: [&str; 6] = [
     "\"rowsDone\"",
     "\"generation\"",
     "\"instance\"",
@@ -34,12 +32,17 @@ const MARKS: [&str; 8] = [
     "\"format\"",
 ];
 
+/// The same of Eventuate CDC.
+const EVENTUATE_MARKS: [&str; 2] = ["\"binlogFilename\"", "\"rowsToSkip\""];
+
 /// Why a record is no checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Problem {
     /// No checkpoint, and never was one: a stranger's.
     Strange(String),
-    /// It has the marks of a checkpoint, and cannot be read.
+    /// It looks like one of Eventuate CDC, and cannot be read.
+    Foreign(String),
+    /// It has the marks of ours, and cannot be read.
     Damaged(String),
     /// A later version wrote it.
     Later { format: u64, relay_version: Option<String> },
@@ -55,9 +58,14 @@ pub fn parse(payload: &[u8], kafka_millis: Option<i64>) -> Result<Checkpoint, Pr
     {
         return Err(Problem::Later { format, relay_version });
     }
-    read(payload, kafka_millis).map_err(|what| match has_marks(payload) {
-        true => Problem::Damaged(what),
-        false => Problem::Strange(what),
+    read(payload, kafka_millis).map_err(|what| {
+        let text = String::from_utf8_lossy(payload);
+        let has = |marks: &[&str]| marks.iter().any(|mark| text.contains(mark));
+        match (has(&MARKS), has(&EVENTUATE_MARKS)) {
+            (true, _) => Problem::Damaged(what),
+            (false, true) => Problem::Foreign(what),
+            (false, false) => Problem::Strange(what),
+        }
     })
 }
 
@@ -67,11 +75,6 @@ pub fn parse(payload: &[u8], kafka_millis: Option<i64>) -> Result<Checkpoint, Pr
 struct Head {
     format: Option<u64>,
     relay_version: Option<String>,
-}
-
-fn has_marks(payload: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(payload);
-    MARKS.iter().any(|mark| text.contains(mark))
 }
 
 fn read(payload: &[u8], kafka_millis: Option<i64>) -> Result<Checkpoint, String> {
@@ -225,6 +228,8 @@ mod tests {
         for length in r#"{"format""#.len()..OURS.len() {
             damage(&OURS[..length]);
         }
+        let theirs = r#"{"binlogFilename":"binlog.000001","offs"#;
+        assert!(matches!(parse_text(theirs), Err(Problem::Foreign(_))));
         for strange in ["", "{", "{}", "[]", "null", "7", "\u{0}garbage{", r#"{"offset":5}"#] {
             let problem = parse_text(strange);
             assert!(matches!(problem, Err(Problem::Strange(_))), "{strange}: {problem:?}");

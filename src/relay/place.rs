@@ -371,7 +371,7 @@ impl Target {
         let signature = Signature {
             name: config.name.clone(),
             server_uuid: self.server_uuid.to_string(),
-            generation: recovery::now_millis().max(last.saturating_add(1)),
+            generation: recovery::now_millis().max(last + 1),
             instance: self.instance.clone(),
             outbox_fingerprint: outbox::fingerprint(&config.outbox),
             // Nothing of a new generation can be in Kafka after it.
@@ -466,7 +466,7 @@ fn bytes_between(files: &[BinlogFile], from: &Coordinates, to: &Coordinates) -> 
     let index = |place: &Coordinates| files.iter().position(|file| file.name == place.file());
     let (first, last) = (index(from)?, index(to)?);
     let whole: u64 = files.get(first..last)?.iter().map(|file| file.size_bytes).sum();
-    (whole + to.offset).checked_sub(from.offset)
+    whole.checked_add(to.offset)?.checked_sub(from.offset)
 }
 
 #[cfg(test)]
