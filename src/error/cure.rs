@@ -132,6 +132,8 @@ mod tests {
             (sending(Code::UnsupportedFeature), "does not heal by waiting"),
             (sending(Code::Resolve), "name service"),
             (no_coordinator(Code::CoordinatorNotAvailable), "__transaction_state"),
+            (no_coordinator(Code::OperationTimedOut), "__transaction_state"),
+            (no_coordinator(Code::AllBrokersDown), "start the brokers"),
             (looking_up(Code::LeaderNotAvailable), "--unavailable-partitions"),
             (asking(|topic| reader::Error::HeldBack { topic, waited: second }), "find-hanging"),
             (asking(|topic| reader::Error::NoTopic { topic }), "create it"),
