@@ -32,6 +32,8 @@ struct Shared {
     connections: Mutex<Vec<TcpStream>>,
     accepted: AtomicUsize,
     refusal: Mutex<Option<Refusal>>,
+    /// A text that clients send, and one of the same length that the server gets.
+    replaced: Mutex<Option<(String, String)>>,
 }
 
 /// A statement that this server does not run.
@@ -53,6 +55,7 @@ impl Proxy {
             connections: Mutex::new(Vec::new()),
             accepted: AtomicUsize::new(0),
             refusal: Mutex::new(None),
+            replaced: Mutex::new(None),
         });
         let accepting = Arc::clone(&shared);
         // It ends with the process: a test's proxy has nothing to give back.
@@ -108,6 +111,14 @@ impl Proxy {
             Some(Refusal { text: text.to_owned(), answer });
     }
 
+    /// Lets the server read another text, of the same length, where clients send this one. Where connections are not
+    /// encrypted only.
+    pub fn replace(&self, text: &str, by: &str) {
+        assert_eq!(text.len(), by.len(), "packets keep their lengths");
+        *self.shared.replaced.lock().expect("no thread panics here") =
+            Some((text.to_owned(), by.to_owned()));
+    }
+
     fn close_all(&self) {
         let mut connections = self.shared.connections.lock().expect("no thread panics here");
         for connection in connections.drain(..) {
@@ -158,7 +169,8 @@ fn pump(mut from: TcpStream, mut to: TcpStream, held: &[u8], shared: &Shared) {
                         thread::sleep(TICK);
                     }
                     // A client waits for the answer to its statement before it says more.
-                    let taken = &buffer[..length];
+                    let taken = &mut buffer[..length];
+                    shared.replace(taken);
                     let refusal = shared.refusal.lock().expect("no thread panics here").clone();
                     let refusal = refusal.filter(|refusal| refusal.is_of(taken));
                     let written = match refusal {
@@ -181,6 +193,18 @@ fn pump(mut from: TcpStream, mut to: TcpStream, held: &[u8], shared: &Shared) {
     // The other direction may have closed them before.
     let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);
+}
+
+impl Shared {
+    fn replace(&self, packet: &mut [u8]) {
+        let replaced = self.replaced.lock().expect("no thread panics here");
+        let Some((text, by)) = &*replaced else { return };
+        let is_there =
+            |packet: &[u8]| packet.windows(text.len()).position(|part| part == text.as_bytes());
+        while let Some(at) = is_there(packet) {
+            packet[at..at + by.len()].copy_from_slice(by.as_bytes());
+        }
+    }
 }
 
 impl Refusal {

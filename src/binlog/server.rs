@@ -14,7 +14,7 @@ use mysql_async::prelude::{FromRow, Queryable};
 use mysql_async::{Conn, DriverError, IoError, Opts, OptsBuilder};
 
 pub use self::binlogs::{BinlogFile, BinlogFilters, ListedEvent, RegisteredReplica};
-pub use self::lock::{HeldLock, Taken};
+pub use self::lock::{HeldLock, NOTICED_AFTER, Taken};
 pub use self::replication::ReplicationSource;
 pub use self::tables::{Listed, TableAccess, spelled};
 use super::{Options, TlsMode, tls};

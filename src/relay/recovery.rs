@@ -15,7 +15,7 @@ use super::place::end_dump;
 use super::signature::Signature;
 use super::{CLAIM_PAUSE, Relay, backoff};
 use crate::batch::Limits;
-use crate::binlog::server::{HeldLock, Taken};
+use crate::binlog::server::{HeldLock, NOTICED_AFTER, Taken};
 use crate::binlog::{self, Identity, Interest, Replica, Server, Source, Start, TableFilter, start};
 use crate::checkpoint::{self, Checkpoint, Seen};
 use crate::config::Config;
@@ -208,7 +208,7 @@ async fn outlast_predecessor(
     let config = relay.config;
     let mysql_error = |source: binlog::server::Error| binlog_error(config, source.into());
     let name = format!("{SENDING_LOCK} {place_id}");
-    let lock = match server.lock(name, OUTLAST_TIMEOUT).await.map_err(mysql_error)? {
+    let lock = match server.lock(name.clone(), OUTLAST_TIMEOUT).await.map_err(mysql_error)? {
         Taken::Held(lock) => Some(lock),
         Taken::ByOther(lock) => {
             ensure_not_replaced(relay, look_at_checkpoint(config).await?.as_ref())?;
@@ -217,6 +217,11 @@ async fn outlast_predecessor(
                  may come twice",
                 OUTLAST_TIMEOUT.as_secs()
             );
+            // MySQL ends one dump of our replica UUID, not always that of the one who holds the lock. Without its lock
+            // it ends by itself.
+            if server.end_holder(&name).await.map_err(mysql_error)? {
+                tokio::time::sleep(NOTICED_AFTER).await;
+            }
             Some(lock)
         }
         Taken::Refused(refused) => {

@@ -18,6 +18,9 @@ use crate::telemetry::Causes;
 /// when it asks.
 const BREATH: Duration = Duration::from_secs(2);
 
+/// A session that is ended by [`Server::end_holder`] has noticed by then.
+pub const NOTICED_AFTER: Duration = Duration::from_secs(3);
+
 /// A balancer may also drop what is sent, without a word.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -90,6 +93,18 @@ impl Server {
         Ok(if is_held { Taken::Held(lock) } else { Taken::ByOther(lock) })
     }
 
+    /// Ends the session that holds a lock of this name, where its account is ours: who waits for it has it then. `false`
+    /// where that was not possible.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn end_holder(&mut self, name: &str) -> Result<bool, Error> {
+        let holder: Option<u32> = self.one(&holder_sql(name)).await?;
+        let Some(holder) = holder else { return Ok(false) };
+        let ended = within(QUERY_TIMEOUT, self.conn.query_drop(format!("KILL {holder}"))).await;
+        Ok(ended.is_ok())
+    }
+
     /// Takes a lock of this name over this connection and gives it back; `None` where that works.
     ///
     /// # Errors
@@ -129,7 +144,7 @@ impl Place {
         if ask(&mut conn, &self.name, Duration::ZERO).await? {
             return Ok((conn, true));
         }
-        let holder = format!("SELECT IS_USED_LOCK('{}')", self.name);
+        let holder = holder_sql(&self.name);
         let holder: Option<Option<u32>> = within(QUERY_TIMEOUT, conn.query_first(holder)).await?;
         if holder.flatten().is_some_and(|holder| holder != cut) {
             return Ok((conn, false));
@@ -139,6 +154,10 @@ impl Place {
         let is_held = ask(&mut conn, &self.name, RETRY_PAUSE).await?;
         Ok((conn, is_held))
     }
+}
+
+fn holder_sql(name: &str) -> String {
+    format!("SELECT IS_USED_LOCK('{name}')")
 }
 
 /// Whether the lock is held now, after so long.
@@ -190,11 +209,11 @@ async fn keep(place: Place, mut conn: Conn, mut is_held: bool, lost: watch::Send
     }
 }
 
-/// Lets a moment pass, then sees whether the connection is there; where the lock is not held, whether it is free now.
+/// Lets a moment pass, then sees whether the connection is there; where the lock is not held, waits for it meanwhile.
 async fn breathe(place: &Place, conn: &mut Conn, is_held: bool) -> Result<bool, Error> {
-    tokio::time::sleep(BREATH).await;
-    match is_held {
-        true => within(PING_TIMEOUT, conn.ping()).await.map(|()| true),
-        false => ask(conn, &place.name, Duration::ZERO).await,
+    if !is_held {
+        return ask(conn, &place.name, BREATH).await;
     }
+    tokio::time::sleep(BREATH).await;
+    within(PING_TIMEOUT, conn.ping()).await.map(|()| true)
 }
