@@ -166,6 +166,31 @@ fn first_to_end(relays: &mut [Relay]) -> usize {
 }
 
 #[test]
+fn relays_of_one_name_and_two_places_do_not_fence_each_other_for_ever() {
+    let scene = Scene::on_shared_servers("one_name");
+    scene.create_topic("account");
+    let first = scene.relay_setup();
+    let mut second = first.clone();
+    second.kafka_lines.push("checkpoint_key = \"another\"".to_owned());
+    let busy = Busy::start(&scene);
+    let mut relays = vec![first.start(), second.start()];
+    let over = first_to_end(&mut relays);
+    let mut over = relays.remove(over);
+    over.halts_saying(
+        &format!(
+            "another relay of the name {} takes the transactional ids of this one again and again, and has another \
+             checkpoint",
+            scene.name
+        ),
+        "give one of the two another name: they have the same one, and another checkpoint_key or checkpoint_topic",
+    );
+    let there = scene.records().len();
+    scene.wait_for_records(&relays[0], there + 20);
+    busy.finish();
+    assert!(!relays[0].has_ended(), "{}", relays[0].log_tail());
+}
+
+#[test]
 fn set_and_reset_see_a_running_relay_of_another_name_and_fence_it_by_force() {
     let scene = Scene::on_shared_servers("set_other_name");
     let a = scene.relay_setup();
@@ -174,6 +199,10 @@ fn set_and_reset_see_a_running_relay_of_another_name_and_fence_it_by_force() {
     let mut relay = b.start();
     writer.write(2);
     scene.wait_for_records(&relay, 2);
+    let checked = said(&a.answer(&["check"]));
+    let words =
+        format!("the checkpoint is of the relay {}: {} would take over from it", b.name, a.name);
+    assert!(checked.out.contains(&words), "{checked:?}");
     for arguments in [&["checkpoint", "set", "--to", "latest"][..], &["checkpoint", "reset"]] {
         let refused = said(&a.answer(arguments));
         assert_eq!(refused.code, 1, "{refused:?}");

@@ -197,6 +197,12 @@ pub fn replica_named(config: &Config, name: &str, cluster_id: &str) -> Replica {
     }
 }
 
+/// The name of the relay that the checkpoint is of, if it is another one than ours.
+#[must_use]
+pub fn other_owner(config: &Config, stored: Option<&Checkpoint>) -> Option<String> {
+    stored?.name.clone().filter(|owner| *owner != config.name)
+}
+
 /// The id of the stored place: relays that would go on from one checkpoint have the same, whatever their names
 /// are. That of a relay whose key is its name is its replica UUID.
 #[must_use]

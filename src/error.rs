@@ -121,6 +121,11 @@ pub enum Error {
     Task(String),
     #[error("taken over by instance {instance}, whose last checkpoint is of {recorded_at}")]
     TakenOver { instance: String, recorded_at: String },
+    #[error(
+        "another relay of the name {name} takes the transactional ids of this one again and again, and has another \
+         checkpoint"
+    )]
+    NameContested { name: String },
     /// A halt over one transaction, with the way out of it.
     #[error("{source}")]
     OfOneTransaction { source: Box<Error>, way_out: WayOut },
@@ -215,6 +220,10 @@ impl Error {
             Error::DamagedAgain(error) => halt(hint_of_damage(error)),
             Error::SmallerBatches { .. } | Error::Thread(_) | Error::Task(_) => Fate::Retry,
             Error::TakenOver { .. } => Fate::TakenOver,
+            Error::NameContested { .. } => halt(
+                "give one of the two another name: they have the same one, and another checkpoint_key or \
+                 checkpoint_topic",
+            ),
             Error::OfOneTransaction { source, way_out } => match source.fate() {
                 Fate::Halt { hint } => halt(format!("{hint}; {way_out}")),
                 fate => fate,
@@ -275,7 +284,9 @@ impl Error {
             }
             Error::Publish { .. } | Error::OwnerNotFenced { .. } => ErrorKind::Publish,
             Error::OfOneTransaction { source, .. } | Error::NotTold { source, .. } => source.kind(),
-            Error::Running { .. } | Error::TakenBack { .. } => ErrorKind::Fenced,
+            Error::Running { .. } | Error::TakenBack { .. } | Error::NameContested { .. } => {
+                ErrorKind::Fenced
+            }
             Error::Checkpoint { .. }
             | Error::NoCheckpoint { .. }
             | Error::NotReadBack { .. }

@@ -6,6 +6,7 @@
 
 mod backoff;
 mod beginning;
+mod contest;
 mod failover;
 mod line;
 mod observe;
@@ -24,6 +25,7 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::contest::Contest;
 use self::failover::Failover;
 use self::line::Line;
 pub use self::place::{reset_checkpoint, set_checkpoint};
@@ -78,6 +80,9 @@ struct Relay<'a> {
     failures: u32,
     /// How far the last session came.
     reached: Reached,
+    /// When the last session began.
+    began: Instant,
+    contest: Contest,
     /// The instance that the checkpoint named before this one claimed it; `None` once it has.
     predecessor: Option<String>,
     /// This instance's claim is stored.
@@ -130,6 +135,8 @@ async fn relay_until(
         batch_bytes_max: None,
         failures: 0,
         reached: Reached::default(),
+        began: Instant::now(),
+        contest: Contest::default(),
         predecessor: None,
         has_claimed: false,
         failover: Failover::default(),
@@ -163,6 +170,7 @@ async fn relay_until(
 
 impl Relay<'_> {
     async fn session(&mut self, stop: &mut Stop) -> Result<(), Error> {
+        self.began = Instant::now();
         let (source, line, mut lock) = tokio::select! {
             biased; // a stop wins: nothing is on its way yet
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
@@ -225,6 +233,8 @@ impl Relay<'_> {
         if let Error::SmallerBatches { bytes_max, .. } = &error {
             self.batch_bytes_max = Some(*bytes_max);
         }
+        let (lived, timeout) = (self.began.elapsed(), self.config.publish.transaction_timeout);
+        self.contest.note_ended(lived, timeout);
         let error = self.failover.bound(error, Instant::now());
         match error.cut_at() {
             // The next session looks whether anything of the rest counts.
@@ -244,6 +254,9 @@ impl Relay<'_> {
             Fate::Halt { .. } | Fate::TakenOver => Err(error),
             Fate::MaybeTakenOver => match self.name_successor(error).await? {
                 taken_over @ Error::TakenOver { .. } => Err(taken_over),
+                _ if self.contest.note_fenced(lived, timeout) => {
+                    Err(Error::NameContested { name: self.config.name.clone() })
+                }
                 error => Ok(error),
             },
         }

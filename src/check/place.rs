@@ -26,6 +26,9 @@ pub(super) async fn ask(config: &Config, fit: Option<&mut Fit>, report: &mut Rep
     if !report.take("checkpoint.stored", describe(config, stored.as_ref())) {
         return;
     }
+    if let Some(owner) = ends::other_owner(config, stored.as_ref()) {
+        report.take("checkpoint.owner", Ok(weigh_owner(config, &owner)));
+    }
     if let Some(checkpoint) = &stored {
         let fingerprint = outbox::fingerprint(&config.outbox);
         let continuable = ends::ensure_continuable(checkpoint, &fingerprint).map(|()| {
@@ -65,6 +68,21 @@ fn describe(config: &Config, stored: Option<&Checkpoint>) -> Result<Finding, Err
             Ok(Finding::Holds(format!("there is none in {topic}: start_from is used")))
         }
         (None, None) => Err(ends::no_start(config)),
+    }
+}
+
+/// It may be a relay that was renamed, or one that is running.
+fn weigh_owner(config: &Config, owner: &str) -> Finding {
+    Finding::Doubtful {
+        detail: format!(
+            "the checkpoint is of the relay {owner}: {name} would take over from it, and fence it",
+            name = config.name
+        ),
+        cure: format!(
+            "if {owner} is to go on, give {name} a checkpoint_key of its own; where brokers have ACLs, grant Write on \
+             the transactional ids {owner}-0 to {owner}-3",
+            name = config.name
+        ),
     }
 }
 

@@ -308,7 +308,7 @@ enum Stored {
 /// also with that one's name, if it is another.
 async fn read_fenced(config: &Config) -> Result<(Stored, Option<String>), Error> {
     let (mut stored, mut last) = (read(config).await?, None);
-    while let Some(owner) = recovery::other_owner(config, stored.checkpoint())
+    while let Some(owner) = ends::other_owner(config, stored.checkpoint())
         && Some(&owner) != last.as_ref()
     {
         recovery::fence_other(config, &owner).await?;

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::recovery::other_owner;
 use crate::binlog::server::RegisteredReplica;
 use crate::binlog::{Replica, Server};
 use crate::checkpoint::{self, Checkpoint};
@@ -39,7 +38,7 @@ pub(super) async fn ensure_absent(
     cluster_id: &str,
 ) -> Result<(), Error> {
     let before = last_word(config).await?;
-    let owner = before.checkpoint().and_then(|stored| other_owner(config, Some(stored)));
+    let owner = before.checkpoint().and_then(|stored| ends::other_owner(config, Some(stored)));
     let names = [Some(config.name.clone()), owner.clone()].into_iter().flatten();
     let replica = |name: String| (ends::replica_named(config, &name, cluster_id), name);
     let suspects: Vec<(Replica, String)> = names.map(replica).collect();

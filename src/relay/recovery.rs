@@ -143,7 +143,7 @@ async fn fence_owner(
 ) -> Result<(Option<Checkpoint>, Seen, Option<String>), Error> {
     let (config, mut last) = (relay.config, None);
     // Once again only where yet another relay has claimed the checkpoint meanwhile.
-    while let Some(owner) = other_owner(config, stored.as_ref())
+    while let Some(owner) = ends::other_owner(config, stored.as_ref())
         && Some(&owner) != last.as_ref()
     {
         fence_other(config, &owner).await?;
@@ -152,11 +152,6 @@ async fn fence_owner(
         ensure_not_replaced(relay, stored.as_ref())?;
     }
     Ok((stored, seen, last))
-}
-
-/// The name of the relay that the checkpoint is of, if it is another one than ours.
-pub(super) fn other_owner(config: &Config, stored: Option<&Checkpoint>) -> Option<String> {
-    stored?.name.clone().filter(|owner| *owner != config.name)
 }
 
 /// Initialises all transactional ids of a relay of another name.
