@@ -1,5 +1,7 @@
 //! Errors that may heal once: what comes again before the relay has got past it is a halt.
 
+use std::cmp::Ordering;
+
 use super::Error;
 use crate::binlog;
 use crate::checkpoint::Checkpoint;
@@ -40,7 +42,9 @@ impl Suspect {
             return true;
         };
         let stored = Coordinates::new(stored.binlog_filename.as_str(), stored.offset);
-        stored.is_ok_and(|stored| !(stored <= *read))
+        // Of another base name, nothing can be told.
+        let is_behind = |stored: Coordinates| stored.partial_cmp(read).is_none_or(Ordering::is_gt);
+        stored.is_ok_and(is_behind)
     }
 
     /// It has come again: the event is damaged in the file, or the panic or the refusal is not by chance.

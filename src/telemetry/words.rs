@@ -34,7 +34,11 @@ impl fmt::Display for Causes<'_> {
 /// Writes a text as one line: messages of servers may have several, and what looks like a command to a terminal must
 /// not be one.
 fn write_line(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let shown = &text[..text.floor_char_boundary(CAUSES_BYTES_MAX)];
+    let mut end = text.len().min(CAUSES_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let shown = &text[..end];
     for line in shown.split_inclusive(['\n', '\r']) {
         let (words, has_more) = match line.strip_suffix(['\n', '\r']) {
             Some(words) => (words, true),
