@@ -25,11 +25,12 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::beginning::Refusal;
 use self::contest::Contest;
 use self::failover::Failover;
 use self::line::Line;
 pub use self::place::{reset_checkpoint, set_checkpoint};
-use self::suspect::{Reached, Suspect, is_refused};
+use self::suspect::{Reached, Suspect};
 use crate::binlog::server::HeldLock;
 use crate::binlog::{self, Change, Source};
 use crate::config::Config;
@@ -38,6 +39,7 @@ use crate::ends;
 use crate::error::{Error, Fate, WayOut};
 use crate::kafka::Delivery;
 use crate::panics;
+use crate::publish;
 use crate::telemetry::metrics::Peer;
 use crate::telemetry::{Causes, State, Telemetry};
 
@@ -66,6 +68,9 @@ const CLAIM_PAUSE: Duration = Duration::from_secs(1);
 /// Turns true when the relay is to drain and stop.
 pub type Stop = watch::Receiver<bool>;
 
+/// librdkafka then makes no record batch of two records.
+const ONE_RECORD: usize = 1;
+
 /// What stays the same from session to session.
 struct Relay<'a> {
     config: &'a Config,
@@ -83,6 +88,8 @@ struct Relay<'a> {
     /// When the last session began.
     began: Instant,
     contest: Contest,
+    /// The record that a broker refused last.
+    refused: Option<Refusal>,
     /// The instance that the checkpoint named before this one claimed it; `None` once it has.
     predecessor: Option<String>,
     /// This instance's claim is stored.
@@ -137,6 +144,7 @@ async fn relay_until(
         reached: Reached::default(),
         began: Instant::now(),
         contest: Contest::default(),
+        refused: None,
         predecessor: None,
         has_claimed: false,
         failover: Failover::default(),
@@ -233,6 +241,9 @@ impl Relay<'_> {
         if let Error::SmallerBatches { bytes_max, .. } = &error {
             self.batch_bytes_max = Some(*bytes_max);
         }
+        if let Error::OneByOne { .. } = &error {
+            (self.batch_bytes_max, self.refused) = (Some(ONE_RECORD), None);
+        }
         let (lived, timeout) = (self.began.elapsed(), self.config.publish.transaction_timeout);
         self.contest.note_ended(lived, timeout);
         let error = self.failover.bound(error, Instant::now());
@@ -250,7 +261,8 @@ impl Relay<'_> {
             Fate::Retry if is_repeated => Err(Error::DamagedAgain(Box::new(error))),
             Fate::Retry => Ok(error),
             Fate::Halt { .. } if self.waits_for(&error) => Ok(error),
-            Fate::Halt { .. } if is_refused(&error) && !is_repeated => Ok(error),
+            // The next session names the row, behind what comes before it.
+            Fate::Halt { .. } if self.notes_refusal(&error) => Ok(error),
             Fate::Halt { .. } | Fate::TakenOver => Err(error),
             Fate::MaybeTakenOver => match self.name_successor(error).await? {
                 taken_over @ Error::TakenOver { .. } => Err(taken_over),
@@ -260,6 +272,20 @@ impl Relay<'_> {
                 error => Ok(error),
             },
         }
+    }
+
+    /// Keeps which row's record was refused. `false`: it is no row's, or its number is known already.
+    fn notes_refusal(&mut self, error: &Error) -> bool {
+        let Error::Publish {
+            source: publish::Error::Refused { sequence: Some(sequence), topic, source, .. },
+            ..
+        } = error
+        else {
+            return false;
+        };
+        let (sequence, topic, source) = (*sequence, topic.clone(), source.clone());
+        let before = self.refused.replace(Refusal { sequence, topic, source });
+        before.is_none_or(|before| before.sequence != sequence)
     }
 
     /// It may heal. A server or broker that lets nobody in halts a relay that it never let in: its configuration

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
@@ -30,6 +31,8 @@ pub(super) fn is_collateral(error: &KafkaError) -> bool {
 pub(super) struct Refused {
     /// In its batch.
     pub index: usize,
+    /// Of its batch, where several are on their way.
+    pub slot: usize,
     pub topic: String,
     pub error: KafkaError,
 }
@@ -88,10 +91,15 @@ impl Acknowledgements {
         self.missing.fetch_sub(1, Ordering::AcqRel);
     }
 
+    /// How many records have no report yet.
+    pub fn missing(&self) -> usize {
+        self.missing.load(Ordering::Acquire)
+    }
+
     /// Every report is here. librdkafka reports on every record, at the latest when its `message.timeout.ms` has
     /// passed.
     pub fn are_all_here(&self) -> bool {
-        self.missing.load(Ordering::Acquire) == 0
+        self.missing() == 0
     }
 
     /// The record that was refused, if one was.
@@ -111,7 +119,12 @@ impl Reports for Acknowledgements {
     }
 
     fn note_refused(&self, index: usize, topic: &str, error: &KafkaError) {
-        self.refused.note(Refused { index, topic: topic.to_owned(), error: error.clone() });
+        self.refused.note(Refused {
+            index,
+            slot: 0,
+            topic: topic.to_owned(),
+            error: error.clone(),
+        });
         self.count_down();
     }
 }
@@ -141,6 +154,18 @@ impl<R> Context<R> {
 }
 
 impl<R: Reports> ClientContext for Context<R> {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(
+        &self,
+        config: Option<&str>,
+    ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        Ok(kafka::token::generate(config)?)
+    }
+
+    /// What `statistics.interval.ms` asks for; nobody reads it.
+    fn stats_raw(&self, _: &[u8]) {}
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         kafka::log(level, facility, message);
         self.failure.note_log(facility, message);
