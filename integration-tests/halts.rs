@@ -8,10 +8,10 @@ use crate::harness::kafka::{create_topic, set_topic_config};
 use crate::harness::ledger::Content;
 use crate::harness::relay::SOON;
 use crate::harness::scene::{
-    EVENTUATE_LOCAL, EVENTUATE_TRAM, Scene, checkpoint_place, events_table, message_table,
+    Delivery, EVENTUATE_LOCAL, EVENTUATE_TRAM, Scene, checkpoint_place, events_table, message_table,
 };
 use crate::harness::sql::Coordinates;
-use crate::harness::workload::{PlainWriter, insert_event};
+use crate::harness::workload::{PlainWriter, insert_event, insert_rows};
 
 /// A row that can be no record, in a table of its own, and what the relay says of it.
 struct Breakage {
@@ -238,6 +238,113 @@ fn a_record_that_the_topic_does_not_take_halts_until_its_limit_is_raised() {
 }
 
 #[test]
+fn a_row_that_fits_its_topic_when_it_is_compressed_is_relayed_in_either_delivery() {
+    for delivery in [Delivery::ExactlyOnce, Delivery::Idempotent] {
+        let scene = Scene::on_shared_servers("compressible").with(delivery);
+        let topic = scene.topic("account");
+        create_topic(&scene.kafka, &topic, 1, &[("max.message.bytes", "100000")]);
+        let mut writer = PlainWriter::on(&scene);
+        let scene = Scene { partitions: 1, ..scene };
+        let mut relay = scene.start_relay();
+        writer.write(2);
+        // Together, so that it has neighbours of its partition on either side.
+        writer.transaction(|writer| {
+            let mut ids = writer.insert(2);
+            ids.extend(insert_large(writer, "0123456789".repeat(300_000)));
+            ids.extend(writer.insert(2));
+            ids
+        });
+        writer.write(1);
+        scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+        let log = relay.log();
+        assert!(!log.contains("refuses"), "{log}");
+    }
+}
+
+#[test]
+fn a_record_that_the_broker_refuses_is_named_among_its_neighbours_in_either_delivery() {
+    for delivery in [Delivery::ExactlyOnce, Delivery::Idempotent] {
+        let scene = Scene::on_shared_servers("refused").with(delivery);
+        let topic = scene.topic("account");
+        create_topic(&scene.kafka, &topic, 1, &[("max.message.bytes", "100000")]);
+        let mut writer = PlainWriter::on(&scene);
+        let scene = Scene { partitions: 1, ..scene };
+        writer.write(3);
+        let before = writer.sql.end_of_binlog();
+        writer.transaction(|writer| {
+            let mut ids = writer.insert(1);
+            ids.extend(insert_large(writer, incompressible_text(300_000)));
+            ids.extend(writer.insert(1));
+            ids
+        });
+        writer.write(2);
+        for _ in 0..2 {
+            let mut relay = scene.start_relay();
+            relay.halts_saying(
+                &format!(
+                    "row 1 of {}.events in the event that ends at {} makes a record of … bytes; the topic {topic} \
+                     takes 100000 (max.message.bytes)",
+                    scene.name,
+                    scene.binlog()[4].place
+                ),
+                &format!("raise max.message.bytes of the topic {topic}…"),
+            );
+            // Without transactions, the row before it of the same transaction is there, too.
+            let in_kafka = 3 + usize::from(delivery == Delivery::Idempotent);
+            assert_eq!(scene.records().len(), in_kafka, "{}", relay.log_tail());
+            checkpoint_stands_at(&scene, &before, 3);
+        }
+        set_topic_config(&scene.kafka, &topic, "max.message.bytes", "1000000");
+        let mut relay = scene.start_relay();
+        scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+    }
+}
+
+#[test]
+fn a_row_for_one_destination_topic_too_many_halts_also_after_a_restart() {
+    let scene = Scene::on_shared_servers("topics_max");
+    let mut setup = scene.relay_setup();
+    setup.kafka_lines.push("topics_max = 5".to_owned());
+    setup.kafka_lines.push("topic_partitions = 1".to_owned());
+    setup.kafka_lines.retain(|line| !line.ends_with("= 12"));
+    let mut writer = PlainWriter::on(&scene);
+    let write = |writer: &mut PlainWriter, number: usize| {
+        let topic = scene.topic(&format!("order-{number}"));
+        writer.sql.run(insert_event(&format!("{number}-{number}"), "'{}'", &topic));
+    };
+    for number in 1..=5 {
+        write(&mut writer, number);
+    }
+    let before = writer.sql.end_of_binlog();
+    for number in 6..=8 {
+        write(&mut writer, number);
+    }
+    for has_created in [true, false] {
+        let mut relay = setup.start();
+        relay.halts_saying(
+            &format!(
+                "Kafka {}: the topic {} is one more than the 5 destination topics that this relay may have \
+                 (topics_max)",
+                scene.kafka.bootstrap(),
+                scene.topic("order-6")
+            ),
+            "correct the writer, if it names a topic per row; else raise [kafka] topics_max; everything before that \
+             transaction is in Kafka…",
+        );
+        published_up_to(&scene, &before, 5);
+        let warning = "this relay has many destination topics";
+        assert_eq!(relay.log().matches(warning).count(), usize::from(has_created));
+    }
+    *setup
+        .kafka_lines
+        .iter_mut()
+        .find(|line| line.starts_with("topics_max"))
+        .expect("it is there") = "topics_max = 10".to_owned();
+    let relay = setup.start();
+    assert_eq!(scene.wait_for_records(&relay, 8).len(), 8, "{}", relay.log_tail());
+}
+
+#[test]
 fn a_halt_over_one_table_is_mended_by_a_configuration_without_it() {
     let scene = Scene::on_shared_servers("mended");
     let mut writer = PlainWriter::on(&scene);
@@ -317,6 +424,11 @@ fn last_words(scene: &Scene, number: usize) -> (String, &'static str) {
 fn published_up_to(scene: &Scene, boundary: &Coordinates, count: usize) {
     let records = scene.records();
     assert_eq!(records.len(), count, "{records:?}");
+    checkpoint_stands_at(scene, boundary, count);
+}
+
+/// The second half of that.
+fn checkpoint_stands_at(scene: &Scene, boundary: &Coordinates, count: usize) {
     let is_before = |row: &WrittenRow| row.table == "events" && row.place <= *boundary;
     assert_eq!(scene.binlog().into_iter().filter(is_before).count(), count);
     let stored = scene.checkpoint().expect("a checkpoint");
@@ -333,6 +445,18 @@ fn xa(writer: &mut PlainWriter, xid: &str, statement: &str, end: &str) {
     writer.sql.run(format!("XA END {xid}"));
     writer.sql.run(format!("XA PREPARE {xid}"));
     writer.sql.run(format!("XA {end} {xid}"));
+}
+
+/// A row with this text as its data; answers with its id, for the ledger.
+fn insert_large(writer: &mut PlainWriter, text: String) -> Vec<String> {
+    let mut row = writer.unnoted_row();
+    let Content::Event { event_data, .. } = &mut row.content else {
+        panic!("the writer writes events");
+    };
+    *event_data = text;
+    writer.ledger.note_written(row.clone());
+    insert_rows(&mut writer.sql, "events", std::slice::from_ref(&row));
+    vec![row.id]
 }
 
 fn incompressible_text(length: usize) -> String {

@@ -73,6 +73,9 @@ pub struct Checkpoint {
     pub instance: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outbox_fingerprint: Option<String>,
+    /// How many destination topics the relay has created in this generation.
+    #[serde(default)]
+    pub topics_created: u64,
     /// The last one of a drain.
     #[serde(default)]
     pub clean: bool,
@@ -147,7 +150,7 @@ impl Error {
 
 impl Checkpoint {
     /// The fields' names in the order of the record.
-    pub const FIELDS: [&str; 21] = [
+    pub const FIELDS: [&str; 22] = [
         "format",
         "name",
         "binlogFilename",
@@ -163,6 +166,7 @@ impl Checkpoint {
         "delivery",
         "instance",
         "outboxFingerprint",
+        "topicsCreated",
         "clean",
         "unacknowledgedSince",
         "unacknowledgedNames",

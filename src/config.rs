@@ -7,11 +7,11 @@
 
 mod error;
 mod keys;
+mod properties;
 mod read;
 mod tree;
 mod unknown;
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub use error::{Error, Place};
 use crate::coordinates::{self, StartFrom};
 use crate::kafka::Delivery;
 use crate::outbox::{self, OutboxOptions, Preset};
-use crate::secret::{Environment, Secret, environment};
+use crate::secret::{Environment, environment};
 use crate::{batch, binlog, checkpoint, http, kafka, publish, topics};
 use read::{Field, Section};
 
@@ -51,36 +51,11 @@ const BATCH_BYTES: (usize, usize) = (1 << 10, 1 << 30);
 /// The most partitions that a Kafka controller creates by one request.
 const PARTITIONS_MAX: i32 = 10_000;
 
+/// A cluster has at most some millions of partitions, and a topic at least one.
+const TOPICS_MAX: usize = 1_000_000;
+
 /// The replication factor is 16 bits wide in Kafka's protocol.
 const REPLICATION_MAX: i32 = i16::MAX as i32;
-
-/// Properties that the guarantees rest on, with librdkafka's other names for them, and why each is
-/// not open. `max.in.flight*` is matched by its beginning.
-/// <https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md>
-const FORBIDDEN_PROPERTIES: [(&str, &str); 19] = [
-    ("transactional.id", "it follows from name; another one would not fence the relay it replaces"),
-    ("enable.idempotence", "without it a retry can repeat or reorder records"),
-    ("acks", "a record is relayed only when all in-sync replicas have it"),
-    ("request.required.acks", "a record is relayed only when all in-sync replicas have it"),
-    ("partitioner", "a key must go where every Java client looks for it"),
-    ("isolation.level", "a checkpoint that was not committed must not be read"),
-    ("message.timeout.ms", "a record that times out would be a gap"),
-    ("delivery.timeout.ms", "a record that times out would be a gap"),
-    ("enable.gapless.guarantee", "the relay does this by itself"),
-    ("group.id", "the relay reads its checkpoint without a consumer group"),
-    ("transaction.timeout.ms", "it is kafka.transaction_timeout"),
-    ("bootstrap.servers", "it is kafka.bootstrap_servers"),
-    ("metadata.broker.list", "it is kafka.bootstrap_servers"),
-    ("client.id", "it follows from name"),
-    (
-        "allow.auto.create.topics",
-        "to look at a topic must not create it; it is kafka.create_topics",
-    ),
-    ("auto.offset.reset", "a checkpoint that is not there must not read as another one"),
-    ("topic.auto.offset.reset", "a checkpoint that is not there must not read as another one"),
-    ("enable.auto.commit", "the relay reads its checkpoint without a consumer group"),
-    ("max.in.flight*", "more requests on their way could reorder records"),
-];
 
 /// All that a relay is told. Every value is within its bounds.
 #[derive(Debug, Clone)]
@@ -150,7 +125,7 @@ impl Config {
             shutdown_timeout: root.field("shutdown_timeout")?.duration(bounds(SHUTDOWN_TIMEOUT))?,
             start_from: mysql.optional("start_from").map(build_start_from).transpose()?,
             mysql: build_mysql(&mysql, &root.section("mysql.tls")?)?,
-            kafka: build_kafka(&kafka, &root.section("kafka.properties")?)?,
+            kafka: build_kafka(&kafka, &root.section("kafka.properties")?, timeout)?,
             topics: build_topics(&kafka, delivery)?,
             checkpoint: build_checkpoint(&kafka, &name)?,
             publish: publish::Options {
@@ -193,10 +168,14 @@ fn build_start_from(field: Field<'_>) -> Result<StartFrom, Error> {
     })
 }
 
-fn build_kafka(kafka: &Section<'_>, properties: &Section<'_>) -> Result<kafka::Options, Error> {
+fn build_kafka(
+    kafka: &Section<'_>,
+    properties: &Section<'_>,
+    transaction_timeout: Duration,
+) -> Result<kafka::Options, Error> {
     let options = kafka::Options {
         bootstrap_servers: build_bootstrap_servers(&kafka.field("bootstrap_servers")?)?,
-        properties: build_properties(properties)?,
+        properties: properties::build(properties, transaction_timeout)?,
     };
     options.validate().map_err(|error| {
         let named = properties.entries().find(|(property, _)| {
@@ -293,29 +272,13 @@ fn build_bootstrap_servers(field: &Field<'_>) -> Result<String, Error> {
     }
 }
 
-fn build_properties(properties: &Section<'_>) -> Result<BTreeMap<String, Secret>, Error> {
-    let is_forbidden = |name: &str, forbidden: &str| match forbidden.strip_suffix('*') {
-        Some(start) => name.starts_with(start),
-        None => name == forbidden,
-    };
-    let mut built = BTreeMap::new();
-    for (name, field) in properties.entries() {
-        let mut forbidden = FORBIDDEN_PROPERTIES.iter();
-        if let Some((_, reason)) = forbidden.find(|(forbidden, _)| is_forbidden(name, forbidden)) {
-            let problem = format!("this property is not yours to set: {reason}");
-            return Err(field.rule(problem, format!("take {name} out of [kafka.properties]")));
-        }
-        built.insert(name.to_owned(), field.secret_or_scalar()?);
-    }
-    Ok(built)
-}
-
 fn build_topics(kafka: &Section<'_>, delivery: Delivery) -> Result<topics::Options, Error> {
     let number = |name, most| kafka.optional(name).map(|field| field.number(1..=most)).transpose();
     Ok(topics::Options {
         create: kafka.field("create_topics")?.boolean()?,
         partitions: number("topic_partitions", PARTITIONS_MAX)?,
         replication: number("topic_replication", REPLICATION_MAX)?,
+        topics_max: kafka.field("topics_max")?.number(1..=TOPICS_MAX)?,
         delivery,
     })
 }
@@ -905,37 +868,42 @@ preset = "eventuate-local"
     }
 
     #[test]
-    fn properties_that_the_guarantees_rest_on_are_refused() {
-        for name in [
-            "transactional.id",
-            "enable.idempotence",
-            "acks",
-            "request.required.acks",
-            "partitioner",
-            "isolation.level",
-            "message.timeout.ms",
-            "delivery.timeout.ms",
-            "max.in.flight",
-            "max.in.flight.requests.per.connection",
-            "enable.gapless.guarantee",
-            "group.id",
-            "transaction.timeout.ms",
-            "bootstrap.servers",
-            "metadata.broker.list",
-            "client.id",
-            "allow.auto.create.topics",
-            "auto.offset.reset",
-            "enable.auto.commit",
-        ] {
-            let message = message(with_line("[kafka]", &format!("properties.{name} = \"all\"")));
+    fn properties_that_the_guarantees_rest_on_are_refused_under_every_name() {
+        for name in properties::FORBIDDEN.map(|(name, _)| name.replace('*', "")) {
+            for name in [name.clone(), format!("topic.{name}")] {
+                let given = format!("kafka.properties.\"{name}\"=all");
+                let message = message(with(&[&given]));
+                let words = ": this property is not yours to set: ";
+                assert!(message.contains(&name) && message.contains(words), "{message}");
+            }
+        }
+        for name in ["max.in.flight.requests.per.connection", "test.mock.num.brokers"] {
+            let message = message(with_line("[kafka]", &format!("properties.{name} = 1")));
+            let words =
+                format!("relay.toml:6: kafka.properties.{name}: this property is not yours");
+            assert!(message.starts_with(&words), "{message}");
+        }
+        for name in ["linger.ms", "topic.metadata.refresh.interval.ms", "compression.level"] {
+            assert!(with(&[&format!("kafka.properties.\"{name}\"=5")]).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn records_do_not_linger_for_longer_than_a_transaction_lives() {
+        for name in ["linger.ms", "queue.buffering.max.ms"] {
+            let with = |ms| {
+                with(&[
+                    "kafka.transaction_timeout=2s",
+                    &format!("kafka.properties.\"{name}\"={ms}"),
+                ])
+            };
+            assert!(with("1999").is_ok());
+            let message = message(with("2000"));
             assert!(
-                message.starts_with(&format!(
-                    "relay.toml:6: kafka.properties.{name}: this property is not yours"
-                )),
+                message.contains("no record would leave before transaction_timeout"),
                 "{message}"
             );
         }
-        assert!(with(&["kafka.properties.linger.ms=5"]).is_ok());
     }
 
     #[test]

@@ -8,7 +8,9 @@ mod mysql_codes;
 mod primary;
 mod way_out;
 
-use self::broker::{checkpoint_fate, kafka_fate, publish_fate, reader_fate, topics_fate};
+use self::broker::{
+    checkpoint_fate, kafka_fate, publish_fate, reader_fate, refused_fate, topics_fate,
+};
 use self::primary::{
     binlog_fate, hint_of_damage, preflight_fate, start_fate, start_from_fate, to_fate,
 };
@@ -60,6 +62,24 @@ pub enum Error {
         bytes: usize,
         bytes_max: usize,
     },
+    #[error(
+        "row {number} of {table} in the event that ends at {at} makes a record of {bytes} bytes, which the broker \
+         refuses for topic {topic}",
+        number = row + 1
+    )]
+    RecordRefused {
+        table: String,
+        at: Coordinates,
+        row: u64,
+        topic: String,
+        bytes: usize,
+        source: rdkafka::error::KafkaError,
+    },
+    #[error(
+        "the topic {topic} refuses a batch, and how large it may be is not known; sending records one by one, to find \
+         the one that is too large"
+    )]
+    OneByOne { topic: String },
     #[error(transparent)]
     MissingColumn(#[from] MissingColumn),
     #[error(transparent)]
@@ -189,6 +209,7 @@ impl Error {
                 "raise max.message.bytes of the topic {topic} (and what its consumers fetch), then start the \
                  relay again; everything before that transaction is in Kafka"
             )),
+            Error::RecordRefused { topic, source, .. } => refused_fate(topic, source),
             Error::MissingColumn(_) => {
                 halt("give the table the columns of the preset, or [[outbox]] another preset")
             }
@@ -213,7 +234,10 @@ impl Error {
             ),
             Error::Decode { at, .. } => halt(look_at_binlog(at)),
             Error::DamagedAgain(error) => halt(hint_of_damage(error)),
-            Error::SmallerBatches { .. } | Error::Thread(_) | Error::Task(_) => Fate::Retry,
+            Error::SmallerBatches { .. }
+            | Error::OneByOne { .. }
+            | Error::Thread(_)
+            | Error::Task(_) => Fate::Retry,
             Error::TakenOver { .. } => Fate::TakenOver,
             Error::OfOneTransaction { source, way_out } => match source.fate() {
                 Fate::Halt { hint } => halt(format!("{hint}; {way_out}")),
@@ -265,11 +289,13 @@ impl Error {
             | Error::Ambiguous(_) => ErrorKind::Preflight,
             Error::Row { .. }
             | Error::RecordTooLarge { .. }
+            | Error::RecordRefused { .. }
             | Error::Publish { source: publish::Error::Refused { .. }, .. } => ErrorKind::Row,
             Error::Kafka { .. } => ErrorKind::Kafka,
-            Error::Topics { .. } | Error::Resume { .. } | Error::SmallerBatches { .. } => {
-                ErrorKind::Topic
-            }
+            Error::Topics { .. }
+            | Error::Resume { .. }
+            | Error::SmallerBatches { .. }
+            | Error::OneByOne { .. } => ErrorKind::Topic,
             Error::Publish { source: publish::Error::Fenced, .. } | Error::TakenOver { .. } => {
                 ErrorKind::Fenced
             }
@@ -335,6 +361,7 @@ impl Error {
             | Error::Row { .. }
             | Error::Decode { .. }
             | Error::RecordTooLarge { .. }
+            | Error::RecordRefused { .. }
             | Error::MissingColumn(_)
             | Error::Ambiguous(_)
             | Error::Topics { .. } => matches!(self.fate(), Fate::Halt { .. }),

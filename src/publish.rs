@@ -132,12 +132,23 @@ pub enum Error {
         timeout.as_secs()
     )]
     NoCoordinator { id: String, timeout: Duration, source: KafkaError },
+    #[error(
+        "librdkafka has not reported on {records} records within {} s (transaction_timeout)",
+        timeout.as_secs()
+    )]
+    NoReport { records: usize, timeout: Duration },
     #[error("another producer has this relay's transactional ids")]
     Fenced,
     #[error("the broker does not say where in the checkpoint topic it has stored a record")]
     NoOffset,
     #[error("the broker refuses record {index} of a batch, for topic {topic}")]
-    Refused { index: usize, topic: String, source: KafkaError },
+    Refused {
+        index: usize,
+        /// The row's number; `None` for a checkpoint.
+        sequence: Option<u64>,
+        topic: String,
+        source: KafkaError,
+    },
     #[error("start a thread of the publisher: {0}")]
     Thread(std::io::Error),
     #[error("the publisher's thread ended without a word")]
@@ -166,10 +177,27 @@ pub enum Unacknowledged {
     NoFault { replicas: usize },
 }
 
+impl Error {
+    /// Adds the row's number to the refusal of a record, one of `records` from `first_sequence` on.
+    fn of_rows(self, first_sequence: u64, records: usize) -> Error {
+        match self {
+            Error::Refused { index, topic, source, .. } => {
+                let sequence = (index < records).then(|| first_sequence + index as u64);
+                Error::Refused { index, sequence, topic, source }
+            }
+            error => error,
+        }
+    }
+}
+
 /// What the reader's side asks of the thread.
 #[derive(Debug)]
 pub(crate) enum Order {
-    LearnTopic(Arc<str>),
+    LearnTopic {
+        name: Arc<str>,
+        /// Largest record batch that the broker takes, if we may know it.
+        batch_bytes_max: Option<usize>,
+    },
     Publish(Box<Sealed>),
     /// Finish what is on its way, and end.
     Stop,
@@ -230,8 +258,13 @@ impl Publisher {
         claim: Checkpoint,
     ) -> std::io::Result<Publisher> {
         let events = idempotent.events();
-        let cut_off = idempotent.cut_off();
-        let order = move |order| events.send(idempotent::Event::Order(order)).is_ok();
+        let (cut_off, is_stopping) = (idempotent.cut_off(), idempotent.is_stopping());
+        let order = move |order| {
+            if let Order::Stop = &order {
+                is_stopping.store(true, Ordering::Relaxed);
+            }
+            events.send(idempotent::Event::Order(order)).is_ok()
+        };
         Publisher::start(cut_off, order, move |answers| idempotent.run(lanes, claim, answers))
     }
 
@@ -276,8 +309,8 @@ impl Publisher {
     ///
     /// # Errors
     /// The thread has ended.
-    pub fn learn_topic(&self, name: Arc<str>) -> Result<(), Error> {
-        self.order(Order::LearnTopic(name))
+    pub fn learn_topic(&self, name: Arc<str>, batch_bytes_max: Option<usize>) -> Result<(), Error> {
+        self.order(Order::LearnTopic { name, batch_bytes_max })
     }
 
     /// Hands a batch over.

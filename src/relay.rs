@@ -23,14 +23,16 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::beginning::Refusal;
 use self::line::Line;
 pub use self::place::{reset_checkpoint, set_checkpoint};
-use self::suspect::{Reached, Suspect, is_refused};
+use self::suspect::{Reached, Suspect};
 use crate::binlog::{self, Change, Source};
 use crate::config::Config;
 use crate::error::{Error, Fate, WayOut};
 use crate::kafka::Delivery;
 use crate::panics;
+use crate::publish;
 use crate::telemetry::metrics::Peer;
 use crate::telemetry::{State, Telemetry};
 
@@ -52,6 +54,9 @@ const CLAIM_PAUSE: Duration = Duration::from_secs(1);
 /// Turns true when the relay is to drain and stop.
 pub type Stop = watch::Receiver<bool>;
 
+/// librdkafka then makes no record batch of two records.
+const ONE_RECORD: usize = 1;
+
 /// What stays the same from session to session.
 struct Relay<'a> {
     config: &'a Config,
@@ -66,6 +71,8 @@ struct Relay<'a> {
     failures: u32,
     /// How far the last session came.
     reached: Reached,
+    /// The record that a broker refused last.
+    refused: Option<Refusal>,
     /// The instance that the checkpoint named before this one claimed it; `None` once it has.
     predecessor: Option<String>,
     /// This instance's claim is stored.
@@ -113,6 +120,7 @@ async fn relay_until(
         batch_bytes_max: None,
         failures: 0,
         reached: Reached::default(),
+        refused: None,
         predecessor: None,
         has_claimed: false,
     };
@@ -195,18 +203,36 @@ impl Relay<'_> {
         if let Error::SmallerBatches { bytes_max, .. } = &error {
             self.batch_bytes_max = Some(*bytes_max);
         }
+        if let Error::OneByOne { .. } = &error {
+            (self.batch_bytes_max, self.refused) = (Some(ONE_RECORD), None);
+        }
         let is_repeated = suspect.is_some_and(|suspect| suspect.is_repeated_by(&error));
         match error.fate() {
             Fate::Retry if is_repeated => Err(Error::DamagedAgain(Box::new(error))),
             Fate::Retry => Ok(error),
             Fate::Halt { .. } if self.waits_for(&error) => Ok(error),
-            Fate::Halt { .. } if is_refused(&error) && !is_repeated => Ok(error),
+            // The next session names the row, behind what comes before it.
+            Fate::Halt { .. } if self.notes_refusal(&error) => Ok(error),
             Fate::Halt { .. } | Fate::TakenOver => Err(error),
             Fate::MaybeTakenOver => match self.name_successor(error).await? {
                 taken_over @ Error::TakenOver { .. } => Err(taken_over),
                 error => Ok(error),
             },
         }
+    }
+
+    /// Keeps which row's record was refused. `false`: it is no row's, or its number is known already.
+    fn notes_refusal(&mut self, error: &Error) -> bool {
+        let Error::Publish {
+            source: publish::Error::Refused { sequence: Some(sequence), topic, source, .. },
+            ..
+        } = error
+        else {
+            return false;
+        };
+        let (sequence, topic, source) = (*sequence, topic.clone(), source.clone());
+        let before = self.refused.replace(Refusal { sequence, topic, source });
+        before.is_none_or(|before| before.sequence != sequence)
     }
 
     /// It may heal. A broker that lets nobody in halts a relay that it never let in: its configuration is

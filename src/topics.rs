@@ -22,6 +22,8 @@ pub struct Options {
     pub partitions: Option<i32>,
     /// `None`: the broker's default.
     pub replication: Option<i32>,
+    /// The most destination topics of one relay.
+    pub topics_max: usize,
     /// How records get there: it decides which rights are needed.
     pub delivery: Delivery,
 }
@@ -57,6 +59,10 @@ pub enum Error {
          (topic_replication, or default.replication.factor of the brokers)"
     )]
     TooFewBrokers { topic: String },
+    #[error(
+        "the topic {topic} is one more than the {topics_max} destination topics that this relay may have (topics_max)"
+    )]
+    TooMany { topic: String, topics_max: usize },
     #[error("the topic {topic} does not exist, and create_topics is false")]
     Missing { topic: String },
     #[error("the topic {topic} was created, but is not known to the brokers after {} s", CREATION_TIMEOUT.as_secs())]
@@ -123,11 +129,24 @@ pub struct Topics {
     options: Options,
     ids: HashMap<Arc<str>, TopicId>,
     topics: Vec<Topic>,
+    /// How many the relay has created, in this session and before: a restart must not begin to count anew.
+    created: usize,
 }
 
 impl Topics {
     pub fn new(admin: AdminClient<kafka::Context>, options: Options) -> Topics {
-        Topics { admin: Arc::new(admin), options, ids: HashMap::new(), topics: Vec::new() }
+        let admin = Arc::new(admin);
+        Topics { admin, options, ids: HashMap::new(), topics: Vec::new(), created: 0 }
+    }
+
+    /// The relay has created so many before.
+    pub fn note_created(&mut self, before: u64) {
+        self.created = usize::try_from(before).unwrap_or(usize::MAX);
+    }
+
+    /// How many the relay has created, in all.
+    pub fn created(&self) -> u64 {
+        self.created as u64
     }
 
     /// A topic that was looked up before.
@@ -146,10 +165,15 @@ impl Topics {
     /// # Errors
     /// It does not exist, takes no records, or Kafka cannot be asked.
     pub async fn ensure(&mut self, name: &str) -> Result<TopicId, Error> {
+        self.ensure_room(name, self.topics.len())?;
         let (description, is_new) = match self.describe(name).await? {
             Some(description) => (description, false),
-            None => self.create(name, self.destination(name)).await?,
+            None => {
+                self.ensure_room(name, self.created)?;
+                self.create(name, self.destination(name)).await?
+            }
         };
+        self.created += usize::from(is_new);
         self.ensure_authorized(name, destination_operations(self.options.delivery)).await?;
         let name: Arc<str> = Arc::from(name);
         let id = TopicId(u32::try_from(self.topics.len()).expect("fewer topics than 2^32"));
@@ -164,7 +188,28 @@ impl Topics {
             partitions,
         });
         self.ids.insert(name, id);
+        self.warn_of_many();
         Ok(id)
+    }
+
+    fn ensure_room(&self, name: &str, topics: usize) -> Result<(), Error> {
+        let topics_max = self.options.topics_max;
+        match topics < topics_max {
+            true => Ok(()),
+            false => Err(Error::TooMany { topic: name.to_owned(), topics_max }),
+        }
+    }
+
+    /// While there is time to act.
+    fn warn_of_many(&self) {
+        let (topics, topics_max) = (self.topics.len(), self.options.topics_max);
+        if topics == warn_at(topics_max) {
+            tracing::warn!(
+                topics,
+                topics_max,
+                "this relay has many destination topics, and halts when there are more than topics_max"
+            );
+        }
     }
 
     /// Looks the checkpoint topic up, and creates it compacted, with one partition.
@@ -373,6 +418,11 @@ impl Topics {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// Four fifths, rounded up.
+fn warn_at(topics_max: usize) -> usize {
+    topics_max - topics_max / 5
 }
 
 /// The brokers are too old to name rights, or the one that was asked does not know the new topic yet.

@@ -39,7 +39,7 @@ const fn key(section: &'static str, name: &'static str, absent: Absent) -> Key {
 }
 
 /// Every key, in the order of config.example.toml.
-pub(super) const KEYS: [Key; 32] = [
+pub(super) const KEYS: [Key; 33] = [
     key("", "name", Required(r#"name = "orders""#)),
     key("", "shutdown_timeout", Default(r#""10s""#)),
     key("mysql", "hosts", Required(r#"hosts = ["127.0.0.1:3306"] under [mysql]"#)),
@@ -64,6 +64,7 @@ pub(super) const KEYS: [Key; 32] = [
     key("kafka", "create_topics", Default("true")),
     key("kafka", "topic_partitions", Nothing),
     key("kafka", "topic_replication", Nothing),
+    key("kafka", "topics_max", Default("10000")),
     key("kafka", PROPERTIES, Nothing),
     key("batch", "max_records", Default("10000")),
     key("batch", "max_bytes", Default(r#""16MiB""#)),

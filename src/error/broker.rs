@@ -66,6 +66,10 @@ pub(super) fn topics_fate(error: &topics::Error) -> Fate {
             }
             _ => client_fate(source),
         },
+        topics::Error::TooMany { .. } => halt(
+            "correct the writer, if it names a topic per row; else raise [kafka] topics_max; everything before that \
+             transaction is in Kafka",
+        ),
         // Waited for: the topic may come, and a broker that has just started is not counted for a moment.
         topics::Error::Missing { .. }
         | topics::Error::NotVisible { .. }
@@ -102,17 +106,26 @@ pub(super) fn publish_fate(error: &publish::Error) -> Fate {
             Fate::Retry
         }
         publish::Error::Fenced => Fate::MaybeTakenOver,
-        publish::Error::Refused { topic, source, .. } => match source.rdkafka_error_code() {
-            Some(Code::MessageSizeTooLarge) | None => halt(format!(
-                "raise max.message.bytes of the topic {topic}, or grant the relay DescribeConfigs on it so that \
-                 it can say which row is too large"
-            )),
-            Some(code) => code_fate(code),
-        },
-        publish::Error::NoOffset
+        publish::Error::Refused { topic, source, .. } => refused_fate(topic, source),
+        publish::Error::NoReport { .. }
+        | publish::Error::NoOffset
         | publish::Error::Thread(_)
         | publish::Error::ThreadEnded
         | publish::Error::Panicked(_) => Fate::Retry,
+    }
+}
+
+/// Of a record that the broker does not take as it is.
+pub(super) fn refused_fate(topic: &str, source: &KafkaError) -> Fate {
+    match source.rdkafka_error_code() {
+        Some(Code::MessageSizeTooLarge) | None => halt(format!(
+            "raise max.message.bytes of the topic {topic} (and what its consumers fetch); grant the relay \
+             DescribeConfigs on it so that it can say how much it takes; then start the relay again"
+        )),
+        Some(Code::MessageBatchTooLarge) => halt(format!(
+            "raise segment.bytes of the topic {topic}: no batch is larger than a segment of its log"
+        )),
+        Some(code) => code_fate(code),
     }
 }
 
@@ -176,7 +189,7 @@ pub(super) fn topics_cure(error: &topics::Error) -> Option<&'static str> {
         topics::Error::NotVisible { .. } => {
             Some("nothing, unless it lasts: then see whether the brokers reach their controller")
         }
-        topics::Error::NoRight { .. } => None,
+        topics::Error::NoRight { .. } | topics::Error::TooMany { .. } => None,
     }
 }
 
@@ -205,6 +218,10 @@ pub(super) fn publish_cure(error: &publish::Error) -> Option<&'static str> {
         publish::Error::Thread(_) => {
             Some("raise the limit of threads of the relay's process or container")
         }
+        publish::Error::NoReport { .. } => Some(
+            "nothing, if it comes once; if it comes again, take out of [kafka.properties] what is not needed, and report \
+             it",
+        ),
         publish::Error::NoOffset => Some("nothing: the relay claims its place again"),
         publish::Error::Fenced | publish::Error::ThreadEnded | publish::Error::Panicked(_) => None,
     }

@@ -47,7 +47,7 @@ impl Error {
             Error::Checkpoint { source: checkpoint::Error::Outdated { .. }, .. } => {
                 spoken(Some("nothing: the relay reads it again"))
             }
-            Error::SmallerBatches { .. } => Some("nothing: the relay goes on at once".to_owned()),
+            Error::SmallerBatches { .. } | Error::OneByOne { .. } => Some("nothing: the relay goes on at once".to_owned()),
             Error::Thread(_) => {
                 spoken(Some("raise the limit of threads of the relay's process or container"))
             }

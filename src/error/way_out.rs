@@ -6,6 +6,7 @@ use super::broker::is_illegal;
 use super::{Error, Fate};
 use crate::binlog::{self, transaction};
 use crate::coordinates::Coordinates;
+use crate::topics;
 
 /// How a transaction that cannot be relayed is given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +68,9 @@ impl Error {
         let is_one = match self {
             Error::Binlog { source, .. } => is_in_binlog(source),
             // Of the topic's name; a right that is missing stops what comes after it as well.
-            Error::Topics { source, .. } => is_illegal(source),
+            Error::Topics { source, .. } => {
+                is_illegal(source) || matches!(source, topics::Error::TooMany { .. })
+            }
             Error::Ambiguous(_) => false,
             error => error.is_of_one_transaction(),
         };

@@ -81,7 +81,12 @@ impl<R: Reports> Client<R> {
         let rkt = unsafe { native::rd_kafka_topic_new(rk, c_name.as_ptr(), ptr::null_mut()) };
         let refused = KafkaError::MessageProduction(RDKafkaErrorCode::InvalidTopic);
         let rkt = NonNull::new(rkt).ok_or(refused)?;
-        Ok(Topic { rkt, name: name.into(), producer: self.producer.clone() })
+        Ok(Topic {
+            rkt,
+            name: name.into(),
+            sure_bytes_max: usize::MAX,
+            producer: self.producer.clone(),
+        })
     }
 
     /// Reads what librdkafka has to report: acknowledgements, log lines, errors.
@@ -114,6 +119,8 @@ impl<R: Reports> Client<R> {
 pub(super) struct Topic<R: Reports> {
     rkt: NonNull<native::rd_kafka_topic_t>,
     pub name: Arc<str>,
+    /// A record with more bytes may be refused for its size.
+    pub sure_bytes_max: usize,
     /// It outlives the topic.
     producer: Arc<BaseProducer<Context<R>>>,
 }

@@ -8,6 +8,7 @@
 
 mod keeper;
 mod reported;
+mod settle;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use rdkafka::producer::Producer;
 
 use self::keeper::Keeper;
 use self::reported::Reported;
-use super::client::{Client, Topic};
+use super::client::{Client, Record, Topic};
 use super::reports::{Context, Refused, is_collateral};
 use super::sequence::SequenceHeader;
 use super::transactional::Transactional;
@@ -45,6 +46,13 @@ const PAUSED_MIN: Duration = Duration::from_secs(1);
 
 /// So many topics are looked at for what holds up their records.
 const STALLED_TOPICS_MAX: usize = 8;
+
+/// `max.message.bytes` of a topic where nobody set it.
+const BATCH_BYTES_DEFAULT: usize = 1_048_588;
+
+/// Bytes of a batch around the key and the value of its only record: 61, lengths, and the header with the
+/// relay's name.
+const AROUND_RECORD_BYTES_MAX: usize = 256;
 
 /// librdkafka reports a record that was given up because of another one before that other one.
 const REASON_PAUSE: Duration = Duration::from_millis(100);
@@ -77,6 +85,7 @@ pub struct Idempotent {
     events: Sender<Event>,
     inbox: Receiver<Event>,
     cut_off: Arc<AtomicBool>,
+    is_stopping: Arc<AtomicBool>,
 }
 
 impl Idempotent {
@@ -108,11 +117,17 @@ impl Idempotent {
         // Nobody serves a publisher that has ended.
         let wake = move || drop(wake.send(Event::Reports));
         let client = producer::connect(&config, context, checkpoint_topic, wake)?;
-        Ok(Idempotent { client, reported, options: options.clone(), events, inbox, cut_off })
+        let (options, is_stopping) = (options.clone(), Arc::default());
+        Ok(Idempotent { client, reported, options, events, inbox, cut_off, is_stopping })
     }
 
     pub(super) fn events(&self) -> Sender<Event> {
         self.events.clone()
+    }
+
+    /// Is set with the order to stop, which a thread that waits does not read.
+    pub(super) fn is_stopping(&self) -> Arc<AtomicBool> {
+        self.is_stopping.clone()
     }
 
     /// Turns true when no broker answers any more.
@@ -135,6 +150,7 @@ impl Idempotent {
             options: self.options,
             topics: Vec::new(),
             cut_off: self.cut_off,
+            is_stopping: self.is_stopping,
             waiting: VecDeque::new(),
             in_flight: VecDeque::new(),
             next_slot: 0,
@@ -146,6 +162,7 @@ impl Idempotent {
             turned_at: Instant::now(),
             failed: None,
             progress: Progress { missing: 0, at: Instant::now() },
+            refused_by: None,
             stop_by: None,
         };
         sending.run(&self.inbox, answers)
@@ -157,6 +174,8 @@ struct InFlight {
     sealed: Sealed,
     slot: usize,
     sent_at: SystemTime,
+    /// All its records were sent.
+    is_whole: bool,
 }
 
 /// What becomes of a doubt.
@@ -181,6 +200,8 @@ struct Sending {
     /// By their ids.
     topics: Vec<Topic<Reported>>,
     cut_off: Arc<AtomicBool>,
+    /// The order to stop was given.
+    is_stopping: Arc<AtomicBool>,
     /// Batches that would be too far ahead of the checkpoint.
     waiting: VecDeque<Sealed>,
     /// In stream order.
@@ -199,6 +220,8 @@ struct Sending {
     /// our end, and must find all of it.
     failed: Option<Error>,
     progress: Progress,
+    /// A record was refused: the reports on the others are waited for until then.
+    refused_by: Option<Instant>,
     stop_by: Option<Instant>,
 }
 
@@ -211,7 +234,9 @@ impl Sending {
             }
             self.turned_at = Instant::now();
             match event {
-                Some(Event::Order(Order::LearnTopic(name))) => self.learn_topic(&name)?,
+                Some(Event::Order(Order::LearnTopic { name, batch_bytes_max })) => {
+                    self.learn_topic(&name, batch_bytes_max)?;
+                }
                 Some(Event::Order(Order::Publish(sealed))) => self.waiting.push_back(*sealed),
                 Some(Event::Order(Order::Stop)) => {
                     self.stop_by = Some(Instant::now() + self.options.transaction_timeout);
@@ -221,12 +246,12 @@ impl Sending {
             }
             self.client.serve();
             self.answer_acknowledged(answers);
-            if self.reported.has_refused() {
-                return Err(self.refusal());
-            }
-            self.send_waiting()?;
+            self.send_waiting(answers)?;
             // A batch with nothing to send is.
             self.answer_acknowledged(answers);
+            if self.is_refusal_over() {
+                return Err(self.refusal());
+            }
             if self.in_flight.is_empty()
                 && let Some(error) = self.failed.take()
             {
@@ -255,8 +280,8 @@ impl Sending {
     }
 
     /// Sends what is not too far ahead of the checkpoint, unless somebody else may send it.
-    fn send_waiting(&mut self) -> Result<(), Error> {
-        while self.failed.is_none() && self.in_flight.len() < BATCHES_MAX {
+    fn send_waiting(&mut self, answers: &Answers) -> Result<(), Error> {
+        while self.may_send() && self.in_flight.len() < BATCHES_MAX {
             let may_send = self.waiting.front().is_some_and(|sealed| {
                 let ahead = sealed.checkpoint.sequence.saturating_sub(self.stored_sequence);
                 sealed.batch.is_empty() || ahead <= RECORDS_AHEAD_MAX && self.doubt.is_none()
@@ -265,12 +290,16 @@ impl Sending {
                 break;
             }
             let sealed = self.waiting.pop_front().expect("it was looked at");
-            self.send(sealed)?;
+            self.send(sealed, answers)?;
         }
         Ok(())
     }
 
-    fn send(&mut self, sealed: Sealed) -> Result<(), Error> {
+    fn may_send(&self) -> bool {
+        self.failed.is_none() && !self.reported.has_refused()
+    }
+
+    fn send(&mut self, sealed: Sealed, answers: &Answers) -> Result<(), Error> {
         let slot = self.next_slot;
         self.next_slot = (slot + 1) % BATCHES_MAX;
         if self.in_flight.is_empty() {
@@ -282,22 +311,41 @@ impl Sending {
         let mut header = SequenceHeader::new(&self.options.name, generation);
         let Sealed { batch, first_sequence, .. } = &sealed;
         let tag = |index| Reported::tag(index, slot);
-        producer::send_records(batch, &self.topics, &mut header, *first_sequence, tag)
-            .map_err(|refused| self.send_error(refused))?;
-        self.in_flight.push_back(InFlight { sealed, slot, sent_at });
+        let mut left = unsent;
+        let mut sent = |_, topic: &Topic<Reported>, record: &Record<'_>| {
+            left -= 1;
+            let bytes = record.key.len() + record.value.map_or(0, <[u8]>::len);
+            bytes <= topic.sure_bytes_max || self.settle(&topic.name, left, answers)
+        };
+        let first = *first_sequence;
+        match producer::send_records(batch, &self.topics, &mut header, first, tag, &mut sent) {
+            Ok(()) if left == 0 || !self.reported.has_refused() => {}
+            // The producer has ended; why is told by a record that it gave up.
+            Ok(()) => self.reported.note_unsent(slot, left),
+            Err(Refused { error, .. }) if is_fatal(&error) => self.reported.note_unsent(slot, left),
+            Err(refused) => {
+                let error = refusal_while("send a record", refused);
+                return Err(error.of_rows(first, batch.len()));
+            }
+        }
+        let is_whole = left == 0;
+        self.in_flight.push_back(InFlight { sealed, slot, sent_at, is_whole });
         Ok(())
     }
 
-    fn learn_topic(&mut self, name: &str) -> Result<(), Error> {
+    fn learn_topic(&mut self, name: &str, batch_bytes_max: Option<usize>) -> Result<(), Error> {
         let doing = "look up a topic";
-        let topic = self.client.topic(name).map_err(|source| Error::Kafka { doing, source })?;
+        let mut topic = self.client.topic(name).map_err(|source| Error::Kafka { doing, source })?;
+        let bytes_max = batch_bytes_max.unwrap_or(BATCH_BYTES_DEFAULT);
+        topic.sure_bytes_max = bytes_max.saturating_sub(AROUND_RECORD_BYTES_MAX);
         self.topics.push(topic);
         Ok(())
     }
 
     /// Gives back the oldest batches, as far as they are acknowledged without a gap.
     fn answer_acknowledged(&mut self, answers: &Answers) {
-        let is_acknowledged = |batch: &InFlight| self.reported.is_complete(batch.slot);
+        let is_acknowledged =
+            |batch: &InFlight| batch.is_whole && self.reported.is_complete(batch.slot);
         while self.in_flight.front().is_some_and(is_acknowledged) {
             let InFlight { sealed, .. } = self.in_flight.pop_front().expect("it was looked at");
             if sealed.batch.unsent() > 0 {
@@ -399,14 +447,6 @@ impl Sending {
         is_settled
     }
 
-    fn send_error(&self, refused: Refused) -> Error {
-        match refused.error.rdkafka_error_code() {
-            // The producer has ended; why is told by a record that it gave up.
-            Some(RDKafkaErrorCode::Fatal) => self.refusal(),
-            _ => refusal_while("send a record", refused),
-        }
-    }
-
     /// Why a record will not be acknowledged.
     fn refusal(&self) -> Error {
         let doing = "have records acknowledged";
@@ -414,7 +454,15 @@ impl Sending {
         self.client.serve();
         let fatal = self.client.producer().client().fatal_error();
         match (self.reported.refused.take(), fatal) {
-            (Some(refused), _) if !is_collateral(&refused.error) => refusal_while(doing, refused),
+            (Some(refused), _) if !is_collateral(&refused.error) => {
+                let batch = self.in_flight.iter().find(|batch| batch.slot == refused.slot);
+                let rows = batch.map(|it| (it.sealed.first_sequence, it.sealed.batch.len()));
+                let error = refusal_while(doing, refused);
+                match rows {
+                    Some((first_sequence, records)) => error.of_rows(first_sequence, records),
+                    None => error,
+                }
+            }
             (_, Some((code, reason))) => {
                 tracing::debug!(%code, reason, "the producer has ended");
                 Error::Kafka { doing, source: KafkaError::MessageProduction(code) }
@@ -423,6 +471,10 @@ impl Sending {
             (None, None) => Error::ThreadEnded,
         }
     }
+}
+
+fn is_fatal(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal)
 }
 
 fn refusal_while(doing: &'static str, refused: Refused) -> Error {

@@ -65,7 +65,7 @@ pub(super) fn connect<R: Reports>(
 }
 
 /// Sends the records of a batch that are not in Kafka already, in stream order. `tag`: what the report on the
-/// record of that index is to say.
+/// record of that index is to say. `sent`: what is done behind each of them; `false` sends no more.
 ///
 /// # Errors
 /// librdkafka does not take one of them.
@@ -75,6 +75,7 @@ pub(super) fn send_records<R: Reports>(
     header: &mut SequenceHeader,
     first_sequence: u64,
     tag: impl Fn(usize) -> usize,
+    mut sent: impl FnMut(usize, &Topic<R>, &Record<'_>) -> bool,
 ) -> Result<(), Refused> {
     for (index, record) in batch.unsent_records() {
         let topic = &topics[record.topic.0 as usize];
@@ -86,12 +87,15 @@ pub(super) fn send_records<R: Reports>(
             tag: tag(index),
         };
         topic.send(&to_send).map_err(|error| refused(index, topic, error))?;
+        if !sent(index, topic, &to_send) {
+            break;
+        }
     }
     Ok(())
 }
 
 pub(super) fn refused<R: Reports>(index: usize, topic: &Topic<R>, error: KafkaError) -> Refused {
-    Refused { index, topic: topic.name.to_string(), error }
+    Refused { index, slot: 0, topic: topic.name.to_string(), error }
 }
 
 /// The error of a record that will never be acknowledged as it is; gives back what says less.
@@ -99,11 +103,12 @@ pub(super) fn refusal(refused: Refused) -> Result<Error, Refused> {
     match refused.error.rdkafka_error_code() {
         Some(
             RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::MessageBatchTooLarge
             | RDKafkaErrorCode::InvalidRecord
             | RDKafkaErrorCode::InvalidTimestamp,
         ) => {
-            let Refused { index, topic, error } = refused;
-            Ok(Error::Refused { index, topic, source: error })
+            let Refused { index, topic, error, .. } = refused;
+            Ok(Error::Refused { index, sequence: None, topic, source: error })
         }
         Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
             Ok(Error::Denied { topic: refused.topic, source: refused.error })

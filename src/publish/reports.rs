@@ -30,6 +30,8 @@ pub(super) fn is_collateral(error: &KafkaError) -> bool {
 pub(super) struct Refused {
     /// In its batch.
     pub index: usize,
+    /// Of its batch, where several are on their way.
+    pub slot: usize,
     pub topic: String,
     pub error: KafkaError,
 }
@@ -88,10 +90,15 @@ impl Acknowledgements {
         self.missing.fetch_sub(1, Ordering::AcqRel);
     }
 
+    /// How many records have no report yet.
+    pub fn missing(&self) -> usize {
+        self.missing.load(Ordering::Acquire)
+    }
+
     /// Every report is here. librdkafka reports on every record, at the latest when its `message.timeout.ms` has
     /// passed.
     pub fn are_all_here(&self) -> bool {
-        self.missing.load(Ordering::Acquire) == 0
+        self.missing() == 0
     }
 
     /// The record that was refused, if one was.
@@ -111,7 +118,12 @@ impl Reports for Acknowledgements {
     }
 
     fn note_refused(&self, index: usize, topic: &str, error: &KafkaError) {
-        self.refused.note(Refused { index, topic: topic.to_owned(), error: error.clone() });
+        self.refused.note(Refused {
+            index,
+            slot: 0,
+            topic: topic.to_owned(),
+            error: error.clone(),
+        });
         self.count_down();
     }
 }

@@ -33,6 +33,9 @@ const QUICK_TIME: Duration = Duration::from_millis(200);
 /// … and whether it has done so is looked at so often.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(5);
 
+/// librdkafka looks once a second which records are too old.
+const REPORT_MARGIN: Duration = Duration::from_secs(10);
+
 /// A checkpoint topic that somebody made has at most so many partitions, less one.
 const TOMBSTONES_MAX: usize = 1_000;
 
@@ -123,7 +126,7 @@ impl Transactional {
         loop {
             let sealed = match orders.recv_timeout(SERVE_INTERVAL) {
                 Ok(Order::Publish(sealed)) => sealed,
-                Ok(Order::LearnTopic(name)) => {
+                Ok(Order::LearnTopic { name, .. }) => {
                     self.learn_topic(&name)?;
                     continue;
                 }
@@ -161,6 +164,16 @@ impl Transactional {
     /// # Errors
     /// They are not, or nobody knows; these lanes must not be used again.
     fn publish(
+        &mut self,
+        batch: &Batch,
+        first_sequence: u64,
+        checkpoint: &Checkpoint,
+    ) -> Result<Vec<u8>, Error> {
+        let sent = self.send_and_commit(batch, first_sequence, checkpoint);
+        sent.map_err(|error| error.of_rows(first_sequence, batch.len()))
+    }
+
+    fn send_and_commit(
         &mut self,
         batch: &Batch,
         first_sequence: u64,
@@ -367,7 +380,7 @@ impl Lane {
         first_sequence: u64,
     ) -> Result<(), Error> {
         let tag = |index| index;
-        producer::send_records(batch, &self.topics, header, first_sequence, tag)
+        producer::send_records(batch, &self.topics, header, first_sequence, tag, |_, _, _| true)
             .map_err(|refused| self.classify_unsent(refused))
     }
 
@@ -377,21 +390,27 @@ impl Lane {
         sent.map_err(|error| self.classify_unsent(producer::refused(record.tag, topic, error)))
     }
 
-    fn classify_unsent(&self, Refused { index, topic, error }: Refused) -> Error {
+    fn classify_unsent(&self, Refused { index, topic, error, .. }: Refused) -> Error {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
-                Error::Refused { index, topic, source: error }
+                Error::Refused { index, sequence: None, topic, source: error }
             }
             _ => self.classify("send a record", error),
         }
     }
 
-    /// Waits until the broker has acknowledged every record of the transaction, or refused one.
+    /// Waits until the broker has acknowledged every record of the transaction, or refused one. librdkafka
+    /// reports on every record by the end of the transaction's timeout; one that it forgets is not waited for.
     fn await_acknowledged(&self) -> Result<(), Error> {
+        let report_by = Instant::now() + self.transaction_timeout + REPORT_MARGIN;
         loop {
             self.client.serve();
             if self.acknowledgements.are_all_here() {
                 break;
+            }
+            if Instant::now() > report_by {
+                let records = self.acknowledgements.missing();
+                return Err(Error::NoReport { records, timeout: self.transaction_timeout });
             }
             self.bell.wait(SERVE_INTERVAL);
         }
@@ -402,17 +421,15 @@ impl Lane {
     }
 
     fn classify_refused(&self, refused: Refused) -> Error {
-        let Refused { index, topic, error } = refused;
-        if is_collateral(&error) {
+        if is_collateral(&refused.error) {
             // librdkafka gave the whole transaction up and tells why only to who wants to commit it.
             let doing = "have records acknowledged";
             return match self.client.producer().commit_transaction(self.transaction_timeout) {
                 Err(reason) => self.classify(doing, reason),
-                Ok(()) => Error::Kafka { doing, source: error },
+                Ok(()) => Error::Kafka { doing, source: refused.error },
             };
         }
-        let Refused { topic, error, .. } = match producer::refusal(Refused { index, topic, error })
-        {
+        let Refused { topic, error, .. } = match producer::refusal(refused) {
             Ok(refusal) => {
                 self.abort();
                 return refusal;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rdkafka::error::KafkaError;
+
 use super::signature::Signature;
 use crate::batch::Limits;
 use crate::coordinates::{Coordinates, Gtid};
@@ -40,4 +42,15 @@ pub struct Options {
     pub batches_on_their_way: usize,
     /// What librdkafka was told to keep record batches below, if it was.
     pub batch_bytes_max: Option<usize>,
+    /// The row whose record a broker has refused in a session before: it is named when it comes again.
+    pub refused: Option<Refusal>,
+}
+
+/// A record that a broker has refused.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// Number of its row.
+    pub sequence: u64,
+    pub topic: String,
+    pub source: KafkaError,
 }

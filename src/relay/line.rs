@@ -8,9 +8,10 @@ mod hand_over;
 
 use std::collections::HashMap;
 
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::Instant;
 
-use super::beginning::{Beginning, Options, Skip};
+use super::beginning::{Beginning, Options, Refusal, Skip};
 use super::observe::Observer;
 use super::signature::Signature;
 use crate::batch::{Batch, Cut, TopicId};
@@ -198,7 +199,7 @@ impl Line {
             self.observer.note_skipped(Skipped::Relayed);
             self.filling.push_found(topic, key_len, rows.committed_at);
         } else {
-            self.ensure_size(rows, index, topic, key_len)?;
+            self.ensure_not_refused(rows, index, topic, key_len)?;
             self.filling.push(topic, key_len, rows.committed_at);
         }
         Ok(())
@@ -337,7 +338,7 @@ impl Line {
             return Err(Error::SmallerBatches { topic: self.topic.clone(), bytes_max });
         }
         self.observer.learn_topic(&topic.name);
-        let learnt = self.publisher.learn_topic(topic.name.clone());
+        let learnt = self.publisher.learn_topic(topic.name.clone(), topic.batch_bytes_max);
         learnt.map_err(|source| Error::Publish { brokers: brokers(), source })?;
         match &mut self.window {
             Some(window) if topic.is_new => window.note_new_topic(&topic.name, topic.partitions),
@@ -362,29 +363,62 @@ impl Line {
         };
     }
 
-    fn ensure_size(
+    /// Brokers judge what is sent, which is compressed, so the broker's word is what counts. It names the record by
+    /// its number, and all before that row leaves before the relay halts.
+    fn ensure_not_refused(
         &self,
         rows: &Rows<'_>,
         row: u64,
         topic: TopicId,
         key_len: usize,
     ) -> Result<(), Error> {
+        match &self.options.refused {
+            Some(refused) if refused.sequence == self.next_sequence() => {
+                self.name_refused(refused, rows, row, topic, key_len)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn name_refused(
+        &self,
+        refused: &Refusal,
+        rows: &Rows<'_>,
+        row: u64,
+        topic: TopicId,
+        key_len: usize,
+    ) -> Result<(), Error> {
         let topic = self.topics.get(topic);
-        let Some(bytes_max) = topic.batch_bytes_max else { return Ok(()) };
-        let header = [(SEQUENCE_HEADER, sequence_header_len(&self.options.name))];
-        let bytes = record_batch_bytes(key_len, self.filling.draft_len() - key_len, &header);
-        if bytes <= bytes_max {
+        if *topic.name != *refused.topic {
+            // On another server, another row may have this number.
             return Ok(());
         }
-        Err(Error::RecordTooLarge {
-            table: rows.table.full_name(),
-            at: rows.place.coordinates.at(rows.at.end),
-            row,
-            topic: topic.name.to_string(),
-            bytes,
-            bytes_max,
-        })
+        let header = [(SEQUENCE_HEADER, sequence_header_len(&self.options.name))];
+        let bytes = record_batch_bytes(key_len, self.filling.draft_len() - key_len, &header);
+        let (table, at) = (rows.table.full_name(), rows.place.coordinates.at(rows.at.end));
+        let name = topic.name.to_string();
+        let sent_below = self.options.batch_bytes_max.unwrap_or(BATCH_BYTES_DEFAULT);
+        match (is_about_size(&refused.source), topic.batch_bytes_max) {
+            (true, Some(bytes_max)) if bytes > bytes_max => {
+                Err(Error::RecordTooLarge { table, at, row, topic: name, bytes, bytes_max })
+            }
+            // The limit was raised meanwhile.
+            (true, Some(_)) => Ok(()),
+            // It may have been refused with others of its batch.
+            (true, None) if bytes <= sent_below => Err(Error::OneByOne { topic: name }),
+            _ => {
+                let source = refused.source.clone();
+                Err(Error::RecordRefused { table, at, row, topic: name, bytes, source })
+            }
+        }
     }
+}
+
+fn is_about_size(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge)
+    )
 }
 
 fn row_error(rows: &Rows<'_>, row: u64, source: envelope::Error) -> Error {

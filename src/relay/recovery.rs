@@ -56,7 +56,7 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
     let clock = server.clock().await.map_err(|source| binlog_error(config, source.into()))?;
     relay.telemetry.meet(&identity.version, identity.server_uuid.to_string(), clock);
     tracing::debug!(server = %config.mysql, "MySQL is fit");
-    let (topics, cluster_id) = connect_kafka(config).await?;
+    let (mut topics, cluster_id) = connect_kafka(config).await?;
     relay.telemetry.connect(Peer::Kafka);
     tracing::debug!(%cluster_id, "Kafka is there");
     let replica = ends::replica(config, &cluster_id);
@@ -89,6 +89,7 @@ pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line), Err
         Some(stored) => window(config, &identity, stored, generation),
         None => None,
     };
+    topics.note_created(stored.as_ref().map_or(0, |stored| stored.topics_created));
     let claim = claim(&start, stored.as_ref(), sequence, &signature, window.as_ref());
     let (lanes, idempotent) = producers;
     relay.predecessor = stored.as_ref().and_then(|checkpoint| checkpoint.instance.clone());
@@ -473,6 +474,7 @@ fn line_options(relay: &Relay<'_>, outboxes: &[OutboxOptions]) -> Options {
         limits: batch_limits(relay.config),
         batches_on_their_way,
         batch_bytes_max: relay.batch_bytes_max.or_else(|| configured_batch_size(relay.config)),
+        refused: relay.refused.clone(),
     }
 }
 

@@ -26,8 +26,7 @@ pub struct Suspect {
 impl Suspect {
     /// `None` for an error that may come as often as it likes.
     pub fn of(error: Error, reached: Reached) -> Option<Suspect> {
-        let is_suspect =
-            checksum(&error).is_some() || panic(&error).is_some() || is_refused(&error);
+        let is_suspect = checksum(&error).is_some() || panic(&error).is_some();
         is_suspect.then_some(Suspect { error, reached })
     }
 
@@ -48,7 +47,7 @@ impl Suspect {
         let before = &self.error;
         let is_same_checksum = checksum(error).is_some() && checksum(error) == checksum(before);
         let is_same_panic = panic(error).is_some() && panic(error) == panic(before);
-        is_same_checksum || is_same_panic || is_refused(error) && is_refused(before)
+        is_same_checksum || is_same_panic
     }
 }
 
@@ -68,12 +67,6 @@ fn panic(error: &Error) -> Option<&str> {
         }
         _ => None,
     }
-}
-
-/// A broker refused a record. The topic's limit may have been lowered since it was looked up: the next session knows
-/// it, and names the row.
-pub fn is_refused(error: &Error) -> bool {
-    matches!(error, Error::Publish { source: publish::Error::Refused { .. }, .. })
 }
 
 #[cfg(test)]
@@ -100,12 +93,6 @@ mod tests {
     fn damaged(after: &str) -> Error {
         let source = binlog::Error::Checksum { after: at(after) };
         Error::Binlog { server: "db:3306".to_owned(), source }
-    }
-
-    fn refused() -> Error {
-        let source = rdkafka::error::KafkaError::Canceled;
-        let source = publish::Error::Refused { index: 0, topic: "t".to_owned(), source };
-        Error::Publish { brokers: "kafka:9092".to_owned(), source }
     }
 
     #[test]
@@ -144,8 +131,6 @@ mod tests {
             (task("row 5"), task("row 6"), false),
             (task("row 5"), damaged("b.000002:700"), false),
             (thread("row 5"), thread("row 5"), true),
-            (refused(), refused(), true),
-            (refused(), task("row 5"), false),
         ] {
             let suspect = Suspect::of(before, Reached::default()).unwrap();
             assert_eq!(suspect.is_repeated_by(&error), is_repeated, "{suspect:?} {error:?}");

@@ -15,6 +15,8 @@ pub(super) struct Reported {
     missing: [AtomicUsize; BATCHES_MAX],
     /// A record will not be acknowledged.
     has_refused: AtomicBool,
+    /// How many will not.
+    refusals: AtomicUsize,
     pub refused: FirstRefused,
 }
 
@@ -41,6 +43,17 @@ impl Reported {
         self.missing[slot].load(Ordering::Acquire) == 0
     }
 
+    /// The last records of a batch were not sent, as the producer has ended.
+    pub fn note_unsent(&self, slot: usize, records: usize) {
+        self.missing[slot].fetch_sub(records, Ordering::AcqRel);
+        self.has_refused.store(true, Ordering::Release);
+    }
+
+    /// There is a report on every record that was sent: nothing is in flight any more.
+    pub fn are_all_here(&self) -> bool {
+        self.missing() == self.refusals.load(Ordering::Acquire)
+    }
+
     pub fn has_refused(&self) -> bool {
         self.has_refused.load(Ordering::Acquire)
     }
@@ -52,8 +65,45 @@ impl Reports for Reported {
     }
 
     fn note_refused(&self, tag: usize, topic: &str, error: &KafkaError) {
-        let (index, topic) = (Reported::index(tag), topic.to_owned());
-        self.refused.note(Refused { index, topic, error: error.clone() });
+        let (index, slot) = (Reported::index(tag), tag % BATCHES_MAX);
+        self.refused.note(Refused { index, slot, topic: topic.to_owned(), error: error.clone() });
+        self.refusals.fetch_add(1, Ordering::AcqRel);
         self.has_refused.store(true, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::error::RDKafkaErrorCode;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_record_does_not_count_for_those_that_are_in_flight() {
+        let reported = Reported::default();
+        reported.expect(0, 3);
+        reported.expect(1, 2);
+        let acknowledge = |slot: usize| reported.missing[slot].fetch_sub(1, Ordering::AcqRel);
+        let error = KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge);
+        reported.note_refused(Reported::tag(1, 0), "orders", &error);
+        assert!(reported.has_refused() && !reported.are_all_here());
+        acknowledge(0);
+        acknowledge(0);
+        acknowledge(1);
+        assert!(!reported.are_all_here(), "the second record of the other batch is in flight");
+        acknowledge(1);
+        assert!(reported.are_all_here() && reported.is_complete(1) && !reported.is_complete(0));
+        let refused = reported.refused.take().unwrap();
+        assert_eq!((refused.index, refused.slot), (1, 0));
+    }
+
+    #[test]
+    fn records_that_were_not_sent_are_not_waited_for() {
+        let reported = Reported::default();
+        reported.expect(2, 5);
+        reported.note_unsent(2, 4);
+        assert!(reported.has_refused() && !reported.are_all_here());
+        reported.missing[2].fetch_sub(1, Ordering::AcqRel);
+        assert!(reported.are_all_here());
     }
 }

@@ -238,6 +238,7 @@ impl Line {
             server_uuid: Some(self.signature.server_uuid.clone()),
             generation: Some(self.signature.generation),
             sequence: self.sequence,
+            topics_created: self.topics.created(),
             clean,
             partitions: self.partitions.clone().filter(|_| is_ahead),
             ..Checkpoint::place(place, rows_done, gtid)
