@@ -2,16 +2,17 @@
 //! in: it halts if it never was let in, and waits if it was.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use crate::harness::certificates::{self, Authority, Signed};
 use crate::harness::proxy::Proxy;
 use crate::harness::relay::{Relay, SOON};
-use crate::harness::scene::Scene;
+use crate::harness::scene::{Delivery, Scene};
 use crate::harness::secured::{
-    Listener, PASSWORD, PLAIN_USER, SCRAM_USER, SecuredKafka, shared_secured_kafka,
+    Listener, PASSWORD, PLAIN_USER, SCRAM_USER, SecuredKafka, TOKEN_USER, shared_secured_kafka,
 };
 use crate::harness::servers::{free_port, shared_mysql};
-use crate::harness::workload::PlainWriter;
+use crate::harness::workload::{PlainWriter, insert_event};
 
 const WRONG_PASSWORD: &str = "wr0ng-pass-w0rd";
 
@@ -40,6 +41,71 @@ fn every_way_in_relays_with_the_right_credentials() {
     for (scene, writer, mut relay) in started {
         scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
     }
+}
+
+#[test]
+fn tokens_are_renewed_before_they_end_by_every_client_in_either_delivery() {
+    let secured = shared_secured_kafka();
+    let file = certificates::write(&secured.folder, "token", &token_for(6));
+    let of_file = format!("token_file={}", file.display());
+    let unsecured = format!("principal={TOKEN_USER} lifeSeconds=6");
+    let mut started: Vec<_> = [
+        (Delivery::ExactlyOnce, &unsecured, "true"),
+        (Delivery::ExactlyOnce, &of_file, "false"),
+        (Delivery::Idempotent, &of_file, "false"),
+    ]
+    .into_iter()
+    .map(|(delivery, config, is_unsecured)| {
+        let scene = Scene::on(shared_mysql(), Arc::clone(&secured.kafka), "token").with(delivery);
+        let mut setup = scene.relay_setup();
+        let properties = [
+            ("security.protocol", "SASL_PLAINTEXT"),
+            ("sasl.mechanism", "OAUTHBEARER"),
+            ("sasl.oauthbearer.config", config.as_str()),
+            ("enable.sasl.oauthbearer.unsecure.jwt", is_unsecured),
+        ];
+        secured.enter(&mut setup, Listener::Token, &properties);
+        let mut writer = PlainWriter::on(&scene);
+        writer.write(2);
+        (scene, writer, setup.start())
+    })
+    .collect();
+    for (scene, _, relay) in &started {
+        scene.wait_for_records(relay, 2);
+    }
+    // Through the lives of three tokens: whoever has none that holds is not let in again.
+    for _ in 0..9 {
+        certificates::write(&secured.folder, "token", &token_for(6));
+        std::thread::sleep(Duration::from_secs(2));
+    }
+    for (scene, writer, relay) in &mut started {
+        // A topic of its own, so that the admin client is asked as well.
+        let topic = scene.topic("late");
+        writer.sql.run(insert_event("1-1", "'{}'", &topic));
+        assert_eq!(scene.wait_for_records(relay, 3).len(), 3, "{}", relay.log_tail());
+        let log = relay.log();
+        assert!(!log.contains("refuses the login") && !log.contains("retry_in_ms"), "{log}");
+        assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    }
+}
+
+/// A token without a signature that ends in so many seconds.
+fn token_for(seconds: u64) -> String {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a sane clock");
+    let now = since.as_secs();
+    let claims = format!(r#"{{"sub":"{TOKEN_USER}","iat":{now},"exp":{}}}"#, now + seconds);
+    format!("{}.{}.", base64(br#"{"alg":"none"}"#), base64(claims.as_bytes()))
+}
+
+/// For URLs, without padding.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
+    let digits = bits.as_bytes().chunks(6).map(|six| {
+        let six = format!("{:0<6}", std::str::from_utf8(six).expect("digits"));
+        usize::from_str_radix(&six, 2).expect("a number below 64")
+    });
+    digits.map(|digit| char::from(LETTERS[digit])).collect()
 }
 
 #[test]

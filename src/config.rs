@@ -889,6 +889,21 @@ preset = "eventuate-local"
     }
 
     #[test]
+    fn a_login_by_tokens_says_where_they_come_from() {
+        let with = |config: &[&str]| {
+            let login = "kafka.properties.sasl.mechanism=OAUTHBEARER";
+            with(&[&[login][..], config].concat())
+        };
+        for none in [&[][..], &["kafka.properties.sasl.oauthbearer.config=principal=relay"]] {
+            let message = message(with(none));
+            assert!(message.contains("nothing says where the token comes from"), "{message}");
+        }
+        let file = "kafka.properties.sasl.oauthbearer.config=token_file=/run/token";
+        let unsecured = "kafka.properties.\"enable.sasl.oauthbearer.unsecure.jwt\"=true";
+        assert!(with(&[file]).is_ok() && with(&[unsecured]).is_ok());
+    }
+
+    #[test]
     fn records_do_not_linger_for_longer_than_a_transaction_lives() {
         for name in ["linger.ms", "queue.buffering.max.ms"] {
             let with = |ms| {

@@ -1,8 +1,10 @@
 //! What every Kafka client of the relay has in common: addresses, security, and where its log lines go.
 
+mod admin;
 mod authorized;
 mod failure;
 pub mod reader;
+pub mod token;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,13 +12,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
-use rdkafka::admin::AdminClient;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaConfRes;
 use serde::{Deserialize, Serialize};
 
+pub use self::admin::Admin;
 pub use self::authorized::{Authorized, Operation, authorized};
 pub use self::failure::{Failure, LastFailure};
 pub use self::reader::{Extents, Reader};
@@ -105,8 +108,15 @@ impl Options {
     ///
     /// # Errors
     /// A secret that cannot be read, or a property that librdkafka refuses.
-    pub fn admin_client(&self, client_id: &str) -> Result<AdminClient<Context>, Error> {
-        create(&self.client_config(client_id)?, Context::default())
+    pub fn admin_client(&self, client_id: &str) -> Result<Admin, Error> {
+        Admin::new(&self.client_config(client_id)?)
+    }
+
+    /// Clients log in with tokens, which they ask us for, and get only while their events are read.
+    pub fn uses_tokens(&self) -> bool {
+        let mechanism = |name| self.properties.get(name).and_then(|value| value.reveal().ok());
+        let mechanism = mechanism("sasl.mechanism").or_else(|| mechanism("sasl.mechanisms"));
+        mechanism.is_some_and(|mechanism| mechanism.eq_ignore_ascii_case("OAUTHBEARER"))
     }
 
     /// An admin client that a broker has answered, and the cluster's own id.
@@ -114,11 +124,11 @@ impl Options {
     /// # Errors
     /// No broker answered within [`REQUEST_TIMEOUT`]: the reason, where librdkafka told one. A cluster without
     /// an id (older than Kafka 0.10.1).
-    pub fn connect(&self, client_id: &str) -> Result<(AdminClient<Context>, Arc<str>), Error> {
+    pub fn connect(&self, client_id: &str) -> Result<(Admin, Arc<str>), Error> {
         let admin = self.admin_client(client_id)?;
         let cluster_id = match admin.inner().fetch_cluster_id(FIRST_ANSWER) {
             Some(id) => id,
-            // Nobody reads the events of an admin client; those of a consumer are read.
+            // That of a consumer tells more of why not.
             None => {
                 await_cluster_id(&create(&self.client_config(client_id)?, Context::default())?)?
             }
@@ -183,6 +193,8 @@ pub enum Error {
     /// librdkafka's own words would repeat the value, which may be a secret.
     #[error("[kafka.properties] {name}: {problem}")]
     Property { name: String, problem: &'static str },
+    #[error("start a thread for the events of librdkafka: {0}")]
+    Thread(std::io::Error),
     #[error("{0}")]
     Unreachable(Failure),
     #[error("{}", spoken(.0))]
@@ -250,6 +262,18 @@ pub struct Context {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(
+        &self,
+        config: Option<&str>,
+    ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        Ok(token::generate(config)?)
+    }
+
+    /// What `statistics.interval.ms` asks for; nobody reads it.
+    fn stats_raw(&self, _: &[u8]) {}
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log(level, facility, message);
         self.failure.note_log(facility, message);

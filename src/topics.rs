@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::Instant;
 
@@ -125,7 +125,7 @@ impl Description {
 
 /// The topics known so far.
 pub struct Topics {
-    admin: Arc<AdminClient<kafka::Context>>,
+    admin: Arc<kafka::Admin>,
     options: Options,
     ids: HashMap<Arc<str>, TopicId>,
     topics: Vec<Topic>,
@@ -134,7 +134,7 @@ pub struct Topics {
 }
 
 impl Topics {
-    pub fn new(admin: AdminClient<kafka::Context>, options: Options) -> Topics {
+    pub fn new(admin: kafka::Admin, options: Options) -> Topics {
         let admin = Arc::new(admin);
         Topics { admin, options, ids: HashMap::new(), topics: Vec::new(), created: 0 }
     }
@@ -346,9 +346,7 @@ impl Topics {
     async fn ask<T: Send + 'static>(
         &self,
         name: &str,
-        question: impl FnOnce(&AdminClient<kafka::Context>, &str) -> Result<T, KafkaError>
-        + Send
-        + 'static,
+        question: impl FnOnce(&kafka::Admin, &str) -> Result<T, KafkaError> + Send + 'static,
     ) -> Result<T, KafkaError> {
         let (admin, topic) = (self.admin.clone(), name.to_owned());
         let asked = tokio::task::spawn_blocking(move || question(&admin, &topic));

@@ -17,6 +17,8 @@ use super::watchdog;
 pub const PLAIN_USER: &str = "plain_user";
 pub const SCRAM_USER: &str = "scram_user";
 pub const LIMITED_USER: &str = "limited_user";
+/// Who logs in with a token, and may do all.
+pub const TOKEN_USER: &str = "token_user";
 pub const PASSWORD: &str = "br0ker-pass-w0rd";
 
 pub struct SecuredKafka {
@@ -30,6 +32,8 @@ pub struct SecuredKafka {
     ssl_port: u16,
     /// TLS that asks for the client's certificate.
     mutual_port: u16,
+    /// Tokens without a signature. A connection that does not log in again within some seconds is ended.
+    token_port: u16,
 }
 
 /// How a relay gets in.
@@ -39,6 +43,7 @@ pub enum Listener {
     SaslSsl,
     Ssl,
     Mutual,
+    Token,
 }
 
 pub fn shared_secured_kafka() -> &'static SecuredKafka {
@@ -54,7 +59,8 @@ impl SecuredKafka {
         let signed = authority.sign("broker", &["127.0.0.1", "localhost"]);
         let store = signed.key + &signed.certificate;
         let store = certificates::write(&folder, "broker.pem", &store);
-        let [sasl_port, sasl_ssl_port, ssl_port, mutual_port] = [(); 4].map(|()| free_port());
+        let [sasl_port, sasl_ssl_port, ssl_port, mutual_port, token_port] =
+            [(); 5].map(|()| free_port());
         let jaas = "org.apache.kafka.common.security";
         let users = [PLAIN_USER, LIMITED_USER].map(|user| format!("user_{user}=\"{PASSWORD}\""));
         let mut properties = vec![
@@ -62,9 +68,13 @@ impl SecuredKafka {
             format!("listeners+=SASL_SSL://127.0.0.1:{sasl_ssl_port}"),
             format!("listeners+=SSL://127.0.0.1:{ssl_port}"),
             format!("listeners+=MUTUAL://127.0.0.1:{mutual_port}"),
+            format!("listeners+=TOKEN://127.0.0.1:{token_port}"),
+            "listener.name.token.sasl.enabled.mechanisms=OAUTHBEARER".to_owned(),
+            format!("listener.name.token.oauthbearer.sasl.jaas.config={jaas}.oauthbearer.OAuthBearerLoginModule required;"),
+            "listener.name.token.oauthbearer.connections.max.reauth.ms=3000".to_owned(),
             format!("scram+=SCRAM-SHA-512=[name={SCRAM_USER},password={PASSWORD}]"),
             "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,\
-             SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL,MUTUAL:SSL"
+             SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL,MUTUAL:SSL,TOKEN:SASL_PLAINTEXT"
                 .to_owned(),
             "listener.name.mutual.ssl.client.auth=required".to_owned(),
             "ssl.keystore.type=PEM".to_owned(),
@@ -75,7 +85,7 @@ impl SecuredKafka {
                 .to_owned(),
             // The harness itself, on the plain listener and on those with TLS alone, and two users.
             format!(
-                "super.users=User:ANONYMOUS;User:CN=the relay;User:{PLAIN_USER};User:{SCRAM_USER}"
+                "super.users=User:ANONYMOUS;User:CN=the relay;User:{PLAIN_USER};User:{SCRAM_USER};User:{TOKEN_USER}"
             ),
         ];
         for listener in ["sasl_plaintext", "sasl_ssl"] {
@@ -97,6 +107,7 @@ impl SecuredKafka {
             sasl_ssl_port,
             ssl_port,
             mutual_port,
+            token_port,
         }
     }
 
@@ -106,6 +117,7 @@ impl SecuredKafka {
             Listener::SaslSsl => self.sasl_ssl_port,
             Listener::Ssl => self.ssl_port,
             Listener::Mutual => self.mutual_port,
+            Listener::Token => self.token_port,
         };
         format!("127.0.0.1:{port}")
     }

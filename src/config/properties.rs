@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::error::Error;
 use super::read::{Field, Section};
+use crate::kafka::token::TOKEN_FILE;
 use crate::secret::Secret;
 
 /// Properties that the guarantees rest on, with librdkafka's other names for them, and why each is
@@ -51,6 +52,9 @@ pub(super) const FORBIDDEN: [(&str, &str); 32] = [
 /// librdkafka's two names for how long it gathers records before it sends them.
 const LINGER: [&str; 2] = ["linger.ms", "queue.buffering.max.ms"];
 
+/// librdkafka's two names for how to log in.
+const MECHANISM: [&str; 2] = ["sasl.mechanism", "sasl.mechanisms"];
+
 /// librdkafka takes a property of topics under its name with this before it as well.
 const TOPIC_PREFIX: &str = "topic.";
 
@@ -70,7 +74,31 @@ pub(super) fn build(
         }
         built.insert(name.to_owned(), value);
     }
+    ensure_token_source(properties, &built)?;
     Ok(built)
+}
+
+/// librdkafka would ask for a token again and again, and no broker be reached.
+fn ensure_token_source(
+    properties: &Section<'_>,
+    built: &BTreeMap<String, Secret>,
+) -> Result<(), Error> {
+    let value = |name: &str| built.get(name).and_then(|value| value.reveal().ok());
+    let is_oauthbearer = |(name, field): &(&str, Field<'_>)| {
+        MECHANISM.contains(name)
+            && field.text().is_ok_and(|text| text.eq_ignore_ascii_case("OAUTHBEARER"))
+    };
+    let Some((_, field)) = properties.entries().find(is_oauthbearer) else { return Ok(()) };
+    let config = value("sasl.oauthbearer.config").unwrap_or_default();
+    let is_unsecured = value("enable.sasl.oauthbearer.unsecure.jwt").as_deref() == Some("true");
+    match is_unsecured || config.trim().starts_with(TOKEN_FILE) {
+        true => Ok(()),
+        false => Err(field.rule(
+            "nothing says where the token comes from (OIDC is not built in)",
+            "set \"sasl.oauthbearer.config\" = \"token_file=/run/secrets/kafka-token\", a file with a JSON Web Token that \
+             is renewed there",
+        )),
+    }
 }
 
 fn why_forbidden(name: &str) -> Option<&'static str> {

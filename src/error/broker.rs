@@ -22,7 +22,7 @@ pub(super) fn kafka_fate(error: &kafka::Error) -> Fate {
         kafka::Error::Secret(error) => secret_fate(error),
         kafka::Error::Property { .. } => halt("correct [kafka.properties]"),
         kafka::Error::Unreachable(failure) if failure.is_rejection() => halt(failure.hint()),
-        kafka::Error::Unreachable(_) => Fate::Retry,
+        kafka::Error::Thread(_) | kafka::Error::Unreachable(_) => Fate::Retry,
         kafka::Error::Kafka(error) => client_fate(error),
     }
 }
@@ -167,6 +167,9 @@ pub(super) fn kafka_cure(error: &kafka::Error) -> Option<&'static str> {
     match error {
         kafka::Error::Unreachable(failure) => Some(failure.hint()),
         kafka::Error::Kafka(error) => client_cure(error),
+        kafka::Error::Thread(_) => {
+            Some("raise the limit of threads of the relay's process or container")
+        }
         kafka::Error::Secret(_) | kafka::Error::Property { .. } => None,
     }
 }

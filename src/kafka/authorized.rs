@@ -1,6 +1,6 @@
 //! What the relay's principal may do with topics, as the brokers themselves say (KIP-430).
 //!
-//! rdkafka has no safe call for it, so this file asks librdkafka directly. It is the only one that does: a
+//! rdkafka has no safe call for it, so this file asks librdkafka directly: a
 //! right could be found out otherwise only by using it, which others would see, and what a refused
 //! transaction says does not name the topic.
 
@@ -11,7 +11,7 @@ use rdkafka::bindings as native;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaAdminOp;
 
-use super::{AdminClient, Context, REQUEST_TIMEOUT};
+use super::{Admin, REQUEST_TIMEOUT};
 
 /// What can be done to a topic, of what the relay does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,10 +62,7 @@ impl Authorized {
 ///
 /// # Errors
 /// The topic is not there or may not be seen, or no broker answers.
-pub fn authorized(
-    client: &AdminClient<Context>,
-    topic: &str,
-) -> Result<Option<Authorized>, KafkaError> {
+pub fn authorized(client: &Admin, topic: &str) -> Result<Option<Authorized>, KafkaError> {
     let name = CString::new(topic).map_err(|_| failed(RDKafkaErrorCode::InvalidTopic))?;
     let names = TopicNames::new(&name);
     let client = client.inner().native_ptr();

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -21,6 +21,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long another producer's open transaction may hold us back in one try. Recovery tries again, and says why: a
 /// transaction lives as long as its own timeout, 60 s by default, and one that hangs until somebody ends it.
 const HELD_BACK_MAX: Duration = Duration::from_secs(15);
+
+/// How often events are read while a broker is asked.
+const SERVE_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How far from the end of a partition a search begins, in offsets. Transaction markers take one each, and
 /// others may write there too.
@@ -67,6 +70,8 @@ pub struct Reader {
     uncommitted: Ending,
     /// Sees committed records only.
     committed: Ending,
+    /// Events are read while a broker is asked.
+    uses_tokens: bool,
 }
 
 /// A consumer that nobody waits for when it ends.
@@ -116,7 +121,8 @@ impl Reader {
         let ending = |consumer| Ending(Some(consumer));
         let uncommitted = consumer("read_uncommitted", None).map(ending).map_err(failed)?;
         let committed = consumer("read_committed", Some(client_id)).map(ending).map_err(failed)?;
-        Ok(Reader { topic: topic.to_owned(), title, uncommitted, committed })
+        let uses_tokens = kafka.uses_tokens();
+        Ok(Reader { topic: topic.to_owned(), title, uncommitted, committed, uses_tokens })
     }
 
     /// Where the partitions begin and end, whatever transactions are open.
@@ -137,8 +143,9 @@ impl Reader {
 
     fn extents_of(&self, consumer: &BaseConsumer<Context>) -> Result<Extents, Error> {
         let failed = |error| self.failed_at(consumer, error);
-        let metadata =
-            consumer.fetch_metadata(Some(&self.topic), REQUEST_TIMEOUT).map_err(failed)?;
+        let metadata = self
+            .ask(consumer, |consumer| consumer.fetch_metadata(Some(&self.topic), REQUEST_TIMEOUT))
+            .map_err(failed)?;
         let no_topic = || Error::NoTopic { topic: self.title.clone() };
         let found = metadata.topics().first().ok_or_else(no_topic)?;
         match found.error().map(RDKafkaErrorCode::from) {
@@ -150,9 +157,7 @@ impl Reader {
         }
         let mut extents = Extents::new();
         for partition in found.partitions() {
-            let (first, end) = consumer
-                .fetch_watermarks(&self.topic, partition.id(), REQUEST_TIMEOUT)
-                .map_err(failed)?;
+            let (first, end) = self.fetch_watermarks(consumer, partition.id()).map_err(failed)?;
             extents.insert(partition.id(), Extent { first, end });
         }
         Ok(extents)
@@ -168,8 +173,7 @@ impl Reader {
         for (partition, extent) in extents {
             loop {
                 let (_, last_stable) = self
-                    .committed
-                    .fetch_watermarks(&self.topic, *partition, REQUEST_TIMEOUT)
+                    .fetch_watermarks(&self.committed, *partition)
                     .map_err(|error| self.failed(error))?;
                 if last_stable >= extent.end {
                     break;
@@ -210,8 +214,7 @@ impl Reader {
                 .map_err(|error| self.failed(error))?;
         }
         let answered = self
-            .uncommitted
-            .offsets_for_times(asked, REQUEST_TIMEOUT)
+            .ask(&self.uncommitted, |consumer| consumer.offsets_for_times(asked, REQUEST_TIMEOUT))
             .map_err(|error| self.failed_at(&self.uncommitted, error))?;
         let mut offsets = BTreeMap::new();
         for answer in answered.elements() {
@@ -325,6 +328,39 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    fn fetch_watermarks(
+        &self,
+        consumer: &BaseConsumer<Context>,
+        partition: i32,
+    ) -> Result<(i64, i64), KafkaError> {
+        self.ask(consumer, |consumer| {
+            consumer.fetch_watermarks(&self.topic, partition, REQUEST_TIMEOUT)
+        })
+    }
+
+    /// Does what waits for a broker, and reads events meanwhile where logging in needs it. Nothing is assigned to
+    /// the consumer yet, so no record is lost by that.
+    fn ask<T>(
+        &self,
+        consumer: &BaseConsumer<Context>,
+        question: impl FnOnce(&BaseConsumer<Context>) -> T,
+    ) -> T {
+        if !self.uses_tokens {
+            return question(consumer);
+        }
+        let is_done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_done.load(Ordering::Acquire) {
+                    drop(consumer.poll(SERVE_INTERVAL));
+                }
+            });
+            let answer = question(consumer);
+            is_done.store(true, Ordering::Release);
+            answer
+        })
     }
 
     fn failed(&self, error: KafkaError) -> Error {
