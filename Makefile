@@ -61,6 +61,14 @@ bench-peers: ## Measure the relay beside Debezium (PEERS='--part drain --rounds 
 	@$(MAKE) --jobs=3 demo-servers bench-peers-fetch bench-peers-build
 	cargo run --release --example bench_peers -- $(or $(PEERS),--write)
 
+# In TORTURE, --help shows what can be chosen.
+.PHONY: torture
+torture: ## Run a server's regression tests while a relay follows (TORTURE='--files 50 --seed 1')
+	servers/fetch mysql-8.0 kafka
+	examples/torture/fetch
+	$(cargo) build --release --bin binlog-relay --example torture
+	$(cargo) run --release --example torture -- $(TORTURE)
+
 .PHONY: build
 build: ## Build target/release/binlog-relay
 	cargo build --release
