@@ -179,7 +179,7 @@ fn an_alter_behind_a_comment_lets_columns_be_looked_up_again() {
 
 /// Statements that add rows to a table under the pattern `odd*`, with what is sent before them.
 /// `{db}` stands for the database, `{row}` for a row of it.
-const ADDING: [(&str, &str, &str); 21] = [
+const ADDING: [(&str, &str, &str); 22] = [
     ("odd", "", "-- order service\nINSERT INTO {db}.odd VALUES {row}"),
     ("odd", "", "# order service\nINSERT INTO odd VALUES {row}"),
     ("odd", "", "--\nINSERT/**/IGNORE/* */INTO`odd`VALUES{row}"),
@@ -209,6 +209,12 @@ const ADDING: [(&str, &str, &str); 21] = [
         "",
         "LOAD DATA INFILE '{file}' IGNORE INTO TABLE {db}.odd FIELDS TERMINATED BY 'it''s'",
     ),
+    // Whatever the name of the file says.
+    (
+        "odd",
+        "sql_mode = 'NO_BACKSLASH_ESCAPES'",
+        "LOAD DATA INFILE '{file}'' INTO TABLE events -- ' INTO TABLE odd",
+    ),
     ("odd_new", "", "CREATE TABLE odd_new SELECT * FROM events"),
     (
         "odd_new",
@@ -233,6 +239,7 @@ fn add_as_statements(
     sql.run("INSERT INTO events VALUES ('1', 't', '{}', 'x', 'e', NULL, NULL, 1)");
     let file = format!("{}.txt", scene.name);
     sql.run(format!("SELECT '1' INTO OUTFILE '{file}'"));
+    sql.run(format!("SELECT '2' INTO OUTFILE '{file}'' INTO TABLE events -- '"));
     sql.run("CREATE TABLE odd LIKE events");
     for table in ["odd-box", "odd\"o", "odd``o", "odd 三"] {
         sql.run(format!("CREATE TABLE `{table}` LIKE events"));

@@ -29,7 +29,7 @@ use harness::workload::PlainWriter;
 use crate::filter::Reason;
 use crate::session::{Outcome, Session};
 
-/// The database of the outbox; no statement that has this word is sent.
+/// Begins the name of the outbox's database; no statement that has this word is sent.
 const OUTBOX: &str = "torture";
 /// An account that repairs the others.
 const KEEPER: &str = "keeper";
@@ -127,7 +127,7 @@ impl Torture {
         let mut keeper = mysql.connect();
         keeper.run(format!("CREATE USER '{KEEPER}'@'%' IDENTIFIED BY '{KEEPER}'"));
         keeper.run(format!("GRANT ALL ON *.* TO '{KEEPER}'@'%' WITH GRANT OPTION"));
-        let scene = Scene::named(mysql, shared_kafka(), OUTBOX.to_owned());
+        let scene = Scene::on(mysql, shared_kafka(), OUTBOX);
         let mut setup = scene.relay_setup();
         setup.outboxes = vec![scene.outbox("events", EVENTUATE_LOCAL)];
         let relay = setup.start();
@@ -235,10 +235,11 @@ impl Torture {
             let _ =
                 self.keeper.try_run(&format!("XA ROLLBACK X'{global}', X'{branch}', {format_id}"));
         }
-        let databases: Vec<String> = self.keeper.query(
+        let databases: Vec<String> = self.keeper.query(format!(
             "SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN \
-             ('mysql', 'sys', 'information_schema', 'performance_schema', 'torture')",
-        );
+             ('mysql', 'sys', 'information_schema', 'performance_schema', '{}')",
+            self.scene.name
+        ));
         for database in databases {
             let _ =
                 self.keeper.try_run(&format!("DROP DATABASE `{}`", database.replace('`', "``")));
@@ -296,7 +297,7 @@ impl Torture {
             *arrived.entry(value["id"].to_string()).or_default() += 1;
         }
         let repeated = arrived.values().filter(|times| **times > 1).count();
-        let missing = self.rows - arrived.len();
+        let missing = self.rows.saturating_sub(arrived.len());
         println!(
             "rows of the outbox: {} written, {} arrived, {repeated} repeated, {missing} lost",
             self.rows,

@@ -74,20 +74,23 @@ pub struct Query<'a> {
     pub database: &'a [u8],
     pub text: &'a [u8],
     status: &'a [u8],
-    is_load: bool,
+    /// Of an EXECUTE_LOAD_QUERY: where the file's name ends in the text. The table follows.
+    load_file_end: Option<usize>,
 }
 
 impl<'a> Query<'a> {
     /// Reads the body of a QUERY event.
     pub fn parse(body: &'a [u8]) -> Option<Query<'a>> {
         let (database, text, status) = split(body, POST_HEADER_LEN)?;
-        Some(Query { database, text, status, is_load: false })
+        Some(Query { database, text, status, load_file_end: None })
     }
 
     /// Reads the body of an EXECUTE_LOAD_QUERY event.
     pub fn parse_load(body: &'a [u8]) -> Option<Query<'a>> {
         let (database, text, status) = split(body, LOAD_POST_HEADER_LEN)?;
-        Some(Query { database, text, status, is_load: true })
+        let end = body[POST_HEADER_LEN + 8..].first_chunk().map(|end| u32::from_le_bytes(*end));
+        let load_file_end = Some(usize::try_from(end?).ok()?);
+        Some(Query { database, text, status, load_file_end })
     }
 
     /// What it does to its group: the forms of MySQL 5.7 to 9. Names of savepoints are quoted or not, as the
@@ -140,7 +143,11 @@ impl<'a> Query<'a> {
 
     fn effect_as_read(&self, reading: Reading, is_outbox: IsOutbox<'_>) -> (Effect, Doubts) {
         let mut lexer = Lexer::new(self.text, reading);
-        let statement = statement::read(&mut lexer);
+        // The server puts the file's name into the text as it is, with any quotes in it.
+        let behind_file = self.load_file_end.and_then(|end| self.text.get(end..));
+        let statement = behind_file
+            .and_then(|text| statement::read_load(&mut Lexer::new(text, reading)))
+            .unwrap_or_else(|| statement::read(&mut lexer));
         let outbox = |name: Name<'_>| self.outbox_of(name, reading.charset, is_outbox);
         let effect = match statement {
             Statement::Adds { table, .. } => outbox(table).map(Effect::Adds),
@@ -149,7 +156,7 @@ impl<'a> Query<'a> {
                 mention::definition(self.text, &self.database(), reading, is_outbox)
                     .map(Effect::Defines)
             }
-            Statement::Other if !self.is_load => None,
+            Statement::Other if self.load_file_end.is_none() => None,
             Statement::Other | Statement::Unclear => {
                 mention::anywhere(self.text, &self.database(), reading.charset, is_outbox)
                     .map(Effect::MayAdd)

@@ -83,8 +83,8 @@ const OTHERS: [&str; 50] = [
     "WITH",
 ];
 
-/// First words of statements that may change columns; CREATE is another.
-const DEFINITIONS: [&str; 4] = ["ALTER", "DROP", "RENAME", "TRUNCATE"];
+/// First words of statements that may change columns; CREATE and DROP are others.
+const DEFINITIONS: [&str; 3] = ["ALTER", "RENAME", "TRUNCATE"];
 
 /// Words between the verb and the name of the table.
 const MODIFIERS: [&str; 5] = ["LOW_PRIORITY", "DELAYED", "HIGH_PRIORITY", "IGNORE", "INTO"];
@@ -101,6 +101,7 @@ pub fn read<'a>(lexer: &mut Lexer<'a>) -> Statement<'a> {
             _ if first.is("ANALYZE") => analyze(lexer),
             _ if first.is("LOAD") => load(lexer),
             _ if first.is("CREATE") => create(lexer),
+            _ if first.is("DROP") => drop_of(lexer),
             _ if DEFINITIONS.iter().any(is) => Statement::Defines,
             _ if OTHERS.iter().any(is) => Statement::Other,
             _ => Statement::Unclear,
@@ -108,6 +109,17 @@ pub fn read<'a>(lexer: &mut Lexer<'a>) -> Statement<'a> {
     }
     // A comment alone does nothing.
     if lexer.is_broken() { Statement::Unclear } else { Statement::Other }
+}
+
+/// Reads what the server wrote behind the file's name of a LOAD DATA.
+pub fn read_load<'a>(lexer: &mut Lexer<'a>) -> Option<Statement<'a>> {
+    let mut token = lexer.next();
+    while token.is_some_and(|token| token.is("INTO")) {
+        token = lexer.next();
+    }
+    token.filter(|token| token.is("TABLE"))?;
+    let first = lexer.next();
+    name(first, lexer).map(|(table, _)| Statement::Adds { table, is_load: true })
 }
 
 /// Whether another statement follows on this SET.
@@ -155,14 +167,23 @@ fn load<'a>(lexer: &mut Lexer<'a>) -> Statement<'a> {
     Statement::Unclear
 }
 
+fn drop_of<'a>(lexer: &mut Lexer<'a>) -> Statement<'a> {
+    match lexer.next() {
+        Some(token) if token.is("TEMPORARY") => Statement::Other,
+        _ => Statement::Defines,
+    }
+}
+
 fn create<'a>(lexer: &mut Lexer<'a>) -> Statement<'a> {
     let mut token = lexer.next();
     for word in ["OR", "REPLACE"] {
         token = if token.is_some_and(|token| token.is(word)) { lexer.next() } else { token };
     }
-    // One that is TEMPORARY is not the outbox, though it may have its name.
-    if !token.is_some_and(|token| token.is("TABLE")) {
-        return Statement::Defines;
+    match token {
+        Some(token) if token.is("TABLE") => {}
+        // It is not the outbox, though it may have its name.
+        Some(token) if token.is("TEMPORARY") => return Statement::Other,
+        _ => return Statement::Defines,
     }
     let mut token = lexer.next();
     for word in ["IF", "NOT", "EXISTS"] {

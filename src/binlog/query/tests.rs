@@ -129,7 +129,9 @@ const ADDING: [&str; 30] = [
 ];
 
 /// Statements that add no row to it, though they name it.
-const ELSEWHERE: [&str; 20] = [
+const ELSEWHERE: [&str; 22] = [
+    "CREATE TEMPORARY TABLE `events` SELECT 1",
+    "DROP TEMPORARY TABLE IF EXISTS `events`",
     "REPLACE INTO `percona` . `checksums` SELECT * FROM `shop` . `events`",
     "INSERT INTO `audit_log` VALUES ( 'sent events to billing' )",
     "INSERT INTO `audit_log` VALUES ( 'INSERT INTO events' )",
@@ -153,7 +155,7 @@ const ELSEWHERE: [&str; 20] = [
 ];
 
 /// DDL that names it and adds no row.
-const DEFINING: [&str; 22] = [
+const DEFINING: [&str; 21] = [
     "ALTER TABLE `events` CHANGE `a` `b` INT",
     "ALTER TABLE `shop` . `events` ADD COLUMN `x` INT AFTER `a`",
     "ALTER TABLE `events` DISCARD TABLESPACE",
@@ -170,7 +172,6 @@ const DEFINING: [&str; 22] = [
     "CREATE TABLE `events` ( `a` INT CHECK ( `a` IN ( SELECT 1 ) ) )",
     "CREATE TABLE `events` ( `a` INT ) COMMENT = 'as select 1'",
     "CREATE TABLE `events` ( `a` INT ) PARTITION BY LIST ( `a` ) ( PARTITION `p` VALUES IN ( 5 ) )",
-    "CREATE TEMPORARY TABLE `events` SELECT 1",
     "CREATE VIEW `v` AS SELECT * FROM `events`",
     "CREATE DEFINER = 'a' @ 'b' TRIGGER `g` AFTER INSERT ON `events` FOR EACH ROW INSERT INTO `t` VALUES ( 1 )",
     "CREATE PROCEDURE `p` ( ) INSERT INTO `events` VALUES ( 1 )",
@@ -326,14 +327,20 @@ fn what_cannot_be_read_counts_only_if_it_may_have_added_rows() {
 
 #[test]
 fn a_load_always_adds_rows() {
-    let of = |text: &str| {
-        let event = body(text.as_bytes(), 0, UTF8MB4);
-        let event = [&event[..POST_HEADER_LEN], &[0; 13], &event[POST_HEADER_LEN..]].concat();
+    let of = |text: &str, file_end: u32| {
+        let event = body(text.as_bytes(), NO_BACKSLASH_ESCAPES, UTF8MB4);
+        let more = [&[0; 8][..], &file_end.to_le_bytes(), &[0]].concat();
+        let event = [&event[..POST_HEADER_LEN], &more, &event[POST_HEADER_LEN..]].concat();
         Query::parse_load(&event).unwrap().effect(&is_outbox)
     };
-    assert_eq!(of("LOAD DATA INFILE 'x' INTO TABLE `events`"), adds("events"));
-    assert_eq!(of("LOAD DATA INFILE 'events' INTO TABLE `t`"), Effect::Nothing);
-    assert_eq!(of("SELECT INTO events"), Effect::MayAdd("shop.events".to_owned()));
+    assert_eq!(of("LOAD DATA INFILE 'x' INTO TABLE `events`", 0), adds("events"));
+    assert_eq!(of("LOAD DATA INFILE 'events' INTO TABLE `t`", 0), Effect::Nothing);
+    assert_eq!(of("SELECT INTO events", 99), Effect::MayAdd("shop.events".to_owned()));
+    // The file's name is what it is.
+    let named = "LOAD DATA INFILE 'x\\' INTO TABLE t -- ' INTO";
+    let end = named.len().try_into().unwrap();
+    assert_eq!(of(&format!("{named} TABLE `events`"), end), adds("events"));
+    assert_eq!(of(&format!("{named} TABLE `t`"), end), Effect::Nothing);
 }
 
 /// What may stand between two tokens of which one is a name or a symbol, or in place of a space.
