@@ -36,6 +36,10 @@ const KEEPER: &str = "keeper";
 /// Statements between two rows of the outbox.
 const STATEMENTS_A_ROW: usize = 20;
 const ARRIVES_WITHIN: Duration = Duration::from_secs(120);
+/// A session is tried for so often: the server may be gone, and the database as well.
+const CONNECTS: usize = 4;
+/// Files between two lines that say how far it is.
+const FILES_A_LINE: usize = 25;
 /// Comments that a migration tool may put before a statement. One statement of four gets one.
 const COMMENTS: [&str; 8] = [
     "-- begin\n",
@@ -92,6 +96,7 @@ struct Tally {
     refused: usize,
     too_long: usize,
     lost: usize,
+    crashes: usize,
     commands: usize,
     variables: usize,
     beyond_time: usize,
@@ -158,6 +163,13 @@ impl Torture {
                 break;
             }
             self.run_file(path, arguments);
+            if self.tally.files % FILES_A_LINE == 0 {
+                let (seconds, rows) = (self.begun.elapsed().as_secs(), self.rows);
+                let Tally { files, done, .. } = &self.tally;
+                println!(
+                    "{seconds} s: {files} files, {done} statements, {rows} rows of the outbox"
+                );
+            }
             if !self.follows() {
                 println!("the relay does not follow behind {}", path.display());
                 println!("{}", self.relay.log_tail());
@@ -178,8 +190,7 @@ impl Torture {
         let database = format!("file_{}", self.tally.files);
         self.keeper.run(format!("CREATE DATABASE {database}"));
         self.keeper.run("CREATE DATABASE IF NOT EXISTS test");
-        let login = self.scene.mysql.login().clone();
-        let mut session = Session::open(&login, &database);
+        let mut session = self.open_session(&database, b"");
         for (number, statement) in script.statements.iter().enumerate() {
             if number % STATEMENTS_A_ROW == 0 {
                 self.write_row();
@@ -197,12 +208,36 @@ impl Torture {
             self.note(outcome);
             if matches!(outcome, Outcome::TooLong | Outcome::Lost) {
                 session.kill(&mut self.keeper);
-                session = Session::open(&login, &database);
+                session = self.open_session(&database, &statement);
             }
         }
         session.kill(&mut self.keeper);
         self.write_row();
         self.repair();
+    }
+
+    /// A session in the database; if the server is gone, it is started again. `after` is what was sent last.
+    fn open_session(&mut self, database: &str, after: &[u8]) -> Session {
+        let login = self.scene.mysql.login().clone();
+        for _ in 0..CONNECTS {
+            match Session::open(&login, database) {
+                Ok(session) => return session,
+                Err(mysql_async::Error::Server(_)) => {
+                    // The statement dropped the database.
+                    let _ =
+                        self.keeper.try_run(&format!("CREATE DATABASE IF NOT EXISTS {database}"));
+                }
+                Err(_) => {
+                    println!("the server crashed on: {}", String::from_utf8_lossy(after));
+                    self.tally.crashes += 1;
+                    self.scene.mysql.kill();
+                    self.scene.mysql.start_again();
+                    self.keeper = self.scene.mysql.connect();
+                    self.writer.sql = self.scene.sql();
+                }
+            }
+        }
+        panic!("no session in {database} after {}", String::from_utf8_lossy(after));
     }
 
     fn commented(&mut self, statement: &[u8]) -> Vec<u8> {
@@ -266,30 +301,9 @@ impl Torture {
     }
 
     fn conclude(mut self, halted: bool) -> ExitCode {
-        let code = if halted { None } else { Some(self.relay.stop()) };
-        let Tally {
-            files,
-            done,
-            refused,
-            too_long,
-            lost,
-            commands,
-            variables,
-            beyond_time,
-            left_out,
-        } = &self.tally;
-        let minutes = self.begun.elapsed().as_secs_f64() / 60.0;
-        println!("files run: {files} in {minutes:.1} min");
-        println!(
-            "statements: {done} done, {refused} refused by the server, {too_long} stopped, {lost} lost a connection"
-        );
-        println!(
-            "left out: {commands} commands of the runner, {variables} statements with variables"
-        );
-        println!("left out: {beyond_time} statements of files that took too long");
-        for (reason, count) in left_out {
-            println!("left out: {count} statements: {reason}");
-        }
+        let is_drained = !halted && self.relay.stop() == 0;
+        println!("{:.1} min", self.begun.elapsed().as_secs_f64() / 60.0);
+        self.tally.print();
         let mut arrived = BTreeMap::<String, usize>::new();
         for record in self.scene.records() {
             let value: serde_json::Value =
@@ -297,21 +311,33 @@ impl Torture {
             *arrived.entry(value["id"].to_string()).or_default() += 1;
         }
         let repeated = arrived.values().filter(|times| **times > 1).count();
-        let missing = self.rows.saturating_sub(arrived.len());
+        let (written, arrived) = (self.rows, arrived.len());
+        let missing = written.saturating_sub(arrived);
         println!(
-            "rows of the outbox: {} written, {} arrived, {repeated} repeated, {missing} lost",
-            self.rows,
-            arrived.len()
+            "rows of the outbox: {written} written, {arrived} arrived, {repeated} repeated, {missing} lost"
         );
-        match (code, repeated, missing) {
-            (Some(0), 0, 0) => ExitCode::SUCCESS,
-            _ => {
-                println!(
-                    "FAILED: the relay {}",
-                    if halted { "halted or fell behind" } else { "did not relay each row once" }
-                );
-                ExitCode::FAILURE
-            }
+        if is_drained && repeated == 0 && missing == 0 {
+            return ExitCode::SUCCESS;
+        }
+        println!("FAILED: the relay halted, fell behind, or did not relay each row once");
+        ExitCode::FAILURE
+    }
+}
+
+impl Tally {
+    fn print(&self) {
+        let Tally { files, done, refused, too_long, lost, crashes, .. } = self;
+        let Tally { commands, variables, beyond_time, .. } = self;
+        println!("files: {files} run; the server crashed {crashes} times");
+        println!(
+            "statements: {done} done, {refused} refused by the server, {too_long} stopped, {lost} lost a connection"
+        );
+        println!(
+            "left out: {commands} commands of the runner, {variables} statements with variables, {beyond_time} \
+             statements of files that took too long"
+        );
+        for (reason, count) in &self.left_out {
+            println!("left out: {count} statements: {reason}");
         }
     }
 }

@@ -26,15 +26,17 @@ pub struct Session {
 
 impl Session {
     /// Logs in and chooses the database.
-    pub fn open(login: &Login, database: &str) -> Session {
+    ///
+    /// # Errors
+    /// The server is not there.
+    pub fn open(login: &Login, database: &str) -> mysql_async::Result<Session> {
         let runtime = single_threaded_runtime();
         let conn = runtime.block_on(async {
             let mut conn = Conn::new(login.options()).await?;
             conn.query_drop(format!("USE {database}")).await?;
             mysql_async::Result::Ok(conn)
-        });
-        let conn = conn.unwrap_or_else(|error| panic!("open a session: {error}"));
-        Session { conn, runtime }
+        })?;
+        Ok(Session { conn, runtime })
     }
 
     pub fn run(&mut self, statement: &[u8], within: Duration) -> Outcome {

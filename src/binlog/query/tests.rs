@@ -1,3 +1,5 @@
+//! Tests, built under `#[cfg(test)]` only. What statements do to outbox tables, by a corpus of them and by any text.
+
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
