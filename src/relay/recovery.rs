@@ -120,8 +120,7 @@ pub(super) async fn recover(
         server = %config.mysql, version = identity.version, server_uuid = %identity.server_uuid,
         read_from = %start.read_from, relay_after_offset = start.start_offset, "relaying"
     );
-    let filter = table_filter(outboxes);
-    let source = Source::open(&config.mysql, &replica, start, server, filter).await;
+    let source = Source::open(&config.mysql, &replica, start, server, table_filter(outboxes)).await;
     let mut source = source.map_err(|source| binlog_error(config, source))?;
     let mut lock = None;
     if config.publish.delivery == Delivery::Idempotent || line.may_be_ahead() {
