@@ -39,6 +39,53 @@ fn a_restarted_or_killed_mysql_is_resumed_from() {
 }
 
 #[test]
+fn what_an_operator_turns_on_a_running_server_is_outlived() {
+    let _permit = permit_for_own_servers();
+    let mysql = Arc::new(MySql::start("mysql-8.0", &["--bind-address=*"]));
+    let scene = Scene::on(Arc::clone(&mysql), shared_kafka(), "operated");
+    let mut writer = PlainWriter::on(&scene);
+    let mut setup = scene.setup_with_http();
+    // A literal address of the other kind.
+    setup.mysql_address = format!("[::1]:{}", mysql.login().port);
+    let mut relay = setup.start();
+    let http = relay.http();
+    for (turn, turn_back) in [
+        ("SET GLOBAL offline_mode = ON", "SET GLOBAL offline_mode = OFF"),
+        ("SET GLOBAL super_read_only = ON", "SET GLOBAL read_only = OFF"),
+        ("SET GLOBAL gtid_mode = ON_PERMISSIVE", "SET GLOBAL gtid_mode = ON"),
+        ("SET GLOBAL server_id = 77", "SET GLOBAL server_id = 1"),
+        (
+            "SET GLOBAL binlog_row_value_options = PARTIAL_JSON",
+            "SET GLOBAL binlog_row_metadata = FULL",
+        ),
+        ("SET GLOBAL binlog_checksum = NONE", "SET GLOBAL binlog_checksum = CRC32"),
+        ("SET GLOBAL max_connections = 1", "SET GLOBAL max_connections = 100"),
+        ("SET GLOBAL require_secure_transport = ON", "SET GLOBAL require_secure_transport = OFF"),
+    ] {
+        writer.write(1);
+        http.wait_until_ready();
+        let mut operator = mysql.connect();
+        operator.run(turn);
+        thread::sleep(Duration::from_millis(300));
+        operator.run(turn_back);
+        writer.write(1);
+        scene.judge_clean(&writer.ledger, &relay, BACK_WITHIN);
+        assert!(!relay.has_ended(), "{turn}\n{}", relay.log_tail());
+    }
+    // Binlogs go while the relay reads; nobody can judge by them then.
+    let rows = scene.records().len();
+    writer.sql.run("SET GLOBAL binlog_expire_logs_seconds = 1");
+    for round in 1..=3 {
+        writer.write(1);
+        thread::sleep(Duration::from_millis(1_100));
+        writer.sql.run("FLUSH BINARY LOGS");
+        scene.wait_for_records(&relay, rows + round);
+    }
+    assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    assert_eq!(scene.records().len(), rows + 3);
+}
+
+#[test]
 fn a_cut_connection_to_mysql_is_made_again() {
     let scene = Scene::on_shared_servers("mysql_cut");
     let (proxy, mut setup) = scene.behind_mysql_proxy();
