@@ -26,6 +26,9 @@ use crate::telemetry::clock::ServerClock;
 /// otherwise hold us for the kernel's two minutes.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// So many answers tell the clock well enough.
+const CLOCK_QUESTIONS: usize = 4;
+
 /// One statement may take this long. The slowest is SHOW BINLOG EVENTS, which reads the head of a file.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -160,6 +163,27 @@ impl Server {
     /// As every question to the server.
     pub async fn clock(&mut self) -> Result<ServerClock, Error> {
         self.reconnect_if_lost().await?;
+        Ok(self.timed_clock().await?.1)
+    }
+
+    /// The same by the quickest of several answers: what a busy machine adds to one is taken for the clock's.
+    ///
+    /// # Errors
+    /// As every question to the server.
+    pub async fn exact_clock(&mut self) -> Result<ServerClock, Error> {
+        self.reconnect_if_lost().await?;
+        let (mut best, mut clock) = self.timed_clock().await?;
+        for _ in 1..CLOCK_QUESTIONS {
+            let (round_trip, other) = self.timed_clock().await?;
+            if round_trip < best {
+                (best, clock) = (round_trip, other);
+            }
+        }
+        Ok(clock)
+    }
+
+    /// The clock, and how long the answer took.
+    async fn timed_clock(&mut self) -> Result<(Duration, ServerClock), Error> {
         let asked_at = SystemTime::now();
         // In the session's time zone, which is UTC; NOW() is whatever `SET timestamp` has said.
         let sql = "SELECT CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS UNSIGNED)";
@@ -169,7 +193,7 @@ impl Server {
             answer: sql.to_owned(),
         })?;
         let round_trip = asked_at.elapsed().unwrap_or_default();
-        Ok(ServerClock::new(micros, asked_at + round_trip / 2))
+        Ok((round_trip, ServerClock::new(micros, asked_at + round_trip / 2)))
     }
 
     /// Global variables as text, those of the given names that this version has.

@@ -95,6 +95,6 @@ async fn ask(
     };
     let files = server.binlog_files().await?;
     telemetry.note_binlogs(files.into_iter().map(|file| (file.name, file.size_bytes)).collect());
-    telemetry.set_clock(server.clock().await?);
+    telemetry.set_clock(server.exact_clock().await?);
     Ok(server)
 }
