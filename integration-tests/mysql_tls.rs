@@ -4,12 +4,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::harness::certificates::{self, Authority, Signed};
-use crate::harness::relay::{RelaySetup, SOON};
+use crate::harness::relay::{RelaySetup, SOON, said};
 use crate::harness::scene::Scene;
 use crate::harness::servers::{MySql, has_version, permit_for_own_servers, shared_kafka};
 use crate::harness::watchdog;
+use crate::harness::words::assert_in_runbook;
 use crate::harness::workload::PlainWriter;
 
 const MODES: [&str; 5] = ["disabled", "preferred", "required", "verify_ca", "verify_identity"];
@@ -68,18 +71,8 @@ fn every_mode_relays_where_the_certificate_is_right_and_encrypts_both_connection
         let relay = setup.start();
         writer.write(2);
         scene.judge_clean(&writer.ledger, &relay, SOON);
-        let connections: Vec<(String, String)> = scene.sql().query(format!(
-            "SELECT processlist_command, connection_type FROM performance_schema.threads
-             WHERE processlist_user = '{user}' ORDER BY 1"
-        ));
         let kind = if mode == "disabled" { "TCP/IP" } else { "SSL/TLS" };
-        let expected =
-            ["Binlog Dump", "Sleep"].map(|command| (command.to_owned(), kind.to_owned()));
-        let connections: Vec<_> = connections
-            .into_iter()
-            .map(|(command, kind)| (command.replace("Dump GTID", "Dump"), kind))
-            .collect();
-        assert_eq!(connections, expected, "{mode}");
+        assert_connections(&scene, &user, kind);
     }
 }
 
@@ -173,6 +166,8 @@ fn a_file_that_is_missing_or_no_pem_halts_in_every_mode_that_uses_it() {
     let damaged = fs::read_to_string(&cert).expect("it was written").replacen("MII", "AAA", 1);
     let damaged = certificates::write(&server.folder, "damaged.pem", &damaged);
     let (_, other_key) = server.authority.sign("other", &[]).write(&server.folder, "other-pair");
+    let encrypted = certificates::encrypt_key(&fs::read_to_string(&key).expect("it was written"));
+    let encrypted = certificates::write(&server.folder, "encrypted.pem", &encrypted);
     for mode in ["preferred", "required", "verify_ca"] {
         for (files, words) in [
             (vec![("ca", &missing)], "read ".to_owned() + &missing.display().to_string()),
@@ -189,6 +184,10 @@ fn a_file_that_is_missing_or_no_pem_halts_in_every_mode_that_uses_it() {
             (
                 vec![("ca", &server.ca), ("cert", &cert), ("key", &cert)],
                 format!("{} holds no private key in PEM format", cert.display()),
+            ),
+            (
+                vec![("ca", &server.ca), ("cert", &cert), ("key", &encrypted)],
+                format!("the private key in {} is encrypted", encrypted.display()),
             ),
             (
                 vec![("ca", &server.ca), ("cert", &cert), ("key", &other_key)],
@@ -237,6 +236,142 @@ fn the_certificates_that_mysql_makes_by_itself_pass_verify_ca() {
         let log = with_tls(&scene, &user, "verify_identity", &[("ca", &ca)]).start().halts();
         assert!(log.contains("not for the host 127.0.0.1, but for no host at all"), "{log}");
     }
+}
+
+#[test]
+fn a_server_of_5_7_with_certificates_of_version_1_and_without_ecdhe_is_encrypted() {
+    if !has_version("mysql-5.7") {
+        crate::harness::say("NOT RUN: mysql-5.7 cannot be had on this machine");
+        return;
+    }
+    let _permit = permit_for_own_servers();
+    // That of the tests is built with yaSSL, which speaks TLS 1.1 and no elliptic curves.
+    let (mysql, ca) = start_with_version_1("mysql-5.7", &[]);
+    let scene = Scene::on(mysql, shared_kafka(), "tls_5_7");
+    let mut writer = PlainWriter::on(&scene);
+    let user = user_of(&scene, "");
+    for mode in ["preferred", "required"] {
+        let setup = with_tls(&scene, &user, mode, &[("ca", &ca)]);
+        assert_eq!(
+            check_line(&setup),
+            "warn mysql.tls encrypted, TLSv1.1 DHE-RSA-AES256-SHA; this version of TLS is out of date since 2021"
+        );
+        relays_over(&scene, &mut writer, &setup, "SSL/TLS");
+    }
+    // A version of TLS that protects nobody from those in between is not taken where that is asked for.
+    for mode in ["verify_ca", "verify_identity"] {
+        let log = with_tls(&scene, &user, mode, &[("ca", &ca)]).start().halts();
+        let words = "the server and the relay have no TLS version or cipher in common: unsupported protocol";
+        assert!(log.contains(words), "{mode}: {log}");
+        assert_in_runbook(&log);
+    }
+}
+
+#[test]
+fn a_server_with_few_ciphers_is_encrypted_or_it_is_said_that_it_is_not() {
+    let _permit = permit_for_own_servers();
+    let (mysql, ca) =
+        start_with_version_1("mysql-8.0", &["--tls-version=TLSv1.2", "--ssl-cipher=AES128-SHA"]);
+    let scene = Scene::on(Arc::clone(&mysql), shared_kafka(), "few_ciphers");
+    let mut writer = PlainWriter::on(&scene);
+    let user = user_of(&scene, "");
+    let setup_of = |mode| with_tls(&scene, &user, mode, &[("ca", &ca)]);
+    // An RSA key that does all: no forward secrecy. The certificate is of version 1.
+    for mode in &MODES[1..] {
+        relays_over(&scene, &mut writer, &setup_of(mode), "SSL/TLS");
+    }
+
+    // What the relay does not have.
+    let mut sql = mysql.connect();
+    sql.run("SET GLOBAL ssl_cipher = 'CAMELLIA128-SHA'");
+    sql.run("ALTER INSTANCE RELOAD TLS");
+    for mode in ["required", "verify_identity"] {
+        let log = setup_of(mode).start().halts();
+        let words = "the server and the relay have no TLS version or cipher in common";
+        assert!(log.contains(words), "{mode}: {log}");
+    }
+    let why = "the server and the relay have no TLS version or cipher in common: ssl/tls alert handshake failure";
+    let line = check_line(&setup_of("preferred"));
+    assert_eq!(
+        line,
+        format!(
+            "warn mysql.tls the connection is not encrypted, though the server offers TLS: {why}"
+        )
+    );
+    // The password is new to the server on the first connection, and goes there under its RSA key.
+    sql.run("FLUSH PRIVILEGES");
+    let log = relays_over(&scene, &mut writer, &setup_of("preferred"), "TCP/IP");
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("is not encrypted")).collect();
+    assert_eq!(warnings.len(), 2, "one for each connection: {log}");
+    for warning in warnings {
+        assert!(warning.contains("WARN") && warning.contains(why), "{warning}");
+    }
+}
+
+#[test]
+fn a_host_is_found_at_whichever_of_its_addresses_the_server_is() {
+    let server = TlsServer::shared();
+    let scene = server.scene("addresses");
+    let mut writer = PlainWriter::on(&scene);
+    let user = user_of(&scene, "");
+    let mut setup = with_tls(&scene, &user, "verify_identity", &[("ca", &server.ca)]);
+    let port = server.mysql.login().port;
+    setup.mysql_address = format!("localhost:{port}");
+    // Where the name is also that of the other loopback address, nobody answers there …
+    relays_over(&scene, &mut writer, &setup, "SSL/TLS");
+    // … or somebody takes connections and says nothing.
+    let _mute = std::net::TcpListener::bind(("::1", port));
+    relays_over(&scene, &mut writer, &setup, "SSL/TLS");
+}
+
+/// A server with certificates of X.509 version 1, and the file of their authority.
+fn start_with_version_1(version: &str, options: &[&str]) -> (Arc<MySql>, PathBuf) {
+    let folder = watchdog::fresh_directory("version_1");
+    let (authority, signed) = certificates::of_version_1("127.0.0.1");
+    let ca = certificates::write(&folder, "ca.pem", &authority);
+    let (cert, key) = signed.write(&folder, "server");
+    let file = |name: &str, path: &Path| format!("--ssl-{name}={}", path.display());
+    let files = [file("ca", &ca), file("cert", &cert), file("key", &key)];
+    let mut arguments: Vec<&str> = files.iter().map(String::as_str).collect();
+    arguments.push("--performance-schema=ON");
+    arguments.extend(options);
+    (Arc::new(MySql::start(version, &arguments)), ca)
+}
+
+/// Fails unless the user has the two connections of a relay, both of this kind. Those of one that has ended go
+/// away a moment later.
+fn assert_connections(scene: &Scene, user: &str, kind: &str) {
+    let expected = ["Binlog Dump", "Sleep"].map(|command| (command.to_owned(), kind.to_owned()));
+    let deadline = Instant::now() + SOON;
+    loop {
+        let connections: Vec<(String, String)> = scene.sql().query(format!(
+            "SELECT REPLACE(processlist_command, 'Dump GTID', 'Dump'), connection_type
+             FROM performance_schema.threads WHERE processlist_user = '{user}' ORDER BY 1"
+        ));
+        if connections == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{connections:?} instead of {expected:?}");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Relays two more rows over two connections of this kind, and returns the log.
+fn relays_over(scene: &Scene, writer: &mut PlainWriter, setup: &RelaySetup, kind: &str) -> String {
+    let mut relay = setup.start();
+    writer.write(2);
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+    assert_connections(scene, &setup.mysql_user, kind);
+    assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    relay.log()
+}
+
+/// What `check` says of TLS, its columns one space apart.
+fn check_line(setup: &RelaySetup) -> String {
+    let answer = said(&setup.answer(&["check"]));
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = answer.out.lines().map(words).find(|line| line.contains(" mysql.tls "));
+    line.unwrap_or_else(|| panic!("no line about TLS: {answer:?}"))
 }
 
 fn user_of(scene: &Scene, requirement: &str) -> String {

@@ -7,6 +7,7 @@
 pub mod boundary;
 pub mod bytes;
 pub mod charset;
+mod connection;
 mod dump;
 pub mod event_type;
 pub mod json;

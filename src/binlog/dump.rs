@@ -1,4 +1,4 @@
-//! The dump connection: logs in, registers as a replica, asks for the binlog from a place on, and takes event
+//! The dump connection: registers as a replica, asks for the binlog from a place on, and takes event
 //! after event out of what arrives.
 //!
 //! An event is borrowed from the buffer that its packet was read into; only one of 16 MiB and more is put
@@ -6,9 +6,6 @@
 //! verified before its event is handed out; that of a compressed transaction of 16 MiB and more, before its last
 //! event is.
 
-mod buffer;
-mod login;
-mod packets;
 mod payload;
 
 use std::io;
@@ -18,18 +15,14 @@ use std::time::Duration;
 
 use mysql_async::DriverError;
 use mysql_common::packets::{ComBinlogDump, ComRegisterSlave};
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
 
-use self::login::{Account, Encryption, command, query, serialized};
-use self::packets::{PIECE_BYTES_MAX, Packets, invalid};
 use self::payload::Payload;
 pub use self::payload::stated;
+use super::connection::{self, PIECE_BYTES_MAX, Packets, command, invalid, query, serialized};
 use super::event_type::{FORMAT_DESCRIPTION, TRANSACTION_PAYLOAD};
-use super::options::{Options, Replica, SILENCE_MIN, TlsMode};
+use super::options::{Options, Replica, SILENCE_MIN};
 use super::raw_event::{self, HEADER_BYTES, RawEvent};
-use super::server::session;
-use super::{server, tls};
+use super::server;
 use crate::coordinates::Coordinates;
 
 /// How long the server waits for us to read on before it cuts the dump (its `net_write_timeout`, default
@@ -121,15 +114,8 @@ impl Dump {
         from: &Coordinates,
         server_uuid: Option<&str>,
     ) -> Result<Dump, server::Error> {
-        let mut packets = match log_in(options, options.tls.mode).await {
-            Err(error) if server::falls_back(options, &error) => {
-                log_in(options, TlsMode::Disabled).await
-            }
-            logged_in => logged_in,
-        }
-        .map_err(|error| server::explain(options, error))?;
+        let mut packets = connection::connect(options).await?.packets;
         let patience = options.heartbeat.max(SILENCE_MIN);
-        server::within(patience, query(&mut packets, session::SETTINGS_SQL)).await?;
         if let Some(was) = server_uuid {
             let asked = query(&mut packets, server::SERVER_UUID_SQL);
             server::ensure_same(was, server::within(patience, asked).await?)?;
@@ -202,7 +188,7 @@ impl Dump {
         }
         self.packets.begin()?;
         let Range { start, end } = self.packets.piece()?;
-        let [login::OK, bytes @ ..] = self.packets.bytes(start..end) else {
+        let [connection::OK, bytes @ ..] = self.packets.bytes(start..end) else {
             return Err(refusal(self.packets.bytes(start..end)));
         };
         match RawEvent::parse(bytes) {
@@ -340,21 +326,6 @@ impl Compressed {
     }
 }
 
-async fn log_in(options: &Options, mode: TlsMode) -> Result<Packets, server::Error> {
-    let connector = tls::connector(&options.tls, mode)?;
-    let password = options.password.reveal()?;
-    let account = Account { user: &options.user, password: &password };
-    let encryption = connector.map(|connector| Encryption { connector, host: &options.host });
-    let logging_in = async {
-        let tcp = TcpStream::connect((options.host.as_str(), options.port)).await?;
-        tcp.set_nodelay(true)?;
-        let keepalive = TcpKeepalive::new().with_time(server::CONNECT_TIMEOUT);
-        SockRef::from(&tcp).set_tcp_keepalive(&keepalive)?;
-        login::log_in(tcp, account, encryption).await
-    };
-    server::within(server::CONNECT_TIMEOUT, logging_in).await
-}
-
 /// Tells the server who we are, what its stream is to be like, and that we are a replica.
 async fn register(
     packets: &mut Packets,
@@ -376,7 +347,7 @@ async fn register(
     let host = host_name();
     let register = ComRegisterSlave::new(replica.server_id.get()).with_hostname(host.as_bytes());
     command(packets, &serialized(&register)).await?;
-    login::ok_or_error(packets.read().await?)?;
+    connection::ok_or_error(packets.read().await?)?;
     Ok(())
 }
 
@@ -391,8 +362,8 @@ fn host_name() -> String {
 /// What a packet that is no event says.
 fn refusal(packet: &[u8]) -> Error {
     match packet {
-        [login::ERR, ..] => Error::Connection(login::server_error(packet)),
-        _ if login::is_end(packet) => Error::Ended,
+        [connection::ERR, ..] => Error::Connection(connection::server_error(packet)),
+        _ if connection::is_end(packet) => Error::Ended,
         _ => Error::Connection(DriverError::UnexpectedPacket { payload: packet.to_vec() }.into()),
     }
 }

@@ -10,21 +10,18 @@ mod tables;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use mysql_async::prelude::{FromRow, Queryable};
-use mysql_async::{Conn, DriverError, IoError, Opts, OptsBuilder};
+use mysql_async::prelude::FromRow;
+use mysql_async::{DriverError, IoError};
 
 pub use self::binlogs::{BinlogFile, BinlogFilters, ListedEvent, RegisteredReplica};
 pub use self::lock::{HeldLock, NOTICED_AFTER, Taken};
 pub use self::replication::ReplicationSource;
 pub use self::tables::{Listed, TableAccess, spelled};
-use super::{Options, TlsMode, tls};
+use super::connection::Conn;
+use super::{Options, tls};
 use crate::coordinates::Uuid;
 use crate::secret;
 use crate::telemetry::clock::ServerClock;
-
-/// Connecting, TLS and login together may take this long; a server that is gone without a word would
-/// otherwise hold us for the kernel's two minutes.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// So many answers tell the clock well enough.
 const CLOCK_QUESTIONS: usize = 4;
@@ -125,7 +122,7 @@ impl Server {
     /// # Errors
     /// The server cannot be reached, refuses TLS or the login, or does not answer in time.
     pub async fn connect(options: &Options) -> Result<Server, Error> {
-        let conn = connect(options).await?;
+        let conn = Conn::connect(options).await?;
         Ok(Server { conn, options: options.clone(), server_uuid: None })
     }
 
@@ -220,6 +217,11 @@ impl Server {
         Ok(value("Ssl_cipher").map(|cipher| format!("{version} {cipher}")))
     }
 
+    /// Why this connection is not encrypted, though the server offers TLS and the mode prefers it.
+    pub fn tls_fallback(&self) -> Option<&tls::Error> {
+        self.conn.tls_fallback()
+    }
+
     /// The account that the server has taken the user for, as GRANT names it.
     async fn account(&mut self) -> Result<String, Error> {
         self.one(ACCOUNT_SQL).await.map(quote_account)
@@ -273,7 +275,7 @@ impl Server {
     /// # Errors
     /// As [`Server::connect`]; it is another server.
     async fn connect_again(&self) -> Result<Conn, Error> {
-        let mut conn = connect(&self.options).await?;
+        let mut conn = Conn::connect(&self.options).await?;
         if let Some(was) = &self.server_uuid {
             ensure_same(was, within(QUERY_TIMEOUT, conn.query_first(SERVER_UUID_SQL)).await?)?;
         }
@@ -291,53 +293,6 @@ impl Server {
 pub(super) fn ensure_same(was: &str, is: Option<String>) -> Result<(), Error> {
     let is = is.unwrap_or_default();
     if is == was { Ok(()) } else { Err(Error::OtherServer { was: was.to_owned(), is }) }
-}
-
-/// Connects with the TLS mode asked for.
-///
-/// # Errors
-/// The server cannot be reached, refuses TLS or the login, or does not answer in time.
-pub async fn connect(options: &Options) -> Result<Conn, Error> {
-    let connected = match open(options, options.tls.mode).await {
-        Err(error) if falls_back(options, &error) => open(options, TlsMode::Disabled).await,
-        connected => connected,
-    };
-    connected.map_err(|error| explain(options, error))
-}
-
-/// Whether to go without TLS after this error: PREFERRED falls back to an unencrypted connection when an
-/// encrypted one cannot be established
-/// (<https://dev.mysql.com/doc/refman/8.4/en/connection-options.html#option_general_ssl-mode>).
-pub(super) fn falls_back(options: &Options, error: &Error) -> bool {
-    let Error::MySql(error) = error else { return false };
-    let falls_back = options.tls.mode == TlsMode::Preferred && tls::is_unavailable(error);
-    if falls_back {
-        tracing::debug!(%error, "TLS cannot be established, connecting without it");
-    }
-    falls_back
-}
-
-/// Says of an error of connecting what is wrong with TLS, if that is it.
-pub(super) fn explain(options: &Options, error: Error) -> Error {
-    match &error {
-        Error::MySql(cause) => tls::explain(cause, options).map_or(error, Error::Tls),
-        _ => error,
-    }
-}
-
-async fn open(options: &Options, mode: TlsMode) -> Result<Conn, Error> {
-    let opts: Opts = OptsBuilder::default()
-        .ip_or_hostname(&options.host)
-        .tcp_port(options.port)
-        .user(Some(&options.user))
-        .pass(Some(options.password.reveal()?))
-        .prefer_socket(false)
-        .tcp_keepalive(Some(CONNECT_TIMEOUT))
-        .max_allowed_packet(Some(PACKET_BYTES_MAX))
-        .setup(vec![session::SETTINGS_SQL])
-        .ssl_opts(tls::ssl_opts(&options.tls, mode)?)
-        .into();
-    within(CONNECT_TIMEOUT, Conn::new(opts)).await
 }
 
 /// Awaits an answer of the server, but not for ever.

@@ -148,6 +148,7 @@ fn server_fate(error: &server::Error) -> Fate {
         // Only a relay with our identity asks for it.
         server::Error::LockTaken => Fate::MaybeTakenOver,
         server::Error::Secret(error) => secret_fate(error),
+        server::Error::Tls(error) if error.is_transient() => Fate::Retry,
         server::Error::Tls(error) => halt(error.hint()),
         server::Error::UnexpectedAnswer { .. } => {
             halt("the server may be of a kind that this version does not know")

@@ -9,6 +9,7 @@ use super::Finding;
 use crate::binlog::server::{self, BinlogFilters, Listed, Server, TableAccess, Variables, spelled};
 use crate::binlog::{Identity, Replica, TlsMode};
 use crate::outbox::{self, MissingColumn, OutboxOptions, TablePattern};
+use crate::telemetry::Causes;
 
 /// A requirement that does not hold.
 #[derive(Debug, thiserror::Error)]
@@ -153,19 +154,37 @@ pub fn ensure_version(identity: &Identity) -> Result<Finding, Error> {
     }
 }
 
-/// Says whether the connection is encrypted; that it is as asked was seen when it was made.
+/// Says whether the connection is encrypted, and how well; that it is as asked was seen when it was made.
 ///
 /// # Errors
 /// The server cannot be asked.
 pub async fn weigh_encryption(server: &mut Server, mode: TlsMode) -> Result<Finding, Error> {
     Ok(match (server.encryption().await?, mode) {
-        (Some(cipher), _) => Finding::Holds(format!("encrypted, {cipher}")),
-        (None, TlsMode::Preferred) => Finding::doubtful(
-            "the connection is not encrypted: the server offers no TLS that works",
-            "give the server a certificate, and set [mysql.tls] mode = \"required\"; or say \"disabled\"",
+        (Some(cipher), _) if has_old_version(&cipher) => Finding::doubtful(
+            format!("encrypted, {cipher}; this version of TLS is out of date since 2021"),
+            "give the server a MySQL that speaks TLS 1.2 (5.7.28 or later does)",
         ),
+        (Some(cipher), _) => Finding::Holds(format!("encrypted, {cipher}")),
+        (None, TlsMode::Preferred) => match server.tls_fallback() {
+            Some(why) => Finding::doubtful(
+                format!(
+                    "the connection is not encrypted, though the server offers TLS: {}",
+                    Causes(why)
+                ),
+                why.hint(),
+            ),
+            None => Finding::doubtful(
+                "the connection is not encrypted: the server offers no TLS",
+                "give the server a certificate, and set [mysql.tls] mode = \"required\"; or say \"disabled\"",
+            ),
+        },
         (None, _) => Finding::Holds("not encrypted, as asked".to_owned()),
     })
+}
+
+/// TLS 1.0 and 1.1 (RFC 8996), as the server names them before the cipher.
+fn has_old_version(encryption: &str) -> bool {
+    encryption.starts_with("TLSv1 ") || encryption.starts_with("TLSv1.1 ")
 }
 
 /// # Errors

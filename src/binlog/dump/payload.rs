@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use zstd::stream::raw::{Decoder, Operation};
 
-use super::buffer::Buffer;
+use crate::binlog::connection::Buffer;
 use crate::binlog::raw_event;
 
 const END_MARK: u64 = 0;

@@ -5,12 +5,10 @@
 
 use std::time::Duration;
 
-use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{Error, QUERY_TIMEOUT, SERVER_UUID_SQL, Server, connect, ensure_same, within};
+use super::{Conn, Error, QUERY_TIMEOUT, SERVER_UUID_SQL, Server, ensure_same, within};
 use crate::binlog::Options;
 use crate::telemetry::Causes;
 
@@ -130,7 +128,7 @@ struct Place {
 
 impl Place {
     async fn connect(&self) -> Result<Conn, Error> {
-        let mut conn = connect(&self.options).await?;
+        let mut conn = Conn::connect(&self.options).await?;
         let is = within(QUERY_TIMEOUT, conn.query_first(SERVER_UUID_SQL)).await?;
         ensure_same(&self.server_uuid, is)?;
         let patience = format!("SET SESSION wait_timeout = {WAIT_TIMEOUT_SECONDS}");

@@ -3,8 +3,6 @@
 
 use std::collections::HashMap;
 
-use mysql_async::prelude::Queryable;
-
 use super::{
     COLUMN_DENIED, DATABASE_DENIED, Error, NO_SUCH_DATABASE, NO_SUCH_TABLE, QUERY_TIMEOUT, Server,
     TABLE_DENIED, unexpected, within,

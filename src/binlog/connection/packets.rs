@@ -7,7 +7,7 @@
 use std::io;
 use std::ops::Range;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
@@ -25,9 +25,9 @@ const BUFFER_BYTES: usize = 256 << 10;
 const ROOM_BYTES_MIN: usize = 64 << 10;
 
 /// What packets travel on: TCP, or TLS over it.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
 
 /// One end of a connection.
 pub struct Packets<S = Box<dyn Stream>> {
@@ -52,20 +52,28 @@ impl<S: Stream> Packets<S> {
         }
     }
 
-    /// Goes on over another stream, such as TLS over the one before.
+    /// Goes on over another stream that is made of this one, such as TLS over TCP.
     ///
     /// # Errors
-    /// That of making it; something has arrived already that was not meant for it.
-    pub async fn wrap<T: Stream>(
+    /// That of making it.
+    pub async fn try_map_stream<T: Stream, E>(
         self,
-        wrap: impl AsyncFnOnce(S) -> io::Result<T>,
-    ) -> io::Result<Packets<T>> {
-        if !self.buffer.held().is_empty() {
-            return Err(invalid("bytes that nobody asked for".to_owned()));
-        }
+        wrap: impl AsyncFnOnce(S) -> Result<T, E>,
+    ) -> Result<Packets<T>, E> {
         let Packets { stream, buffer, sequence, piece_left, is_continued } = self;
         let stream = wrap(stream).await?;
         Ok(Packets { stream, buffer, sequence, piece_left, is_continued })
+    }
+
+    /// The same where nothing can fail.
+    pub fn map_stream<T: Stream>(self, wrap: impl FnOnce(S) -> T) -> Packets<T> {
+        let Packets { stream, buffer, sequence, piece_left, is_continued } = self;
+        Packets { stream: wrap(stream), buffer, sequence, piece_left, is_continued }
+    }
+
+    /// Something has arrived that was not taken yet.
+    pub fn holds_bytes(&self) -> bool {
+        !self.buffer.held().is_empty()
     }
 
     /// A command begins a new count.
@@ -176,6 +184,30 @@ impl<S: Stream> Packets<S> {
         }
     }
 
+    /// Waits for a packet of any length.
+    ///
+    /// # Errors
+    /// As [`Packets::poll_fill`].
+    pub async fn read_long(&mut self) -> io::Result<Vec<u8>> {
+        let mut packet = Vec::new();
+        while self.next_length().is_none() {
+            std::future::poll_fn(|context| self.poll_fill(context)).await?;
+        }
+        self.begin()?;
+        loop {
+            let piece = self.piece()?;
+            let length = piece.len();
+            packet.extend_from_slice(self.bytes(piece));
+            self.take(length);
+            if self.is_at_end() {
+                return Ok(packet);
+            }
+            if length == 0 {
+                std::future::poll_fn(|context| self.poll_fill(context)).await?;
+            }
+        }
+    }
+
     /// Sends a packet of fewer than 16 MiB.
     ///
     /// # Errors
@@ -189,6 +221,16 @@ impl<S: Stream> Packets<S> {
         self.sequence = self.sequence.wrapping_add(1);
         self.stream.write_all(&packet).await?;
         self.stream.flush().await
+    }
+
+    /// Sends a command to a server that we leave, if it can be sent without waiting.
+    pub fn write_last(&mut self, command: u8) {
+        let packet = [1, 0, 0, 0, command];
+        let mut context = Context::from_waker(Waker::noop());
+        let stream = Pin::new(&mut self.stream);
+        if stream.poll_write(&mut context, &packet).is_ready() {
+            let _ = Pin::new(&mut self.stream).poll_flush(&mut context);
+        }
     }
 
     /// Sends the end of the connection.

@@ -1,12 +1,11 @@
 //! Becoming a client of the server: handshake, TLS, authentication, and the few statements before a dump.
 //!
-//! A TCP connection enters, what leaves is one that the server has let in. It offers what mysql_async, which
-//! carries all other SQL, offers: mysql_native_password and caching_sha2_password, the latter with TLS or with
-//! the server's RSA key; and its errors are those of mysql_async
+//! A TCP connection enters, what leaves is one that the server has let in. It offers mysql_native_password and
+//! caching_sha2_password, the latter with TLS or with the server's RSA key
 //! (<https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase.html>).
 
 use mysql_async::consts::CapabilityFlags;
-use mysql_async::{DriverError, Error, IoError, ServerError, TlsError};
+use mysql_async::{DriverError, Error, IoError, ServerError};
 use mysql_common::collations::CollationId;
 use mysql_common::crypto;
 use mysql_common::io::ParseBuf;
@@ -14,11 +13,12 @@ use mysql_common::packets::{
     AuthPlugin, AuthSwitchRequest, ErrPacket, HandshakePacket, HandshakeResponse, SslRequest,
 };
 use mysql_common::proto::MySerialize;
-use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
+use super::Connection;
 use super::packets::{Packets, Stream, invalid};
+use crate::binlog::server;
+use crate::binlog::tls::{self, Connector};
 
 // The first byte of an answer.
 pub const OK: u8 = 0x00;
@@ -33,7 +33,7 @@ const REQUEST_PUBLIC_KEY: u8 = 2;
 const FAST_AUTH_SUCCESS: u8 = 3;
 const PERFORM_FULL_AUTHENTICATION: u8 = 4;
 
-const COM_QUERY: u8 = 3;
+pub const COM_QUERY: u8 = 3;
 
 const NONCE_BYTES: usize = 20;
 
@@ -55,10 +55,27 @@ pub struct Account<'a> {
 }
 
 /// How the connection is encrypted.
+#[derive(Clone, Copy)]
 pub struct Encryption<'a> {
-    pub connector: TlsConnector,
+    pub connector: &'a Connector,
     /// The server that the certificate is to be for.
     pub host: &'a str,
+}
+
+/// A server that has said what it is.
+pub struct Greeted {
+    packets: Packets<TcpStream>,
+    greeting: Vec<u8>,
+}
+
+/// Waits for a server to say what it is.
+///
+/// # Errors
+/// The connection broke, or the server takes none.
+pub async fn greet(stream: TcpStream) -> Result<Greeted, Error> {
+    let mut packets = Packets::new(stream);
+    let greeting = ok_or_error(packets.read().await?)?.to_vec();
+    Ok(Greeted { packets, greeting })
 }
 
 /// Logs in.
@@ -66,25 +83,23 @@ pub struct Encryption<'a> {
 /// # Errors
 /// The connection broke, TLS cannot be established, or the server does not let this account in.
 pub async fn log_in(
-    stream: TcpStream,
+    greeted: Greeted,
     account: Account<'_>,
     encryption: Option<Encryption<'_>>,
-) -> Result<Packets, Error> {
-    let mut packets = Packets::new(stream);
-    let greeting = ok_or_error(packets.read().await?)?.to_vec();
-    let handshake: HandshakePacket<'_> = ParseBuf(&greeting).parse(())?;
+) -> Result<Connection, server::Error> {
+    let Greeted { packets, greeting } = greeted;
+    let handshake: HandshakePacket<'_> = ParseBuf(&greeting).parse(()).map_err(Error::from)?;
     let offered = handshake.capabilities();
-    if encryption.is_some() && !offered.contains(CapabilityFlags::CLIENT_SSL) {
-        return Err(DriverError::NoClientSslFlagFromServer.into());
-    }
     let mut capabilities = CAPABILITIES & offered;
-    let is_encrypted = encryption.is_some();
     let packets: Packets = match encryption {
+        Some(_) if !offered.contains(CapabilityFlags::CLIENT_SSL) => {
+            return Err(tls::Error::NotOffered.into());
+        }
         Some(encryption) => {
             capabilities |= CapabilityFlags::CLIENT_SSL;
             encrypt(packets, capabilities, encryption).await?
         }
-        None => packets.wrap(async |tcp| Ok(Box::new(tcp) as Box<dyn Stream>)).await?,
+        None => packets.map_stream(|tcp| Box::new(tcp) as Box<dyn Stream>),
     };
     let mut nonce = handshake.scramble_1_ref().to_vec();
     nonce.extend_from_slice(handshake.scramble_2_ref().unwrap_or_default());
@@ -94,26 +109,53 @@ pub async fn log_in(
         Some(AuthPlugin::CachingSha2Password) => AuthPlugin::CachingSha2Password,
         _ => AuthPlugin::MysqlNativePassword,
     };
+    let (server_version, id) = (version(&handshake), handshake.connection_id());
+    let is_encrypted = encryption.is_some();
     let mut login = Login { packets, account, plugin, nonce, capabilities, is_encrypted };
-    login.respond(handshake.server_version_parsed().unwrap_or_default()).await?;
-    login.authenticate().await?;
-    Ok(login.packets)
+    match login.log_in(server_version).await {
+        Ok(()) => Ok(Connection { packets: login.packets, server_version, id, fallback: None }),
+        Err(error) => Err(about_tls(error, encryption)),
+    }
+}
+
+/// With TLS 1.3, the server says after the handshake what it thinks of our certificate.
+fn about_tls(error: Error, encryption: Option<Encryption<'_>>) -> server::Error {
+    match (error, encryption) {
+        (Error::Io(IoError::Io(error)), Some(encryption)) => {
+            match encryption.connector.explain_io(error) {
+                Ok(error) => error.into(),
+                Err(error) => Error::from(error).into(),
+            }
+        }
+        (error, _) => error.into(),
+    }
+}
+
+/// MariaDB's is behind a 5.5.5, which old replicas need.
+fn version(handshake: &HandshakePacket<'_>) -> (u16, u16, u16) {
+    handshake
+        .maria_db_server_version_parsed()
+        .or_else(|| handshake.server_version_parsed())
+        .unwrap_or_default()
 }
 
 async fn encrypt(
     mut packets: Packets<TcpStream>,
     capabilities: CapabilityFlags,
     encryption: Encryption<'_>,
-) -> Result<Packets, Error> {
+) -> Result<Packets, server::Error> {
     let Encryption { connector, host } = encryption;
-    let name = ServerName::try_from(host.to_owned()).map_err(TlsError::InvalidDnsName);
-    let name = name.map_err(IoError::Tls)?;
     let collation = CollationId::UTF8MB4_GENERAL_CI as u8;
     let request = SslRequest::new(capabilities, PACKET_BYTES_MAX, collation);
-    packets.write(&serialized(&request)).await?;
-    let secured = packets
-        .wrap(async |tcp| Ok(Box::new(connector.connect(name, tcp).await?) as Box<dyn Stream>));
-    Ok(secured.await?)
+    packets.write(&serialized(&request)).await.map_err(Error::from)?;
+    if packets.holds_bytes() {
+        return Err(Error::from(invalid("bytes that nobody asked for".to_owned())).into());
+    }
+    packets
+        .try_map_stream(async |tcp| {
+            Ok(Box::new(connector.connect(host, tcp).await?) as Box<dyn Stream>)
+        })
+        .await
 }
 
 /// The dialogue about who we are.
@@ -127,6 +169,15 @@ struct Login<'a> {
 }
 
 impl Login<'_> {
+    async fn log_in(&mut self, server_version: (u16, u16, u16)) -> Result<(), Error> {
+        if let Err(error) = self.respond(server_version).await {
+            // A server that has closed may have said why before.
+            self.packets.read().await?;
+            return Err(error);
+        }
+        self.authenticate().await
+    }
+
     async fn respond(&mut self, server_version: (u16, u16, u16)) -> Result<(), Error> {
         let proof = self.plugin.gen_data(Some(self.account.password), &self.nonce);
         let response = HandshakeResponse::new(
