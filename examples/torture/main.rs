@@ -112,6 +112,8 @@ struct Torture {
     rows: usize,
     tally: Tally,
     random: ChaCha8Rng,
+    /// How the sessions of a file log their changes.
+    format: &'static str,
     begun: Instant,
 }
 
@@ -144,6 +146,7 @@ impl Torture {
             rows: 0,
             tally: Tally::default(),
             random: ChaCha8Rng::seed_from_u64(arguments.seed),
+            format: "ROW",
             begun: Instant::now(),
             scene,
         }
@@ -188,6 +191,7 @@ impl Torture {
         self.tally.variables += script.variables;
         let deadline = Instant::now() + Duration::from_secs(arguments.file_seconds);
         let database = format!("file_{}", self.tally.files);
+        self.format = if self.random.random_bool(0.5) { "STATEMENT" } else { "ROW" };
         self.keeper.run(format!("CREATE DATABASE {database}"));
         self.keeper.run("CREATE DATABASE IF NOT EXISTS test");
         let mut session = self.open_session(&database, b"");
@@ -220,7 +224,7 @@ impl Torture {
     fn open_session(&mut self, database: &str, after: &[u8]) -> Session {
         let login = self.scene.mysql.login().clone();
         for _ in 0..CONNECTS {
-            match Session::open(&login, database) {
+            match Session::open(&login, database, self.format) {
                 Ok(session) => return session,
                 Err(mysql_async::Error::Server(_)) => {
                     // The statement dropped the database.

@@ -25,15 +25,16 @@ pub struct Session {
 }
 
 impl Session {
-    /// Logs in and chooses the database.
+    /// Logs in, and chooses the database and the format in which changes are logged.
     ///
     /// # Errors
     /// The server is not there.
-    pub fn open(login: &Login, database: &str) -> mysql_async::Result<Session> {
+    pub fn open(login: &Login, database: &str, format: &str) -> mysql_async::Result<Session> {
         let runtime = single_threaded_runtime();
         let conn = runtime.block_on(async {
             let mut conn = Conn::new(login.options()).await?;
             conn.query_drop(format!("USE {database}")).await?;
+            conn.query_drop(format!("SET binlog_format = {format}")).await?;
             mysql_async::Result::Ok(conn)
         })?;
         Ok(Session { conn, runtime })

@@ -37,8 +37,13 @@ pub fn definition(
     let (mut moves_rows, mut imports) = (false, false);
     // The three tokens before a name: what qualifies it, and what leads to it.
     let mut before: [Option<Token<'_>>; 3] = [None; 3];
-    for token in Lexer::new(text, reading) {
-        imports |= token.is("EXCHANGE") || token.is("IMPORT");
+    let lexer = Lexer::new(text, reading);
+    let verb = lexer.clone().next();
+    let is_moving = verb.is_some_and(|verb| verb.is("ALTER") || verb.is("RENAME"));
+    for token in lexer {
+        let is_part = token.is("PARTITION") || token.is("TABLESPACE");
+        imports |=
+            is_part && before[2].is_some_and(|word| word.is("EXCHANGE") || word.is("IMPORT"));
         let (qualifier, leader) = match before {
             [leader, qualifier, Some(Token::Symbol(b'.'))] => (qualifier, leader),
             [_, _, leader] => (None, leader),
@@ -51,7 +56,8 @@ pub fn definition(
         }
         before = [before[1], before[2], Some(token)];
     }
-    first.map(|table| Definition { table, moves_rows: moves_rows || imports })
+    let moves_rows = is_moving && (moves_rows || imports);
+    first.map(|table| Definition { table, moves_rows })
 }
 
 fn outbox_at(

@@ -30,7 +30,7 @@ pub enum Statement<'a> {
 }
 
 /// First words of statements that neither add rows nor change columns.
-const OTHERS: [&str; 50] = [
+const OTHERS: [&str; 51] = [
     "BEGIN",
     "BINLOG",
     "CACHE",
@@ -81,6 +81,7 @@ const OTHERS: [&str; 50] = [
     "USE",
     "VALUES",
     "WITH",
+    "XA",
 ];
 
 /// First words of statements that may change columns; CREATE and DROP are others.

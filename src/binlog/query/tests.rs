@@ -157,7 +157,9 @@ const ELSEWHERE: [&str; 22] = [
 ];
 
 /// DDL that names it and adds no row.
-const DEFINING: [&str; 21] = [
+const DEFINING: [&str; 23] = [
+    "ALTER TABLE `events` ADD COLUMN import INT , ADD COLUMN exchange INT",
+    "CREATE VIEW `v` AS SELECT 1 AS `events`",
     "ALTER TABLE `events` CHANGE `a` `b` INT",
     "ALTER TABLE `shop` . `events` ADD COLUMN `x` INT AFTER `a`",
     "ALTER TABLE `events` DISCARD TABLESPACE",
