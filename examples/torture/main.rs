@@ -166,7 +166,7 @@ impl Torture {
                 break;
             }
             self.run_file(path, arguments);
-            if self.tally.files % FILES_A_LINE == 0 {
+            if self.tally.files.is_multiple_of(FILES_A_LINE) {
                 let (seconds, rows) = (self.begun.elapsed().as_secs(), self.rows);
                 let Tally { files, done, .. } = &self.tally;
                 println!(
@@ -196,7 +196,7 @@ impl Torture {
         self.keeper.run("CREATE DATABASE IF NOT EXISTS test");
         let mut session = self.open_session(&database, b"");
         for (number, statement) in script.statements.iter().enumerate() {
-            if number % STATEMENTS_A_ROW == 0 {
+            if number.is_multiple_of(STATEMENTS_A_ROW) {
                 self.write_row();
             }
             if Instant::now() > deadline {

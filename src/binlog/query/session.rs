@@ -72,13 +72,9 @@ fn length(code: u8, rest: &[u8]) -> Option<usize> {
         11 => counted(0).and_then(counted),
         // databases: how many (254: too many to tell), each with a zero at its end
         12 => match *rest.first()? {
-            254 => Some(1),
+            0 | 254 => Some(1),
             count => {
-                let ends = memchr::memchr_iter(0, &rest[1..]);
-                match count {
-                    0 => Some(1),
-                    count => ends.skip(usize::from(count) - 1).next().map(|end| end + 2),
-                }
+                memchr::memchr_iter(0, &rest[1..]).nth(usize::from(count) - 1).map(|end| end + 2)
             }
         },
         // microseconds
