@@ -458,6 +458,23 @@ mod tests {
     }
 
     #[test]
+    fn a_column_of_a_type_that_is_not_known_is_named_and_a_newer_relay_proposed() {
+        let source = table::Error::UnknownType { column: 2, type_code: 243 };
+        let at = "binlog.000001:4".parse().unwrap();
+        let source = binlog::Error::TableMap { table: "shop.events".to_owned(), at, source };
+        let error = Error::Binlog { server: "db:3306".to_owned(), source };
+        assert_eq!(
+            crate::telemetry::Causes(&error).to_string(),
+            "MySQL db:3306: the table map of shop.events that ends at binlog.000001:4 cannot be read: column 3 of \
+             the table has the type 243, which this version does not know"
+        );
+        match error.fate() {
+            Fate::Halt { hint } => assert!(hint.contains("newer relay"), "{hint}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
     fn a_dump_that_another_replica_of_our_name_ended_may_be_a_takeover() {
         for message in [
             "A slave with the same server_uuid/server_id as this slave has connected to the master; the first \

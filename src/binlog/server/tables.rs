@@ -272,3 +272,31 @@ pub fn spelled(name: &str) -> String {
 fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_asked_for_as_they_are_and_patterns_by_what_is_not_a_star() {
+        let pieces = |pieces: &[&str]| -> Vec<String> {
+            pieces.iter().map(|piece| (*piece).to_owned()).collect()
+        };
+        let (sql, values) = condition((&pieces(&["50%_|"]), &pieces(&["tenant_", "%", ""])));
+        assert!(sql.starts_with("TABLE_SCHEMA = ? AND TABLE_NAME LIKE ? ESCAPE '|' AND"), "{sql}");
+        assert_eq!(values, ["50%_|", "tenant|_%|%%"]);
+    }
+
+    #[test]
+    fn a_name_is_in_backticks_where_sql_needs_them() {
+        for (name, expected) in [
+            ("events_2", "events_2"),
+            ("a.b", "`a.b`"),
+            ("my`table", "`my``table`"),
+            ("über", "`über`"),
+            ("42", "`42`"),
+        ] {
+            assert_eq!(spelled(name), expected);
+        }
+    }
+}
