@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use futures_util::StreamExt;
-use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, OptsBuilder, SslOpts};
+use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, OptsBuilder};
 
-use crate::arguments::Tls;
 use crate::backlog::Backlog;
 use crate::harness::servers::{RELAY_PASSWORD, RELAY_USER};
 use crate::harness::sql::single_threaded_runtime;
@@ -25,7 +24,6 @@ const EVENTS_PER_LOOK: u64 = 1_024;
 #[derive(Args)]
 pub struct ReadArguments {
     port: u16,
-    tls: Tls,
     file: String,
     offset: u64,
     bytes: u64,
@@ -37,10 +35,7 @@ pub fn run(site: &Site, backlog: &Backlog) -> Result<Run> {
     ensure!(start.file == end.file, "the backlog is in more than one file");
     let program = std::env::current_exe().context("the path of this program")?;
     let mut command = Command::new(program);
-    command
-        .arg("read")
-        .arg(site.mysql.login().port.to_string())
-        .args([site.tls.name(), &start.file]);
+    command.arg("read").arg(site.mysql.login().port.to_string()).arg(&start.file);
     command.arg(start.offset.to_string()).arg((end.offset - start.offset).to_string());
     run_child("binlog reader", &mut command)
 }
@@ -91,19 +86,13 @@ fn note(course: &mut Course, begun: Instant, arguments: &ReadArguments, offset: 
 }
 
 async fn open(arguments: &ReadArguments) -> Result<BinlogStream> {
-    let tls = match arguments.tls {
-        Tls::Disabled => None,
-        // As the relay's `preferred`: encrypted, and nothing is verified.
-        Tls::Preferred => Some(SslOpts::default().with_danger_accept_invalid_certs(true)),
-    };
     let options = OptsBuilder::default()
         .ip_or_hostname("127.0.0.1")
         .tcp_port(arguments.port)
         .user(Some(RELAY_USER))
         .pass(Some(RELAY_PASSWORD))
         .max_allowed_packet(Some(1 << 30))
-        .prefer_socket(false)
-        .ssl_opts(tls);
+        .prefer_socket(false);
     let connection = Conn::new(options).await.context("connect to MySQL")?;
     // No relay of the benchmark derives this one in practice; a clash would show as a lost connection.
     let server_id = 3_000_000_000 + rand::random::<u32>() % 1_000_000_000;

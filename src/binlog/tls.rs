@@ -13,10 +13,11 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use openssl::error::ErrorStack;
 use openssl::ssl::{self, Ssl, SslContext, SslMethod, SslOptions, SslVerifyMode, SslVersion};
-use tokio::io::BufReader;
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
 
@@ -55,8 +56,61 @@ const ALERT_PROTOCOL_VERSION: i32 = ALERT + 70;
 const ALERT_INSUFFICIENT_SECURITY: i32 = ALERT + 71;
 const ALERT_CERTIFICATE_REQUIRED: i32 = ALERT + 116;
 
-/// An encrypted connection.
-pub type Stream = SslStream<BufReader<TcpStream>>;
+/// An encrypted connection. A server sends each event in a record of its own, and OpenSSL hands out one at a time:
+/// all that have arrived are read at once, as they are from a plain connection.
+pub struct Stream(SslStream<BufReader<TcpStream>>);
+
+impl Stream {
+    /// Bytes are here that were not handed out.
+    fn holds_bytes(&self) -> bool {
+        self.0.ssl().pending() > 0 || !self.0.get_ref().buffer().is_empty()
+    }
+
+    #[cfg(test)]
+    fn ssl(&self) -> &openssl::ssl::SslRef {
+        self.0.ssl()
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = room.filled().len();
+        ready!(Pin::new(&mut self.0).poll_read(context, room))?;
+        let mut filled = room.filled().len();
+        while filled > before && room.remaining() > 0 && self.holds_bytes() {
+            // What is wrong with the connection is said again by the next read.
+            if !matches!(Pin::new(&mut self.0).poll_read(context, room), Poll::Ready(Ok(())))
+                || room.filled().len() == filled
+            {
+                break;
+            }
+            filled = room.filled().len();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
 
 /// Why there is no TLS connection.
 #[derive(Debug, thiserror::Error)]
@@ -244,7 +298,7 @@ impl Connector {
         let tcp = BufReader::with_capacity(READ_BYTES, tcp);
         let mut stream = SslStream::new(ssl, tcp)?;
         match Pin::new(&mut stream).connect().await {
-            Ok(()) => Ok(stream),
+            Ok(()) => Ok(Stream(stream)),
             Err(error) => Err(match verification.and_then(Verification::into_refusal) {
                 Some(refusal) => refusal.explain(host, &self.options),
                 None => self.explain(error),

@@ -343,3 +343,41 @@ fn a_server_that_breaks_off_or_speaks_no_tls_is_told_apart() {
     let error = connect(&options, "db", address).expect_err("it speaks no TLS");
     assert!(matches!(error, Error::Tls { .. }) && !error.is_transient(), "{error:?}");
 }
+
+#[test]
+fn all_records_that_have_arrived_are_read_at_once() {
+    const RECORDS: usize = 50;
+    let db = recipe("db", &["db"]).signed_by(None);
+    let mut context = SslContext::builder(SslMethod::tls_server()).expect("a context");
+    context.set_certificate(&db.certificate).expect("a certificate");
+    context.set_private_key(&db.key).expect("its key");
+    let context = context.build();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("listen");
+    let address = listener.local_addr().expect("it is bound");
+    let serving = std::thread::spawn(move || {
+        let (tcp, _) = listener.accept().expect("a client");
+        let mut stream = Ssl::new(&context).expect("a connection").accept(tcp).expect("TLS");
+        for number in 0..RECORDS {
+            stream.write_all(&[number as u8; 100]).expect("it listens");
+        }
+        stream
+    });
+    let options = tls_options(TlsMode::Required, None);
+    let connector = Connector::new(&options).expect("no files").expect("it encrypts");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("build a runtime").block_on(async {
+        let tcp = TcpStream::connect(address).await.expect("it listens");
+        let mut stream = connector.connect("db", tcp).await.expect("TLS");
+        let mut server = serving.join().expect("all is written");
+        let (mut room, mut filled, mut reads) = ([0; 8192], 0, 0);
+        while filled < RECORDS * 100 {
+            filled += stream.read(&mut room[filled..]).await.expect("the rest");
+            reads += 1;
+        }
+        // The records of the handshake may come before them.
+        assert!(reads <= 2, "{reads} reads");
+        assert!(room[..filled].chunks(100).enumerate().all(|(at, it)| it == [at as u8; 100]));
+        server.shutdown().expect("it is over");
+        assert_eq!(stream.read(&mut room).await.expect("the end"), 0);
+    });
+}
