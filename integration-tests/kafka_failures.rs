@@ -187,3 +187,24 @@ fn a_record_for_which_the_broker_ends_the_connection_is_waited_for_with_the_sett
         assert_eq!(scene.records().len(), 2);
     }
 }
+
+#[test]
+fn an_endpoint_that_gives_no_coordinator_is_waited_for_with_the_setting_to_look_at() {
+    let _permit = permit_for_own_servers();
+    // The topic of the transactions can never be made on one broker.
+    let kafka = Kafka::start(&["transaction.state.log.replication.factor=3"]);
+    let scene = Scene::on(shared_mysql(), Arc::new(kafka), "no_coordinator");
+    let mut writer = PlainWriter::on(&scene);
+    writer.write(1);
+    for delivery in [Delivery::ExactlyOnce, Delivery::Idempotent] {
+        let mut setup = scene.relay_setup();
+        setup.delivery = delivery;
+        setup.transaction_timeout = Some("2s".to_owned());
+        let mut relay = setup.start();
+        relay.wait_for_log("no coordinator has taken the transactional id");
+        let log = relay.log();
+        let waiting = log.lines().find(|line| line.contains("retry_in_ms")).expect("it is there");
+        assert!(waiting.contains("transaction.state.log.replication.factor"), "{waiting}");
+        assert!(!relay.has_ended(), "{}", relay.log_tail());
+    }
+}

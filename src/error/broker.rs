@@ -212,6 +212,8 @@ pub(super) fn publish_cure(error: &publish::Error) -> Option<&'static str> {
         }),
         publish::Error::NoCoordinator { source, .. } => Some(match code_of(source) {
             Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve) => REACH,
+            // A broker has answered before: the client was connected.
+            Some(Code::OperationTimedOut | Code::RequestTimedOut) => COORDINATOR,
             Some(code) => cures(code).unwrap_or(COORDINATOR),
             None => COORDINATOR,
         }),
