@@ -315,7 +315,26 @@ fn records_that_nobody_acknowledges_are_waited_for_and_said() {
     });
     proxy.pass();
     http.wait_until_ready();
-    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+    // A halt behind what nobody acknowledges is said before it ends the relay.
+    proxy.mute_answers();
+    writer.write(2);
+    let topic = scene.topic("account");
+    writer.sql.run(format!(
+        "INSERT INTO events (event_id, event_type, event_data, entity_type, entity_id)
+         VALUES ('1', 't', '{{}}', '{topic}', NULL)"
+    ));
+    relay.wait_for_log("halting when what comes before it is in Kafka: row 1 of ");
+    for words in ["cannot be a record", "what comes before it waits: Kafka "] {
+        http.wait_until("/readyz says that it halts", |http| {
+            let ready = http.get("/readyz");
+            ready.status == 503 && ready.body.contains(words)
+        });
+    }
+    proxy.pass();
+    let log = relay.halts();
+    assert!(log.contains("it is NULL where a record needs a value"), "{log}");
+    assert_eq!(scene.records().len(), 25);
 }
 
 /// A halt says that nothing after its place is in Kafka, so that `[[outbox]]` can be mended.

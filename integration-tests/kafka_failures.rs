@@ -164,3 +164,47 @@ fn a_broker_that_creates_topics_by_itself_does_not_make_the_checkpoint_topic() {
     assert_eq!(partition_count(&scene.kafka, &topic), 1);
     assert_eq!(topic_config(&scene.kafka, &topic, "cleanup.policy"), "compact");
 }
+
+#[test]
+fn a_record_for_which_the_broker_ends_the_connection_is_waited_for_with_the_setting_to_look_at() {
+    let _permit = permit_for_own_servers();
+    let kafka = Arc::new(Kafka::start(&["socket.request.max.bytes=200000"]));
+    for delivery in [Delivery::ExactlyOnce, Delivery::Idempotent] {
+        let scene = Scene::on(shared_mysql(), Arc::clone(&kafka), "cut_for_size").with(delivery);
+        scene.create_topic("account");
+        let mut setup = scene.relay_setup();
+        setup.transaction_timeout = Some("2s".to_owned());
+        let mut writer = PlainWriter::on(&scene);
+        let mut relay = setup.start();
+        writer.write(2);
+        scene.wait_for_records(&relay, 2);
+        let text = (0..400_000).map(|_| char::from(rand::random_range(b'a'..=b'z')));
+        let data = format!("'{}'", text.collect::<String>());
+        writer.sql.run(insert_event("1-1", &data, &scene.topic("account")));
+        relay.wait_for_log("has acknowledged nothing within 2 s (transaction_timeout)");
+        relay.wait_for_log("socket.request.max.bytes is below a record");
+        assert!(!relay.has_ended(), "{}", relay.log_tail());
+        assert_eq!(scene.records().len(), 2);
+    }
+}
+
+#[test]
+fn an_endpoint_that_gives_no_coordinator_is_waited_for_with_the_setting_to_look_at() {
+    let _permit = permit_for_own_servers();
+    // The topic of the transactions can never be made on one broker.
+    let kafka = Kafka::start(&["transaction.state.log.replication.factor=3"]);
+    let scene = Scene::on(shared_mysql(), Arc::new(kafka), "no_coordinator");
+    let mut writer = PlainWriter::on(&scene);
+    writer.write(1);
+    for delivery in [Delivery::ExactlyOnce, Delivery::Idempotent] {
+        let mut setup = scene.relay_setup();
+        setup.delivery = delivery;
+        setup.transaction_timeout = Some("2s".to_owned());
+        let mut relay = setup.start();
+        relay.wait_for_log("no coordinator has taken the transactional id");
+        let log = relay.log();
+        let waiting = log.lines().find(|line| line.contains("retry_in_ms")).expect("it is there");
+        assert!(waiting.contains("transaction.state.log.replication.factor"), "{waiting}");
+        assert!(!relay.has_ended(), "{}", relay.log_tail());
+    }
+}

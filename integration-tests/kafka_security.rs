@@ -1,7 +1,9 @@
 //! SASL and TLS to Kafka by `[kafka.properties]`, and what the relay says where the broker does not let it
 //! in: it halts if it never was let in, and waits if it was.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::harness::certificates::{self, Authority, Signed};
@@ -46,9 +48,10 @@ fn every_way_in_relays_with_the_right_credentials() {
 #[test]
 fn tokens_are_renewed_before_they_end_by_every_client_in_either_delivery() {
     let secured = shared_secured_kafka();
-    let file = certificates::write(&secured.folder, "token", &token_for(6));
+    let file = secured.folder.join("token");
+    let renewal = Renewal::of(file.clone());
     let of_file = format!("token_file={}", file.display());
-    let unsecured = format!("principal={TOKEN_USER} lifeSeconds=6");
+    let unsecured = format!("principal={TOKEN_USER} lifeSeconds={TOKEN_SECONDS}");
     let mut started: Vec<_> = [
         (Delivery::ExactlyOnce, &unsecured, "true"),
         (Delivery::ExactlyOnce, &of_file, "false"),
@@ -73,11 +76,8 @@ fn tokens_are_renewed_before_they_end_by_every_client_in_either_delivery() {
     for (scene, _, relay) in &started {
         scene.wait_for_records(relay, 2);
     }
-    // Through the lives of three tokens: whoever has none that holds is not let in again.
-    for _ in 0..9 {
-        certificates::write(&secured.folder, "token", &token_for(6));
-        std::thread::sleep(Duration::from_secs(2));
-    }
+    // Through the lives of two tokens: whoever has none that holds is not let in again.
+    std::thread::sleep(Duration::from_secs(2 * TOKEN_SECONDS));
     for (scene, writer, relay) in &mut started {
         // A topic of its own, so that the admin client is asked as well.
         let topic = scene.topic("late");
@@ -86,6 +86,38 @@ fn tokens_are_renewed_before_they_end_by_every_client_in_either_delivery() {
         let log = relay.log();
         assert!(!log.contains("refuses the login") && !log.contains("retry_in_ms"), "{log}");
         assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    }
+    drop(renewal);
+}
+
+const TOKEN_SECONDS: u64 = 8;
+
+/// Writes a new token to a file every second, until it is dropped.
+struct Renewal(Arc<AtomicBool>);
+
+impl Renewal {
+    fn of(file: PathBuf) -> Renewal {
+        let renew = move || {
+            let next = file.with_extension("next");
+            std::fs::write(&next, token_for(TOKEN_SECONDS)).expect("write a token");
+            std::fs::rename(&next, &file).expect("put the token in its place");
+        };
+        renew();
+        let is_over = Arc::<AtomicBool>::default();
+        let stop = Arc::clone(&is_over);
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_secs(1));
+                renew();
+            }
+        });
+        Renewal(is_over)
+    }
+}
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

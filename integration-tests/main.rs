@@ -18,6 +18,8 @@ mod hints;
 mod http;
 mod identity;
 mod kafka_failures;
+mod kafka_idle;
+mod kafka_properties;
 mod kafka_rights;
 mod kafka_security;
 mod lagging_leader;

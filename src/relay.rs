@@ -200,6 +200,12 @@ impl Relay<'_> {
         if followed.is_ok() {
             self.telemetry.enter(State::Draining, None);
         }
+        if let Err(error) = &followed
+            && error.is_of_one_transaction()
+            && matches!(error.fate(), Fate::Halt { .. })
+        {
+            session.line.begin_halt(error.reason());
+        }
         if session.line.has_published() {
             self.failures = 0;
             self.cut = None;

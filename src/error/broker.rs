@@ -206,7 +206,8 @@ pub(super) fn publish_cure(error: &publish::Error) -> Option<&'static str> {
             Unacknowledged::NoTopic => NO_TOPIC,
             Unacknowledged::NoFault { .. } => {
                 "nothing, unless it comes again and again: then see whether min.insync.replicas of the topic is above \
-                 its number of replicas (kafka-topics.sh --describe), and look at the brokers' load and logs"
+                 its number of replicas (kafka-topics.sh --describe), and look at the brokers' load and logs: one whose socket.request.max.bytes is below a record ends the \
+                 connection for it"
             }
         }),
         publish::Error::NoCoordinator { source, .. } => Some(match code_of(source) {

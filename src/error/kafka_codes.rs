@@ -177,7 +177,8 @@ pub(super) const IN_SYNC: &str = "bring the brokers back that hold its other rep
 /// Nobody coordinates the relay's transactions.
 pub(super) const COORDINATOR: &str = "nothing, unless it lasts: then see whether __transaction_state has leaders and \
      enough replicas in sync (kafka-topics.sh --describe --topic __transaction_state); on a cluster of one or two brokers \
-     lower transaction.state.log.replication.factor and transaction.state.log.min.isr";
+     lower transaction.state.log.replication.factor and transaction.state.log.min.isr; an endpoint without transactions \
+     serves neither delivery";
 
 /// A request or a record that a broker does not take for its size.
 pub(super) const TOO_LARGE: &str = "raise max.message.bytes of the topic, and socket.request.max.bytes of the brokers \

@@ -4,6 +4,8 @@
 //! id until the markers of its last one are written, and librdkafka then waits 20 ms. Order holds because a
 //! lane's records are sent only after the transaction of the lane before it was committed.
 
+mod claim;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer};
 
+pub use self::claim::Claim;
 use super::client::{Client, Record, Topic};
 use super::reports::{Acknowledgements, Bell, Context, Refused, is_collateral};
 use super::sequence::SequenceHeader;
@@ -38,13 +41,6 @@ const REPORT_MARGIN: Duration = Duration::from_secs(10);
 
 /// A checkpoint topic that somebody made has at most so many partitions, less one.
 const TOMBSTONES_MAX: usize = 1_000;
-
-/// The record of a claim in the checkpoint topic, acknowledged and not committed yet.
-pub struct Claim {
-    pub partition: i32,
-    pub offset: i64,
-    pub value: Vec<u8>,
-}
 
 /// The lanes of one relay, all fenced against its predecessors.
 pub struct Transactional {
@@ -190,37 +186,6 @@ impl Transactional {
         lane.await_acknowledged()?;
         lane.commit()?;
         Ok(value)
-    }
-
-    /// Sends a claim in a transaction that stays open: [`Transactional::commit_claim`] ends it.
-    ///
-    /// # Errors
-    /// It is not acknowledged, or nobody knows where it is; these lanes must not be used again.
-    pub fn send_claim(&mut self, checkpoint: &Checkpoint) -> Result<Claim, Error> {
-        let lane = &self.lanes[self.next_lane];
-        lane.begin(1)?;
-        let value = checkpoint.to_json();
-        lane.send_checkpoint(&self.checkpoint_record(&value, 0))?;
-        lane.await_acknowledged()?;
-        // None, where the answer to the first try was lost.
-        let place = lane.acknowledgements.last().filter(|(_, offset)| *offset >= 0);
-        let (partition, offset) = place.ok_or(Error::NoOffset)?;
-        Ok(Claim { partition, offset, value })
-    }
-
-    /// Makes the claim count.
-    ///
-    /// # Errors
-    /// It does not, or nobody knows; these lanes must not be used again.
-    pub fn commit_claim(&mut self) -> Result<(), Error> {
-        let lane = &self.lanes[self.next_lane];
-        self.next_lane = (self.next_lane + 1) % self.lanes.len();
-        lane.commit()
-    }
-
-    /// Takes the claim back.
-    pub fn abort_claim(self) {
-        self.lanes[self.next_lane].abort();
     }
 
     fn checkpoint_record<'a>(&'a self, value: &'a [u8], tag: usize) -> Record<'a> {

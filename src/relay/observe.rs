@@ -37,6 +37,8 @@ pub struct Observer {
     is_cut_off: bool,
     /// What is on its way was not acknowledged for long.
     is_stalled: bool,
+    /// Why the relay halts when what comes before is in Kafka.
+    halt: Option<Reason>,
     /// What was told of the stream already.
     told: Progress,
     /// Records published, by the topic's id.
@@ -58,6 +60,7 @@ impl Observer {
             is_settled,
             is_cut_off: false,
             is_stalled: false,
+            halt: None,
             told: Progress::default(),
             published: Vec::new(),
             skipped_published: 0,
@@ -103,7 +106,20 @@ impl Observer {
     pub fn note_stalled(&mut self, kind: ErrorKind, reason: Reason) {
         (self.is_stalled, self.is_settled) = (true, false);
         self.telemetry.note_error(kind, &reason.words);
-        self.telemetry.enter(State::Reconnecting, Some(reason));
+        let (state, reason) = match &self.halt {
+            Some(halt) => {
+                let words = format!("{}; what comes before it waits: {}", halt.words, reason.words);
+                (State::Draining, Reason { words, hint: halt.hint.clone() })
+            }
+            None => (State::Reconnecting, reason),
+        };
+        self.telemetry.enter(state, Some(reason));
+    }
+
+    /// The relay halts when what comes before is in Kafka.
+    pub fn note_halt(&mut self, reason: Reason) {
+        self.telemetry.enter(State::Draining, Some(reason.clone()));
+        self.halt = Some(reason);
     }
 
     fn note_connected(&mut self) {

@@ -12,6 +12,7 @@ use crate::coordinates::{Coordinates, Gtid};
 use crate::error::Error;
 use crate::kafka::Delivery;
 use crate::publish::{self, Answer, Published, Sealed, Stored};
+use crate::telemetry::Reason;
 use crate::telemetry::clock::CommitTime;
 
 impl Line {
@@ -133,6 +134,16 @@ impl Line {
     /// The claim that this session begins with is in Kafka.
     pub fn note_claim(&mut self, claim: &Stored) {
         self.observer.note_stored(claim);
+    }
+
+    /// Says that the relay halts as soon as what comes before is in Kafka, which may take long.
+    pub fn begin_halt(&mut self, reason: Reason) {
+        tracing::warn!(
+            hint = reason.hint.as_deref().map(tracing::field::display),
+            "halting when what comes before it is in Kafka: {}",
+            reason.words
+        );
+        self.observer.note_halt(reason);
     }
 
     /// Takes the publisher's answers that are here.
