@@ -7,10 +7,12 @@
 mod backoff;
 mod beginning;
 mod contest;
+mod cut;
 mod failover;
 mod line;
 mod observe;
 mod place;
+mod predecessor;
 mod presence;
 mod recovery;
 mod signature;
@@ -27,15 +29,14 @@ use tokio::time::Instant;
 
 use self::beginning::Refusal;
 use self::contest::Contest;
+use self::cut::Cut;
 use self::failover::Failover;
 use self::line::Line;
 pub use self::place::{reset_checkpoint, set_checkpoint};
+use self::predecessor::while_held;
 use self::suspect::{Reached, Suspect};
-use crate::binlog::server::HeldLock;
 use crate::binlog::{self, Change, Source};
 use crate::config::Config;
-use crate::coordinates::Coordinates;
-use crate::ends;
 use crate::error::{Error, Fate, WayOut};
 use crate::kafka::Delivery;
 use crate::panics;
@@ -95,8 +96,7 @@ struct Relay<'a> {
     /// This instance's claim is stored.
     has_claimed: bool,
     failover: Failover,
-    /// Where the server could not read a binlog any further.
-    cut: Option<Coordinates>,
+    cut: Cut,
     /// It was said that the server gives out no locks.
     is_lock_missed: bool,
 }
@@ -148,7 +148,7 @@ async fn relay_until(
         predecessor: None,
         has_claimed: false,
         failover: Failover::default(),
-        cut: None,
+        cut: Cut::default(),
         is_lock_missed: false,
     };
     let mut suspect: Option<Suspect> = None;
@@ -187,14 +187,8 @@ impl Relay<'_> {
         let server = self.config.mysql.to_string();
         let mut session =
             Session { config: self.config, server, source, line, events: 0, has_gathered: false };
-        let followed = supervised(async {
-            tokio::select! {
-                biased; // nothing more is read once somebody else may send
-                error = lost(&mut lock) => Err(ends::binlog_error(self.config, error)),
-                followed = session.follow(stop) => followed,
-            }
-        });
-        let followed = followed.await;
+        let followed = while_held(self.config, &mut lock, session.follow(stop));
+        let followed = supervised(followed).await;
         self.failover = Failover::default();
         session.observe();
         if followed.is_ok() {
@@ -208,7 +202,7 @@ impl Relay<'_> {
         }
         if session.line.has_published() {
             self.failures = 0;
-            self.cut = None;
+            self.cut.forget();
         }
         // The lock goes when all that was sent is acknowledged.
         supervised(session.end(followed, &mut self.reached)).await
@@ -253,16 +247,8 @@ impl Relay<'_> {
         let (lived, timeout) = (self.began.elapsed(), self.config.publish.transaction_timeout);
         self.contest.note_ended(lived, timeout);
         let error = self.failover.bound(error, Instant::now());
-        match error.cut_at() {
-            // The next session looks whether anything of the rest counts.
-            Some(cut) if self.cut.as_ref() != Some(&cut) => {
-                self.cut = Some(cut);
-                return Ok(error);
-            }
-            Some(_) if !error.is_shortage() => return Err(Error::DamagedAgain(Box::new(error))),
-            _ => {}
-        }
-        let is_repeated = suspect.is_some_and(|suspect| suspect.is_repeated_by(&error));
+        let is_repeated = self.cut.is_repeated_by(&error)
+            || suspect.is_some_and(|suspect| suspect.is_repeated_by(&error));
         match error.fate() {
             Fate::Retry if is_repeated => Err(Error::DamagedAgain(Box::new(error))),
             Fate::Retry => Ok(error),
@@ -324,14 +310,6 @@ async fn supervised<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T
         .catch_unwind()
         .await
         .unwrap_or_else(|panic| Err(Error::Task(panics::words(&*panic))))
-}
-
-/// Waits until another session has the lock of this one; for ever where there is none.
-async fn lost(lock: &mut Option<HeldLock>) -> binlog::Error {
-    match lock {
-        Some(lock) => lock.ensure_held().await.into(),
-        None => std::future::pending().await,
-    }
 }
 
 /// Both ends, connected.

@@ -1,10 +1,13 @@
 //! The requirements on the MySQL server without which a run would lose or invent rows, and what is good to
 //! know of it.
 
+mod replication;
+
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use self::replication::{WITHOUT_LOCK, ensure_updates_logged, weigh_lock};
 use super::Finding;
 use crate::binlog::server::{self, BinlogFilters, Listed, Server, TableAccess, Variables, spelled};
 use crate::binlog::{Identity, Replica, TlsMode};
@@ -72,10 +75,6 @@ pub const VARIABLES: [&str; 11] = [
 
 /// Binlogs that are kept for less than this can be gone before a broken relay is noticed and mended.
 const RETENTION_MIN: Duration = Duration::from_secs(24 * 3600);
-
-/// The price of a server without named locks.
-pub const WITHOUT_LOCK: &str =
-    "what a relay has on its way when another one replaces it may come twice";
 
 /// How long a replica that has gone may still be listed: two heartbeats of 1 s, and some more.
 const DEPARTURE_MAX: Duration = Duration::from_secs(4);
@@ -222,46 +221,6 @@ fn ensure_variable(
         // A later version may drop a variable whose other values it gave up.
         None => Ok(Finding::Holds(format!("this version knows nothing but {variable}={needed}"))),
     }
-}
-
-/// What a replica applies is in its own binlog only where it is told so: not by default in 5.7. A server that is set up
-/// as a replica, and stopped, is refused as well: its next START REPLICA would leave rows out in silence.
-///
-/// # Errors
-/// It is a replica, and does not log what it applies.
-pub async fn ensure_updates_logged(
-    server: &mut Server,
-    variables: &Variables,
-) -> Result<Finding, Error> {
-    // Renamed in 8.0.26 (https://dev.mysql.com/doc/refman/8.4/en/replication-options-binary-log.html).
-    let is_there = |name: &&&str| variables.contains_key(**name);
-    let Some(&variable) = ["log_replica_updates", "log_slave_updates"].iter().find(is_there) else {
-        return Ok(Finding::Holds("this version logs what it replicates".to_owned()));
-    };
-    if variables[variable] != "OFF" {
-        return Ok(Finding::Holds(format!("{variable}=ON")));
-    }
-    let sources = server.replication_sources().await?;
-    let addresses: Vec<_> = sources.into_iter().map(|source| source.address).collect();
-    match addresses.is_empty() {
-        true => Ok(Finding::Holds(format!("{variable}=OFF, and the server is no replica"))),
-        false => Err(Error::UpdatesNotLogged { sources: addresses.join(" and "), variable }),
-    }
-}
-
-/// Whether a relay that replaces this one can wait for its end. Percona XtraDB Cluster gives out no named locks in its
-/// default mode.
-///
-/// # Errors
-/// The server cannot be asked.
-pub async fn weigh_lock(server: &mut Server) -> Result<Finding, Error> {
-    Ok(match server.lock_refusal("binlog-relay-check").await? {
-        None => Finding::Holds("the server gives out named locks".to_owned()),
-        Some(refused) => Finding::doubtful(
-            format!("the server gives out no named lock: {refused}; {WITHOUT_LOCK}"),
-            "allow GET_LOCK (pxc_strict_mode = PERMISSIVE), or take exactly-once delivery",
-        ),
-    })
 }
 
 /// `PARTIAL_JSON` shortens updates, and only inserts are relayed.

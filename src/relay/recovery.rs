@@ -6,20 +6,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::beginning::{Beginning, Options, Skip};
 use super::line::Line;
 use super::observe::Observer;
 use super::place::end_dump;
+use super::predecessor::outlast_predecessor;
 use super::signature::Signature;
 use super::{CLAIM_PAUSE, Relay, backoff};
 use crate::batch::Limits;
-use crate::binlog::server::{HeldLock, NOTICED_AFTER, Taken};
-use crate::binlog::{self, Identity, Interest, Replica, Server, Source, Start, TableFilter, start};
+use crate::binlog::server::HeldLock;
+use crate::binlog::{Identity, Interest, Replica, Server, Source, Start, TableFilter};
 use crate::checkpoint::{self, Checkpoint, Seen};
 use crate::config::Config;
-use crate::coordinates::Uuid;
 use crate::ends::{
     self, binlog_error, blocking, checkpoint_error, ensure_continuable, find_start,
     look_at_checkpoint, open_checkpoint_topic, preflight_error, publish_error, read_checkpoint,
@@ -28,7 +28,6 @@ use crate::ends::{
 use crate::error::Error;
 use crate::kafka::Delivery;
 use crate::outbox::OutboxOptions;
-use crate::preflight::mysql::WITHOUT_LOCK;
 use crate::publish::idempotent::{self, Idempotent};
 use crate::publish::transactional::Transactional;
 use crate::publish::{Publisher, Stored};
@@ -37,12 +36,6 @@ use crate::telemetry::clock::micros_since_1970;
 use crate::telemetry::metrics::Peer;
 use crate::topics::Topics;
 use crate::{outbox, preflight};
-
-/// Who sends records without a transaction around them holds the lock of this name and the place's id.
-const SENDING_LOCK: &str = "binlog-relay";
-
-/// A predecessor that was paused, or whose machine is gone without a word, is not waited for any longer.
-const OUTLAST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Fences all predecessors, reads the checkpoint and connects both ends there.
 ///
@@ -56,13 +49,8 @@ pub(super) async fn recover(
         // Who was cut off or paused may have been replaced: look before fencing the one that did.
         ensure_not_replaced(relay, look_at_checkpoint(config).await?.as_ref())?;
     }
-    let (mut server, identity) = connect_mysql(config).await?;
-    let clock = server.clock().await.map_err(|source| binlog_error(config, source.into()))?;
-    relay.telemetry.meet(&identity.version, identity.server_uuid.to_string(), clock);
-    tracing::debug!(server = %config.mysql, "MySQL is fit");
-    let (mut topics, cluster_id) = connect_kafka(config).await?;
-    relay.telemetry.connect(Peer::Kafka);
-    tracing::debug!(%cluster_id, "Kafka is there");
+    let (mut server, identity) = meet_mysql(relay).await?;
+    let (mut topics, cluster_id) = meet_kafka(relay).await?;
     let replica = ends::replica(config, &cluster_id);
     ensure_server_id(config, &mut server, &replica).await?;
     // It connects meanwhile.
@@ -80,20 +68,14 @@ pub(super) async fn recover(
         ensure_continuable(checkpoint, &fingerprint)?;
     }
     let start = find_start(config, &mut server, &identity, stored.as_ref()).await?;
-    let start = leave_cut(relay, &mut server, start, stored.as_ref()).await?;
+    // Of a transaction of which a part is in Kafka, the rest counts.
+    let start = match skip(stored.as_ref()) {
+        Some(_) => start,
+        None => relay.cut.leave(config, &mut server, start).await?,
+    };
     let (generation, sequence) = numbering(stored.as_ref(), &identity);
-    let signature = Signature {
-        name: config.name.clone(),
-        server_uuid: identity.server_uuid.to_string(),
-        generation,
-        instance: relay.instance.clone(),
-        outbox_fingerprint: fingerprint,
-        delivery: config.publish.delivery,
-    };
-    let window = match &stored {
-        Some(stored) => window(config, &identity, stored, generation),
-        None => None,
-    };
+    let signature = signature(relay, &identity, generation, fingerprint);
+    let window = stored.as_ref().and_then(|stored| window(config, &identity, stored, generation));
     topics.note_created(stored.as_ref().map_or(0, |stored| stored.topics_created));
     let claim = claim(&start, stored.as_ref(), sequence, &signature, window.as_ref());
     let (lanes, idempotent) = producers;
@@ -129,6 +111,38 @@ pub(super) async fn recover(
     }
     relay.telemetry.begin_session(relay.failed.take().flatten());
     Ok((source, line, lock))
+}
+
+async fn meet_mysql(relay: &Relay<'_>) -> Result<(Server, Identity), Error> {
+    let config = relay.config;
+    let (mut server, identity) = connect_mysql(config).await?;
+    let clock = server.clock().await.map_err(|source| binlog_error(config, source.into()))?;
+    relay.telemetry.meet(&identity.version, identity.server_uuid.to_string(), clock);
+    tracing::debug!(server = %config.mysql, "MySQL is fit");
+    Ok((server, identity))
+}
+
+async fn meet_kafka(relay: &Relay<'_>) -> Result<(Topics, Arc<str>), Error> {
+    let (topics, cluster_id) = connect_kafka(relay.config).await?;
+    relay.telemetry.connect(Peer::Kafka);
+    tracing::debug!(%cluster_id, "Kafka is there");
+    Ok((topics, cluster_id))
+}
+
+fn signature(
+    relay: &Relay<'_>,
+    identity: &Identity,
+    generation: u64,
+    outbox_fingerprint: String,
+) -> Signature {
+    Signature {
+        name: relay.config.name.clone(),
+        server_uuid: identity.server_uuid.to_string(),
+        generation,
+        instance: relay.instance.clone(),
+        outbox_fingerprint,
+        delivery: relay.config.publish.delivery,
+    }
 }
 
 /// Fences the relay of another name that the checkpoint is of, if it is of one: it may be running, and the own
@@ -170,70 +184,6 @@ pub(super) async fn fence_other(config: &Config, owner: &str) -> Result<(), Erro
     })
 }
 
-/// Goes on in the next file where the server could not read the one of the start to its end, and nothing of the rest
-/// counts.
-async fn leave_cut(
-    relay: &Relay<'_>,
-    server: &mut Server,
-    start: Start,
-    stored: Option<&Checkpoint>,
-) -> Result<Start, Error> {
-    // Of a transaction of which a part is in Kafka, the rest counts.
-    let Some(cut) = relay.cut.as_ref().filter(|_| skip(stored).is_none()) else {
-        return Ok(start);
-    };
-    let behind = start::behind_cut(server, &start, cut).await;
-    let origin = start::Origin::Checkpoint(cut.clone());
-    let behind = behind.map_err(|source| ends::start_error(relay.config, origin, source))?;
-    Ok(behind.unwrap_or(start))
-}
-
-/// Waits until no predecessor has records on its way, which only those of `idempotent` delivery have after they
-/// were fenced. One that lives has lost its dump to ours; it ends when what it sent is acknowledged, and its
-/// lock with it. No predecessor has then read further than the end of the binlog.
-///
-/// # Errors
-/// The server cannot be asked, or somebody has taken over from this instance meanwhile.
-async fn outlast_predecessor(
-    relay: &mut Relay<'_>,
-    place_id: Uuid,
-    server: &mut Server,
-    line: &mut Line,
-) -> Result<Option<HeldLock>, Error> {
-    let config = relay.config;
-    let mysql_error = |source: binlog::server::Error| binlog_error(config, source.into());
-    let name = format!("{SENDING_LOCK} {place_id}");
-    let lock = match server.lock(name.clone(), OUTLAST_TIMEOUT).await.map_err(mysql_error)? {
-        Taken::Held(lock) => Some(lock),
-        Taken::ByOther(lock) => {
-            ensure_not_replaced(relay, look_at_checkpoint(config).await?.as_ref())?;
-            tracing::warn!(
-                "the relay before this one is connected to MySQL and did not end within {} s: what it had on its way \
-                 may come twice",
-                OUTLAST_TIMEOUT.as_secs()
-            );
-            // MySQL ends one dump of our replica UUID, not always that of the one who holds the lock. Without its lock
-            // it ends by itself.
-            if server.end_holder(&name).await.map_err(mysql_error)? {
-                tokio::time::sleep(NOTICED_AFTER).await;
-            }
-            Some(lock)
-        }
-        Taken::Refused(refused) => {
-            if !std::mem::replace(&mut relay.is_lock_missed, true) {
-                tracing::warn!(
-                    "the server gives out no named lock, and the relay goes on without: {refused}; {WITHOUT_LOCK}"
-                );
-            }
-            None
-        }
-    };
-    if line.may_be_ahead() {
-        line.note_predecessor_end(server.binlog_end().await.map_err(mysql_error)?);
-    }
-    Ok(lock)
-}
-
 /// Who has taken over from this instance, and when its last checkpoint was written; `None` when nobody has.
 ///
 /// # Errors
@@ -262,7 +212,10 @@ pub(super) async fn successor(relay: &Relay<'_>) -> Result<Option<(String, Strin
     }
 }
 
-fn ensure_not_replaced(relay: &Relay<'_>, stored: Option<&Checkpoint>) -> Result<(), Error> {
+pub(super) fn ensure_not_replaced(
+    relay: &Relay<'_>,
+    stored: Option<&Checkpoint>,
+) -> Result<(), Error> {
     match relay.replaced_by(stored).filter(|_| relay.has_claimed) {
         Some((instance, recorded_at)) => Err(Error::TakenOver { instance, recorded_at }),
         None => Ok(()),
