@@ -10,6 +10,7 @@ mod contest;
 mod failover;
 mod line;
 mod observe;
+mod owner;
 mod place;
 mod presence;
 mod recovery;

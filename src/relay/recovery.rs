@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use super::beginning::{Beginning, Options, Skip};
 use super::line::Line;
 use super::observe::Observer;
+use super::owner::fence_owner;
 use super::place::end_dump;
 use super::signature::Signature;
 use super::{CLAIM_PAUSE, Relay, backoff};
@@ -32,7 +33,7 @@ use crate::preflight::mysql::WITHOUT_LOCK;
 use crate::publish::idempotent::{self, Idempotent};
 use crate::publish::transactional::Transactional;
 use crate::publish::{Publisher, Stored};
-use crate::resume::Window;
+use crate::resume::{self, Window};
 use crate::telemetry::clock::micros_since_1970;
 use crate::telemetry::metrics::Peer;
 use crate::topics::Topics;
@@ -59,12 +60,10 @@ pub(super) async fn recover(
     let (mut server, identity) = connect_mysql(config).await?;
     let clock = server.clock().await.map_err(|source| binlog_error(config, source.into()))?;
     relay.telemetry.meet(&identity.version, identity.server_uuid.to_string(), clock);
-    tracing::debug!(server = %config.mysql, "MySQL is fit");
     let (mut topics, cluster_id) = connect_kafka(config).await?;
     relay.telemetry.connect(Peer::Kafka);
-    tracing::debug!(%cluster_id, "Kafka is there");
-    let replica = ends::replica(config, &cluster_id);
-    ensure_server_id(config, &mut server, &replica).await?;
+    tracing::debug!(server = %config.mysql, %cluster_id, "MySQL is fit, and Kafka is there");
+    ensure_server_id(config, &mut server, &ends::replica(config, &cluster_id)).await?;
     // It connects meanwhile.
     let checkpoint_topic = open_checkpoint_topic(config)?;
     let producers = connect_producers(config, relay.batch_bytes_max).await?;
@@ -76,9 +75,7 @@ pub(super) async fn recover(
     ensure_not_gone(relay, stored.as_ref())?;
 
     let fingerprint = outbox::fingerprint(&config.outbox);
-    if let Some(checkpoint) = &stored {
-        ensure_continuable(checkpoint, &fingerprint)?;
-    }
+    stored.as_ref().map_or(Ok(()), |stored| ensure_continuable(stored, &fingerprint))?;
     let start = find_start(config, &mut server, &identity, stored.as_ref()).await?;
     let start = leave_cut(relay, &mut server, start, stored.as_ref()).await?;
     let (generation, sequence) = numbering(stored.as_ref(), &identity);
@@ -90,10 +87,7 @@ pub(super) async fn recover(
         outbox_fingerprint: fingerprint,
         delivery: config.publish.delivery,
     };
-    let window = match &stored {
-        Some(stored) => window(config, &identity, stored, generation),
-        None => None,
-    };
+    let window = stored.as_ref().and_then(|it| window(config, &identity, it, generation));
     topics.note_created(stored.as_ref().map_or(0, |stored| stored.topics_created));
     let claim = claim(&start, stored.as_ref(), sequence, &signature, window.as_ref());
     let (lanes, idempotent) = producers;
@@ -120,54 +114,10 @@ pub(super) async fn recover(
         server = %config.mysql, version = identity.version, server_uuid = %identity.server_uuid,
         read_from = %start.read_from, relay_after_offset = start.start_offset, "relaying"
     );
-    let source = Source::open(&config.mysql, &replica, start, server, table_filter(outboxes)).await;
-    let mut source = source.map_err(|source| binlog_error(config, source))?;
-    let mut lock = None;
-    if config.publish.delivery == Delivery::Idempotent || line.may_be_ahead() {
-        let place_id = ends::place_id(config, &cluster_id);
-        lock = outlast_predecessor(relay, place_id, source.server(), &mut line).await?;
-    }
+    let filter = table_filter(outboxes);
+    let (source, lock) = open_source(relay, &cluster_id, start, server, filter, &mut line).await?;
     relay.telemetry.begin_session(relay.failed.take().flatten());
     Ok((source, line, lock))
-}
-
-/// Fences the relay of another name that the checkpoint is of, if it is of one: it may be running, and the own
-/// transactional ids are not its. Answers with what is stored when it can write no more, and with its name.
-///
-/// # Errors
-/// Its ids are refused, or the checkpoint cannot be read.
-async fn fence_owner(
-    relay: &Relay<'_>,
-    mut stored: Option<Checkpoint>,
-    mut seen: Seen,
-) -> Result<(Option<Checkpoint>, Seen, Option<String>), Error> {
-    let (config, mut last) = (relay.config, None);
-    // Once again only where yet another relay has claimed the checkpoint meanwhile.
-    while let Some(owner) = ends::other_owner(config, stored.as_ref())
-        && Some(&owner) != last.as_ref()
-    {
-        fence_other(config, &owner).await?;
-        last = Some(owner);
-        (stored, seen) = read_checkpoint_of(config, open_checkpoint_topic(config)?).await?;
-        ensure_not_replaced(relay, stored.as_ref())?;
-    }
-    Ok((stored, seen, last))
-}
-
-/// Initialises all transactional ids of a relay of another name.
-pub(super) async fn fence_other(config: &Config, owner: &str) -> Result<(), Error> {
-    tracing::info!(owner, "the checkpoint is of a relay of another name, which is fenced");
-    let (kafka, options) = (config.kafka.clone(), config.publish.clone());
-    let (checkpoint, limits) = (config.checkpoint.clone(), config.batch);
-    let name = owner.to_owned();
-    let fence = move || Transactional::fence(&kafka, &options, &name, &checkpoint, limits);
-    blocking(fence).await?.map_err(|source| Error::OwnerNotFenced {
-        brokers: config.kafka.to_string(),
-        key: config.checkpoint.key.clone(),
-        topic: config.checkpoint.topic.clone(),
-        owner: owner.to_owned(),
-        source,
-    })
 }
 
 /// Goes on in the next file where the server could not read the one of the start to its end, and nothing of the rest
@@ -186,6 +136,27 @@ async fn leave_cut(
     let origin = start::Origin::Checkpoint(cut.clone());
     let behind = behind.map_err(|source| ends::start_error(relay.config, origin, source))?;
     Ok(behind.unwrap_or(start))
+}
+
+/// Begins the dump, and waits for a predecessor where it may have records in flight.
+async fn open_source(
+    relay: &mut Relay<'_>,
+    cluster_id: &str,
+    start: Start,
+    server: Server,
+    filter: TableFilter,
+    line: &mut Line,
+) -> Result<(Source, Option<HeldLock>), Error> {
+    let config = relay.config;
+    let replica = ends::replica(config, cluster_id);
+    let source = Source::open(&config.mysql, &replica, start, server, filter).await;
+    let mut source = source.map_err(|source| binlog_error(config, source))?;
+    let mut lock = None;
+    if config.publish.delivery == Delivery::Idempotent || line.may_be_ahead() {
+        let place_id = ends::place_id(config, cluster_id);
+        lock = outlast_predecessor(relay, place_id, source.server(), line).await?;
+    }
+    Ok((source, lock))
 }
 
 /// Waits until no predecessor has records on its way, which only those of `idempotent` delivery have after they
@@ -262,7 +233,10 @@ pub(super) async fn successor(relay: &Relay<'_>) -> Result<Option<(String, Strin
     }
 }
 
-fn ensure_not_replaced(relay: &Relay<'_>, stored: Option<&Checkpoint>) -> Result<(), Error> {
+pub(super) fn ensure_not_replaced(
+    relay: &Relay<'_>,
+    stored: Option<&Checkpoint>,
+) -> Result<(), Error> {
     match relay.replaced_by(stored).filter(|_| relay.has_claimed) {
         Some((instance, recorded_at)) => Err(Error::TakenOver { instance, recorded_at }),
         None => Ok(()),
@@ -444,7 +418,7 @@ fn window(
     Some(Window {
         kafka: config.kafka.clone(),
         name: config.name.clone(),
-        senders: senders(config, stored),
+        senders: resume::senders(&config.name, stored),
         partitions: stored.partitions.clone(),
         generation,
         after: stored.sequence,
@@ -456,16 +430,6 @@ fn window(
         until: None,
         topics: HashMap::new(),
     })
-}
-
-/// Who may have sent rows after the checkpoint: this relay, under the name that it had then, too.
-fn senders(config: &Config, stored: &Checkpoint) -> Vec<String> {
-    let own = [Some(config.name.clone()), stored.name.clone()];
-    let mut senders: Vec<String> = own.into_iter().flatten().collect();
-    senders.extend(stored.unacknowledged_names.iter().cloned());
-    senders.sort();
-    senders.dedup();
-    senders
 }
 
 /// The record that says that this instance goes on from here. It names the generation from the first row on:
