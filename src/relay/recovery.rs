@@ -97,7 +97,7 @@ pub(super) async fn recover(
     let publisher = start_publisher(lanes, idempotent, &claim.checkpoint).map_err(Error::Thread)?;
     let beginning = Beginning {
         sequence,
-        skip: skip(stored.as_ref()),
+        skip: Skip::of(stored.as_ref()),
         window,
         stored: claim.checkpoint.resume().ok().map(|resume| resume.coordinates),
         signature,
@@ -129,7 +129,7 @@ async fn leave_cut(
     stored: Option<&Checkpoint>,
 ) -> Result<Start, Error> {
     // Of a transaction of which a part is in Kafka, the rest counts.
-    let Some(cut) = relay.cut.as_ref().filter(|_| skip(stored).is_none()) else {
+    let Some(cut) = relay.cut.as_ref().filter(|_| Skip::of(stored).is_none()) else {
         return Ok(start);
     };
     let behind = start::behind_cut(server, &start, cut).await;
@@ -388,12 +388,6 @@ fn is_ahead_elsewhere(stored: &Checkpoint, identity: &Identity) -> bool {
 
 pub(super) fn now_millis() -> u64 {
     micros_since_1970(SystemTime::now()) / 1_000
-}
-
-fn skip(stored: Option<&Checkpoint>) -> Option<Skip> {
-    let checkpoint = stored.filter(|checkpoint| checkpoint.rows_done > 0)?;
-    let gtid = checkpoint.open_gtid().expect("a checkpoint is checked when it is read");
-    Some(Skip { rows: checkpoint.rows_done, gtid })
 }
 
 /// The rows after the checkpoint that a predecessor may have sent; `None` when there are none.
