@@ -97,7 +97,7 @@ fn the_place_of_another_name_is_taken_over_with_the_right_to_fence_that_one_only
     scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
     let mut new = old.clone();
     new.name = format!("new-{}", scene.name);
-    new.kafka_lines.push(format!("checkpoint_key = \"{}\"", scene.name));
+    new.kafka_lines.insert(0, format!("checkpoint_key = \"{}\"", scene.name));
     secured.grant(&Right::new(Write, TransactionalId, &format!("{}-", new.name)));
     secured.revoke(&rights[0]);
     new.start().halts_saying(
