@@ -86,6 +86,41 @@ fn each_right_that_is_missing_halts_until_it_is_granted() {
 }
 
 #[test]
+fn the_place_of_another_name_is_taken_over_with_the_right_to_fence_that_one_only() {
+    let secured = shared_secured_kafka();
+    let (scene, old) = limited(secured, "owner");
+    let rights = rights(&scene);
+    rights.iter().for_each(|right| secured.grant(right));
+    let mut writer = PlainWriter::on(&scene);
+    let mut relay = old.start();
+    writer.write(2);
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+    let mut new = old.clone();
+    new.name = format!("new-{}", scene.name);
+    new.kafka_lines.insert(0, format!("checkpoint_key = \"{}\"", scene.name));
+    secured.grant(&Right::new(Write, TransactionalId, &format!("{}-", new.name)));
+    secured.revoke(&rights[0]);
+    new.start().halts_saying(
+        &format!(
+            "Kafka …: the checkpoint of key {name:?} in {topic} is of the relay {name}, which cannot be fenced: \
+             initialise the transactional id {name}-…",
+            name = scene.name,
+            topic = scene.checkpoint_topic()
+        ),
+        &format!(
+            "grant the relay's principal Write on the transactional ids {name}-0 to {name}-3; or give this relay the \
+             name {name} again, or a checkpoint_key of its own",
+            name = scene.name
+        ),
+    );
+    secured.grant(&rights[0]);
+    let mut relay = new.start();
+    writer.write(2);
+    scene.wait_for_records(&relay, 4);
+    assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+}
+
+#[test]
 fn no_right_at_all_on_a_topic_halts_before_it_is_looked_up() {
     let secured = shared_secured_kafka();
     let (scene, setup) = limited(secured, "no_topic");

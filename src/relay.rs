@@ -11,6 +11,7 @@ mod cut;
 mod failover;
 mod line;
 mod observe;
+mod owner;
 mod place;
 mod predecessor;
 mod presence;

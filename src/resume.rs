@@ -44,6 +44,17 @@ pub struct Window {
     pub topics: HashMap<TopicId, Found>,
 }
 
+/// Who may have sent rows after a checkpoint: the relay of this name, under its earlier names, too.
+#[must_use]
+pub fn senders(name: &str, stored: &Checkpoint) -> Vec<String> {
+    let mut senders = stored.unacknowledged_names.clone();
+    senders.extend(stored.name.clone());
+    senders.push(name.to_owned());
+    senders.sort();
+    senders.dedup();
+    senders
+}
+
 impl Window {
     /// Looks for rows of the window in a topic that exists. `may_be_compacted`: also when nobody knows.
     ///
@@ -305,6 +316,18 @@ mod tests {
         let of = |name: &str| Checkpoint { name: Some(name.to_owned()), ..Checkpoint::default() };
         assert_eq!(renamed.mark(of("orders")).unacknowledged_names, ["old", "older"]);
         assert!(window(40).mark(of("orders")).unacknowledged_names.is_empty());
+    }
+
+    #[test]
+    fn rows_may_have_been_sent_under_every_name_that_the_checkpoint_tells_and_the_own() {
+        let stored = |name: Option<&str>, names: &[&str]| Checkpoint {
+            name: name.map(str::to_owned),
+            unacknowledged_names: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..Checkpoint::default()
+        };
+        assert_eq!(senders("b", &stored(None, &[])), ["b"]);
+        assert_eq!(senders("b", &stored(Some("a"), &[])), ["a", "b"]);
+        assert_eq!(senders("a", &stored(Some("b"), &["a", "c"])), ["a", "b", "c"]);
     }
 
     #[test]

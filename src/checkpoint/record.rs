@@ -103,6 +103,7 @@ fn ensure_in_range(checkpoint: &Checkpoint) -> Result<(), String> {
         ("rowsToSkip", checkpoint.rows_to_skip, COUNT_MAX),
         ("rowsDone", checkpoint.rows_done, COUNT_MAX),
         ("sequence", checkpoint.sequence, COUNT_MAX),
+        ("topicsCreated", checkpoint.topics_created, COUNT_MAX),
         ("generation", checkpoint.generation.unwrap_or_default(), GENERATION_MAX),
     ] {
         if number > max {
@@ -185,6 +186,7 @@ mod tests {
             ("rowsDone", "-1"),
             ("sequence", "18446744073709551615"),
             ("sequence", "[]"),
+            ("topicsCreated", "18446744073709551615"),
             ("generation", "18446744073709551615"),
             ("generation", "253402300800000"),
             ("generation", "-5"),

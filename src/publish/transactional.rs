@@ -5,6 +5,7 @@
 //! lane's records are sent only after the transaction of the lane before it was committed.
 
 mod claim;
+mod opening;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,32 +16,23 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer};
 
 pub use self::claim::Claim;
+use self::opening::Opening;
 use super::client::{Client, Record, Topic};
-use super::reports::{Acknowledgements, Bell, Context, Refused, is_collateral};
+use super::reports::{Acknowledgements, Bell, Refused, is_collateral};
 use super::sequence::SequenceHeader;
 use super::{Answers, Error, Options, Order, SERVE_INTERVAL, Sealed, Stored, producer};
 use crate::batch::{Batch, Limits};
 use crate::checkpoint::{self, Checkpoint};
 use crate::kafka;
-use crate::panics;
-
-/// Transactional ids `{name}-0` … of which recovery fences every one, whatever number is used: a relay of
-/// another version, or in another mode, may use more or fewer.
-const FENCED_LANES: usize = 4;
 
 /// Lanes in use. Measured with one record a transaction: one lane 26 ms a cycle, two 5 ms, more no better.
 const USED_LANES: usize = 2;
 
-/// A coordinator that puts a new producer off is asked again at once for so long, by the next one …
-const QUICK_TIME: Duration = Duration::from_millis(200);
-/// … and whether it has done so is looked at so often.
+/// Whether a coordinator has put a new producer off is looked at so often.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(5);
 
 /// librdkafka looks once a second which records are too old.
 const REPORT_MARGIN: Duration = Duration::from_secs(10);
-
-/// A checkpoint topic that somebody made has at most so many partitions, less one.
-const TOMBSTONES_MAX: usize = 1_000;
 
 /// The lanes of one relay, all fenced against its predecessors.
 pub struct Transactional {
@@ -239,72 +231,6 @@ struct Lane {
     /// Rings when the client has something to serve.
     bell: Arc<Bell>,
     transaction_timeout: Duration,
-}
-
-/// What every lane of a relay is opened with.
-struct Opening<'a> {
-    kafka: &'a kafka::Options,
-    options: &'a Options,
-    /// That of the checkpoint.
-    topic: &'a str,
-    limits: Limits,
-    batch_bytes_max: Option<usize>,
-    cut_off: Arc<AtomicBool>,
-}
-
-impl Opening<'_> {
-    /// All lanes of a relay. In parallel: each waits for connections of its own.
-    fn lanes(&self, name: &str) -> Result<Vec<Lane>, Error> {
-        std::thread::scope(|scope| {
-            let open_lane = |index| move || self.lane(&lane_id(name, index));
-            let opening: Vec<_> =
-                (0..FENCED_LANES).map(|index| scope.spawn(open_lane(index))).collect();
-            opening
-                .into_iter()
-                .map(|lane| {
-                    lane.join().unwrap_or_else(|panic| Err(Error::Panicked(panics::words(&*panic))))
-                })
-                .collect()
-        })
-    }
-
-    /// Where a predecessor left a transaction open, the broker aborts it and wants to be asked again. librdkafka
-    /// does that after 500 ms, a new producer at once.
-    fn lane(&self, transactional_id: &str) -> Result<Lane, Error> {
-        let quick_until = Instant::now() + QUICK_TIME;
-        loop {
-            let lane = self.connect(transactional_id)?;
-            if lane.initialise(transactional_id, quick_until)? {
-                return Ok(lane);
-            }
-            kafka::end(lane);
-        }
-    }
-
-    fn connect(&self, transactional_id: &str) -> Result<Lane, Error> {
-        let Opening { kafka, options, topic, limits, batch_bytes_max, cut_off } = self;
-        let records_max = (limits.records_max + 1).max(TOMBSTONES_MAX);
-        let mut config = producer::config(kafka, options, records_max, *batch_bytes_max)?;
-        config
-            .set("transactional.id", transactional_id)
-            .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string());
-        let acknowledgements = Arc::new(Acknowledgements::default());
-        let context = Context::of(acknowledgements.clone(), cut_off.clone());
-        let bell = Arc::new(Bell::default());
-        let wake = bell.clone();
-        let client = producer::connect(&config, context, topic, move || wake.ring())?;
-        let doing = "look up the checkpoint topic";
-        let checkpoint_topic = client.topic(topic);
-        let checkpoint_topic = checkpoint_topic.map_err(|source| Error::Kafka { doing, source })?;
-        Ok(Lane {
-            client,
-            checkpoint_topic,
-            topics: Vec::new(),
-            acknowledgements,
-            bell,
-            transaction_timeout: options.transaction_timeout,
-        })
-    }
 }
 
 impl Lane {

@@ -6,6 +6,7 @@ use rdkafka::error::KafkaError;
 
 use super::signature::Signature;
 use crate::batch::Limits;
+use crate::checkpoint::Checkpoint;
 use crate::coordinates::{Coordinates, Gtid};
 use crate::outbox::OutboxOptions;
 use crate::resume::Window;
@@ -16,6 +17,15 @@ pub struct Skip {
     pub rows: u64,
     /// The transaction; `None`: the first one with rows.
     pub gtid: Option<Gtid>,
+}
+
+impl Skip {
+    /// `None` where the checkpoint stands between transactions.
+    pub fn of(stored: Option<&Checkpoint>) -> Option<Skip> {
+        let checkpoint = stored.filter(|checkpoint| checkpoint.rows_done > 0)?;
+        let gtid = checkpoint.open_gtid().expect("a checkpoint is checked when it is read");
+        Some(Skip { rows: checkpoint.rows_done, gtid })
+    }
 }
 
 /// Where the line goes on.

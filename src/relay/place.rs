@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::signature::Signature;
-use super::{presence, recovery};
+use super::{owner, presence, recovery};
 use crate::binlog::server::BinlogFile;
 use crate::binlog::{self, Place, Replica, Server, Source, Start, start};
 use crate::checkpoint::{self, Checkpoint};
@@ -311,7 +311,7 @@ async fn read_fenced(config: &Config) -> Result<(Stored, Option<String>), Error>
     while let Some(owner) = ends::other_owner(config, stored.checkpoint())
         && Some(&owner) != last.as_ref()
     {
-        recovery::fence_other(config, &owner).await?;
+        owner::fence_other(config, &owner).await?;
         last = Some(owner);
         stored = read(config).await?;
     }

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use super::beginning::{Beginning, Options, Skip};
 use super::line::Line;
 use super::observe::Observer;
+use super::owner::fence_owner;
 use super::place::end_dump;
 use super::predecessor::outlast_predecessor;
 use super::signature::Signature;
@@ -31,7 +32,7 @@ use crate::outbox::OutboxOptions;
 use crate::publish::idempotent::{self, Idempotent};
 use crate::publish::transactional::Transactional;
 use crate::publish::{Publisher, Stored};
-use crate::resume::Window;
+use crate::resume::{self, Window};
 use crate::telemetry::clock::micros_since_1970;
 use crate::telemetry::metrics::Peer;
 use crate::topics::Topics;
@@ -51,8 +52,7 @@ pub(super) async fn recover(
     }
     let (mut server, identity) = meet_mysql(relay).await?;
     let (mut topics, cluster_id) = meet_kafka(relay).await?;
-    let replica = ends::replica(config, &cluster_id);
-    ensure_server_id(config, &mut server, &replica).await?;
+    ensure_server_id(config, &mut server, &ends::replica(config, &cluster_id)).await?;
     // It connects meanwhile.
     let checkpoint_topic = open_checkpoint_topic(config)?;
     let producers = connect_producers(config, relay.batch_bytes_max).await?;
@@ -64,12 +64,10 @@ pub(super) async fn recover(
     ensure_not_gone(relay, stored.as_ref())?;
 
     let fingerprint = outbox::fingerprint(&config.outbox);
-    if let Some(checkpoint) = &stored {
-        ensure_continuable(checkpoint, &fingerprint)?;
-    }
+    stored.as_ref().map_or(Ok(()), |stored| ensure_continuable(stored, &fingerprint))?;
     let start = find_start(config, &mut server, &identity, stored.as_ref()).await?;
     // Of a transaction of which a part is in Kafka, the rest counts.
-    let start = match skip(stored.as_ref()) {
+    let start = match Skip::of(stored.as_ref()) {
         Some(_) => start,
         None => relay.cut.leave(config, &mut server, start).await?,
     };
@@ -85,7 +83,7 @@ pub(super) async fn recover(
     let publisher = start_publisher(lanes, idempotent, &claim.checkpoint).map_err(Error::Thread)?;
     let beginning = Beginning {
         sequence,
-        skip: skip(stored.as_ref()),
+        skip: Skip::of(stored.as_ref()),
         window,
         stored: claim.checkpoint.resume().ok().map(|resume| resume.coordinates),
         signature,
@@ -102,15 +100,30 @@ pub(super) async fn recover(
         server = %config.mysql, version = identity.version, server_uuid = %identity.server_uuid,
         read_from = %start.read_from, relay_after_offset = start.start_offset, "relaying"
     );
-    let source = Source::open(&config.mysql, &replica, start, server, table_filter(outboxes)).await;
+    let filter = table_filter(outboxes);
+    let (source, lock) = open_source(relay, &cluster_id, start, server, filter, &mut line).await?;
+    relay.telemetry.begin_session(relay.failed.take().flatten());
+    Ok((source, line, lock))
+}
+
+async fn open_source(
+    relay: &mut Relay<'_>,
+    cluster_id: &str,
+    start: Start,
+    server: Server,
+    filter: TableFilter,
+    line: &mut Line,
+) -> Result<(Source, Option<HeldLock>), Error> {
+    let config = relay.config;
+    let replica = ends::replica(config, cluster_id);
+    let source = Source::open(&config.mysql, &replica, start, server, filter).await;
     let mut source = source.map_err(|source| binlog_error(config, source))?;
     let mut lock = None;
     if config.publish.delivery == Delivery::Idempotent || line.may_be_ahead() {
-        let place_id = ends::place_id(config, &cluster_id);
-        lock = outlast_predecessor(relay, place_id, source.server(), &mut line).await?;
+        let place_id = ends::place_id(config, cluster_id);
+        lock = outlast_predecessor(relay, place_id, source.server(), line).await?;
     }
-    relay.telemetry.begin_session(relay.failed.take().flatten());
-    Ok((source, line, lock))
+    Ok((source, lock))
 }
 
 async fn meet_mysql(relay: &Relay<'_>) -> Result<(Server, Identity), Error> {
@@ -143,45 +156,6 @@ fn signature(
         outbox_fingerprint,
         delivery: relay.config.publish.delivery,
     }
-}
-
-/// Fences the relay of another name that the checkpoint is of, if it is of one: it may be running, and the own
-/// transactional ids are not its. Answers with what is stored when it can write no more, and with its name.
-///
-/// # Errors
-/// Its ids are refused, or the checkpoint cannot be read.
-async fn fence_owner(
-    relay: &Relay<'_>,
-    mut stored: Option<Checkpoint>,
-    mut seen: Seen,
-) -> Result<(Option<Checkpoint>, Seen, Option<String>), Error> {
-    let (config, mut last) = (relay.config, None);
-    // Once again only where yet another relay has claimed the checkpoint meanwhile.
-    while let Some(owner) = ends::other_owner(config, stored.as_ref())
-        && Some(&owner) != last.as_ref()
-    {
-        fence_other(config, &owner).await?;
-        last = Some(owner);
-        (stored, seen) = read_checkpoint_of(config, open_checkpoint_topic(config)?).await?;
-        ensure_not_replaced(relay, stored.as_ref())?;
-    }
-    Ok((stored, seen, last))
-}
-
-/// Initialises all transactional ids of a relay of another name.
-pub(super) async fn fence_other(config: &Config, owner: &str) -> Result<(), Error> {
-    tracing::info!(owner, "the checkpoint is of a relay of another name, which is fenced");
-    let (kafka, options) = (config.kafka.clone(), config.publish.clone());
-    let (checkpoint, limits) = (config.checkpoint.clone(), config.batch);
-    let name = owner.to_owned();
-    let fence = move || Transactional::fence(&kafka, &options, &name, &checkpoint, limits);
-    blocking(fence).await?.map_err(|source| Error::OwnerNotFenced {
-        brokers: config.kafka.to_string(),
-        key: config.checkpoint.key.clone(),
-        topic: config.checkpoint.topic.clone(),
-        owner: owner.to_owned(),
-        source,
-    })
 }
 
 /// Who has taken over from this instance, and when its last checkpoint was written; `None` when nobody has.
@@ -369,12 +343,6 @@ pub(super) fn now_millis() -> u64 {
     micros_since_1970(SystemTime::now()) / 1_000
 }
 
-fn skip(stored: Option<&Checkpoint>) -> Option<Skip> {
-    let checkpoint = stored.filter(|checkpoint| checkpoint.rows_done > 0)?;
-    let gtid = checkpoint.open_gtid().expect("a checkpoint is checked when it is read");
-    Some(Skip { rows: checkpoint.rows_done, gtid })
-}
-
 /// The rows after the checkpoint that a predecessor may have sent; `None` when there are none.
 fn window(
     config: &Config,
@@ -397,7 +365,7 @@ fn window(
     Some(Window {
         kafka: config.kafka.clone(),
         name: config.name.clone(),
-        senders: senders(config, stored),
+        senders: resume::senders(&config.name, stored),
         partitions: stored.partitions.clone(),
         generation,
         after: stored.sequence,
@@ -409,16 +377,6 @@ fn window(
         until: None,
         topics: HashMap::new(),
     })
-}
-
-/// Who may have sent rows after the checkpoint: this relay, under the name that it had then, too.
-fn senders(config: &Config, stored: &Checkpoint) -> Vec<String> {
-    let own = [Some(config.name.clone()), stored.name.clone()];
-    let mut senders: Vec<String> = own.into_iter().flatten().collect();
-    senders.extend(stored.unacknowledged_names.iter().cloned());
-    senders.sort();
-    senders.dedup();
-    senders
 }
 
 /// The record that says that this instance goes on from here. It names the generation from the first row on:
