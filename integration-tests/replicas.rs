@@ -199,7 +199,7 @@ fn wait_until_received(pair: &Pair, replica: &mut Sql) {
 fn assert_once_each(records: &[Record], count: usize, relay: &Relay) {
     let numbers: HashSet<u64> =
         records.iter().map(|record| RelaySequence::of(record).sequence).collect();
-    let values: HashSet<String> = records.iter().map(|record| id_of(record)).collect();
+    let values: HashSet<String> = records.iter().map(id_of).collect();
     assert_eq!(
         (records.len(), numbers.len(), values.len()),
         (count, count, count),

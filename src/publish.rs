@@ -77,7 +77,7 @@ impl Sealed {
 #[derive(Debug)]
 pub enum Answer {
     Published(Published),
-    Stored(Stored),
+    Stored(Box<Stored>),
     /// Records that are on their way were not acknowledged for long; they are still tried.
     Stalled(Error),
 }
@@ -212,7 +212,7 @@ impl Answers {
     }
 
     fn stored(&self, stored: Stored) {
-        self.send(Ok(Answer::Stored(stored)));
+        self.send(Ok(Answer::Stored(Box::new(stored))));
     }
 
     fn stalled(&self, error: Error) {

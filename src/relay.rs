@@ -16,6 +16,7 @@ mod place;
 mod predecessor;
 mod presence;
 mod recovery;
+mod session;
 mod signature;
 mod suspect;
 
@@ -32,37 +33,19 @@ use self::beginning::Refusal;
 use self::contest::Contest;
 use self::cut::Cut;
 use self::failover::Failover;
-use self::line::Line;
 pub use self::place::{reset_checkpoint, set_checkpoint};
 use self::predecessor::while_held;
+use self::session::Session;
 use self::suspect::{Reached, Suspect};
-use crate::binlog::{self, Change, Source};
 use crate::config::Config;
-use crate::error::{Error, Fate, WayOut};
-use crate::kafka::Delivery;
+use crate::error::{Error, Fate};
 use crate::panics;
 use crate::publish;
 use crate::telemetry::metrics::Peer;
-use crate::telemetry::{Causes, State, Telemetry};
-
-/// When MySQL is lost, Kafka may be as well: a checkpoint for the next server is not waited for any longer.
-const GTID_SET_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How often the checkpoint follows a binlog that moves on without rows for us.
-const IDLE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// A checkpoint that is as old as this is stored again, although nothing has moved: a topic that deletes by time
-/// would lose it. Kafka's own default is a week, and rarely is less than a few hours configured.
-const REFRESH_INTERVAL: Duration = Duration::from_secs(3_600);
+use crate::telemetry::{State, Telemetry};
 
 /// How often the loop shows that it turns, whatever it waits for.
 const TURN_INTERVAL: Duration = Duration::from_secs(1);
-
-/// After so many events in a row that needed no waiting, the clock is looked at.
-const EVENTS_PER_LOOK: u32 = 1024;
-
-/// In a backlog, what comes in may gather for so long: the server pays for each time that it wakes us.
-const GATHERING: Duration = Duration::from_micros(300);
 
 /// A relay that fences us stores its claim only after it fenced all ids: we look no sooner.
 const CLAIM_PAUSE: Duration = Duration::from_secs(1);
@@ -185,9 +168,7 @@ impl Relay<'_> {
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
             recovered = supervised(recovery::recover(self)) => recovered?,
         };
-        let server = self.config.mysql.to_string();
-        let mut session =
-            Session { config: self.config, server, source, line, events: 0, has_gathered: false };
+        let mut session = Session::new(self.config, source, line);
         let followed = while_held(self.config, &mut lock, session.follow(stop));
         let followed = supervised(followed).await;
         self.failover = Failover::default();
@@ -199,9 +180,9 @@ impl Relay<'_> {
             && error.is_of_one_transaction()
             && matches!(error.fate(), Fate::Halt { .. })
         {
-            session.line.begin_halt(error.reason());
+            session.begin_halt(error);
         }
-        if session.line.has_published() {
+        if session.has_published() {
             self.failures = 0;
             self.cut.forget();
         }
@@ -299,11 +280,6 @@ impl Relay<'_> {
     }
 }
 
-/// The last checkpoint may soon be deleted for its age.
-fn is_refresh_due(stored_at: Instant, now: Instant) -> bool {
-    now.saturating_duration_since(stored_at) >= REFRESH_INTERVAL
-}
-
 /// What panics on damaged bytes ends the session like any error.
 async fn supervised<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     // What was half done is dropped with the session.
@@ -311,239 +287,4 @@ async fn supervised<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T
         .catch_unwind()
         .await
         .unwrap_or_else(|panic| Err(Error::Task(panics::words(&*panic))))
-}
-
-/// Both ends, connected.
-struct Session<'a> {
-    config: &'a Config,
-    server: String,
-    source: Source,
-    line: Line,
-    events: u32,
-    /// Nothing was read since a backlog was let gather.
-    has_gathered: bool,
-}
-
-impl Session<'_> {
-    /// Follows the binlog until the stop. Reading, filling and handing over are here; publishing goes on
-    /// beside it.
-    async fn follow(&mut self, stop: &mut Stop) -> Result<(), Error> {
-        while !*stop.borrow() {
-            self.line.try_answers()?;
-            if !self.source.is_before_start() {
-                self.line.publish_whole(self.source.place(), self.source.open_gtid())?;
-            }
-            if self.try_steps().await? || self.let_gather() {
-                continue;
-            }
-            self.observe();
-            let look_again = Instant::now() + IDLE_CHECKPOINT_INTERVAL;
-            let checkpoint_due = self.line.stored_at() + IDLE_CHECKPOINT_INTERVAL;
-            let due = if self.is_checkpoint_wanted() { checkpoint_due } else { look_again };
-            tokio::select! {
-                // The stop first; then what is finished, so that the next batch leaves; then what comes in.
-                biased;
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
-                answer = self.line.answer(), if !self.line.is_settled() => answer?,
-                read = self.source.read() => {
-                    read.map_err(|error| self.binlog_error(error))?;
-                    self.step().await?;
-                }
-                () = tokio::time::sleep_until(due) => self.store_place_if_wanted()?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets a backlog gather for a moment before it is read on; `false` when that was done already, or when what
-    /// comes is no backlog.
-    fn let_gather(&mut self) -> bool {
-        self.has_gathered =
-            !self.has_gathered && self.line.is_of_backlog(self.source.committed_at());
-        if self.has_gathered {
-            // Nothing else has work on this thread, and no timer of the runtime is as short.
-            std::thread::sleep(GATHERING);
-        }
-        self.has_gathered
-    }
-
-    /// Takes what is here already, up to an event that leads to something; `false` where nothing is.
-    async fn try_steps(&mut self) -> Result<bool, Error> {
-        if !self.try_read()? {
-            return Ok(false);
-        }
-        self.has_gathered = false;
-        loop {
-            let has_led = self.step().await?;
-            self.events = self.events.wrapping_add(1);
-            if self.events.is_multiple_of(EVENTS_PER_LOOK) {
-                self.store_place_if_wanted()?;
-                self.observe();
-                return Ok(true);
-            }
-            if has_led || !self.try_read()? {
-                return Ok(true);
-            }
-        }
-    }
-
-    fn try_read(&mut self) -> Result<bool, Error> {
-        self.source.try_read().map_err(|error| self.binlog_error(error))
-    }
-
-    /// Follows the event that was read last. Answers with whether it led to anything: rows may have waited for
-    /// Kafka meanwhile, and a whole transaction may leave.
-    async fn step(&mut self) -> Result<bool, Error> {
-        let change = match self.source.interpret().await {
-            Ok(change) => change,
-            Err(source) => return Err(Error::Binlog { server: self.server.clone(), source }),
-        };
-        match change {
-            Change::Nothing => Ok(false),
-            Change::Ghosts(rows) => {
-                self.line.skip_ghosts(rows);
-                Ok(false)
-            }
-            Change::Rows(rows) => self.line.relay(rows).await.map(|()| true),
-            Change::Committed => self.line.commit(self.source.place()).map(|()| true),
-            Change::RolledBack => self.line.roll_back(self.source.place()).map(|()| true),
-        }
-    }
-
-    /// The binlog moved on since the last checkpoint, that one has become old, or one is to find out whether a
-    /// broker answers again; and nothing is in flight.
-    fn is_checkpoint_wanted(&self) -> bool {
-        self.line.is_settled()
-            && self.may_store()
-            && (self.line.is_behind(self.source.place())
-                || self.line.is_cut_off()
-                || is_refresh_due(self.line.stored_at(), Instant::now()))
-    }
-
-    /// A checkpoint of here would say the same as what was relayed.
-    fn may_store(&self) -> bool {
-        !self.source.is_before_start() && !self.source.is_uncounted() && !self.line.is_uncounted()
-    }
-
-    fn store_place_if_wanted(&mut self) -> Result<(), Error> {
-        match self.is_checkpoint_wanted()
-            && self.line.stored_at().elapsed() >= IDLE_CHECKPOINT_INTERVAL
-        {
-            true => self.store_place(),
-            false => Ok(()),
-        }
-    }
-
-    /// Tells telemetry where this session stands.
-    fn observe(&mut self) {
-        let read = (!self.source.is_before_start()).then(|| self.source.progress());
-        self.line.observe(self.source.place(), read);
-    }
-
-    fn store_place(&mut self) -> Result<(), Error> {
-        self.line.store_place(self.source.place(), self.source.open_gtid())
-    }
-
-    /// Ends the session: what is whole is published first, unless the way to Kafka itself failed.
-    async fn end(
-        mut self,
-        followed: Result<(), Error>,
-        reached: &mut Reached,
-    ) -> Result<(), Error> {
-        let is_after_start = !self.source.is_before_start();
-        let may_publish = self.may_store();
-        let finished = match &followed {
-            Ok(()) if may_publish => self.finish(true).await,
-            Err(error) if may_publish && error.is_of_one_transaction() => {
-                self.finish(self.is_drained_by(error)).await
-            }
-            Err(error) if may_publish && self.needs_gtid_set(error) => {
-                self.store_gtid_set().await;
-                Ok(())
-            }
-            _ => Ok(()),
-        };
-        let followed = match followed {
-            Err(error) if is_after_start && finished.is_ok() && error.can_be_given_up() => {
-                Err(self.show_way_out(error).await)
-            }
-            followed => followed,
-        };
-        let place = self.source.place().coordinates.clone();
-        *reached = self.line.reached(is_after_start.then_some(place));
-        self.line.stop().await;
-        // A server that is gone need not be told.
-        if let Err(error) = self.source.close().await {
-            tracing::debug!(%error, "close the dump connection");
-        }
-        finished.and(followed)
-    }
-
-    /// MySQL is lost, and the next server may be another one.
-    fn needs_gtid_set(&self, error: &Error) -> bool {
-        error.peer() == Some(Peer::MySql) && self.line.lacks_gtid_set(self.source.place())
-    }
-
-    /// Stores a long GTID set that was left out of the last checkpoints, unless Kafka is lost as well.
-    async fn store_gtid_set(&mut self) {
-        match tokio::time::timeout(GTID_SET_TIMEOUT, self.finish(false)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!("the GTID set could not be stored: {}", Causes(&error));
-            }
-            Err(_) => tracing::warn!(
-                "the GTID set could not be stored within {} s",
-                GTID_SET_TIMEOUT.as_secs()
-            ),
-        }
-    }
-
-    /// In `idempotent` delivery, a halt says as well that no row after the checkpoint is in Kafka: else the
-    /// configuration of `[[outbox]]` could not be mended.
-    fn is_drained_by(&self, error: &Error) -> bool {
-        let is_halt = matches!(error.fate(), Fate::Halt { .. });
-        is_halt && self.config.publish.delivery == Delivery::Idempotent
-    }
-
-    async fn finish(&mut self, is_clean: bool) -> Result<(), Error> {
-        self.line.finish(self.source.place(), self.source.open_gtid(), is_clean).await?;
-        let place = self.source.place();
-        let is_clean = is_clean && !self.line.may_be_ahead();
-        tracing::info!(place = %place.coordinates, is_clean, "drained");
-        Ok(())
-    }
-
-    /// Adds to a halt over one transaction how that transaction is given up.
-    async fn show_way_out(&mut self, error: Error) -> Error {
-        let way_out = WayOut {
-            begin: self.source.place().coordinates.clone(),
-            rows_done: self.line.rows_done(),
-            command: self.config.shell_command("checkpoint set"),
-            // It may be damaged, which the driver can panic on.
-            end: AssertUnwindSafe(self.source.end_of_transaction())
-                .catch_unwind()
-                .await
-                .unwrap_or_default(),
-        };
-        Error::OfOneTransaction { source: Box::new(error), way_out }
-    }
-
-    fn binlog_error(&self, source: binlog::Error) -> Error {
-        Error::Binlog { server: self.server.clone(), source }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_checkpoint_is_stored_again_every_hour_of_standstill_and_no_sooner() {
-        let stored_at = Instant::now();
-        let is_due =
-            |minutes: u64| is_refresh_due(stored_at, stored_at + Duration::from_secs(60 * minutes));
-        assert!(!is_due(0) && !is_due(59) && is_due(60) && is_due(600));
-        // Stored a moment after it was looked at.
-        assert!(!is_refresh_due(stored_at + Duration::from_secs(1), stored_at));
-    }
 }

@@ -29,6 +29,9 @@ pub struct LaggingProxy {
     hidden: Hidden,
 }
 
+/// Key and version of the requests that were not answered yet, by correlation.
+type Asked = Arc<Mutex<HashMap<[u8; 4], (i16, i16)>>>;
+
 type Hidden = Arc<Mutex<Option<(String, i64, Lag)>>>;
 
 impl LaggingProxy {
@@ -69,7 +72,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Starts a thread for each direction.
 fn carry(client: TcpStream, server: TcpStream, hidden: &Hidden) {
-    let asked: Arc<Mutex<HashMap<[u8; 4], (i16, i16)>>> = Arc::default();
+    let asked = Asked::default();
     let clone = |stream: &TcpStream| stream.try_clone().expect("a socket can be cloned");
     for stream in [&client, &server] {
         stream.set_nodelay(true).expect("a socket takes this option");
