@@ -48,7 +48,12 @@ pub struct Connection {
 pub async fn connect(options: &Options) -> Result<Connection, Error> {
     // A file of ours that cannot be used is no reason to go without TLS.
     let connector = Connector::new(&options.tls)?;
-    match open(options, connector.as_ref()).await {
+    let opened = match open(options, connector.as_ref()).await {
+        // The network may have broken the handshake off, and not the server.
+        Err(Error::Tls(why)) if why.is_transient() => open(options, connector.as_ref()).await,
+        opened => opened,
+    };
+    match opened {
         Err(Error::Tls(why)) if options.tls.mode == TlsMode::Preferred => {
             let connection = open(options, None).await?;
             Ok(Connection { fallback: note_fallback(options, why), ..connection })

@@ -5,7 +5,7 @@
 //! because its rows are nowhere in the stream. So must be DDL that changes the columns of one.
 //!
 //! Group control is written by the server itself, in a few forms that no user's text has. All else is read as
-//! the server read it ([`lexer`]), and only the table that is written to counts ([`statement`]). Where the event
+//! the server read it (`lexer`), and only the table that is written to counts (`statement`). Where the event
 //! does not tell how it is to be read, it is read in every way, and the worst counts.
 
 mod lexer;

@@ -217,6 +217,10 @@ async fn after_lost_file(
     else {
         return Err(error);
     };
+    // No GTID at all is also what a server begins with after RESET MASTER.
+    if set.is_empty() {
+        return Err(error);
+    }
     let is_all = server.previous_gtids(&oldest.name).await? == *set
         || server.gtid_set("gtid_purged").await? == *set;
     if !is_all {

@@ -4,13 +4,16 @@
 //! The names are those of gh-ost, pt-online-schema-change, spirit, Facebook's OSC, LHM and Vitess, and MySQL's
 //! own `#sql-…`.
 
-/// `_{table}` and one of these: gh-ost's copy, changelog and old table; pt-online-schema-change's and spirit's
-/// new and old one, and spirit's checkpoint; Vitess' copy.
-const SUFFIXES: [&str; 8] = ["_gho", "_ghc", "_ghr", "_del", "_new", "_old", "_chkpnt", "_vrepl"];
+/// `_{table}` and one of these: gh-ost's copy, changelog, checkpoint and old table; pt-online-schema-change's and
+/// spirit's new and old one, and spirit's checkpoint; Vitess' copy.
+const SUFFIXES: [&str; 9] =
+    ["_gho", "_ghc", "_ghk", "_ghr", "_del", "_new", "_old", "_chkpnt", "_vrepl"];
 
-/// These and the name of the table: Facebook's OSC, LHM's copy and archive, Vitess' tables to be dropped, MySQL.
-const PREFIXES: [&str; 7] =
-    ["__osc_new_", "__osc_chg_", "__osc_old_", "lhmn_", "lhma_", "_vt_", "#sql"];
+/// These and the name of the table: Facebook's OSC, LHM's copy and archive, MySQL.
+const PREFIXES: [&str; 6] = ["__osc_new_", "__osc_chg_", "__osc_old_", "lhmn_", "lhma_", "#sql"];
+
+/// Digits of the UUID in Vitess' names, `_vt_{what for}_{UUID}_{time}`.
+const VITESS_UUID_DIGITS: usize = 32;
 
 /// Whether the name is one that such a tool gives.
 pub(super) fn is_ghost(table: &str) -> bool {
@@ -24,6 +27,14 @@ pub(super) fn is_ghost(table: &str) -> bool {
     };
     PREFIXES.iter().any(|prefix| table.len() > prefix.len() && table.starts_with(prefix))
         || first == b'_' && SUFFIXES.iter().any(|suffix| has_name_before(suffix))
+        || is_of_vitess(table)
+}
+
+fn is_of_vitess(table: &str) -> bool {
+    let is_uuid = |part: &str| {
+        part.len() == VITESS_UUID_DIGITS && part.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    table.strip_prefix("_vt_").and_then(|rest| rest.split('_').nth(1)).is_some_and(is_uuid)
 }
 
 /// gh-ost puts the time before `_del` where it is told to, and spirit behind `_old`: digits of which we take off
@@ -43,6 +54,7 @@ mod tests {
         for table in [
             "_events_gho",
             "_events_ghc",
+            "_events_ghk",
             "_events_del",
             "_events_20261127074227_del",
             "_events_new",
@@ -76,6 +88,7 @@ mod tests {
             "lhm",
             "lhmn_",
             "_outbox_2026",
+            "_vt_orders",
             "",
             "événements_gho",
         ] {

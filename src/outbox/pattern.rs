@@ -10,6 +10,9 @@ use super::{Error, ghost};
 /// <https://dev.mysql.com/doc/refman/8.4/en/identifier-length.html>
 const NAME_CHARS_MAX: usize = 64;
 
+/// Databases that every server has.
+const SYSTEM_DATABASES: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
+
 /// Which tables an `[[outbox]]` is about.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct TablePattern {
@@ -24,16 +27,27 @@ impl TablePattern {
     /// a tool makes while it alters a table: see [`TablePattern::leaves_out`].
     #[must_use]
     pub fn matches(&self, database: &str, table: &str) -> bool {
-        self.covers(database, table) && (self.table.is_literal() || !ghost::is_ghost(table))
+        self.covers(database, table) && !self.takes_for_ghost(table)
     }
 
     /// Whether the table would be relayed, were it not the copy that a tool makes while it alters a table.
     #[must_use]
     pub fn leaves_out(&self, database: &str, table: &str) -> bool {
-        !self.table.is_literal() && ghost::is_ghost(table) && self.covers(database, table)
+        self.takes_for_ghost(table) && self.covers(database, table)
+    }
+
+    /// A name that a tool gives, unless the pattern itself spells that out, with or without a `*`.
+    fn takes_for_ghost(&self, table: &str) -> bool {
+        ghost::is_ghost(table)
+            && !self.table.is_literal()
+            && !ghost::is_ghost(&self.table.pieces.join("x"))
     }
 
     fn covers(&self, database: &str, table: &str) -> bool {
+        // No `*` stands for the server's own databases.
+        if SYSTEM_DATABASES.contains(&database) && !self.database.is_literal() {
+            return false;
+        }
         let is_upper = |name: &str| name.contains(|c: char| c.is_uppercase());
         if self.folds_case && (is_upper(database) || is_upper(table)) {
             return self.database.matches(&lower_case(database))

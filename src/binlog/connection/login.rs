@@ -7,12 +7,13 @@
 use mysql_async::consts::CapabilityFlags;
 use mysql_async::{DriverError, Error, IoError, ServerError};
 use mysql_common::collations::CollationId;
-use mysql_common::crypto;
 use mysql_common::io::ParseBuf;
 use mysql_common::packets::{
     AuthPlugin, AuthSwitchRequest, ErrPacket, HandshakePacket, HandshakeResponse, SslRequest,
 };
 use mysql_common::proto::MySerialize;
+use openssl::error::ErrorStack;
+use openssl::rsa::{Padding, Rsa};
 use tokio::net::TcpStream;
 
 use super::Connection;
@@ -248,9 +249,18 @@ impl Login<'_> {
         for (byte, nonce) in password.iter_mut().zip(self.nonce.iter().cycle()) {
             *byte ^= nonce;
         }
-        let encrypted = crypto::encrypt(&password, key);
+        let encrypted = encrypt_with(key, &password)
+            .map_err(|error| invalid(format!("the server's RSA key cannot be used: {error}")))?;
         Ok(self.packets.write(&encrypted).await?)
     }
+}
+
+fn encrypt_with(pem: &[u8], password: &[u8]) -> Result<Vec<u8>, ErrorStack> {
+    let key = Rsa::public_key_from_pem(pem)?;
+    let mut encrypted = vec![0; usize::try_from(key.size()).expect("a key of few bytes")];
+    let length = key.public_encrypt(password, &mut encrypted, Padding::PKCS1_OAEP)?;
+    encrypted.truncate(length);
+    Ok(encrypted)
 }
 
 /// Runs a statement that answers with nothing, or asks for one value.

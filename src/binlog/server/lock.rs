@@ -144,11 +144,14 @@ impl Place {
         }
         let holder = holder_sql(&self.name);
         let holder: Option<Option<u32>> = within(QUERY_TIMEOUT, conn.query_first(holder)).await?;
-        if holder.flatten().is_some_and(|holder| holder != cut) {
-            return Ok((conn, false));
+        match holder.flatten() {
+            Some(holder) if holder != cut => return Ok((conn, false)),
+            // A session may end others of its account. One that has gone by now need not be ended.
+            Some(_) => {
+                let _ = within(QUERY_TIMEOUT, conn.query_drop(format!("KILL {cut}"))).await;
+            }
+            None => {}
         }
-        // A session may end others of its account. One that has gone by now need not be ended.
-        let _ = within(QUERY_TIMEOUT, conn.query_drop(format!("KILL {cut}"))).await;
         let is_held = ask(&mut conn, &self.name, RETRY_PAUSE).await?;
         Ok((conn, is_held))
     }

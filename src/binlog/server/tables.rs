@@ -9,6 +9,10 @@ use super::{
 };
 use crate::binlog::table::{SCHEMA_COLUMNS_SQL, SchemaColumn};
 
+/// Answers to a statement that the user may not run, or on a table that is not there.
+const CANNOT: [u16; 5] =
+    [DATABASE_DENIED, NO_SUCH_DATABASE, TABLE_DENIED, COLUMN_DENIED, NO_SUCH_TABLE];
+
 /// Whether a user can read a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TableAccess {
@@ -117,12 +121,12 @@ impl Server {
         self.may(&format!("SELECT * FROM {}.{} LIMIT 0", quoted(database), quoted(table))).await
     }
 
-    /// Whether the server lets the user do this.
+    /// Whether the server lets the user do this. What is done to a table that is gone, nobody may do.
     async fn may(&mut self, sql: &str) -> Result<bool, Error> {
         match self.rows::<mysql_async::Row>(sql).await {
             Ok(_) => Ok(true),
             Err(Error::MySql(mysql_async::Error::Server(error)))
-                if matches!(error.code, DATABASE_DENIED | TABLE_DENIED | COLUMN_DENIED) =>
+                if CANNOT.contains(&error.code) =>
             {
                 Ok(false)
             }
