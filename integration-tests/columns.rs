@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::harness::relay::SOON;
-use crate::harness::scene::Scene;
+use crate::harness::scene::{EVENTUATE_LOCAL, Scene};
 use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
 use crate::harness::workload::{PlainWriter, Plan, Workload};
 
@@ -77,6 +77,24 @@ fn under_minimal_metadata_rows_of_an_older_shape_halt_and_are_not_guessed() {
     writer.sql.run(REARRANGE);
     let log = setup.start().halts();
     assert!(log.contains("binlog_row_metadata"), "{log}");
+    assert_eq!(scene.records().len(), 2);
+}
+
+#[test]
+fn under_minimal_metadata_rows_of_a_table_that_was_dropped_halt() {
+    let scene = Scene::on_shared_servers("dropped");
+    let mut writer = PlainWriter::on(&scene);
+    let mut setup = scene.relay_setup();
+    setup.outboxes = vec![scene.outbox("event*", EVENTUATE_LOCAL)];
+    let mut relay = setup.start();
+    writer.write(2);
+    scene.wait_for_records(&relay, 2);
+    relay.kill();
+    writer.sql.run("CREATE TABLE events_gone LIKE events");
+    writer.sql.run("INSERT INTO events_gone SELECT * FROM events");
+    writer.sql.run("DROP TABLE events_gone");
+    let log = setup.start().halts();
+    assert!(log.contains("events_gone") && log.contains("binlog_row_metadata"), "{log}");
     assert_eq!(scene.records().len(), 2);
 }
 

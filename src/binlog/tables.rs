@@ -211,7 +211,7 @@ impl Tables {
         if !self.ghosts.contains(&name) {
             tracing::info!(
                 table = name,
-                "a tool makes tables of this name to alter a table: its rows are left out"
+                "skipping rows of a schema change's copy; to relay this table, name it without * in its own [[outbox]]"
             );
             self.ghosts.push(name);
         }

@@ -300,7 +300,10 @@ impl Reader {
                 Some(Ok(record)) => {
                     deadline = Instant::now() + READ_TIMEOUT;
                     let (partition, offset) = (record.partition(), record.offset());
-                    let end = extents[&partition].end;
+                    // Of an assignment before this one.
+                    let Some(Extent { end, .. }) = extents.get(&partition).copied() else {
+                        continue;
+                    };
                     // Others may write there faster than we read: what comes after the end is not waited for.
                     if offset + 1 >= end {
                         unfinished.remove(&partition);
@@ -310,7 +313,10 @@ impl Reader {
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    let (at, end) = (self.committed.context().end.get(), extents[&partition].end);
+                    let at = self.committed.context().end.get();
+                    let Some(Extent { end, .. }) = extents.get(&partition).copied() else {
+                        continue;
+                    };
                     if at >= end {
                         unfinished.remove(&partition);
                     } else if !std::mem::replace(&mut is_said, true) {

@@ -104,8 +104,11 @@ pub async fn ensure(
     ensure_updates_logged(server, &variables).await?;
     ensure_replication_slave(server).await?;
     let rights = ColumnRights::ask(server, &variables).await?;
-    for (outbox, Found { tables, .. }) in outboxes.iter().zip(find_tables(server, outboxes).await?)
-    {
+    for (outbox, found) in outboxes.iter().zip(find_tables(server, outboxes).await?) {
+        let Found { tables, ghosts } = found;
+        if let Some(Finding::Doubtful { detail, cure }) = weigh_ghosts(outbox, &ghosts) {
+            tracing::warn!(hint = cure, "{detail}");
+        }
         ensure_table(server, outbox, &tables).await?;
         for table in &tables {
             ensure_logged(&filters, &table.database)?;

@@ -23,6 +23,8 @@ impl Failover {
     pub fn bound(&mut self, error: Error, now: Instant) -> Error {
         let Error::Start { server, origin, source: start::Error::NotApplied { missing } } = error
         else {
+            // It could not even be looked at meanwhile.
+            self.missing = None;
             return error;
         };
         let before = self.missing.take().filter(|(before, _)| *before == missing);
@@ -66,8 +68,14 @@ mod tests {
     }
 
     #[test]
-    fn other_errors_are_left_as_they_are() {
-        let error = Failover::default().bound(Error::Task("panic".to_owned()), Instant::now());
+    fn other_errors_are_left_as_they_are_and_begin_the_minute_anew() {
+        const ONE: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1";
+        let (mut failover, begin) = (Failover::default(), Instant::now());
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        failover.bound(not_applied(ONE), begin);
+        let error = failover.bound(Error::Task("panic".to_owned()), at(50));
         assert!(matches!(error, Error::Task(_)));
+        let error = failover.bound(not_applied(ONE), at(90));
+        assert!(!matches!(error.fate(), Fate::Halt { .. }));
     }
 }

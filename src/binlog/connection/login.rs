@@ -335,3 +335,16 @@ pub fn serialized(packet: &impl MySerialize) -> Vec<u8> {
     packet.serialize(&mut bytes);
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_none_and_a_password_that_does_not_fit_are_errors() {
+        let key = Rsa::generate(2048).unwrap().public_key_to_pem().unwrap();
+        assert_eq!(encrypt_with(&key, b"secret").unwrap().len(), 256);
+        assert!(encrypt_with(b"no key", b"secret").is_err());
+        assert!(encrypt_with(&key, &[7; 250]).is_err());
+    }
+}

@@ -12,9 +12,8 @@ use super::{Conn, Error, QUERY_TIMEOUT, SERVER_UUID_SQL, Server, ensure_same, wi
 use crate::binlog::Options;
 use crate::telemetry::Causes;
 
-/// How long the connection asks nothing: a balancer may end one that it finds idle, and one that was cut is noticed
-/// when it asks.
-const BREATH: Duration = Duration::from_secs(2);
+/// The lock's connection pings this often, so that balancers keep it open and a cut is noticed.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A session that is ended by [`Server::end_holder`] has noticed by then.
 pub const NOTICED_AFTER: Duration = Duration::from_secs(3);
@@ -29,8 +28,9 @@ const WAIT_TIMEOUT_SECONDS: u64 = 60;
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 // Numbers of <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>: the server is about to end
-// the statement or the connection. Any other error is its answer.
-const ENDING: [u16; 8] = [1053, 1152, 1158, 1159, 1317, 3032, 3169, 4031];
+// the statement or the connection, or lacks memory or threads for it. Any other error is its answer.
+const PASSING: [u16; 15] =
+    [1037, 1038, 1041, 1053, 1135, 1152, 1158, 1159, 1203, 1226, 1317, 3032, 3169, 3950, 4031];
 
 /// What came of asking for a lock.
 #[derive(Debug)]
@@ -136,24 +136,35 @@ impl Place {
         Ok(conn)
     }
 
-    /// Asks anew, after the connection with the id `cut` was lost, which the server may not have noticed.
-    async fn take_again(&self, cut: u32) -> Result<(Conn, bool), Error> {
+    /// Takes the lock after the connection with the id `lost` was lost. The server may still count that one as the
+    /// holder; then it is killed.
+    async fn retake(&self, lost: u32) -> Result<(Conn, bool), Error> {
         let mut conn = self.connect().await?;
         if ask(&mut conn, &self.name, Duration::ZERO).await? {
             return Ok((conn, true));
         }
-        let holder = holder_sql(&self.name);
-        let holder: Option<Option<u32>> = within(QUERY_TIMEOUT, conn.query_first(holder)).await?;
-        match holder.flatten() {
-            Some(holder) if holder != cut => return Ok((conn, false)),
+        match self.holder(&mut conn).await? {
+            Some(holder) if holder != lost => return Ok((conn, false)),
             // A session may end others of its account. One that has gone by now need not be ended.
             Some(_) => {
-                let _ = within(QUERY_TIMEOUT, conn.query_drop(format!("KILL {cut}"))).await;
+                let _ = within(QUERY_TIMEOUT, conn.query_drop(format!("KILL {lost}"))).await;
             }
             None => {}
         }
-        let is_held = ask(&mut conn, &self.name, RETRY_PAUSE).await?;
-        Ok((conn, is_held))
+        if ask(&mut conn, &self.name, RETRY_PAUSE).await? {
+            return Ok((conn, true));
+        }
+        match self.holder(&mut conn).await? {
+            Some(holder) if holder != lost => Ok((conn, false)),
+            // A slow server is still ending that session.
+            _ => Err(Error::Timeout { timeout: RETRY_PAUSE }),
+        }
+    }
+
+    async fn holder(&self, conn: &mut Conn) -> Result<Option<u32>, Error> {
+        let holder: Option<Option<u32>> =
+            within(QUERY_TIMEOUT, conn.query_first(holder_sql(&self.name))).await?;
+        Ok(holder.flatten())
     }
 }
 
@@ -174,7 +185,7 @@ async fn ask(conn: &mut Conn, name: &str, patience: Duration) -> Result<bool, Er
 
 fn is_refusal(error: &Error) -> bool {
     match error {
-        Error::MySql(mysql_async::Error::Server(error)) => !ENDING.contains(&error.code),
+        Error::MySql(mysql_async::Error::Server(error)) => !PASSING.contains(&error.code),
         Error::UnexpectedAnswer { .. } => true,
         _ => false,
     }
@@ -182,7 +193,7 @@ fn is_refusal(error: &Error) -> bool {
 
 async fn keep(place: Place, mut conn: Conn, mut is_held: bool, lost: watch::Sender<bool>) {
     loop {
-        match breathe(&place, &mut conn, is_held).await {
+        match ping_or_wait(&place, &mut conn, is_held).await {
             Ok(held) => {
                 is_held = held;
                 continue;
@@ -190,7 +201,7 @@ async fn keep(place: Place, mut conn: Conn, mut is_held: bool, lost: watch::Send
             Err(error) => tracing::debug!("the lock's connection: {}", Causes(&error)),
         }
         (conn, is_held) = loop {
-            match place.take_again(conn.id()).await {
+            match place.retake(conn.id()).await {
                 Ok((_, false)) if is_held => {
                     lost.send_replace(true);
                     return;
@@ -211,10 +222,10 @@ async fn keep(place: Place, mut conn: Conn, mut is_held: bool, lost: watch::Send
 }
 
 /// Lets a moment pass, then sees whether the connection is there; where the lock is not held, waits for it meanwhile.
-async fn breathe(place: &Place, conn: &mut Conn, is_held: bool) -> Result<bool, Error> {
+async fn ping_or_wait(place: &Place, conn: &mut Conn, is_held: bool) -> Result<bool, Error> {
     if !is_held {
-        return ask(conn, &place.name, BREATH).await;
+        return ask(conn, &place.name, PING_INTERVAL).await;
     }
-    tokio::time::sleep(BREATH).await;
+    tokio::time::sleep(PING_INTERVAL).await;
     within(PING_TIMEOUT, conn.ping()).await.map(|()| true)
 }
