@@ -237,6 +237,28 @@ fn a_reset_server_halts_even_when_its_new_history_has_the_same_shape() {
     }
 }
 
+/// An empty GTID set is the same before and after RESET MASTER.
+#[test]
+fn a_reset_server_halts_a_relay_whose_checkpoint_has_no_gtid_before_it() {
+    let _permit = permit_for_own_servers();
+    let mysql = Arc::new(MySql::start("mysql-8.0", &[]));
+    let scene = Scene::on(mysql, shared_kafka(), "no_gtid_before");
+    let mut writer = PlainWriter::on(&scene);
+    writer.sql.run("RESET MASTER");
+    writer.sql.run("FLUSH BINARY LOGS");
+    let mut setup = scene.relay_setup();
+    setup.start_from = Some("latest".to_owned());
+    let mut relay = setup.start();
+    relay.wait_for_log("relaying server=");
+    assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    writer.write(2);
+    writer.sql.run("RESET MASTER");
+    writer.write(2);
+    let log = setup.start().halts();
+    assert!(log.contains("cannot begin at the checkpoint, binlog.000002:"), "{log}");
+    assert!(scene.records().is_empty());
+}
+
 #[test]
 fn another_server_uuid_without_gtids_halts() {
     let _permit = permit_for_own_servers();
