@@ -250,12 +250,15 @@ fn a_reset_server_halts_a_relay_whose_checkpoint_has_no_gtid_before_it() {
     setup.start_from = Some("latest".to_owned());
     let mut relay = setup.start();
     relay.wait_for_log("relaying server=");
+    writer.sql.run("FLUSH BINARY LOGS");
+    scene.wait_for_checkpoint_at(&relay, &writer.sql.end_of_binlog());
     assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    assert_eq!(scene.checkpoint().expect("a checkpoint")["gtidSet"], "");
     writer.write(2);
     writer.sql.run("RESET MASTER");
     writer.write(2);
     let log = setup.start().halts();
-    assert!(log.contains("cannot begin at the checkpoint, binlog.000002:"), "{log}");
+    assert!(log.contains("cannot begin at the checkpoint, binlog.000003:"), "{log}");
     assert!(scene.records().is_empty());
 }
 
