@@ -292,6 +292,7 @@ fn it_halts_on_mysql_5_7_as_well_with_the_forms_that_only_it_has() {
     adding.push(("odd", "", "INSERT /*!99999 a /* b */ c */ INTO odd VALUES {row}"));
     adding.push(("odd", "", "INSERT INTO .odd VALUES {row}"));
     adding.push(("odd_new", "", "-- c\nCREATE TABLE odd_new SELECT * FROM events"));
+    adding.push(("odd", "", "INSERT /*!99999 a /* b */ c /*/ d */ e */ INTO odd VALUES {row}"));
     let places = add_as_statements(&scene, &adding);
     halts_at_each(&scene, places);
 }

@@ -25,8 +25,8 @@ pub struct Reading {
 pub enum Comments {
     /// As MySQL: a plain comment has no comment in it, and `/*M!` is one.
     Plain,
-    /// `/* 50799 … /* … */ … */` was a comment for later versions with one more in it, which MySQL 5.7 disarms
-    /// without disarming the inner one; `/*M! … */` counts, as for MariaDB.
+    /// `/* 50799 … /* … */ … */` was a comment for later versions with others in it, which MySQL 5.7 disarms
+    /// without disarming the inner ones; `/*M! … */` counts, as for MariaDB.
     Nested,
 }
 
@@ -84,6 +84,17 @@ fn character_len(charset: Charset, bytes: &[u8]) -> usize {
         _ => false,
     };
     1 + usize::from(is_wide)
+}
+
+/// Bytes of a comment behind its beginning, with whole comments in it, to the end of its own.
+fn nested_comment_len(body: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let end = at + memmem::find(&body[at..], b"*/")?;
+        let Some(inner) = memmem::find(&body[at..=end], b"/*") else { return Some(end + 2) };
+        let inside = at + inner + 2;
+        at = inside + memmem::find(&body[inside..], b"*/")? + 2;
+    }
 }
 
 /// Hands out the tokens of a text.
@@ -181,19 +192,19 @@ impl<'a> Lexer<'a> {
         };
         let is_for_later_version =
             body.len() > 6 && body[0] == b' ' && body[1..6].iter().all(u8::is_ascii_digit);
-        let has_inner = is_for_later_version && memmem::find(&body[..end], b"/*").is_some();
+        // The slash of an inner comment's beginning may be right before this end.
+        let has_inner = is_for_later_version && memmem::find(&body[..=end], b"/*").is_some();
         self.is_ambiguous |= has_inner;
-        let mut length = end + 2;
-        if has_inner && self.reading.comments == Comments::Nested {
-            match memmem::find(&body[length..], b"*/") {
-                Some(end) => length += end + 2,
-                None => {
-                    self.break_off::<()>();
-                    return;
-                }
+        let length = match has_inner && self.reading.comments == Comments::Nested {
+            true => nested_comment_len(body),
+            false => Some(end + 2),
+        };
+        match length {
+            Some(length) => self.at += 2 + length,
+            None => {
+                self.break_off::<()>();
             }
         }
-        self.at += 2 + length;
     }
 
     /// In most single-byte character sets the no-break space separates words as well.
@@ -352,15 +363,25 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_that_5_7_disarmed_may_have_one_in_it() {
+    fn a_comment_that_5_7_disarmed_may_have_others_in_it() {
         let nested = Reading { comments: Comments::Nested, ..PLAIN };
         let text = "a /* 99999 x /* y */ z */ b";
         reads(text, PLAIN, "a z * / b");
         reads(text, nested, "a b");
-        reads("a /*M!100100 b*/", nested, "a b");
+        for text in [
+            "a /* 99999 x /* y */ z /* y */ x */ b",
+            "a /* 99999/* y *//**/ /*/ */*/ b",
+            "a /* 99999 /*/ y */ x */ b",
+            "a /* 99999 x /* y /* z */ x */ b",
+            "a /*M!100100 b*/",
+        ] {
+            reads(text, nested, "a b");
+        }
+        assert!(!tokens(b"a /* 99999 x /* y */ z /* */", nested).1);
         for (text, is_ambiguous) in [
             (text, true),
             ("a /*M! b*/", true),
+            ("a /* 99999 /*/ x */ y */", true),
             ("a /* 99999 x */ /* y */", false),
             ("a /* x /* y */", false),
         ] {

@@ -301,7 +301,9 @@ fn a_text_whose_session_is_not_known_is_read_in_every_way() {
 fn a_comment_that_5_7_disarmed_with_one_inside_hides_no_table() {
     for (text, expected) in [
         ("INSERT /* 99999 a /* b */ c */ INTO events VALUES (1)", adds("events")),
-        ("INSERT INTO /* 99999 a /* b */ t /* c */ events VALUES (1)", adds("events")),
+        ("INSERT INTO /* 99999 a /* b */ t /* c */ d */ events VALUES (1)", adds("events")),
+        ("INSERT /* 99999 a /* b */ c /* d */ e */ INTO events VALUES (1)", adds("events")),
+        ("INSERT /* 99999 /*/ a */ b /**/ c */ INTO events VALUES (1)", adds("events")),
         ("INSERT /*M!100100 INTO */ events VALUES (1)", adds("events")),
         ("INSERT /* 99999 a /* b */ c */ INTO t SELECT * FROM events", Effect::Nothing),
     ] {
@@ -456,6 +458,8 @@ fn a_text_is_read_once_however_it_nests() {
         "/*",
         "/*!50000 ",
         "/* 99999 /*",
+        "/* 99999 /**/",
+        "/**/ /* 99999 ",
         "'",
         "`a` ",
         "(",
