@@ -12,18 +12,10 @@ const NAME_BYTES_MAX: usize = 512;
 /// Words of which a text has one if it adds rows.
 const ADDING: [&str; 5] = ["INSERT", "REPLACE", "LOAD", "CREATE", "INTO"];
 
-/// `database.table`, if it is an outbox. A server with lower_case_table_names keeps the case of the statement
-/// here, not in row events.
+/// `database.table`, if it is an outbox. The case of both is the statement's; `is_outbox` ignores it where the
+/// server does.
 pub fn full_name(database: &str, table: &str, is_outbox: IsOutbox<'_>) -> Option<String> {
-    let is_named = is_outbox(database, table) || is_outbox(&lowercase(database), &lowercase(table));
-    is_named.then(|| format!("{database}.{table}"))
-}
-
-fn lowercase(name: &str) -> Cow<'_, str> {
-    match name.chars().any(char::is_uppercase) {
-        true => Cow::Owned(name.to_lowercase()),
-        false => Cow::Borrowed(name),
-    }
+    is_outbox(database, table).then(|| format!("{database}.{table}"))
 }
 
 /// What DDL says of outbox tables: the first that it names anywhere, and whether rows may come with it.
