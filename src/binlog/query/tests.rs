@@ -338,6 +338,7 @@ fn what_cannot_be_read_counts_only_if_it_may_have_added_rows() {
         ("CREATE TABLE other (a INT DEFAULT 'events", Effect::Nothing),
         ("CREATE PROCEDURE p() AS $$ it's INSERT INTO events", Effect::Nothing),
         ("LOAD INDEX INTO CACHE t", Effect::Nothing),
+        ("LOAD INDEX INTO CACHE events", Effect::Nothing),
     ] {
         assert_eq!(effect(text), expected, "{text}");
     }
