@@ -10,15 +10,16 @@
 
 mod lexer;
 mod mention;
+mod moving;
 mod session;
 mod statement;
 
 use std::borrow::Cow;
 
-use self::lexer::{Comments, Lexer, Reading, unquoted};
-use self::mention::full_name;
+use self::lexer::{Comments, Lexer, Reading};
+use self::mention::Names;
 use self::session::Session;
-use self::statement::{Name, Statement};
+use self::statement::Statement;
 use super::charset::Charset;
 
 /// Bytes before the variable part of a QUERY event: thread id, execution time, length of the database name,
@@ -148,17 +149,15 @@ impl<'a> Query<'a> {
         let statement = behind_file
             .and_then(|text| statement::read_load(&mut Lexer::new(text, reading)))
             .unwrap_or_else(|| statement::read(&mut lexer));
-        let outbox = |name: Name<'_>| self.outbox_of(name, reading.charset, is_outbox);
+        let database = self.database();
+        let names = Names::new(&database, reading.charset, is_outbox);
         let effect = match statement {
-            Statement::Adds { table, .. } => outbox(table).map(Effect::Adds),
-            Statement::BreaksOff { table } => outbox(table).map(Effect::MayAdd),
-            Statement::Defines => {
-                mention::definition(self.text, &self.database(), reading, is_outbox)
-                    .map(Effect::Defines)
-            }
+            Statement::Adds { table, .. } => names.outbox(table).map(Effect::Adds),
+            Statement::BreaksOff { table } => names.outbox(table).map(Effect::MayAdd),
+            Statement::Defines => self.definition(reading, &names).map(Effect::Defines),
             Statement::Other if self.load_file_end.is_none() => None,
             Statement::Other | Statement::Unclear => {
-                mention::anywhere(self.text, &self.database(), reading.charset, is_outbox)
+                mention::anywhere(self.text, &database, reading.charset, is_outbox)
                     .map(Effect::MayAdd)
             }
         };
@@ -169,22 +168,11 @@ impl<'a> Query<'a> {
         (effect.unwrap_or(Effect::Nothing), doubts)
     }
 
-    /// `database.table` of a name in the text, if it is an outbox.
-    fn outbox_of(
-        &self,
-        name: Name<'_>,
-        charset: Charset,
-        is_outbox: IsOutbox<'_>,
-    ) -> Option<String> {
-        let table = unquoted(name.table, charset)?;
-        let table = charset.decode(&table).ok()?;
-        match name.database {
-            Some(database) => {
-                let database = unquoted(database, charset)?;
-                full_name(&charset.decode(&database).ok()?, &table, is_outbox)
-            }
-            None => full_name(&self.database(), &table, is_outbox),
-        }
+    /// What DDL says of the outbox that it names first.
+    fn definition(&self, reading: Reading, names: &Names<'_>) -> Option<Definition> {
+        let table = mention::first(Lexer::new(self.text, reading), names)?;
+        let moves_rows = moving::moves_rows(&mut Lexer::new(self.text, reading), names);
+        Some(Definition { table, moves_rows })
     }
 
     fn database(&self) -> Cow<'a, str> {

@@ -227,7 +227,7 @@ fn has_row_source<'a>(next: Option<Token<'a>>, lexer: &mut Lexer<'a>) -> bool {
 }
 
 /// The name that begins with `first`, and the token behind it.
-fn name<'a>(
+pub fn name<'a>(
     first: Option<Token<'a>>,
     lexer: &mut Lexer<'a>,
 ) -> Option<(Name<'a>, Option<Token<'a>>)> {

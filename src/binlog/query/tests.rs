@@ -157,7 +157,7 @@ const ELSEWHERE: [&str; 22] = [
 ];
 
 /// DDL that names it and adds no row.
-const DEFINING: [&str; 23] = [
+const DEFINING: [&str; 36] = [
     "ALTER TABLE `events` ADD COLUMN import INT , ADD COLUMN exchange INT",
     "CREATE VIEW `v` AS SELECT 1 AS `events`",
     "ALTER TABLE `events` CHANGE `a` `b` INT",
@@ -181,16 +181,35 @@ const DEFINING: [&str; 23] = [
     "CREATE PROCEDURE `p` ( ) INSERT INTO `events` VALUES ( 1 )",
     "CREATE EVENT `e` ON SCHEDULE EVERY 1 DAY DO INSERT INTO `events` VALUES ( 1 )",
     "RENAME TABLE `events` TO `old`",
+    "ALTER TABLE `events` RENAME `old`",
+    "ALTER TABLE . `events` ADD COLUMN `x` INT",
+    "CREATE VIEW `v` AS SELECT COUNT ( * ) AS `events` FROM `t`",
+    "ALTER VIEW `v` AS SELECT COUNT ( * ) AS `events` FROM `t`",
+    "RENAME USER `a` TO `events`",
+    "ALTER EVENT `e` RENAME TO `events`",
+    "ALTER TABLESPACE `a` RENAME TO `events`",
+    "ALTER TABLE `t` RENAME COLUMN `a` TO `events`",
+    "ALTER TABLE `t` RENAME INDEX `a` TO `events` , RENAME KEY `b` TO `events`",
+    "ALTER TABLE `t` RENAME `other` . `events` , ADD INDEX `events` ( `a` )",
+    "CREATE PROCEDURE `p` ( ) RENAME TABLE `t` TO `events`",
+    "CREATE PROCEDURE `p` ( ) ALTER TABLE `events` EXCHANGE PARTITION `p` WITH TABLE `t`",
+    "CREATE EVENT `e` ON SCHEDULE EVERY 1 DAY DO ALTER TABLE `t` RENAME `events`",
 ];
 
 /// DDL that may bring rows along.
-const MOVING: [&str; 6] = [
+const MOVING: [&str; 12] = [
     "RENAME TABLE `events` TO `old` , `new` TO `events`",
     "RENAME TABLE `t` TO `shop` . `events`",
     "ALTER TABLE `t` RENAME `events`",
     "ALTER TABLE `t` RENAME AS `shop` . `events`",
     "ALTER TABLE `t` EXCHANGE PARTITION `p` WITH TABLE `events`",
     "ALTER TABLE `events` IMPORT TABLESPACE",
+    "ALTER TABLE `events` IMPORT PARTITION `p` TABLESPACE",
+    "ALTER TABLE `events` EXCHANGE PARTITION `p` WITH TABLE `t`",
+    "ALTER TABLE `t` RENAME = `events`",
+    "ALTER TABLE `t` ADD COLUMN `a` INT , RENAME TO . `events` , RENAME COLUMN `b` TO `c`",
+    "ALTER IGNORE TABLE `t` RENAME TO `events`",
+    "RENAME TABLES `t` TO `events` , `a` TO `b`",
 ];
 
 /// Statements that have nothing to do with it.
