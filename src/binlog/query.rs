@@ -118,31 +118,50 @@ impl<'a> Query<'a> {
         let mut worst = Effect::Nothing;
         for &ansi_quotes in either(session.ansi_quotes) {
             for &backslash_escapes in either(session.backslash_escapes) {
-                for &charset in charsets {
-                    let comments = Comments::Plain;
-                    let reading = Reading { ansi_quotes, backslash_escapes, charset, comments };
-                    worst = worst.max(self.effect_in(reading, is_outbox));
+                let (charset, comments) = (Charset::Utf8mb4, Comments::Plain);
+                let reading = Reading { ansi_quotes, backslash_escapes, charset, comments };
+                let (mut effect, is_decodable) = self.effect_under(charsets, reading, is_outbox);
+                if !is_decodable {
+                    effect = effect.max(self.effect_under(Charset::ALL, reading, is_outbox).0);
                 }
+                worst = worst.max(effect);
             }
         }
         worst
     }
 
-    /// As read in one way, and in those that its text leaves open.
-    fn effect_in(&self, reading: Reading, is_outbox: IsOutbox<'_>) -> Effect {
-        let (mut effect, doubts) = self.effect_as_read(reading, is_outbox);
-        if doubts.comments {
+    /// As read under each of those character sets, and whether its names are text in all of them.
+    fn effect_under(
+        &self,
+        charsets: &[Charset],
+        reading: Reading,
+        is_outbox: IsOutbox<'_>,
+    ) -> (Effect, bool) {
+        let read = charsets.iter().map(|charset| {
+            let (effect, reread) =
+                self.effect_in(Reading { charset: *charset, ..reading }, is_outbox);
+            (effect, !reread.in_any_charset)
+        });
+        read.fold((Effect::Nothing, true), |(worst, all), (effect, is_decodable)| {
+            (worst.max(effect), all && is_decodable)
+        })
+    }
+
+    /// As read in one way, and in those that its text leaves open, but for any character set.
+    fn effect_in(&self, reading: Reading, is_outbox: IsOutbox<'_>) -> (Effect, Reread) {
+        let (mut effect, reread) = self.effect_as_read(reading, is_outbox);
+        if reread.with_nested_comments {
             let other = Reading { comments: Comments::Nested, ..reading };
             effect = effect.max(self.effect_as_read(other, is_outbox).0);
         }
-        if doubts.charset && reading.charset != Charset::Utf8mb4 {
+        if reread.in_utf8 && reading.charset != Charset::Utf8mb4 {
             let other = Reading { charset: Charset::Utf8mb4, ..reading };
             effect = effect.max(self.effect_as_read(other, is_outbox).0);
         }
-        effect
+        (effect, reread)
     }
 
-    fn effect_as_read(&self, reading: Reading, is_outbox: IsOutbox<'_>) -> (Effect, Doubts) {
+    fn effect_as_read(&self, reading: Reading, is_outbox: IsOutbox<'_>) -> (Effect, Reread) {
         let mut lexer = Lexer::new(self.text, reading);
         // The server puts the file's name into the text as it is, with any quotes in it.
         let behind_file = self.load_file_end.and_then(|end| self.text.get(end..));
@@ -163,9 +182,16 @@ impl<'a> Query<'a> {
         };
         // What the server writes itself is in UTF-8 at times, whatever the session has.
         let is_own = !matches!(statement, Statement::Adds { is_load: false, .. });
-        let doubts =
-            Doubts { comments: lexer.is_ambiguous(), charset: is_own && !self.text.is_ascii() };
-        (effect.unwrap_or(Effect::Nothing), doubts)
+        let is_undecodable = match statement {
+            Statement::Unclear => reading.charset.decode(self.text).is_err(),
+            _ => names.has_undecodable(),
+        };
+        let reread = Reread {
+            with_nested_comments: lexer.is_ambiguous(),
+            in_utf8: is_own && !self.text.is_ascii(),
+            in_any_charset: is_undecodable,
+        };
+        (effect.unwrap_or(Effect::Nothing), reread)
     }
 
     /// What DDL says of the outbox that it names first.
@@ -180,10 +206,13 @@ impl<'a> Query<'a> {
     }
 }
 
-/// What a text leaves open in the way it was read.
-struct Doubts {
-    comments: bool,
-    charset: bool,
+/// Other ways in which this text must also be read.
+struct Reread {
+    with_nested_comments: bool,
+    in_utf8: bool,
+    /// Its bytes are no text in this one: a statement is logged in the character set that it was prepared under,
+    /// whatever the session has when it executes it.
+    in_any_charset: bool,
 }
 
 /// One of each kind that reads a text otherwise than the rest.
