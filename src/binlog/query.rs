@@ -5,8 +5,8 @@
 //! because its rows are nowhere in the stream. So must be DDL that changes the columns of one.
 //!
 //! Group control is written by the server itself, in a few forms that no user's text has. All else is read as
-//! the server read it ([`lexer`]), and only the table that is written to counts ([`statement`]). Where the event
-//! does not tell how it is to be read, it is read in every way, and the worst counts.
+//! the server read it ([`lexer`]), and only the table that is written to counts ([`statement`]). If the event
+//! lacks `sql_mode` or charset, try every combination and keep the most severe effect.
 
 mod lexer;
 mod mention;
@@ -16,7 +16,7 @@ mod statement;
 
 use std::borrow::Cow;
 
-use self::lexer::{Comments, Lexer, Reading};
+use self::lexer::{Comments, Lexer, LexerMode};
 use self::mention::Names;
 use self::session::Session;
 use self::statement::Statement;
@@ -119,10 +119,10 @@ impl<'a> Query<'a> {
         for &ansi_quotes in either(session.ansi_quotes) {
             for &backslash_escapes in either(session.backslash_escapes) {
                 let (charset, comments) = (Charset::Utf8mb4, Comments::Plain);
-                let reading = Reading { ansi_quotes, backslash_escapes, charset, comments };
-                let (mut effect, is_decodable) = self.effect_under(charsets, reading, is_outbox);
+                let mode = LexerMode { ansi_quotes, backslash_escapes, charset, comments };
+                let (mut effect, is_decodable) = self.effect_under(charsets, mode, is_outbox);
                 if !is_decodable {
-                    effect = effect.max(self.effect_under(Charset::ALL, reading, is_outbox).0);
+                    effect = effect.max(self.effect_under(Charset::ALL, mode, is_outbox).0);
                 }
                 worst = worst.max(effect);
             }
@@ -134,12 +134,12 @@ impl<'a> Query<'a> {
     fn effect_under(
         &self,
         charsets: &[Charset],
-        reading: Reading,
+        mode: LexerMode,
         is_outbox: IsOutbox<'_>,
     ) -> (Effect, bool) {
         let read = charsets.iter().map(|charset| {
             let (effect, reread) =
-                self.effect_in(Reading { charset: *charset, ..reading }, is_outbox);
+                self.effect_in(LexerMode { charset: *charset, ..mode }, is_outbox);
             (effect, !reread.in_any_charset)
         });
         read.fold((Effect::Nothing, true), |(worst, all), (effect, is_decodable)| {
@@ -148,42 +148,41 @@ impl<'a> Query<'a> {
     }
 
     /// As read in one way, and in those that its text leaves open, but for any character set.
-    fn effect_in(&self, reading: Reading, is_outbox: IsOutbox<'_>) -> (Effect, Reread) {
-        let (mut effect, reread) = self.effect_as_read(reading, is_outbox);
+    fn effect_in(&self, mode: LexerMode, is_outbox: IsOutbox<'_>) -> (Effect, Reread) {
+        let (mut effect, reread) = self.effect_as_read(mode, is_outbox);
         if reread.with_nested_comments {
-            let other = Reading { comments: Comments::Nested, ..reading };
+            let other = LexerMode { comments: Comments::Nested, ..mode };
             effect = effect.max(self.effect_as_read(other, is_outbox).0);
         }
-        if reread.in_utf8 && reading.charset != Charset::Utf8mb4 {
-            let other = Reading { charset: Charset::Utf8mb4, ..reading };
+        if reread.in_utf8 && mode.charset != Charset::Utf8mb4 {
+            let other = LexerMode { charset: Charset::Utf8mb4, ..mode };
             effect = effect.max(self.effect_as_read(other, is_outbox).0);
         }
         (effect, reread)
     }
 
-    fn effect_as_read(&self, reading: Reading, is_outbox: IsOutbox<'_>) -> (Effect, Reread) {
-        let mut lexer = Lexer::new(self.text, reading);
+    fn effect_as_read(&self, mode: LexerMode, is_outbox: IsOutbox<'_>) -> (Effect, Reread) {
+        let mut lexer = Lexer::new(self.text, mode);
         // The server puts the file's name into the text as it is, with any quotes in it.
         let behind_file = self.load_file_end.and_then(|end| self.text.get(end..));
         let statement = behind_file
-            .and_then(|text| statement::read_load(&mut Lexer::new(text, reading)))
+            .and_then(|text| statement::read_load(&mut Lexer::new(text, mode)))
             .unwrap_or_else(|| statement::read(&mut lexer));
         let database = self.database();
-        let names = Names::new(&database, reading.charset, is_outbox);
+        let names = Names::new(&database, mode.charset, is_outbox);
         let effect = match statement {
             Statement::Adds { table, .. } => names.outbox(table).map(Effect::Adds),
             Statement::BreaksOff { table } => names.outbox(table).map(Effect::MayAdd),
-            Statement::Defines => self.definition(reading, &names).map(Effect::Defines),
+            Statement::Defines => self.definition(mode, &names).map(Effect::Defines),
             Statement::Other if self.load_file_end.is_none() => None,
             Statement::Other | Statement::Unclear => {
-                mention::anywhere(self.text, &database, reading.charset, is_outbox)
-                    .map(Effect::MayAdd)
+                mention::anywhere(self.text, &database, mode.charset, is_outbox).map(Effect::MayAdd)
             }
         };
         // What the server writes itself is in UTF-8 at times, whatever the session has.
         let is_own = !matches!(statement, Statement::Adds { is_load: false, .. });
         let is_undecodable = match statement {
-            Statement::Unclear => reading.charset.decode(self.text).is_err(),
+            Statement::Unclear => mode.charset.decode(self.text).is_err(),
             _ => names.has_undecodable(),
         };
         let reread = Reread {
@@ -195,9 +194,9 @@ impl<'a> Query<'a> {
     }
 
     /// What DDL says of the outbox that it names first.
-    fn definition(&self, reading: Reading, names: &Names<'_>) -> Option<Definition> {
-        let table = mention::first(Lexer::new(self.text, reading), names)?;
-        let moves_rows = moving::moves_rows(&mut Lexer::new(self.text, reading), names);
+    fn definition(&self, mode: LexerMode, names: &Names<'_>) -> Option<Definition> {
+        let table = mention::first(Lexer::new(self.text, mode), names)?;
+        let moves_rows = moving::moves_rows(&mut Lexer::new(self.text, mode), names);
         Some(Definition { table, moves_rows })
     }
 

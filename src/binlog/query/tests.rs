@@ -450,7 +450,7 @@ fn disguised() -> impl Strategy<Value = (String, Effect)> {
             // Texts in quotes have spaces of their own.
             let mut in_text = false;
             for (number, token) in text.split(' ').enumerate() {
-                let (way, lower, counted) = ways[number % ways.len()];
+                let (way, lower, comment) = ways[number % ways.len()];
                 let filler = fillers[number % fillers.len()].concat();
                 match in_text {
                     true => disguise.push(' '),
@@ -468,7 +468,7 @@ fn disguised() -> impl Strategy<Value = (String, Effect)> {
                     disguise.push_str(&quotings(name, way));
                 } else {
                     let word = if lower { token.to_lowercase() } else { token.to_owned() };
-                    match counted {
+                    match comment {
                         0 => disguise.push_str(&format!("/*!50000 {word}*/")),
                         1 => disguise.push_str(&format!("/*!{word} */")),
                         _ => disguise.push_str(&word),
