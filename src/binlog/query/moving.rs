@@ -6,7 +6,7 @@ use super::mention::Names;
 use super::statement::name;
 
 /// Whether the statement that begins here does, by its form. What reads as none of the forms may.
-pub fn moves_rows<'a>(lexer: &mut Lexer<'a>, names: &Names<'_>) -> bool {
+pub fn moves_rows(lexer: &mut Lexer<'_>, names: &Names<'_>) -> bool {
     let moves = match lexer.next() {
         Some(verb) if verb.is("RENAME") => rename_table(lexer, names),
         Some(verb) if verb.is("ALTER") => alter_table(lexer, names),
@@ -16,7 +16,7 @@ pub fn moves_rows<'a>(lexer: &mut Lexer<'a>, names: &Names<'_>) -> bool {
 }
 
 /// RENAME TABLE … TO …, … TO …; `None` if it reads otherwise.
-fn rename_table<'a>(lexer: &mut Lexer<'a>, names: &Names<'_>) -> Option<bool> {
+fn rename_table(lexer: &mut Lexer<'_>, names: &Names<'_>) -> Option<bool> {
     if !lexer.next().is_some_and(|object| object.is("TABLE") || object.is("TABLES")) {
         return Some(false);
     }
@@ -35,7 +35,7 @@ fn rename_table<'a>(lexer: &mut Lexer<'a>, names: &Names<'_>) -> Option<bool> {
 }
 
 /// ALTER TABLE with the clauses that move rows among others; `None` if one of them reads otherwise.
-fn alter_table<'a>(lexer: &mut Lexer<'a>, names: &Names<'_>) -> Option<bool> {
+fn alter_table(lexer: &mut Lexer<'_>, names: &Names<'_>) -> Option<bool> {
     let is_modifier = |token: &Token| ["ONLINE", "OFFLINE", "IGNORE"].iter().any(|m| token.is(m));
     if !lexer.find(|token| !is_modifier(token)).is_some_and(|object| object.is("TABLE")) {
         return Some(false);
