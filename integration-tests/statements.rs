@@ -32,12 +32,13 @@ const PASSED_IN_ROW_FORMAT: [&str; 18] = [
 ];
 
 /// Sent while the session logs statements.
-const PASSED_IN_STATEMENT_FORMAT: [&str; 17] = [
+const PASSED_IN_STATEMENT_FORMAT: [&str; 18] = [
     "REPLACE INTO checksums SELECT COUNT(*), MAX(event_id) FROM events",
     "INSERT INTO audit VALUES ('sent events to billing')",
     "INSERT INTO audit VALUES ('INSERT INTO events VALUES (1)')",
     "-- INSERT INTO events\nINSERT INTO audit VALUES (\"it's `events`\")",
     "INSERT INTO audit SELECT event_id FROM events /* INSERT INTO events */",
+    "INSERT /*+ QB_NAME(`a*/ INTO audit VALUES ('x') -- `) */ INTO events VALUES ('x')",
     "INSERT /* events */ INTO audit (a) SELECT 'x' FROM DUAL WHERE EXISTS (SELECT * FROM events)",
     "/*!99999 INSERT INTO events */ INSERT INTO audit VALUES ('x')",
     "UPDATE events SET metadata = 'insert into events' WHERE event_id = 'none'",
@@ -179,7 +180,7 @@ fn an_alter_behind_a_comment_lets_columns_be_looked_up_again() {
 
 /// Statements that add rows to a table under the pattern `odd*`, with what is sent before them.
 /// `{db}` stands for the database, `{row}` for a row of it.
-const ADDING: [(&str, &str, &str); 22] = [
+const ADDING: [(&str, &str, &str); 23] = [
     ("odd", "", "-- order service\nINSERT INTO {db}.odd VALUES {row}"),
     ("odd", "", "# order service\nINSERT INTO odd VALUES {row}"),
     ("odd", "", "--\nINSERT/**/IGNORE/* */INTO`odd`VALUES{row}"),
@@ -188,6 +189,7 @@ const ADDING: [(&str, &str, &str); 22] = [
     ("odd", "", "INSERT /*!99999 it's */ INTO odd VALUES {row}"),
     ("odd", "", "INSERT /*!99999 a /* b */ c */ INTO odd VALUES {row}"),
     ("odd", "", "INSERT /*+ it's */ INTO odd VALUES {row}"),
+    ("odd", "", "INSERT /*+ QB_NAME(`a*/ INTO odd VALUES {row} -- `) */ INTO events"),
     ("odd-box", "sql_mode = 'ANSI_QUOTES'", "INSERT INTO {db}.\"odd-box\" VALUES {row}"),
     ("odd-box", "", "REPLACE LOW_PRIORITY {db} . `odd-box` VALUES {row}"),
     ("odd\"o", "sql_mode = 'ANSI'", "INSERT INTO \"odd\"\"o\" VALUES {row}"),
@@ -288,8 +290,9 @@ fn it_halts_on_mysql_5_7_as_well_with_the_forms_that_only_it_has() {
     let mysql = Arc::new(MySql::start("mysql-5.7", &no_gtids));
     let scene = Scene::on(mysql, shared_kafka(), "as_statements_5_7");
     let mut adding = ADDING[..4].to_vec();
-    // It does not disarm the inner comment, and knows names that begin with a dot.
+    // It does not disarm the inner comments, and knows names that begin with a dot.
     adding.push(("odd", "", "INSERT /*!99999 a /* b */ c */ INTO odd VALUES {row}"));
+    adding.push(("odd", "", "INSERT /*!99999 a /* b */ c /*/ d */ e */ INTO odd VALUES {row}"));
     adding.push(("odd", "", "INSERT INTO .odd VALUES {row}"));
     adding.push(("odd_new", "", "-- c\nCREATE TABLE odd_new SELECT * FROM events"));
     let places = add_as_statements(&scene, &adding);

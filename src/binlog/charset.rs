@@ -48,6 +48,9 @@ macro_rules! charsets {
         }
 
         impl Charset {
+            /// All that are known.
+            pub(super) const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
             /// The character set of a collation, by the id in `information_schema.collations`.
             pub fn from_collation(id: usize) -> Self {
                 match id {

@@ -5,20 +5,21 @@
 //! because its rows are nowhere in the stream. So must be DDL that changes the columns of one.
 //!
 //! Group control is written by the server itself, in a few forms that no user's text has. All else is read as
-//! the server read it (`lexer`), and only the table that is written to counts (`statement`). Where the event
-//! does not tell how it is to be read, it is read in every way, and the worst counts.
+//! the server read it (`lexer`), and only the table that is written to counts (`statement`). If the event lacks
+//! `sql_mode` or charset, every combination is tried, and the most severe effect counts.
 
 mod lexer;
 mod mention;
+mod moving;
 mod session;
 mod statement;
 
 use std::borrow::Cow;
 
-use self::lexer::{Comments, Lexer, Reading, unquoted};
-use self::mention::full_name;
+use self::lexer::{Comments, Lexer, LexerMode};
+use self::mention::Names;
 use self::session::Session;
-use self::statement::{Name, Statement};
+use self::statement::Statement;
 use super::charset::Charset;
 
 /// Bytes before the variable part of a QUERY event: thread id, execution time, length of the database name,
@@ -117,74 +118,86 @@ impl<'a> Query<'a> {
         let mut worst = Effect::Nothing;
         for &ansi_quotes in either(session.ansi_quotes) {
             for &backslash_escapes in either(session.backslash_escapes) {
-                for &charset in charsets {
-                    let comments = Comments::Plain;
-                    let reading = Reading { ansi_quotes, backslash_escapes, charset, comments };
-                    worst = worst.max(self.effect_in(reading, is_outbox));
+                let (charset, comments) = (Charset::Utf8mb4, Comments::Plain);
+                let mode = LexerMode { ansi_quotes, backslash_escapes, charset, comments };
+                let (mut effect, is_decodable) = self.effect_under(charsets, mode, is_outbox);
+                if !is_decodable {
+                    effect = effect.max(self.effect_under(Charset::ALL, mode, is_outbox).0);
                 }
+                worst = worst.max(effect);
             }
         }
         worst
     }
 
-    /// As read in one way, and in those that its text leaves open.
-    fn effect_in(&self, reading: Reading, is_outbox: IsOutbox<'_>) -> Effect {
-        let (mut effect, doubts) = self.effect_as_read(reading, is_outbox);
-        if doubts.comments {
-            let other = Reading { comments: Comments::Nested, ..reading };
-            effect = effect.max(self.effect_as_read(other, is_outbox).0);
-        }
-        if doubts.charset && reading.charset != Charset::Utf8mb4 {
-            let other = Reading { charset: Charset::Utf8mb4, ..reading };
-            effect = effect.max(self.effect_as_read(other, is_outbox).0);
-        }
-        effect
+    /// As read under each of those character sets, and whether its names are text in all of them.
+    fn effect_under(
+        &self,
+        charsets: &[Charset],
+        mode: LexerMode,
+        is_outbox: IsOutbox<'_>,
+    ) -> (Effect, bool) {
+        let read = charsets.iter().map(|charset| {
+            let (effect, reread) =
+                self.effect_in(LexerMode { charset: *charset, ..mode }, is_outbox);
+            (effect, !reread.in_any_charset)
+        });
+        read.fold((Effect::Nothing, true), |(worst, all), (effect, is_decodable)| {
+            (worst.max(effect), all && is_decodable)
+        })
     }
 
-    fn effect_as_read(&self, reading: Reading, is_outbox: IsOutbox<'_>) -> (Effect, Doubts) {
-        let mut lexer = Lexer::new(self.text, reading);
+    /// As read in one way, and in those that its text leaves open, but for any character set.
+    fn effect_in(&self, mode: LexerMode, is_outbox: IsOutbox<'_>) -> (Effect, Reread) {
+        let (mut effect, reread) = self.effect_as_read(mode, is_outbox);
+        if reread.with_nested_comments {
+            let other = LexerMode { comments: Comments::Nested, ..mode };
+            effect = effect.max(self.effect_as_read(other, is_outbox).0);
+        }
+        if reread.in_utf8 && mode.charset != Charset::Utf8mb4 {
+            let other = LexerMode { charset: Charset::Utf8mb4, ..mode };
+            effect = effect.max(self.effect_as_read(other, is_outbox).0);
+        }
+        (effect, reread)
+    }
+
+    fn effect_as_read(&self, mode: LexerMode, is_outbox: IsOutbox<'_>) -> (Effect, Reread) {
+        let mut lexer = Lexer::new(self.text, mode);
         // The server puts the file's name into the text as it is, with any quotes in it.
         let behind_file = self.load_file_end.and_then(|end| self.text.get(end..));
         let statement = behind_file
-            .and_then(|text| statement::read_load(&mut Lexer::new(text, reading)))
+            .and_then(|text| statement::read_load(&mut Lexer::new(text, mode)))
             .unwrap_or_else(|| statement::read(&mut lexer));
-        let outbox = |name: Name<'_>| self.outbox_of(name, reading.charset, is_outbox);
+        let database = self.database();
+        let names = Names::new(&database, mode.charset, is_outbox);
         let effect = match statement {
-            Statement::Adds { table, .. } => outbox(table).map(Effect::Adds),
-            Statement::BreaksOff { table } => outbox(table).map(Effect::MayAdd),
-            Statement::Defines => {
-                mention::definition(self.text, &self.database(), reading, is_outbox)
-                    .map(Effect::Defines)
-            }
+            Statement::Adds { table, .. } => names.outbox(table).map(Effect::Adds),
+            Statement::BreaksOff { table } => names.outbox(table).map(Effect::MayAdd),
+            Statement::Defines => self.definition(mode, &names).map(Effect::Defines),
             Statement::Other if self.load_file_end.is_none() => None,
             Statement::Other | Statement::Unclear => {
-                mention::anywhere(self.text, &self.database(), reading.charset, is_outbox)
-                    .map(Effect::MayAdd)
+                mention::anywhere(self.text, &database, mode.charset, is_outbox).map(Effect::MayAdd)
             }
         };
         // What the server writes itself is in UTF-8 at times, whatever the session has.
         let is_own = !matches!(statement, Statement::Adds { is_load: false, .. });
-        let doubts =
-            Doubts { comments: lexer.is_ambiguous(), charset: is_own && !self.text.is_ascii() };
-        (effect.unwrap_or(Effect::Nothing), doubts)
+        let is_undecodable = match statement {
+            Statement::Unclear => mode.charset.decode(self.text).is_err(),
+            _ => names.has_undecodable(),
+        };
+        let reread = Reread {
+            with_nested_comments: lexer.is_ambiguous(),
+            in_utf8: is_own && !self.text.is_ascii(),
+            in_any_charset: is_undecodable,
+        };
+        (effect.unwrap_or(Effect::Nothing), reread)
     }
 
-    /// `database.table` of a name in the text, if it is an outbox.
-    fn outbox_of(
-        &self,
-        name: Name<'_>,
-        charset: Charset,
-        is_outbox: IsOutbox<'_>,
-    ) -> Option<String> {
-        let table = unquoted(name.table, charset)?;
-        let table = charset.decode(&table).ok()?;
-        match name.database {
-            Some(database) => {
-                let database = unquoted(database, charset)?;
-                full_name(&charset.decode(&database).ok()?, &table, is_outbox)
-            }
-            None => full_name(&self.database(), &table, is_outbox),
-        }
+    /// What DDL says of the outbox that it names first.
+    fn definition(&self, mode: LexerMode, names: &Names<'_>) -> Option<Definition> {
+        let table = mention::first(Lexer::new(self.text, mode), names)?;
+        let moves_rows = moving::moves_rows(&mut Lexer::new(self.text, mode), names);
+        Some(Definition { table, moves_rows })
     }
 
     fn database(&self) -> Cow<'a, str> {
@@ -192,10 +205,13 @@ impl<'a> Query<'a> {
     }
 }
 
-/// What a text leaves open in the way it was read.
-struct Doubts {
-    comments: bool,
-    charset: bool,
+/// Other ways in which this text must also be read.
+struct Reread {
+    with_nested_comments: bool,
+    in_utf8: bool,
+    /// Its bytes are no text in this one: a statement is logged in the character set that it was prepared under,
+    /// whatever the session has when it executes it.
+    in_any_charset: bool,
 }
 
 /// One of each kind that reads a text otherwise than the rest.

@@ -13,20 +13,20 @@ use crate::binlog::charset::Charset;
 
 /// How the text is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reading {
+pub struct LexerMode {
     pub ansi_quotes: bool,
     pub backslash_escapes: bool,
     pub charset: Charset,
     pub comments: Comments,
 }
 
-/// What to make of two kinds of comments that do not say by themselves where they end or whether they count.
+/// How to read the two comment forms whose meaning depends on the server that logged them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comments {
     /// As MySQL: a plain comment has no comment in it, and `/*M!` is one.
     Plain,
-    /// `/* 50799 … /* … */ … */` was a comment for later versions with one more in it, which MySQL 5.7 disarms
-    /// without disarming the inner one; `/*M! … */` counts, as for MariaDB.
+    /// `/* 50799 … /* … */ … */` was a comment for later versions with others in it, which MySQL 5.7 disarms
+    /// without disarming the inner ones; `/*M! … */` is executable, as for MariaDB.
     Nested,
 }
 
@@ -86,22 +86,33 @@ fn character_len(charset: Charset, bytes: &[u8]) -> usize {
     1 + usize::from(is_wide)
 }
 
+/// Bytes of a comment behind its beginning, with whole comments in it, to the end of its own.
+fn nested_comment_len(body: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let end = at + memmem::find(&body[at..], b"*/")?;
+        let Some(inner) = memmem::find(&body[at..=end], b"/*") else { return Some(end + 2) };
+        let inside = at + inner + 2;
+        at = inside + memmem::find(&body[inside..], b"*/")? + 2;
+    }
+}
+
 /// Hands out the tokens of a text.
 #[derive(Debug, Clone)]
 pub struct Lexer<'a> {
     text: &'a [u8],
     at: usize,
-    reading: Reading,
-    /// Inside a comment whose content counts.
-    is_in_counted_comment: bool,
+    mode: LexerMode,
+    /// Inside `/*! … */`.
+    is_in_executable_comment: bool,
     is_broken: bool,
     is_ambiguous: bool,
 }
 
 impl<'a> Lexer<'a> {
-    pub fn new(text: &'a [u8], reading: Reading) -> Lexer<'a> {
+    pub fn new(text: &'a [u8], mode: LexerMode) -> Lexer<'a> {
         let (is_broken, is_ambiguous) = (false, false);
-        Lexer { text, at: 0, reading, is_in_counted_comment: false, is_broken, is_ambiguous }
+        Lexer { text, at: 0, mode, is_in_executable_comment: false, is_broken, is_ambiguous }
     }
 
     /// The text broke off inside a comment, a text or a name: the server cannot have read it so.
@@ -131,18 +142,18 @@ impl<'a> Lexer<'a> {
             (Some(b'-'), Some(b'-'), third) if third.is_none_or(|byte| self.ends_dashes(byte)) => {
                 self.skip_line();
             }
-            (Some(b'/'), Some(b'*'), Some(b'!')) => self.enter_counted_comment(3),
+            (Some(b'/'), Some(b'*'), Some(b'!')) => self.enter_executable_comment(3),
             (Some(b'/'), Some(b'*'), Some(b'M')) if self.peek(3) == Some(b'!') => {
                 self.is_ambiguous = true;
-                match self.reading.comments {
+                match self.mode.comments {
                     Comments::Plain => self.skip_plain_comment(),
-                    Comments::Nested => self.enter_counted_comment(4),
+                    Comments::Nested => self.enter_executable_comment(4),
                 }
             }
             (Some(b'/'), Some(b'*'), _) => self.skip_plain_comment(),
-            (Some(b'*'), Some(b'/'), _) if self.is_in_counted_comment => {
+            (Some(b'*'), Some(b'/'), _) if self.is_in_executable_comment => {
                 self.at += 2;
-                self.is_in_counted_comment = false;
+                self.is_in_executable_comment = false;
             }
             _ => return false,
         }
@@ -161,7 +172,7 @@ impl<'a> Lexer<'a> {
 
     /// The version is never held against the server's: a comment for a later version that the server did not
     /// read stands in the binlog without its exclamation mark.
-    fn enter_counted_comment(&mut self, marker_len: usize) {
+    fn enter_executable_comment(&mut self, marker_len: usize) {
         self.at += marker_len;
         let digits = self.text[self.at..].iter().take(6).take_while(|byte| byte.is_ascii_digit());
         let is_spaced = self.peek(6).is_none_or(|byte| byte.is_ascii_whitespace());
@@ -170,7 +181,7 @@ impl<'a> Lexer<'a> {
             5 | 6 => 5,
             _ => 0,
         };
-        self.is_in_counted_comment = true;
+        self.is_in_executable_comment = true;
     }
 
     fn skip_plain_comment(&mut self) {
@@ -181,19 +192,19 @@ impl<'a> Lexer<'a> {
         };
         let is_for_later_version =
             body.len() > 6 && body[0] == b' ' && body[1..6].iter().all(u8::is_ascii_digit);
-        let has_inner = is_for_later_version && memmem::find(&body[..end], b"/*").is_some();
+        // The slash of an inner comment's beginning may be right before this end.
+        let has_inner = is_for_later_version && memmem::find(&body[..=end], b"/*").is_some();
         self.is_ambiguous |= has_inner;
-        let mut length = end + 2;
-        if has_inner && self.reading.comments == Comments::Nested {
-            match memmem::find(&body[length..], b"*/") {
-                Some(end) => length += end + 2,
-                None => {
-                    self.break_off::<()>();
-                    return;
-                }
+        let length = match has_inner && self.mode.comments == Comments::Nested {
+            true => nested_comment_len(body),
+            false => Some(end + 2),
+        };
+        match length {
+            Some(length) => self.at += 2 + length,
+            None => {
+                self.break_off::<()>();
             }
         }
-        self.at += 2 + length;
     }
 
     /// In most single-byte character sets the no-break space separates words as well.
@@ -202,7 +213,7 @@ impl<'a> Lexer<'a> {
         matches!(byte, b'\t'..=b'\r' | b' ')
             || byte == 0xA0
                 && matches!(
-                    self.reading.charset,
+                    self.mode.charset,
                     Armscii8
                         | Cp1250
                         | Dec8
@@ -214,11 +225,11 @@ impl<'a> Lexer<'a> {
                         | Latin5
                         | Latin7
                 )
-            || byte == 0xFF && matches!(self.reading.charset, Cp852 | Cp866 | Keybcs2)
+            || byte == 0xFF && matches!(self.mode.charset, Cp852 | Cp866 | Keybcs2)
     }
 
     fn character_len(&self) -> usize {
-        character_len(self.reading.charset, &self.text[self.at..])
+        character_len(self.mode.charset, &self.text[self.at..])
     }
 
     fn word(&mut self) -> Option<Token<'a>> {
@@ -262,7 +273,7 @@ impl<'a> Iterator for Lexer<'a> {
                 self.at += 1;
             }
             let Some(first) = self.peek(0) else {
-                self.is_broken |= self.is_in_counted_comment;
+                self.is_broken |= self.is_in_executable_comment;
                 return None;
             };
             if self.skip_comment() {
@@ -270,11 +281,11 @@ impl<'a> Iterator for Lexer<'a> {
             }
             return match first {
                 b'`' => self.between(first, false).map(|name| Token::Quoted(name, first)),
-                b'"' if self.reading.ansi_quotes => {
+                b'"' if self.mode.ansi_quotes => {
                     self.between(first, false).map(|name| Token::Quoted(name, first))
                 }
                 b'"' | b'\'' => {
-                    self.between(first, self.reading.backslash_escapes).map(|_| Token::Text)
+                    self.between(first, self.mode.backslash_escapes).map(|_| Token::Text)
                 }
                 _ => self.word().or_else(|| {
                     self.at += 1;
@@ -289,15 +300,15 @@ impl<'a> Iterator for Lexer<'a> {
 mod tests {
     use super::*;
 
-    const PLAIN: Reading = Reading {
+    const PLAIN: LexerMode = LexerMode {
         ansi_quotes: false,
         backslash_escapes: true,
         charset: Charset::Utf8mb4,
         comments: Comments::Plain,
     };
 
-    fn tokens(text: &[u8], reading: Reading) -> (String, bool) {
-        let mut lexer = Lexer::new(text, reading);
+    fn tokens(text: &[u8], mode: LexerMode) -> (String, bool) {
+        let mut lexer = Lexer::new(text, mode);
         let words: Vec<_> = lexer
             .by_ref()
             .map(|token| match token {
@@ -305,7 +316,7 @@ mod tests {
                 Token::Symbol(byte) => char::from(byte).to_string(),
                 Token::Word(bytes) => bytes.escape_ascii().to_string(),
                 quoted => {
-                    format!("[{}]", unquoted(quoted, reading.charset).unwrap().escape_ascii())
+                    format!("[{}]", unquoted(quoted, mode.charset).unwrap().escape_ascii())
                 }
             })
             .collect();
@@ -313,8 +324,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn reads(text: &str, reading: Reading, expected: &str) {
-        assert_eq!(tokens(text.as_bytes(), reading), (expected.to_owned(), true), "{text}");
+    fn reads(text: &str, mode: LexerMode, expected: &str) {
+        assert_eq!(tokens(text.as_bytes(), mode), (expected.to_owned(), true), "{text}");
     }
 
     #[test]
@@ -352,15 +363,25 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_that_5_7_disarmed_may_have_one_in_it() {
-        let nested = Reading { comments: Comments::Nested, ..PLAIN };
+    fn a_comment_that_5_7_disarmed_may_have_others_in_it() {
+        let nested = LexerMode { comments: Comments::Nested, ..PLAIN };
         let text = "a /* 99999 x /* y */ z */ b";
         reads(text, PLAIN, "a z * / b");
         reads(text, nested, "a b");
-        reads("a /*M!100100 b*/", nested, "a b");
+        for text in [
+            "a /* 99999 x /* y */ z /* y */ x */ b",
+            "a /* 99999/* y *//**/ /*/ */*/ b",
+            "a /* 99999 /*/ y */ x */ b",
+            "a /* 99999 x /* y /* z */ x */ b",
+            "a /*M!100100 b*/",
+        ] {
+            reads(text, nested, "a b");
+        }
+        assert!(!tokens(b"a /* 99999 x /* y */ z /* */", nested).1);
         for (text, is_ambiguous) in [
             (text, true),
             ("a /*M! b*/", true),
+            ("a /* 99999 /*/ x */ y */", true),
             ("a /* 99999 x */ /* y */", false),
             ("a /* x /* y */", false),
         ] {
@@ -372,8 +393,8 @@ mod tests {
 
     #[test]
     fn quotes_mean_what_the_session_says() {
-        let ansi = Reading { ansi_quotes: true, ..PLAIN };
-        let no_escapes = Reading { backslash_escapes: false, ..PLAIN };
+        let ansi = LexerMode { ansi_quotes: true, ..PLAIN };
+        let no_escapes = LexerMode { backslash_escapes: false, ..PLAIN };
         reads(
             r#"'it''s' "a\"b" `c``d` `e"f` N'g' _utf8'h' x'00'"#,
             PLAIN,
@@ -386,7 +407,7 @@ mod tests {
 
     #[test]
     fn a_second_byte_that_looks_like_a_quote_is_none() {
-        let of = |charset| Reading { charset, ..PLAIN };
+        let of = |charset| LexerMode { charset, ..PLAIN };
         for (text, charset, expected) in [
             (&b"'\xb1\x5c' a"[..], Charset::Gbk, "'' a"),
             (b"`\xb1\x60x` a", Charset::Gbk, "[\\xb1`x] a"),
@@ -405,7 +426,7 @@ mod tests {
 
     #[test]
     fn a_no_break_space_is_one_where_the_server_says_so() {
-        let of = |charset| Reading { charset, ..PLAIN };
+        let of = |charset| LexerMode { charset, ..PLAIN };
         assert_eq!(tokens(b"a\xa0b", of(Charset::Latin1)).0, "a b");
         assert_eq!(tokens(b"a\xffb", of(Charset::Cp866)).0, "a b");
         assert_eq!(tokens(b"a\xa0b", of(Charset::Cp1251)).0, "a\\xa0b");

@@ -1,9 +1,11 @@
 //! Which outbox tables a text names, where that is all that counts: in DDL, and in a text that cannot be read.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
-use super::lexer::{Lexer, Reading, Token, unquoted};
-use super::{Definition, IsOutbox};
+use super::IsOutbox;
+use super::lexer::{Lexer, Token, unquoted};
+use super::statement::Name;
 use crate::binlog::charset::Charset;
 
 /// Longest name of MySQL: 64 characters of at most 4 bytes, all of them doubled quotes.
@@ -12,67 +14,69 @@ const NAME_BYTES_MAX: usize = 512;
 /// Words of which a text has one if it adds rows.
 const ADDING: [&str; 5] = ["INSERT", "REPLACE", "LOAD", "CREATE", "INTO"];
 
-/// `database.table`, if it is an outbox. A server with lower_case_table_names keeps the case of the statement
-/// here, not in row events.
-pub fn full_name(database: &str, table: &str, is_outbox: IsOutbox<'_>) -> Option<String> {
-    let is_named = is_outbox(database, table) || is_outbox(&lowercase(database), &lowercase(table));
-    is_named.then(|| format!("{database}.{table}"))
+/// Words behind which DDL has the name of a table. MySQL 5.7 takes `.events` for the default database's.
+const LEADING: [&str; 8] = ["TABLE", "EXISTS", "TO", "AS", "RENAME", "ON", "LIKE", "TRUNCATE"];
+
+/// `database.table`, if it is an outbox. The case of both is the statement's; `is_outbox` ignores it where the
+/// server does.
+fn full_name(database: &str, table: &str, is_outbox: IsOutbox<'_>) -> Option<String> {
+    is_outbox(database, table).then(|| format!("{database}.{table}"))
 }
 
-fn lowercase(name: &str) -> Cow<'_, str> {
-    match name.chars().any(char::is_uppercase) {
-        true => Cow::Owned(name.to_lowercase()),
-        false => Cow::Borrowed(name),
+/// What names in a text stand for.
+pub struct Names<'a> {
+    default_database: &'a str,
+    charset: Charset,
+    is_outbox: IsOutbox<'a>,
+    /// Bytes of a name are none in that character set.
+    has_undecodable: Cell<bool>,
+}
+
+impl<'a> Names<'a> {
+    pub fn new(default_database: &'a str, charset: Charset, is_outbox: IsOutbox<'a>) -> Names<'a> {
+        Names { default_database, charset, is_outbox, has_undecodable: Cell::new(false) }
     }
-}
 
-/// What DDL says of outbox tables: the first that it names anywhere, and whether rows may come with it.
-pub fn definition(
-    text: &[u8],
-    default_database: &str,
-    reading: Reading,
-    is_outbox: IsOutbox<'_>,
-) -> Option<Definition> {
-    let mut first: Option<String> = None;
-    let (mut moves_rows, mut imports) = (false, false);
-    // The three tokens before a name: what qualifies it, and what leads to it.
-    let mut before: [Option<Token<'_>>; 3] = [None; 3];
-    let lexer = Lexer::new(text, reading);
-    let verb = lexer.clone().next();
-    let is_moving = verb.is_some_and(|verb| verb.is("ALTER") || verb.is("RENAME"));
-    for token in lexer {
-        let is_part = token.is("PARTITION") || token.is("TABLESPACE");
-        imports |=
-            is_part && before[2].is_some_and(|word| word.is("EXCHANGE") || word.is("IMPORT"));
-        let (qualifier, leader) = match before {
-            [leader, qualifier, Some(Token::Symbol(b'.'))] => (qualifier, leader),
-            [_, _, leader] => (None, leader),
-        };
-        if let Some(table) = outbox_at(token, qualifier, default_database, reading, is_outbox) {
-            moves_rows |= ["TO", "AS", "RENAME"]
-                .iter()
-                .any(|word| leader.is_some_and(|token| token.is(word)));
-            first.get_or_insert(table);
+    /// Whether one of those that were asked for cannot be in the character set.
+    pub fn has_undecodable(&self) -> bool {
+        self.has_undecodable.get()
+    }
+
+    /// `database.table` of a name in the text, if it is an outbox.
+    pub fn outbox(&self, name: Name<'_>) -> Option<String> {
+        let table = unquoted(name.table, self.charset)?;
+        let table = self.decode(&table)?;
+        match name.database.and_then(|token| unquoted(token, self.charset)) {
+            Some(database) => full_name(&self.decode(&database)?, &table, self.is_outbox),
+            None => full_name(self.default_database, &table, self.is_outbox),
         }
-        before = [before[1], before[2], Some(token)];
     }
-    let moves_rows = is_moving && (moves_rows || imports);
-    first.map(|table| Definition { table, moves_rows })
+
+    fn decode<'b>(&self, name: &'b [u8]) -> Option<Cow<'b, str>> {
+        let decoded = self.charset.decode(name).ok();
+        self.has_undecodable.set(self.has_undecodable.get() || decoded.is_none());
+        decoded.filter(|_| name.len() <= NAME_BYTES_MAX)
+    }
 }
 
-fn outbox_at(
-    token: Token<'_>,
-    qualifier: Option<Token<'_>>,
-    default_database: &str,
-    reading: Reading,
-    is_outbox: IsOutbox<'_>,
-) -> Option<String> {
-    let table = unquoted(token, reading.charset)?;
-    let table = decode(&table, reading.charset)?;
-    match qualifier.and_then(|token| unquoted(token, reading.charset)) {
-        Some(database) => full_name(&decode(&database, reading.charset)?, &table, is_outbox),
-        None => full_name(default_database, &table, is_outbox),
+fn leads(token: &Token<'_>) -> bool {
+    LEADING.iter().any(|word| token.is(word))
+}
+
+/// The outbox table that a text names first, anywhere in it.
+pub fn first(lexer: Lexer<'_>, names: &Names<'_>) -> Option<String> {
+    // The two tokens before a name: what qualifies it, and the dot between.
+    let mut before: [Option<Token<'_>>; 2] = [None; 2];
+    let mut first = None;
+    for table in lexer {
+        let database = match before {
+            [qualifier, Some(Token::Symbol(b'.'))] => qualifier.filter(|token| !leads(token)),
+            _ => None,
+        };
+        first = first.or_else(|| names.outbox(Name { database, table }));
+        before = [before[1], Some(table)];
     }
+    first
 }
 
 fn decode(name: &[u8], charset: Charset) -> Option<Cow<'_, str>> {

@@ -152,9 +152,13 @@ fn insert<'a>(lexer: &mut Lexer<'a>) -> Statement<'a> {
     }
 }
 
-/// LOAD DATA and LOAD XML; the name follows the first INTO TABLE.
+/// LOAD DATA and LOAD XML; the name follows the first INTO TABLE. LOAD INDEX reads keys into memory.
 fn load<'a>(lexer: &mut Lexer<'a>) -> Statement<'a> {
-    let mut is_after_into = false;
+    let mut is_after_into = match lexer.next() {
+        Some(token) if token.is("INDEX") => return Statement::Other,
+        Some(token) => token.is("INTO"),
+        None => false,
+    };
     while let Some(token) = lexer.next() {
         if is_after_into && token.is("TABLE") {
             let first = lexer.next();
@@ -223,7 +227,7 @@ fn has_row_source<'a>(next: Option<Token<'a>>, lexer: &mut Lexer<'a>) -> bool {
 }
 
 /// The name that begins with `first`, and the token behind it.
-fn name<'a>(
+pub fn name<'a>(
     first: Option<Token<'a>>,
     lexer: &mut Lexer<'a>,
 ) -> Option<(Name<'a>, Option<Token<'a>>)> {
