@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::harness::consumer::Inbox;
 use crate::harness::kafka::create_topic;
 use crate::harness::relay::{Relay, SOON};
-use crate::harness::scene::{Delivery, Scene};
+use crate::harness::scene::{Delivery, Scene, checkpoint_place};
 use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
 use crate::harness::workload::PlainWriter;
 
@@ -82,6 +82,37 @@ fn most_checkpoints_leave_a_long_gtid_set_out_and_another_server_is_resumed_from
         let last = checkpoints.last().and_then(set_of).expect("the last one has it");
         assert_eq!(last, writer.sql.executed_gtids(), "a drain stores the set");
     }
+}
+
+#[test]
+fn a_long_set_that_is_ahead_of_the_binlog_is_in_every_checkpoint_until_it_is_not() {
+    let _permit = permit_for_own_servers();
+    let scene = Scene::on(server_with_holes(), shared_kafka(), "set_ahead");
+    let mut writer = PlainWriter::on(&scene);
+    writer.write(100);
+    let (executed, end) = (writer.sql.executed_gtids(), writer.sql.end_of_binlog());
+    let uuid: String = writer.sql.value("SELECT @@server_uuid");
+    let own = executed.split(&format!("{uuid}:1-")).nth(1).expect("the server's own GTIDs");
+    let newest: usize =
+        own.split(',').next().and_then(|n| n.trim().parse().ok()).expect("a number");
+    // Every second row counts as relayed: rows that are stand behind each that is not.
+    let open: String = (0..50).map(|n| format!(":{}", newest - 99 + 2 * n)).collect();
+    let set: String =
+        writer.sql.value(format!("SELECT GTID_SUBTRACT('{executed}', '{uuid}{open}')"));
+    let mut setup = scene.relay_setup();
+    setup.start_from = Some(format!("gtid:{}", set.replace('\n', "")));
+    setup.batch_lines.push("max_records = 1".to_owned());
+    let mut relay = setup.start();
+    scene.wait_for_records(&relay, 10);
+    relay.kill();
+    let relay = setup.start();
+    let expected: Vec<_> = scene.expected(&writer.ledger).into_iter().step_by(2).collect();
+    scene.judge_rows_clean(&expected, &relay);
+    let checkpoints: Vec<Value> = scene.checkpoints().into_iter().flatten().collect();
+    let is_before = |checkpoint: &&Value| checkpoint_place(checkpoint) < end;
+    let before: Vec<&Value> = checkpoints.iter().filter(is_before).collect();
+    let lacking = before.iter().filter(|checkpoint| checkpoint["gtidSet"].is_null()).count();
+    assert!(before.len() > 20 && lacking == 0, "{lacking} of {}", before.len());
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl Line {
         beginning: Beginning,
         observer: Observer,
     ) -> Line {
-        let Beginning { signature, sequence, skip, window, stored } = beginning;
+        let Beginning { signature, sequence, skip, window, stored, ahead_until } = beginning;
         let new_batch = || Batch::new(options.limits);
         Line {
             filling: new_batch(),
@@ -92,7 +92,7 @@ impl Line {
             options,
             signature,
             publisher,
-            gtid_pace: GtidPace::new(topics.checkpoint_bytes_max()),
+            gtid_pace: GtidPace::new(topics.checkpoint_bytes_max(), ahead_until),
             topics,
             routes: Vec::new(),
             routes_epoch: 0,
