@@ -297,6 +297,7 @@ fn no_checkpoint(config: &Config) -> Error {
 }
 
 /// What is stored.
+#[derive(PartialEq)]
 enum Stored {
     None,
     /// A record of the key that is no checkpoint, in words.
@@ -307,15 +308,12 @@ enum Stored {
 /// Reads what is stored when neither a relay of this name nor the one that it is of can write any more. Answers
 /// also with that one's name, if it is another.
 async fn read_fenced(config: &Config) -> Result<(Stored, Option<String>), Error> {
-    let (mut stored, mut last) = (read(config).await?, None);
-    while let Some(owner) = ends::other_owner(config, stored.checkpoint())
-        && Some(&owner) != last.as_ref()
-    {
-        owner::fence_other(config, &owner).await?;
-        last = Some(owner);
-        stored = read(config).await?;
-    }
-    Ok((stored, last))
+    let stored = read(config).await?;
+    let owner_of = |stored: &Stored| ends::other_owner(config, stored.checkpoint());
+    owner::until_unchanged(config, stored, owner_of, owner::fence_other, async || {
+        read(config).await
+    })
+    .await
 }
 
 async fn read(config: &Config) -> Result<Stored, Error> {
