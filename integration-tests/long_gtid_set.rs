@@ -122,7 +122,8 @@ fn a_gtid_set_that_the_checkpoint_topic_does_not_take_is_left_out_and_named() {
     let properties = [("max.message.bytes", "9000"), ("cleanup.policy", "compact")];
     create_topic(&scene.kafka, &scene.checkpoint_topic(), 1, &properties);
     let mut writer = PlainWriter::on(&scene);
-    let mut relay = scene.start_relay();
+    let setup = scene.relay_setup();
+    let mut relay = setup.start();
     writer.write(3);
     scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
     let log = relay.log();
@@ -133,4 +134,13 @@ fn a_gtid_set_that_the_checkpoint_topic_does_not_take_is_left_out_and_named() {
     );
     assert!(log.contains(&format!("intervals={}", INTERVALS + 1)), "{log}");
     assert!(scene.checkpoint().expect("a checkpoint")["gtidSet"].is_null());
+    // A transaction is given up by place, which needs no set.
+    writer.write(1);
+    setup.set_checkpoint("latest");
+    assert!(scene.checkpoint().expect("a checkpoint")["gtidSet"].is_null());
+    writer.write(2);
+    let mut relay = setup.start();
+    scene.wait_for_records(&relay, 5);
+    assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+    assert_eq!(scene.records().len(), 5);
 }

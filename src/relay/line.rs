@@ -13,6 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::Instant;
 
 use self::gtid_pace::GtidPace;
+pub(super) use self::gtid_pace::set_bytes_max;
 use super::beginning::{Beginning, Options, Refusal, Skip};
 use super::observe::Observer;
 use super::signature::Signature;
