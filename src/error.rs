@@ -102,6 +102,11 @@ pub enum Error {
         source: publish::Error,
     },
     #[error(
+        "the checkpoint of key {key:?} in {topic} is of the relay {owner}, which writes it again each time that it is \
+         fenced"
+    )]
+    OwnerWrites { key: String, topic: String, owner: String },
+    #[error(
         "the checkpoint was written inside a transaction under another configuration of [[outbox]]"
     )]
     OutboxChanged,
@@ -241,6 +246,7 @@ impl Error {
             Error::DamagedAgain(error) => halt(hint_of_damage(error)),
             Error::SmallerBatches { .. }
             | Error::OneByOne { .. }
+            | Error::OwnerWrites { .. }
             | Error::Thread(_)
             | Error::Task(_) => Fate::Retry,
             Error::TakenOver { .. } => Fate::TakenOver,
@@ -310,9 +316,10 @@ impl Error {
             }
             Error::Publish { .. } | Error::OwnerNotFenced { .. } => ErrorKind::Publish,
             Error::OfOneTransaction { source, .. } | Error::NotTold { source, .. } => source.kind(),
-            Error::Running { .. } | Error::TakenBack { .. } | Error::NameContested { .. } => {
-                ErrorKind::Fenced
-            }
+            Error::Running { .. }
+            | Error::TakenBack { .. }
+            | Error::NameContested { .. }
+            | Error::OwnerWrites { .. } => ErrorKind::Fenced,
             Error::Checkpoint { .. }
             | Error::NoCheckpoint { .. }
             | Error::NotReadBack { .. }

@@ -38,6 +38,9 @@ pub enum Error {
     NotApplied { missing: GtidSet },
     #[error("it was written on server {was}, without GTIDs; this is server {is}")]
     ServerChanged { was: Uuid, is: Uuid },
+    /// It was left out, as a long one is of most checkpoints; or that server had no GTIDs.
+    #[error("it was written on server {was} and has no GTID set; this is server {is}")]
+    NoGtidSet { was: Uuid, is: Uuid },
     #[error("the server has no binlog")]
     NoBinlog,
 }
@@ -127,7 +130,11 @@ pub async fn resume(
             };
         }
         (Some(was), _) if was != identity.server_uuid => {
-            return Err(Error::ServerChanged { was, is: identity.server_uuid });
+            let is = identity.server_uuid;
+            return Err(match identity.has_gtids {
+                true => Error::NoGtidSet { was, is },
+                false => Error::ServerChanged { was, is },
+            });
         }
         _ => {}
     }

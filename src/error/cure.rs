@@ -52,6 +52,9 @@ impl Error {
                 spoken(Some("nothing: the relay reads it again"))
             }
             Error::SmallerBatches { .. } | Error::OneByOne { .. } => Some("nothing: the relay goes on at once".to_owned()),
+            Error::OwnerWrites { .. } => {
+                spoken(Some("stop one of the two relays: they have one checkpoint_key"))
+            }
             Error::Thread(_) => {
                 spoken(Some("raise the limit of threads of the relay's process or container"))
             }

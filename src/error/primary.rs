@@ -97,6 +97,11 @@ pub(super) fn start_fate(error: &start::Error) -> Fate {
         | E::InsideEvent { .. }
         | E::Diverged { .. }
         | E::ServerChanged { .. } => halt(OTHER_HISTORY),
+        E::NoGtidSet { .. } => halt(
+            "point the relay at that server, if it is still there: a long GTID set is left out of most checkpoints; \
+             else begin on this one with `binlog-relay checkpoint set --to` the GTID set of an earlier record of the \
+             checkpoint topic (gtidSet): what came after that one is relayed again",
+        ),
         E::NotApplied { .. } => Fate::Retry,
         E::NoBinlog => halt("start mysqld with --log-bin"),
     }

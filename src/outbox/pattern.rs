@@ -83,6 +83,12 @@ impl TablePattern {
         [self.database.to_string(), self.table.to_string()]
     }
 
+    /// There is a `*` in the name of the table.
+    #[must_use]
+    pub fn has_star_in_table(&self) -> bool {
+        !self.table.is_literal()
+    }
+
     /// The same on a server to which letter case makes no difference.
     #[must_use]
     pub fn folded(&self) -> TablePattern {

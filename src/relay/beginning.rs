@@ -39,6 +39,8 @@ pub struct Beginning {
     pub window: Option<Window>,
     /// The place of the stored checkpoint, if it is this session's own.
     pub stored: Option<Coordinates>,
+    /// Before this place, the GTID set that the session begins with may be ahead of what is read.
+    pub ahead_until: Option<Coordinates>,
 }
 
 /// What does not change while the line runs.

@@ -13,6 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::Instant;
 
 use self::gtid_pace::GtidPace;
+pub(super) use self::gtid_pace::set_bytes_max;
 use super::beginning::{Beginning, Options, Refusal, Skip};
 use super::observe::Observer;
 use super::signature::Signature;
@@ -84,7 +85,7 @@ impl Line {
         beginning: Beginning,
         observer: Observer,
     ) -> Line {
-        let Beginning { signature, sequence, skip, window, stored } = beginning;
+        let Beginning { signature, sequence, skip, window, stored, ahead_until } = beginning;
         let new_batch = || Batch::new(options.limits);
         Line {
             filling: new_batch(),
@@ -92,7 +93,7 @@ impl Line {
             options,
             signature,
             publisher,
-            gtid_pace: GtidPace::new(topics.checkpoint_bytes_max()),
+            gtid_pace: GtidPace::new(topics.checkpoint_bytes_max(), ahead_until),
             topics,
             routes: Vec::new(),
             routes_epoch: 0,

@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::signature::Signature;
-use super::{owner, presence, recovery};
+use super::{line, owner, presence, recovery};
 use crate::binlog::server::BinlogFile;
 use crate::binlog::{self, Place, Replica, Server, Source, Start, start};
 use crate::checkpoint::{self, Checkpoint};
@@ -40,7 +40,7 @@ pub async fn set_checkpoint(
     let (mut server, identity) = recovery::connect_mysql(config).await?;
     let start = start::resolve(&mut server, &identity, to).await;
     let start = start.map_err(|e| ends::start_error(config, start::Origin::To(to.clone()), e))?;
-    let (_, cluster_id) = recovery::connect_kafka(config).await?;
+    let (topics, cluster_id) = recovery::connect_kafka(config).await?;
     let files = server.binlog_files().await.map_err(|e| failed(e.into()))?;
     let (place, is_boundary) = find_place(config, server, start).await.map_err(failed)?;
     if !force {
@@ -52,6 +52,7 @@ pub async fn set_checkpoint(
         place,
         is_boundary,
         is_by_gtids: matches!(to, StartFrom::Gtid(_)),
+        set_bytes_max: line::set_bytes_max(topics.checkpoint_bytes_max()),
         server_uuid: identity.server_uuid,
         files,
         instance: uuid::Uuid::new_v4().to_string(),
@@ -95,6 +96,8 @@ struct Target {
     is_boundary: bool,
     /// The place is where the GTID set begins to be looked at, not where it ends.
     is_by_gtids: bool,
+    /// Longest text of a GTID set that the checkpoint topic takes.
+    set_bytes_max: usize,
     server_uuid: Uuid,
     files: Vec<BinlogFile>,
     instance: String,
@@ -297,6 +300,7 @@ fn no_checkpoint(config: &Config) -> Error {
 }
 
 /// What is stored.
+#[derive(PartialEq)]
 enum Stored {
     None,
     /// A record of the key that is no checkpoint, in words.
@@ -307,15 +311,12 @@ enum Stored {
 /// Reads what is stored when neither a relay of this name nor the one that it is of can write any more. Answers
 /// also with that one's name, if it is another.
 async fn read_fenced(config: &Config) -> Result<(Stored, Option<String>), Error> {
-    let (mut stored, mut last) = (read(config).await?, None);
-    while let Some(owner) = ends::other_owner(config, stored.checkpoint())
-        && Some(&owner) != last.as_ref()
-    {
-        owner::fence_other(config, &owner).await?;
-        last = Some(owner);
-        stored = read(config).await?;
-    }
-    Ok((stored, last))
+    let stored = read(config).await?;
+    let owner_of = |stored: &Stored| ends::other_owner(config, stored.checkpoint());
+    owner::until_unchanged(config, stored, owner_of, owner::fence_other, async || {
+        read(config).await
+    })
+    .await
 }
 
 async fn read(config: &Config) -> Result<Stored, Error> {
@@ -377,11 +378,15 @@ impl Target {
             // Nothing of a new generation can be in Kafka after it.
             delivery: Delivery::ExactlyOnce,
         };
-        let checkpoint = Checkpoint {
+        let mut checkpoint = Checkpoint {
             server_uuid: Some(signature.server_uuid.clone()),
             generation: Some(signature.generation),
             ..Checkpoint::place(&self.place, 0, None)
         };
+        if !self.is_by_gtids {
+            // The place is enough: the next start finds the set again, in the file before it.
+            checkpoint.gtid_set.take_if(|set| set.len() > self.set_bytes_max);
+        }
         signature.sign(checkpoint, None)
     }
 }
@@ -483,6 +488,7 @@ mod tests {
             },
             is_boundary: true,
             is_by_gtids: false,
+            set_bytes_max: 100,
             server_uuid: SERVER.parse().unwrap(),
             files: vec![file("b.000002", 1_000), file("b.000003", 500), file("b.000004", 300)],
             instance: "i".to_owned(),
@@ -562,15 +568,27 @@ mod tests {
         assert!(words(None, "1-5").contains("is not known"));
     }
 
+    fn config() -> Config {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml");
+        let password = ["mysql.password=x".to_owned()];
+        Config::load(&path, &password).unwrap()
+    }
+
+    #[test]
+    fn a_set_that_the_topic_does_not_take_is_left_out_unless_it_is_the_place() {
+        let gtid_set = |numbers: &str, is_by_gtids: bool| {
+            let target = Target { is_by_gtids, ..by_gtids(&format!("{SERVER}:{numbers}")) };
+            target.checkpoint(&config(), None).gtid_set
+        };
+        let long = (1..50).map(|n| (2 * n).to_string()).collect::<Vec<_>>().join(":");
+        assert!(gtid_set("1-5", false).is_some() && gtid_set("1-5", true).is_some());
+        assert!(gtid_set(&long, false).is_none() && gtid_set(&long, true).is_some());
+    }
+
     #[test]
     fn a_generation_only_grows() {
         let later = 4_000_000_000_000;
         let stored = Checkpoint { generation: Some(later), ..stored("b.000003", 4, None) };
-        let config = || {
-            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml");
-            let password = ["mysql.password=x".to_owned()];
-            Config::load(&path, &password).unwrap()
-        };
         let next = target("b.000003:4").checkpoint(&config(), Some(&stored));
         assert_eq!(next.generation, Some(later + 1));
         let first = target("b.000003:4").checkpoint(&config(), None).generation.unwrap();

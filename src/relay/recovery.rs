@@ -21,6 +21,7 @@ use crate::binlog::server::HeldLock;
 use crate::binlog::{Identity, Interest, Replica, Server, Source, Start, TableFilter};
 use crate::checkpoint::{self, Checkpoint, Seen};
 use crate::config::Config;
+use crate::coordinates::Coordinates;
 use crate::ends::{
     self, binlog_error, blocking, checkpoint_error, ensure_continuable, find_start,
     look_at_checkpoint, open_checkpoint_topic, preflight_error, publish_error, read_checkpoint,
@@ -71,6 +72,7 @@ pub(super) async fn recover(
         Some(_) => start,
         None => relay.cut.leave(config, &mut server, start).await?,
     };
+    let ahead_until = ahead_until(config, &mut server, &start).await?;
     let (generation, sequence) = numbering(stored.as_ref(), &identity);
     let signature = signature(relay, &identity, generation, fingerprint);
     let window = stored.as_ref().and_then(|stored| window(config, &identity, stored, generation));
@@ -87,6 +89,7 @@ pub(super) async fn recover(
         window,
         stored: claim.checkpoint.resume().ok().map(|resume| resume.coordinates),
         signature,
+        ahead_until,
     };
     let observer = Observer::new(relay.telemetry.clone(), relay.failed.is_none());
     let outboxes = outbox::as_on_server(&config.outbox, identity.folds_case);
@@ -124,6 +127,20 @@ async fn open_source(
         lock = outlast_predecessor(relay, place_id, source.server(), line).await?;
     }
     Ok((source, lock))
+}
+
+/// Where the binlog ends for now, if a GTID set is known: what is in the set ends there or before.
+async fn ahead_until(
+    config: &Config,
+    server: &mut Server,
+    start: &Start,
+) -> Result<Option<Coordinates>, Error> {
+    if start.gtid_set.is_none() {
+        // The stream finds it, with what it has read.
+        return Ok(None);
+    }
+    let end = server.binlog_end().await.map_err(|source| binlog_error(config, source.into()))?;
+    Ok(Some(end))
 }
 
 async fn meet_mysql(relay: &Relay<'_>) -> Result<(Server, Identity), Error> {
