@@ -342,8 +342,7 @@ impl Line {
             return Err(Error::SmallerBatches { topic: self.topic.clone(), bytes_max });
         }
         self.observer.learn_topic(&topic.name);
-        let learnt = self.publisher.learn_topic(topic.name.clone(), topic.batch_bytes_max);
-        learnt.map_err(|source| Error::Publish { brokers: brokers(), source })?;
+        self.publisher.learn_topic(topic.name.clone(), topic.batch_bytes_max);
         match &mut self.window {
             Some(window) if topic.is_new => window.note_new_topic(&topic.name, topic.partitions),
             Some(window) => {

@@ -80,7 +80,7 @@ impl<'a> Session<'a> {
                 // The stop first; then what is finished, so that the next batch leaves; then what comes in.
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
-                answer = self.line.answer(), if !self.line.is_settled() => answer?,
+                answer = self.line.answer() => answer?,
                 read = self.source.read() => {
                     read.map_err(|error| self.binlog_error(error))?;
                     self.step().await?;
