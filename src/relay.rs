@@ -16,6 +16,7 @@ mod place;
 mod predecessor;
 mod presence;
 mod recovery;
+mod refusal;
 mod session;
 mod signature;
 mod suspect;
@@ -29,18 +30,17 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::beginning::Refusal;
 use self::contest::Contest;
 use self::cut::Cut;
 use self::failover::Failover;
 pub use self::place::{reset_checkpoint, set_checkpoint};
 use self::predecessor::while_held;
+use self::refusal::Refusal;
 use self::session::Session;
 use self::suspect::{Reached, Suspect};
 use crate::config::Config;
 use crate::error::{Error, Fate};
 use crate::panics;
-use crate::publish;
 use crate::telemetry::metrics::Peer;
 use crate::telemetry::{State, Telemetry};
 
@@ -248,18 +248,12 @@ impl Relay<'_> {
         }
     }
 
-    /// Keeps which row's record was refused. `false`: it is no row's, or its number is known already.
+    /// Keeps which row's record was refused. `false`: it is no row's, or the row was to be named.
     fn notes_refusal(&mut self, error: &Error) -> bool {
-        let Error::Publish {
-            source: publish::Error::Refused { sequence: Some(sequence), topic, source, .. },
-            ..
-        } = error
-        else {
-            return false;
-        };
-        let (sequence, topic, source) = (*sequence, topic.clone(), source.clone());
-        let before = self.refused.replace(Refusal { sequence, topic, source });
-        before.is_none_or(|before| before.sequence != sequence)
+        let refusal = Refusal::of(error).and_then(|it| it.after(self.refused.as_ref()));
+        let is_noted = refusal.is_some();
+        self.refused = refusal.or(self.refused.take());
+        is_noted
     }
 
     /// It may heal. A server or broker that lets nobody in halts a relay that it never let in: its configuration
