@@ -35,7 +35,7 @@ use self::cut::Cut;
 use self::failover::Failover;
 pub use self::place::{reset_checkpoint, set_checkpoint};
 use self::predecessor::while_held;
-use self::refusal::Refusal;
+use self::refusal::{OneByOne, Refusal};
 use self::session::Session;
 use self::suspect::{Reached, Suspect};
 use crate::config::Config;
@@ -66,6 +66,8 @@ struct Relay<'a> {
     instance: String,
     /// The smallest `max.message.bytes` found that is below the batches librdkafka makes.
     batch_bytes_max: Option<usize>,
+    /// It is one record's, for as long as this says.
+    one_by_one: Option<OneByOne>,
     /// Sessions that failed one after the other, with nothing published in between.
     failures: u32,
     /// How far the last session came.
@@ -124,6 +126,7 @@ async fn relay_until(
         failed: None,
         instance,
         batch_bytes_max: None,
+        one_by_one: None,
         failures: 0,
         reached: Reached::default(),
         began: Instant::now(),
@@ -146,6 +149,7 @@ async fn relay_until(
         relay.show_failed(&error);
         let reached = std::mem::take(&mut relay.reached);
         suspect.take_if(|suspect| suspect.is_passed(&reached));
+        relay.end_one_by_one(&reached, &error);
         let recover = async {
             let error = relay.decide(error, suspect.as_ref()).await?;
             relay.pause(&error).await;
@@ -224,7 +228,9 @@ impl Relay<'_> {
             self.batch_bytes_max = Some(*bytes_max);
         }
         if let Error::OneByOne { .. } = &error {
-            (self.batch_bytes_max, self.refused) = (Some(ONE_RECORD), None);
+            let sequence = self.refused.take().map_or(0, |refused| refused.sequence);
+            let bytes_max_before = self.batch_bytes_max.replace(ONE_RECORD);
+            self.one_by_one = Some(OneByOne { sequence, bytes_max_before });
         }
         let (lived, timeout) = (self.began.elapsed(), self.config.publish.transaction_timeout);
         self.contest.note_ended(lived, timeout);
@@ -245,6 +251,13 @@ impl Relay<'_> {
                 }
                 error => Ok(error),
             },
+        }
+    }
+
+    /// Lets the next session send larger batches again, once none of one record is needed any more.
+    fn end_one_by_one(&mut self, reached: &Reached, error: &Error) {
+        if let Some(over) = self.one_by_one.take_if(|it| it.is_over(reached, error)) {
+            self.batch_bytes_max = over.bytes_max_before;
         }
     }
 

@@ -3,6 +3,8 @@
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::Error;
+use super::suspect::Reached;
+use crate::checkpoint::Checkpoint;
 use crate::publish;
 
 /// A record that a broker has refused.
@@ -79,14 +81,50 @@ impl Refusal {
     }
 }
 
+/// Records are sent one by one, to find one that is too large.
+#[derive(Debug)]
+pub struct OneByOne {
+    /// Number of the first row of the batch that was refused.
+    pub sequence: u64,
+    /// What batches were kept below before.
+    pub bytes_max_before: Option<usize>,
+}
+
+impl OneByOne {
+    /// What was refused is in Kafka. A session that ended with a refusal is followed by one that names the row.
+    pub fn is_over(&self, reached: &Reached, error: &Error) -> bool {
+        let is_behind = |stored: &Checkpoint| stored.sequence >= self.sequence;
+        Refusal::of(error).is_none() && reached.stored.as_ref().is_some_and(is_behind)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn refused(sequence: u64, code: RDKafkaErrorCode) -> Refusal {
+    #[test]
+    fn records_are_sent_one_by_one_until_what_was_refused_is_stored() {
+        let one_by_one = OneByOne { sequence: 7, bytes_max_before: None };
+        let reached = |stored: Option<u64>| {
+            let of = |sequence| Checkpoint { sequence, ..Checkpoint::default() };
+            Reached { stored: stored.map(of), ..Reached::default() }
+        };
+        let lost = Error::Task("lost".to_owned());
+        for (stored, is_over) in [(None, false), (Some(6), false), (Some(7), true)] {
+            assert_eq!(one_by_one.is_over(&reached(stored), &lost), is_over, "{stored:?}");
+        }
+        let refused = error(9, RDKafkaErrorCode::MessageSizeTooLarge);
+        assert!(!one_by_one.is_over(&reached(Some(8)), &refused));
+    }
+
+    fn error(sequence: u64, code: RDKafkaErrorCode) -> Error {
         let (topic, source) = ("orders".to_owned(), KafkaError::MessageProduction(code));
         let source = publish::Error::Refused { index: 0, sequence: Some(sequence), topic, source };
-        Refusal::of(&Error::Publish { brokers: "kafka:9092".to_owned(), source }).unwrap()
+        Error::Publish { brokers: "kafka:9092".to_owned(), source }
+    }
+
+    fn refused(sequence: u64, code: RDKafkaErrorCode) -> Refusal {
+        Refusal::of(&error(sequence, code)).unwrap()
     }
 
     #[test]
