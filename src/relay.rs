@@ -150,6 +150,7 @@ async fn relay_until(
         let reached = std::mem::take(&mut relay.reached);
         suspect.take_if(|suspect| suspect.is_passed(&reached));
         relay.end_one_by_one(&reached, &error);
+        relay.cut.forget_passed(reached.stored.as_ref());
         let recover = async {
             let error = relay.decide(error, suspect.as_ref()).await?;
             relay.pause(&error).await;
@@ -188,7 +189,6 @@ impl Relay<'_> {
         }
         if session.has_published() {
             self.failures = 0;
-            self.cut.forget();
         }
         // The lock goes when all that was sent is acknowledged.
         supervised(session.end(followed, &mut self.reached)).await
