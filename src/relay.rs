@@ -118,26 +118,9 @@ async fn relay_until(
     telemetry: Arc<Telemetry>,
     mut stop: Stop,
 ) -> Result<(), Error> {
-    let instance = uuid::Uuid::new_v4().to_string();
+    let mut relay = Relay::new(config, telemetry);
+    let instance = &relay.instance;
     tracing::info!(name = config.name, instance, version = env!("CARGO_PKG_VERSION"), "starting");
-    let mut relay = Relay {
-        config,
-        telemetry,
-        failed: None,
-        instance,
-        batch_bytes_max: None,
-        one_by_one: None,
-        failures: 0,
-        reached: Reached::default(),
-        began: Instant::now(),
-        contest: Contest::default(),
-        refused: None,
-        predecessor: None,
-        has_claimed: false,
-        failover: Failover::default(),
-        cut: Cut::default(),
-        is_lock_missed: false,
-    };
     let mut suspect: Option<Suspect> = None;
     loop {
         let error = match relay.session(&mut stop).await {
@@ -165,6 +148,29 @@ async fn relay_until(
     }
 }
 
+impl<'a> Relay<'a> {
+    fn new(config: &'a Config, telemetry: Arc<Telemetry>) -> Relay<'a> {
+        Relay {
+            config,
+            telemetry,
+            failed: None,
+            instance: uuid::Uuid::new_v4().to_string(),
+            batch_bytes_max: None,
+            one_by_one: None,
+            failures: 0,
+            reached: Reached::default(),
+            began: Instant::now(),
+            contest: Contest::default(),
+            refused: None,
+            predecessor: None,
+            has_claimed: false,
+            failover: Failover::default(),
+            cut: Cut::default(),
+            is_lock_missed: false,
+        }
+    }
+}
+
 impl Relay<'_> {
     async fn session(&mut self, stop: &mut Stop) -> Result<(), Error> {
         self.began = Instant::now();
@@ -182,8 +188,7 @@ impl Relay<'_> {
             self.telemetry.enter(State::Draining, None);
         }
         if let Err(error) = &followed
-            && error.is_of_one_transaction()
-            && matches!(error.fate(), Fate::Halt { .. })
+            && self.halts_behind_rows(error)
         {
             session.begin_halt(error);
         }
@@ -269,6 +274,13 @@ impl Relay<'_> {
         is_noted
     }
 
+    /// What comes before is published, and then the relay halts.
+    fn halts_behind_rows(&self, error: &Error) -> bool {
+        error.is_of_one_transaction()
+            && matches!(error.fate(), Fate::Halt { .. })
+            && !self.waits_for(error)
+    }
+
     /// It may heal. A server or broker that lets nobody in halts a relay that it never let in: its configuration
     /// is wrong. One that did may be changing its keys.
     fn waits_for(&self, error: &Error) -> bool {
@@ -294,4 +306,43 @@ async fn supervised<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T
         .catch_unwind()
         .await
         .unwrap_or_else(|panic| Err(Error::Task(panics::words(&*panic))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::server;
+
+    const CONFIG: &str = r#"name = "orders"
+[mysql]
+hosts = ["db.example.org:3306"]
+user = "relay"
+password = "secret"
+[kafka]
+bootstrap_servers = "kafka.example.org:9092"
+[[outbox]]
+table = "eventuate.events"
+preset = "eventuate-local"
+"#;
+
+    #[test]
+    fn no_halt_is_said_of_an_error_that_is_waited_for() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), CONFIG).unwrap();
+        let config = Config::load(file.path(), &[]).unwrap();
+        let telemetry = Arc::new(Telemetry::new("orders", "db.example.org:3306".to_owned()));
+        let mut relay = Relay::new(&config, telemetry);
+        let denied = mysql_async::ServerError {
+            code: 1045,
+            message: "Access denied for user 'relay'@'db' (using password: YES)".to_owned(),
+            state: "28000".to_owned(),
+        };
+        let denied = server::Error::MySql(mysql_async::Error::Server(denied));
+        let denied =
+            Error::Binlog { server: "db.example.org:3306".to_owned(), source: denied.into() };
+        assert!(relay.halts_behind_rows(&denied), "it was never let in");
+        relay.has_claimed = true;
+        assert!(!relay.halts_behind_rows(&denied), "its password may be changing");
+        assert!(!relay.halts_behind_rows(&Error::OutboxChanged), "it is of no transaction");
+    }
 }
