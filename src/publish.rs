@@ -306,23 +306,16 @@ impl Publisher {
     }
 
     /// Tells the next topic, in the order of the topics' ids.
-    ///
-    /// # Errors
-    /// The thread has ended.
-    pub fn learn_topic(&self, name: Arc<str>, batch_bytes_max: Option<usize>) -> Result<(), Error> {
-        self.order(Order::LearnTopic { name, batch_bytes_max })
+    pub fn learn_topic(&self, name: Arc<str>, batch_bytes_max: Option<usize>) {
+        self.order(Order::LearnTopic { name, batch_bytes_max });
     }
 
-    /// Hands a batch over.
-    ///
-    /// # Errors
-    /// The thread has ended.
-    pub fn publish(&mut self, mut sealed: Sealed) -> Result<(), Error> {
+    /// Hands a batch over. An answer tells what became of it.
+    pub fn publish(&mut self, mut sealed: Sealed) {
         sealed.number = self.ordered + 1;
-        self.order(Order::Publish(Box::new(sealed)))?;
+        self.order(Order::Publish(Box::new(sealed)));
         self.ordered += 1;
         self.on_their_way += 1;
-        Ok(())
     }
 
     /// The next answer, if it is here already.
@@ -355,8 +348,9 @@ impl Publisher {
         answer
     }
 
-    fn order(&self, order: Order) -> Result<(), Error> {
-        if (self.order)(order) { Ok(()) } else { Err(Error::ThreadEnded) }
+    /// A thread that has ended takes no order. Why it has ended is its last answer, which may still be unread.
+    fn order(&self, order: Order) {
+        let _ = (self.order)(order);
     }
 
     /// Ends the thread and waits until it has: what is on its way is finished first, or fails.
@@ -372,7 +366,27 @@ impl Publisher {
 
 impl Drop for Publisher {
     fn drop(&mut self) {
-        // One that has ended already needs no order.
-        let _ = (self.order)(Order::Stop);
+        self.order(Order::Stop);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Limits;
+
+    #[tokio::test]
+    async fn a_thread_that_has_ended_takes_no_batch_and_still_tells_why() {
+        let run = |_: &Answers| Err(Error::Fenced);
+        let mut publisher = Publisher::start(Arc::default(), |_| false, run).unwrap();
+        assert!(publisher.is_settled());
+        let batch = Batch::new(Limits { records_max: 1, bytes_max: 1 });
+        publisher.learn_topic("orders".into(), None);
+        publisher.publish(Sealed::new(batch, 1, Checkpoint::default()));
+        assert!(!publisher.is_settled());
+        let answer = publisher.answer().await;
+        assert!(matches!(answer, Err(Error::Fenced)), "{answer:?}");
+        let answer = publisher.answer().await;
+        assert!(matches!(answer, Err(Error::ThreadEnded)), "{answer:?}");
     }
 }

@@ -16,6 +16,7 @@ mod place;
 mod predecessor;
 mod presence;
 mod recovery;
+mod refusal;
 mod session;
 mod signature;
 mod suspect;
@@ -29,18 +30,17 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::beginning::Refusal;
 use self::contest::Contest;
 use self::cut::Cut;
 use self::failover::Failover;
 pub use self::place::{reset_checkpoint, set_checkpoint};
 use self::predecessor::while_held;
+use self::refusal::{OneByOne, Refusal};
 use self::session::Session;
 use self::suspect::{Reached, Suspect};
 use crate::config::Config;
 use crate::error::{Error, Fate};
 use crate::panics;
-use crate::publish;
 use crate::telemetry::metrics::Peer;
 use crate::telemetry::{State, Telemetry};
 
@@ -66,6 +66,8 @@ struct Relay<'a> {
     instance: String,
     /// The smallest `max.message.bytes` found that is below the batches librdkafka makes.
     batch_bytes_max: Option<usize>,
+    /// It is one record's, for as long as this says.
+    one_by_one: Option<OneByOne>,
     /// Sessions that failed one after the other, with nothing published in between.
     failures: u32,
     /// How far the last session came.
@@ -116,25 +118,9 @@ async fn relay_until(
     telemetry: Arc<Telemetry>,
     mut stop: Stop,
 ) -> Result<(), Error> {
-    let instance = uuid::Uuid::new_v4().to_string();
+    let mut relay = Relay::new(config, telemetry);
+    let instance = &relay.instance;
     tracing::info!(name = config.name, instance, version = env!("CARGO_PKG_VERSION"), "starting");
-    let mut relay = Relay {
-        config,
-        telemetry,
-        failed: None,
-        instance,
-        batch_bytes_max: None,
-        failures: 0,
-        reached: Reached::default(),
-        began: Instant::now(),
-        contest: Contest::default(),
-        refused: None,
-        predecessor: None,
-        has_claimed: false,
-        failover: Failover::default(),
-        cut: Cut::default(),
-        is_lock_missed: false,
-    };
     let mut suspect: Option<Suspect> = None;
     loop {
         let error = match relay.session(&mut stop).await {
@@ -146,6 +132,8 @@ async fn relay_until(
         relay.show_failed(&error);
         let reached = std::mem::take(&mut relay.reached);
         suspect.take_if(|suspect| suspect.is_passed(&reached));
+        relay.end_one_by_one(&reached, &error);
+        relay.cut.forget_passed(reached.stored.as_ref());
         let recover = async {
             let error = relay.decide(error, suspect.as_ref()).await?;
             relay.pause(&error).await;
@@ -157,6 +145,29 @@ async fn relay_until(
             recovered = recover => recovered,
         };
         suspect = Suspect::of(recovered?, reached).or(suspect);
+    }
+}
+
+impl<'a> Relay<'a> {
+    fn new(config: &'a Config, telemetry: Arc<Telemetry>) -> Relay<'a> {
+        Relay {
+            config,
+            telemetry,
+            failed: None,
+            instance: uuid::Uuid::new_v4().to_string(),
+            batch_bytes_max: None,
+            one_by_one: None,
+            failures: 0,
+            reached: Reached::default(),
+            began: Instant::now(),
+            contest: Contest::default(),
+            refused: None,
+            predecessor: None,
+            has_claimed: false,
+            failover: Failover::default(),
+            cut: Cut::default(),
+            is_lock_missed: false,
+        }
     }
 }
 
@@ -177,14 +188,12 @@ impl Relay<'_> {
             self.telemetry.enter(State::Draining, None);
         }
         if let Err(error) = &followed
-            && error.is_of_one_transaction()
-            && matches!(error.fate(), Fate::Halt { .. })
+            && self.halts_behind_rows(error)
         {
             session.begin_halt(error);
         }
         if session.has_published() {
             self.failures = 0;
-            self.cut.forget();
         }
         // The lock goes when all that was sent is acknowledged.
         supervised(session.end(followed, &mut self.reached)).await
@@ -224,7 +233,9 @@ impl Relay<'_> {
             self.batch_bytes_max = Some(*bytes_max);
         }
         if let Error::OneByOne { .. } = &error {
-            (self.batch_bytes_max, self.refused) = (Some(ONE_RECORD), None);
+            let sequence = self.refused.take().map_or(0, |refused| refused.sequence);
+            let bytes_max_before = self.batch_bytes_max.replace(ONE_RECORD);
+            self.one_by_one = Some(OneByOne { sequence, bytes_max_before });
         }
         let (lived, timeout) = (self.began.elapsed(), self.config.publish.transaction_timeout);
         self.contest.note_ended(lived, timeout);
@@ -248,18 +259,26 @@ impl Relay<'_> {
         }
     }
 
-    /// Keeps which row's record was refused. `false`: it is no row's, or its number is known already.
+    /// Lets the next session send larger batches again, once none of one record is needed any more.
+    fn end_one_by_one(&mut self, reached: &Reached, error: &Error) {
+        if let Some(over) = self.one_by_one.take_if(|it| it.is_over(reached, error)) {
+            self.batch_bytes_max = over.bytes_max_before;
+        }
+    }
+
+    /// Keeps which row's record was refused. `false`: it is no row's, or the row was to be named.
     fn notes_refusal(&mut self, error: &Error) -> bool {
-        let Error::Publish {
-            source: publish::Error::Refused { sequence: Some(sequence), topic, source, .. },
-            ..
-        } = error
-        else {
-            return false;
-        };
-        let (sequence, topic, source) = (*sequence, topic.clone(), source.clone());
-        let before = self.refused.replace(Refusal { sequence, topic, source });
-        before.is_none_or(|before| before.sequence != sequence)
+        let refusal = Refusal::of(error).and_then(|it| it.after(self.refused.as_ref()));
+        let is_noted = refusal.is_some();
+        self.refused = refusal.or(self.refused.take());
+        is_noted
+    }
+
+    /// What comes before is published, and then the relay halts.
+    fn halts_behind_rows(&self, error: &Error) -> bool {
+        error.is_of_one_transaction()
+            && matches!(error.fate(), Fate::Halt { .. })
+            && !self.waits_for(error)
     }
 
     /// It may heal. A server or broker that lets nobody in halts a relay that it never let in: its configuration
@@ -287,4 +306,43 @@ async fn supervised<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T
         .catch_unwind()
         .await
         .unwrap_or_else(|panic| Err(Error::Task(panics::words(&*panic))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::server;
+
+    const CONFIG: &str = r#"name = "orders"
+[mysql]
+hosts = ["db.example.org:3306"]
+user = "relay"
+password = "secret"
+[kafka]
+bootstrap_servers = "kafka.example.org:9092"
+[[outbox]]
+table = "eventuate.events"
+preset = "eventuate-local"
+"#;
+
+    #[test]
+    fn no_halt_is_said_of_an_error_that_is_waited_for() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), CONFIG).unwrap();
+        let config = Config::load(file.path(), &[]).unwrap();
+        let telemetry = Arc::new(Telemetry::new("orders", "db.example.org:3306".to_owned()));
+        let mut relay = Relay::new(&config, telemetry);
+        let denied = mysql_async::ServerError {
+            code: 1045,
+            message: "Access denied for user 'relay'@'db' (using password: YES)".to_owned(),
+            state: "28000".to_owned(),
+        };
+        let denied = server::Error::MySql(mysql_async::Error::Server(denied));
+        let denied =
+            Error::Binlog { server: "db.example.org:3306".to_owned(), source: denied.into() };
+        assert!(relay.halts_behind_rows(&denied), "it was never let in");
+        relay.has_claimed = true;
+        assert!(!relay.halts_behind_rows(&denied), "its password may be changing");
+        assert!(!relay.halts_behind_rows(&Error::OutboxChanged), "it is of no transaction");
+    }
 }

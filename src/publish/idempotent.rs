@@ -6,6 +6,7 @@
 //! cannot store one any more, and learns it. A restart looks for what the checkpoint does not tell
 //! ([`crate::resume`]); never more than [`RECORDS_AHEAD_MAX`] records.
 
+mod due;
 mod keeper;
 mod reported;
 mod settle;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer;
 
+use self::due::{Due, DueCheckpoint};
 use self::keeper::Keeper;
 use self::reported::Reported;
 use super::client::{Client, Record, Topic};
@@ -155,8 +157,7 @@ impl Idempotent {
             in_flight: VecDeque::new(),
             next_slot: 0,
             keeper,
-            due: None,
-            due_before: None,
+            due: Due::default(),
             stored_sequence: claim.sequence,
             latest: Some((0, claim)),
             doubt: None,
@@ -209,10 +210,8 @@ struct Sending {
     in_flight: VecDeque<InFlight>,
     next_slot: usize,
     keeper: Keeper,
-    /// The latest checkpoint that is to be stored.
-    due: Option<(u64, Checkpoint)>,
-    /// One that is to be stored before it.
-    due_before: Option<(u64, Checkpoint)>,
+    /// The checkpoints that are to be stored.
+    due: Due,
     /// The latest one that was.
     latest: Option<(u64, Checkpoint)>,
     /// The process was paused: nothing is sent before a checkpoint shows that nobody has fenced us.
@@ -272,7 +271,7 @@ impl Sending {
 
     /// The next event; `None` when it is time to look at what is due.
     fn next(&self, inbox: &Receiver<Event>) -> Option<Event> {
-        let is_due = self.failed.is_none() && (self.due.is_some() || self.doubt.is_some());
+        let is_due = self.failed.is_none() && (!self.due.is_none() || self.doubt.is_some());
         let store_at = self.keeper.free_at().filter(|_| is_due);
         let store_in = store_at.map(|at| at.saturating_duration_since(Instant::now()));
         match inbox.recv_timeout(store_in.unwrap_or(SERVE_INTERVAL).min(SERVE_INTERVAL)) {
@@ -350,25 +349,15 @@ impl Sending {
         let reported = Arc::clone(&self.reported);
         let is_acknowledged = |batch: &InFlight| batch.is_whole && reported.is_complete(batch.slot);
         while self.in_flight.front().is_some_and(is_acknowledged) {
-            let InFlight { sealed, .. } = self.in_flight.pop_front().expect("it was looked at");
+            let InFlight { sealed, sent_at, .. } =
+                self.in_flight.pop_front().expect("it was looked at");
             if sealed.batch.unsent() > 0 {
                 self.cut_off.store(false, Ordering::Relaxed);
             }
             let (published, number, checkpoint) = sealed.published();
-            self.note_due(number, checkpoint);
+            self.due.note(number, checkpoint, sent_at);
             answers.published(published);
         }
-    }
-
-    /// A later checkpoint pushes out an earlier one, but not one with a GTID set that the later one lacks: a long
-    /// set is a part of few.
-    fn note_due(&mut self, number: u64, checkpoint: Checkpoint) {
-        if checkpoint.gtid_set.is_some() {
-            self.due_before = None;
-        } else if self.due.as_ref().is_some_and(|(_, due)| due.gtid_set.is_some()) {
-            self.due_before = self.due.take();
-        }
-        self.due = Some((number, checkpoint));
     }
 
     fn store_due(&mut self) -> Result<(), Error> {
@@ -376,18 +365,18 @@ impl Sending {
         if self.failed.is_some() || !is_free {
             return Ok(());
         }
-        if self.doubt.is_some() && self.due.is_none() {
-            self.due = self.latest.take();
+        let mut due = self.due.take();
+        if self.doubt.is_some() && due.is_none() {
+            due = self.latest.take().map(|(number, latest)| DueCheckpoint::new(number, latest));
         }
-        let due = self.due_before.take().or_else(|| self.due.take());
-        let Some((number, checkpoint)) = due else { return Ok(()) };
+        let Some(DueCheckpoint { number, checkpoint, sent_behind }) = due else { return Ok(()) };
         if let Some(doubt) = &mut self.doubt {
             *doubt = Doubt::Asked;
         }
         self.latest = Some((number, checkpoint.clone()));
         let now = SystemTime::now();
         let checkpoint = Checkpoint {
-            unacknowledged_since: self.unacknowledged_since(&checkpoint, now),
+            unacknowledged_since: self.unacknowledged_since(&checkpoint, sent_behind, now),
             recorded_at: Some(iso_8601(now)),
             ..checkpoint
         };
@@ -395,12 +384,17 @@ impl Sending {
     }
 
     /// Since when records after the checkpoint may be in Kafka.
-    fn unacknowledged_since(&self, checkpoint: &Checkpoint, now: SystemTime) -> Option<String> {
+    fn unacknowledged_since(
+        &self,
+        checkpoint: &Checkpoint,
+        sent_behind: Option<SystemTime>,
+        now: SystemTime,
+    ) -> Option<String> {
         if checkpoint.clean {
             return None;
         }
         let sent_at = self.in_flight.front().map(|batch| batch.sent_at);
-        let own = iso_8601(sent_at.unwrap_or(now).min(now));
+        let own = iso_8601(sent_at.into_iter().chain(sent_behind).fold(now, SystemTime::min));
         // Both are spelt alike, so that the order of texts is that of times.
         let predecessors = checkpoint.unacknowledged_since.clone();
         Some(predecessors.map_or(own.clone(), |theirs| theirs.min(own)))

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use rdkafka::error::KafkaError;
-
+use super::refusal::Refusal;
 use super::signature::Signature;
 use crate::batch::Limits;
 use crate::checkpoint::Checkpoint;
@@ -56,13 +55,4 @@ pub struct Options {
     pub batch_bytes_max: Option<usize>,
     /// The row whose record a broker has refused in a session before: it is named when it comes again.
     pub refused: Option<Refusal>,
-}
-
-/// A record that a broker has refused.
-#[derive(Debug, Clone)]
-pub struct Refusal {
-    /// Number of its row.
-    pub sequence: u64,
-    pub topic: String,
-    pub source: KafkaError,
 }

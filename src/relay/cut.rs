@@ -1,7 +1,10 @@
 //! A binlog that the server cannot read to its end, as a crash leaves it: the relay goes on in the next file where
 //! GTIDs prove that nothing of the rest counts, and gives up otherwise.
 
+use std::cmp::Ordering;
+
 use crate::binlog::{Server, Start, start};
+use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::coordinates::Coordinates;
 use crate::ends;
@@ -21,9 +24,15 @@ impl Cut {
         is_repeated && !error.is_shortage()
     }
 
-    /// The relay has got on.
-    pub fn forget(&mut self) {
-        self.0 = None;
+    /// Forgets the place once a checkpoint behind it is stored. One before it, or there, is no progress.
+    pub fn forget_passed(&mut self, stored: Option<&Checkpoint>) {
+        let Some(stored) = stored else { return };
+        let stored = Coordinates::new(stored.binlog_filename.as_str(), stored.offset);
+        // Of another base name, nothing can be told.
+        let is_behind = |cut: &Coordinates| {
+            stored.is_ok_and(|it| it.partial_cmp(cut).is_none_or(Ordering::is_gt))
+        };
+        self.0.take_if(|cut| is_behind(cut));
     }
 
     /// Moves a start into the next file where the server could not read its own to the end, and nothing of the rest
@@ -39,5 +48,43 @@ impl Cut {
         let origin = start::Origin::Checkpoint(cut.clone());
         let behind = behind.map_err(|source| ends::start_error(config, origin, source))?;
         Ok(behind.unwrap_or(start))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog;
+
+    #[test]
+    fn a_cut_is_forgotten_once_a_checkpoint_behind_it_is_stored() {
+        let refused = || {
+            let (code, state) = (1236, "HY000".to_owned());
+            let message = "bogus data in log event".to_owned();
+            let error = mysql_async::ServerError { code, message, state };
+            let error = mysql_async::Error::Server(error);
+            let source = binlog::Error::Stream { after: "b.000002:700".parse().unwrap(), error };
+            Error::Binlog { server: "db:3306".to_owned(), source }
+        };
+        for (stored, is_repeated) in [
+            (None, true),
+            // Nothing but a checkpoint of the same place was stored.
+            (Some("b.000002:700"), true),
+            (Some("b.000002:400"), true),
+            (Some("b.000002:701"), false),
+            (Some("b.000003:4"), false),
+            (Some("c.000001:4"), false),
+        ] {
+            let mut cut = Cut::default();
+            assert!(!cut.is_repeated_by(&refused()));
+            let stored = stored.map(|place| place.parse::<Coordinates>().unwrap());
+            let stored = stored.map(|place| Checkpoint {
+                binlog_filename: place.file().to_owned(),
+                offset: place.offset,
+                ..Checkpoint::default()
+            });
+            cut.forget_passed(stored.as_ref());
+            assert_eq!(cut.is_repeated_by(&refused()), is_repeated, "{stored:?}");
+        }
     }
 }

@@ -9,13 +9,13 @@ mod hand_over;
 
 use std::collections::HashMap;
 
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::Instant;
 
 use self::gtid_pace::GtidPace;
 pub(super) use self::gtid_pace::set_bytes_max;
-use super::beginning::{Beginning, Options, Refusal, Skip};
+use super::beginning::{Beginning, Options, Skip};
 use super::observe::Observer;
+use super::refusal::{Refusal, Verdict};
 use super::signature::Signature;
 use crate::batch::{Batch, Cut, TopicId};
 use crate::binlog::row::Cell;
@@ -343,8 +343,7 @@ impl Line {
             return Err(Error::SmallerBatches { topic: self.topic.clone(), bytes_max });
         }
         self.observer.learn_topic(&topic.name);
-        let learnt = self.publisher.learn_topic(topic.name.clone(), topic.batch_bytes_max);
-        learnt.map_err(|source| Error::Publish { brokers: brokers(), source })?;
+        self.publisher.learn_topic(topic.name.clone(), topic.batch_bytes_max);
         match &mut self.window {
             Some(window) if topic.is_new => window.note_new_topic(&topic.name, topic.partitions),
             Some(window) => {
@@ -368,8 +367,7 @@ impl Line {
         };
     }
 
-    /// Brokers judge what is sent, which is compressed, so the broker's word is what counts. It names the record by
-    /// its number, and all before that row leaves before the relay halts.
+    /// The broker names the record by its number, and all before that row leaves before the relay halts.
     fn ensure_not_refused(
         &self,
         rows: &Rows<'_>,
@@ -403,27 +401,18 @@ impl Line {
         let (table, at) = (rows.table.full_name(), rows.place.coordinates.at(rows.at.end));
         let name = topic.name.to_string();
         let sent_below = self.options.batch_bytes_max.unwrap_or(BATCH_BYTES_DEFAULT);
-        match (is_about_size(&refused.source), topic.batch_bytes_max) {
-            (true, Some(bytes_max)) if bytes > bytes_max => {
+        match refused.verdict(bytes, topic.batch_bytes_max, sent_below) {
+            Verdict::SendAgain => Ok(()),
+            Verdict::OneByOne => Err(Error::OneByOne { topic: name }),
+            Verdict::TooLarge { bytes_max } => {
                 Err(Error::RecordTooLarge { table, at, row, topic: name, bytes, bytes_max })
             }
-            // The limit was raised meanwhile.
-            (true, Some(_)) => Ok(()),
-            // It may have been refused with others of its batch.
-            (true, None) if bytes <= sent_below => Err(Error::OneByOne { topic: name }),
-            _ => {
+            Verdict::Refused => {
                 let source = refused.source.clone();
                 Err(Error::RecordRefused { table, at, row, topic: name, bytes, source })
             }
         }
     }
-}
-
-fn is_about_size(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge)
-    )
 }
 
 fn row_error(rows: &Rows<'_>, row: u64, source: envelope::Error) -> Error {

@@ -146,19 +146,18 @@ impl Line {
         self.observer.note_halt(reason);
     }
 
-    /// Takes the publisher's answers that are here.
+    /// Takes the publisher's answers that are here. Also when all is published, it may have to tell of its end.
     ///
     /// # Errors
     /// A batch is not in Kafka, or nobody knows.
     pub fn try_answers(&mut self) -> Result<(), Error> {
-        while !self.is_settled() {
+        loop {
             match self.publisher.try_answer() {
                 Ok(Some(answer)) => self.note(answer),
-                Ok(None) => break,
+                Ok(None) => return Ok(()),
                 Err(source) => return Err(self.publish_error(source)),
             }
         }
-        Ok(())
     }
 
     /// Waits for the publisher's next answer. Dropping the future loses nothing.
@@ -242,7 +241,8 @@ impl Line {
         self.stored_at = Instant::now();
         self.observer.note_sealed(&batch);
         let sealed = Sealed::new(batch, first_sequence, checkpoint);
-        self.publisher.publish(sealed).map_err(|source| self.publish_error(source))
+        self.publisher.publish(sealed);
+        Ok(())
     }
 
     fn checkpoint(
