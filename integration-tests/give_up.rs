@@ -11,7 +11,7 @@ use crate::harness::relay::{Relay, RelaySetup, relay_command, said};
 use crate::harness::scene::Scene;
 use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
 use crate::harness::sql::{Coordinates, single_threaded_runtime};
-use crate::harness::workload::{PlainWriter, insert_event};
+use crate::harness::workload::{PlainWriter, incompressible_text, insert_event};
 
 /// Rows before and after the transaction that is given up, each in one of its own.
 const BEFORE: usize = 3;
@@ -54,7 +54,7 @@ fn a_transaction_of_many_events_is_given_up() {
         let topic = scene.topic("account");
         writer.sql.run("BEGIN");
         writer.insert(1);
-        let data = format!("'{}'", "x".repeat(300_000));
+        let data = format!("'{}'", incompressible_text(300_000));
         writer.sql.run(insert_event("1-1", &data, &topic));
         for _ in 0..50 {
             writer.insert(20);

@@ -11,7 +11,7 @@ use crate::harness::scene::{
     Delivery, EVENTUATE_LOCAL, EVENTUATE_TRAM, Scene, checkpoint_place, events_table, message_table,
 };
 use crate::harness::sql::Coordinates;
-use crate::harness::workload::{PlainWriter, insert_event, insert_rows};
+use crate::harness::workload::{PlainWriter, incompressible_text, insert_event, insert_rows};
 
 /// A row that can be no record, in a table of its own, and what the relay says of it.
 struct Breakage {
@@ -457,8 +457,4 @@ fn insert_large(writer: &mut PlainWriter, text: String) -> Vec<String> {
     writer.ledger.note_written(row.clone());
     insert_rows(&mut writer.sql, "events", std::slice::from_ref(&row));
     vec![row.id]
-}
-
-fn incompressible_text(length: usize) -> String {
-    (0..length).map(|_| char::from(rand::random_range(b'a'..=b'z'))).collect()
 }

@@ -521,3 +521,8 @@ impl PlainWriter {
         self.ledger.note_committed(ids);
     }
 }
+
+/// Compression makes nothing of it much smaller than it is.
+pub fn incompressible_text(length: usize) -> String {
+    (0..length).map(|_| char::from(rand::random_range(b'a'..=b'z'))).collect()
+}
