@@ -9,7 +9,9 @@
 mod due;
 mod keeper;
 mod reported;
+mod send;
 mod settle;
+mod turns;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -17,15 +19,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime};
 
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer;
 
 use self::due::{Due, DueCheckpoint};
 use self::keeper::Keeper;
 use self::reported::Reported;
-use super::client::{Client, Record, Topic};
+use self::turns::Turns;
+use super::client::{Client, Topic};
 use super::reports::{Context, Refused, is_collateral};
-use super::sequence::SequenceHeader;
 use super::transactional::Transactional;
 use super::{
     Answers, Error, Options, Order, SERVE_INTERVAL, Sealed, Stored, Unacknowledged, producer,
@@ -41,10 +43,6 @@ pub const BATCHES_MAX: usize = 4;
 /// So many records may be in Kafka after the stored checkpoint at most: what a restart has to look for. A
 /// later version must not look for fewer.
 pub const RECORDS_AHEAD_MAX: u64 = 100_000;
-
-/// The thread turns at every [`SERVE_INTERVAL`] at least; one that did not for so long was paused, and may have
-/// been replaced meanwhile.
-const PAUSED_MIN: Duration = Duration::from_secs(1);
 
 /// So many topics are looked at for what holds up their records.
 const STALLED_TOPICS_MAX: usize = 8;
@@ -161,7 +159,7 @@ impl Idempotent {
             stored_sequence: claim.sequence,
             latest: Some((0, claim)),
             doubt: None,
-            turned_at: Instant::now(),
+            turns: Turns::new(),
             failed: None,
             progress: Progress { missing: 0, at: Instant::now() },
             refused_by: None,
@@ -176,11 +174,15 @@ struct InFlight {
     sealed: Sealed,
     slot: usize,
     sent_at: SystemTime,
+    /// So many records are not sent yet.
+    left: usize,
+    /// The rest is sent when no doubt is left.
+    is_paused: bool,
     /// All its records were sent.
     is_whole: bool,
 }
 
-/// What becomes of a doubt.
+/// After a pause, nothing is sent until a stored checkpoint shows that we are not fenced.
 #[derive(PartialEq, Eq)]
 enum Doubt {
     Open,
@@ -214,9 +216,9 @@ struct Sending {
     due: Due,
     /// The latest one that was.
     latest: Option<(u64, Checkpoint)>,
-    /// The process was paused: nothing is sent before a checkpoint shows that nobody has fenced us.
+    /// The process was paused, and may have been replaced.
     doubt: Option<Doubt>,
-    turned_at: Instant,
+    turns: Turns,
     stored_sequence: u64,
     /// Why no checkpoint can be stored any more. What is on its way is waited for first: a successor waits for
     /// our end, and must find all of it.
@@ -231,10 +233,9 @@ impl Sending {
     fn run(mut self, inbox: &Receiver<Event>, answers: &Answers) -> Result<(), Error> {
         loop {
             let event = self.next(inbox);
-            if self.turned_at.elapsed() > PAUSED_MIN {
+            if self.turns.is_paused() {
                 self.doubt = Some(Doubt::Open);
             }
-            self.turned_at = Instant::now();
             match event {
                 Some(Event::Order(Order::LearnTopic { name, batch_bytes_max })) => {
                     self.learn_topic(&name, batch_bytes_max)?;
@@ -254,7 +255,7 @@ impl Sending {
             if self.is_refusal_over() {
                 return Err(self.refusal());
             }
-            if self.in_flight.is_empty()
+            if self.is_all_acknowledged()
                 && let Some(error) = self.failed.take()
             {
                 return Err(error);
@@ -262,7 +263,7 @@ impl Sending {
             self.store_due()?;
             self.look_for_progress(answers);
             // That may have taken a while, and is no pause.
-            self.turned_at = Instant::now();
+            self.turns = Turns::new();
             if self.may_stop() {
                 return Ok(());
             }
@@ -281,58 +282,9 @@ impl Sending {
         }
     }
 
-    /// Sends what is not too far ahead of the checkpoint, unless somebody else may send it.
-    fn send_waiting(&mut self, answers: &Answers) -> Result<(), Error> {
-        while self.may_send() && self.in_flight.len() < BATCHES_MAX {
-            let may_send = self.waiting.front().is_some_and(|sealed| {
-                let ahead = sealed.checkpoint.sequence.saturating_sub(self.stored_sequence);
-                sealed.batch.is_empty() || ahead <= RECORDS_AHEAD_MAX && self.doubt.is_none()
-            });
-            if !may_send {
-                break;
-            }
-            let sealed = self.waiting.pop_front().expect("it was looked at");
-            self.send(sealed, answers)?;
-        }
-        Ok(())
-    }
-
-    fn may_send(&self) -> bool {
-        self.failed.is_none() && !self.reported.has_refused()
-    }
-
-    fn send(&mut self, sealed: Sealed, answers: &Answers) -> Result<(), Error> {
-        let slot = self.next_slot;
-        self.next_slot = (slot + 1) % BATCHES_MAX;
-        if self.in_flight.is_empty() {
-            self.progress.at = Instant::now();
-        }
-        let (sent_at, unsent) = (SystemTime::now(), sealed.batch.unsent());
-        self.reported.expect(slot, unsent);
-        let generation = sealed.checkpoint.generation.unwrap_or_default();
-        let mut header = SequenceHeader::new(&self.options.name, generation);
-        let Sealed { batch, first_sequence, .. } = &sealed;
-        let tag = |index| Reported::tag(index, slot);
-        let mut left = unsent;
-        let mut sent = |_, topic: &Topic<Reported>, record: &Record<'_>| {
-            left -= 1;
-            let bytes = record.key.len() + record.value.map_or(0, <[u8]>::len);
-            bytes <= topic.sure_bytes_max || self.settle(&topic.name, left, answers)
-        };
-        let first = *first_sequence;
-        match producer::send_records(batch, &self.topics, &mut header, first, tag, &mut sent) {
-            Ok(()) if left == 0 || !self.reported.has_refused() => {}
-            // The producer has ended; why is told by a record that it gave up.
-            Ok(()) => self.reported.note_unsent(slot, left),
-            Err(Refused { error, .. }) if is_fatal(&error) => self.reported.note_unsent(slot, left),
-            Err(refused) => {
-                let error = refusal_while("send a record", refused);
-                return Err(error.of_rows(first, batch.len()));
-            }
-        }
-        let is_whole = left == 0;
-        self.in_flight.push_back(InFlight { sealed, slot, sent_at, is_whole });
-        Ok(())
+    /// Nothing that was sent is on its way any more.
+    fn is_all_acknowledged(&self) -> bool {
+        self.in_flight.iter().all(|batch| self.reported.is_complete(batch.slot, batch.left))
     }
 
     fn learn_topic(&mut self, name: &str, batch_bytes_max: Option<usize>) -> Result<(), Error> {
@@ -347,7 +299,8 @@ impl Sending {
     /// Gives back the oldest batches, as far as they are acknowledged without a gap.
     fn answer_acknowledged(&mut self, answers: &Answers) {
         let reported = Arc::clone(&self.reported);
-        let is_acknowledged = |batch: &InFlight| batch.is_whole && reported.is_complete(batch.slot);
+        let is_acknowledged =
+            |batch: &InFlight| batch.is_whole && reported.is_complete(batch.slot, 0);
         while self.in_flight.front().is_some_and(is_acknowledged) {
             let InFlight { sealed, sent_at, .. } =
                 self.in_flight.pop_front().expect("it was looked at");
@@ -480,10 +433,6 @@ impl Sending {
             (None, None) => Error::ThreadEnded,
         }
     }
-}
-
-fn is_fatal(error: &KafkaError) -> bool {
-    error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal)
 }
 
 fn refusal_while(doing: &'static str, refused: Refused) -> Error {

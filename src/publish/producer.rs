@@ -64,20 +64,21 @@ pub(super) fn connect<R: Reports>(
     Ok(client)
 }
 
-/// Sends the records of a batch that are not in Kafka already, in stream order. `tag`: what the report on the
+/// Sends the records of a batch that are not in Kafka already, in stream order, but for the first `skip`. `tag`: what the report on the
 /// record of that index is to say. `sent`: what is done behind each of them; `false` sends no more.
 ///
 /// # Errors
 /// librdkafka does not take one of them.
 pub(super) fn send_records<R: Reports>(
     batch: &Batch,
+    skip: usize,
     topics: &[Topic<R>],
     header: &mut SequenceHeader,
     first_sequence: u64,
     tag: impl Fn(usize) -> usize,
     mut sent: impl FnMut(usize, &Topic<R>, &Record<'_>) -> bool,
 ) -> Result<(), Refused> {
-    for (index, record) in batch.unsent_records() {
+    for (index, record) in batch.unsent_records().skip(skip) {
         let topic = &topics[record.topic.0 as usize];
         let to_send = Record {
             key: record.key,

@@ -271,7 +271,7 @@ impl Lane {
         first_sequence: u64,
     ) -> Result<(), Error> {
         let tag = |index| index;
-        producer::send_records(batch, &self.topics, header, first_sequence, tag, |_, _, _| true)
+        producer::send_records(batch, 0, &self.topics, header, first_sequence, tag, |_, _, _| true)
             .map_err(|refused| self.classify_unsent(refused))
     }
 

@@ -38,9 +38,9 @@ impl Reported {
         tag / BATCHES_MAX
     }
 
-    /// No record of the batch in this slot is missing.
-    pub fn is_complete(&self, slot: usize) -> bool {
-        self.missing[slot].load(Ordering::Acquire) == 0
+    /// All records of the batch in this slot are acknowledged, but for `left` that are not sent.
+    pub fn is_complete(&self, slot: usize, left: usize) -> bool {
+        self.missing[slot].load(Ordering::Acquire) == left
     }
 
     /// The last records of a batch were not sent, as the producer has ended.
@@ -92,7 +92,9 @@ mod tests {
         acknowledge(1);
         assert!(!reported.are_all_here(), "the second record of the other batch is in flight");
         acknowledge(1);
-        assert!(reported.are_all_here() && reported.is_complete(1) && !reported.is_complete(0));
+        assert!(
+            reported.are_all_here() && reported.is_complete(1, 0) && !reported.is_complete(0, 0)
+        );
         let refused = reported.refused.take().unwrap();
         assert_eq!((refused.index, refused.slot), (1, 0));
     }

@@ -3,11 +3,22 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::Sending;
+use super::{Sending, Turns};
 use crate::publish::{Answers, Error, producer};
 
 /// How often it is looked whether a large record was acknowledged.
 const SETTLE_PAUSE: Duration = Duration::from_millis(1);
+
+/// What waiting came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// All that was sent is acknowledged.
+    All,
+    /// The process was paused, and may have been replaced.
+    Paused,
+    /// A record was refused, or the order came to stop.
+    GivenUp,
+}
 
 impl Sending {
     /// A record was refused, and all others have their report: those of other partitions may be in flight still,
@@ -26,28 +37,35 @@ impl Sending {
     /// Waits until all that was sent has its report: behind a record that the broker may refuse, nothing must be
     /// on its way. A broker takes what comes next for the beginning of a producer that its partition does not
     /// know yet, and it would stand before the record that was refused. `left`: records of the batch that are
-    /// not sent yet. `false`: it was refused, or the order came to stop.
-    pub(super) fn settle(&self, topic: &str, left: usize, answers: &Answers) -> bool {
+    /// not sent yet.
+    pub(super) fn settle(&self, topic: &str, left: usize, answers: &Answers) -> Settled {
         let timeout = self.options.transaction_timeout;
+        let mut turns = Turns::new();
         let (mut say_at, mut stop_by) = (Instant::now() + timeout, None);
         loop {
             self.client.serve();
             if self.reported.has_refused() {
-                return false;
+                return Settled::GivenUp;
+            }
+            // Whoever replaced us meanwhile sends the rest.
+            if turns.is_paused() {
+                return Settled::Paused;
             }
             if self.reported.missing() == left {
-                return true;
+                return Settled::All;
             }
             let now = Instant::now();
             if now >= say_at {
                 say_at = now + timeout;
                 let why = producer::why_not_acknowledged(&self.client, topic);
                 answers.stalled(Error::NotAcknowledged { topic: topic.to_owned(), timeout, why });
+                // That may have taken a while, and is no pause.
+                turns = Turns::new();
             }
             if self.is_stopping.load(Ordering::Relaxed) {
                 let stop_by = *stop_by.get_or_insert_with(|| now + timeout);
                 if now >= stop_by {
-                    return false;
+                    return Settled::GivenUp;
                 }
             }
             std::thread::sleep(SETTLE_PAUSE);
