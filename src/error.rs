@@ -186,6 +186,16 @@ pub enum Fate {
     TakenOver,
 }
 
+impl Fate {
+    /// A halt with another thing that helps.
+    fn with_hint(self, more: impl std::fmt::Display) -> Fate {
+        match self {
+            Fate::Halt { hint } => halt(format!("{hint}; {more}")),
+            fate => fate,
+        }
+    }
+}
+
 const OTHER_HISTORY: &str = "the server was restored, reset or replaced: point the relay at the server of the \
      checkpoint, or begin elsewhere on this one with `binlog-relay checkpoint set --to earliest` (or latest, a \
      place, a GTID set)";
@@ -207,12 +217,11 @@ impl Error {
             Error::Kafka { source, .. } => kafka_fate(source),
             Error::Topics { source, .. } => topics_fate(source),
             Error::Publish { source, .. } => publish_fate(source),
-            Error::OwnerNotFenced { owner, source, .. } => match publish_fate(source) {
-                Fate::Halt { hint } => halt(format!(
-                    "{hint}; or give this relay the name {owner} again, or a checkpoint_key of its own"
-                )),
-                fate => fate,
-            },
+            Error::OwnerNotFenced { owner, source, .. } => {
+                publish_fate(source).with_hint(format_args!(
+                    "or give this relay the name {owner} again, or a checkpoint_key of its own"
+                ))
+            }
             Error::Checkpoint { source, .. } => checkpoint_fate(source),
             Error::Row { source, .. } => row_fate(&source.problem),
             Error::RecordTooLarge { topic, .. } => halt(format!(
@@ -254,10 +263,7 @@ impl Error {
                 "give one of the two another name: they have the same one, and another checkpoint_key or \
                  checkpoint_topic",
             ),
-            Error::OfOneTransaction { source, way_out } => match source.fate() {
-                Fate::Halt { hint } => halt(format!("{hint}; {way_out}")),
-                fate => fate,
-            },
+            Error::OfOneTransaction { source, way_out } => source.fate().with_hint(way_out),
             Error::NoCheckpoint { .. }
             | Error::Running { .. }
             | Error::NotTold { .. }
