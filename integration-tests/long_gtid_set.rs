@@ -144,9 +144,14 @@ fn a_gtid_set_that_the_checkpoint_topic_does_not_take_is_left_out_and_named() {
     assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
     scene.mysql.restart_with_another_uuid();
     setup.start().halts_saying(
-        "cannot begin at the checkpoint, …: it was written on server … and has no GTID set; this is server ",
+        &format!(
+            "MySQL {}: cannot begin at the checkpoint, …: it was written on server … and has no GTID set; this is \
+             server …",
+            setup.mysql_address
+        ),
         "point the relay at that server, if it is still there: a long GTID set is left out of most checkpoints; else \
-         begin on this one with `binlog-relay checkpoint set --to` the GTID set of an earlier record",
+         begin on this one with `binlog-relay checkpoint set --to` the GTID set of an earlier record of the \
+         checkpoint topic (gtidSet): what came after that one is relayed again",
     );
     assert_eq!(scene.records().len(), 5);
 }

@@ -208,11 +208,7 @@ impl Error {
     pub fn fate(&self) -> Fate {
         match self {
             Error::Binlog { source, .. } => binlog_fate(source),
-            Error::Start { origin: start::Origin::Checkpoint(_), source, .. } => start_fate(source),
-            Error::Start { origin: start::Origin::StartFrom(_), source, .. } => {
-                start_from_fate(source)
-            }
-            Error::Start { origin: start::Origin::To(_), source, .. } => to_fate(source),
+            Error::Start { origin, source, .. } => fate_of_start(origin, source),
             Error::Preflight { source, .. } => preflight_fate(source),
             Error::Kafka { source, .. } => kafka_fate(source),
             Error::Topics { source, .. } => topics_fate(source),
@@ -394,6 +390,14 @@ impl Error {
             | Error::Topics { .. } => matches!(self.fate(), Fate::Halt { .. }),
             _ => false,
         }
+    }
+}
+
+fn fate_of_start(origin: &start::Origin, source: &start::Error) -> Fate {
+    match origin {
+        start::Origin::Checkpoint(_) => start_fate(source),
+        start::Origin::StartFrom(_) => start_from_fate(source),
+        start::Origin::To(_) => to_fate(source),
     }
 }
 
