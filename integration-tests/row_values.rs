@@ -5,6 +5,7 @@ use crate::harness::http::Http;
 use crate::harness::kafka::{create_compacted_topic, create_topic};
 use crate::harness::relay::{Relay, RelaySetup};
 use crate::harness::scene::Scene;
+use crate::harness::workload::incompressible_text;
 
 /// In every value that must stay where it is.
 const SECRET: &str = "geheim";
@@ -46,7 +47,7 @@ const BAD: [Bad; 9] = [
     Bad {
         table: "events",
         columns: "event_id, event_type, event_data, entity_type, entity_id, metadata",
-        values: "'SECRET', 'SECRET', CONCAT('SECRET', LONG), 'TOPIC', 'SECRET', 'SECRET'",
+        values: "'SECRET', 'SECRET', CONCAT('SECRET', 'NOISE'), 'TOPIC', 'SECRET', 'SECRET'",
         said: "(max.message.bytes)",
     },
     Bad {
@@ -89,6 +90,7 @@ fn a_row_that_halts_is_said_without_its_values_in_one_short_line() {
         let secret = format!("{SECRET}-{number}");
         let values = bad.values.replace("SECRET", &secret).replace("TOPIC", &topic);
         let values = values.replace("LONG", "REPEAT('y', 1048576)");
+        let values = values.replace("NOISE", &incompressible_text(1 << 20));
         sql.run(format!("INSERT INTO {} ({}) VALUES ({values})", bad.table, bad.columns));
         let setup = RelaySetup {
             name: format!("{name}-{number}"),
