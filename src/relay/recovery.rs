@@ -31,7 +31,7 @@ use crate::error::Error;
 use crate::kafka::Delivery;
 use crate::outbox::OutboxOptions;
 use crate::publish::idempotent::{self, Idempotent};
-use crate::publish::transactional::Transactional;
+use crate::publish::transactional::{self, Transactional};
 use crate::publish::{Publisher, Stored};
 use crate::resume::{self, Window};
 use crate::telemetry::clock::micros_since_1970;
@@ -427,7 +427,7 @@ fn claim(
 
 fn line_options(relay: &Relay<'_>, outboxes: &[OutboxOptions]) -> Options {
     let batches_on_their_way = match relay.config.publish.delivery {
-        Delivery::ExactlyOnce => 1,
+        Delivery::ExactlyOnce => transactional::LANES,
         Delivery::Idempotent => idempotent::BATCHES_MAX,
     };
     Options {

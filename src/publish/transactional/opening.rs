@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use super::{Lane, lane_id};
+use super::lane::Lane;
+use super::lane_id;
 use crate::batch::Limits;
 use crate::publish::reports::{Acknowledgements, Bell, Context};
 use crate::publish::{Error, Options, producer};
@@ -29,6 +30,8 @@ pub(super) struct Opening<'a> {
     pub limits: Limits,
     pub batch_bytes_max: Option<usize>,
     pub cut_off: Arc<AtomicBool>,
+    /// Rings when any lane has something to serve.
+    pub bell: Arc<Bell>,
 }
 
 impl Opening<'_> {
@@ -61,22 +64,22 @@ impl Opening<'_> {
     }
 
     fn connect(&self, transactional_id: &str) -> Result<Lane, Error> {
-        let Opening { kafka, options, topic, limits, batch_bytes_max, cut_off } = self;
+        let Opening { kafka, options, topic, limits, batch_bytes_max, cut_off, bell } = self;
         let records_max = (limits.records_max + 1).max(TOMBSTONES_MAX);
         let mut config = producer::config(kafka, options, records_max, *batch_bytes_max)?;
         config
             .set("transactional.id", transactional_id)
+            .set("max.in.flight.requests.per.connection", "5")
             .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string());
         let acknowledgements = Arc::new(Acknowledgements::default());
         let context = Context::of(acknowledgements.clone(), cut_off.clone());
-        let bell = Arc::new(Bell::default());
-        let wake = bell.clone();
+        let (bell, wake) = (bell.clone(), bell.clone());
         let client = producer::connect(&config, context, topic, move || wake.ring())?;
         let doing = "look up the checkpoint topic";
         let checkpoint_topic = client.topic(topic);
         let checkpoint_topic = checkpoint_topic.map_err(|source| Error::Kafka { doing, source })?;
         Ok(Lane {
-            client,
+            client: Arc::new(client),
             checkpoint_topic,
             topics: Vec::new(),
             acknowledgements,
