@@ -9,9 +9,10 @@ use crate::arguments::Arguments;
 use crate::events::event;
 use crate::harness::link::Delay;
 use crate::harness::workload::insert_rows;
+use crate::matrix::Plan;
 use crate::meter::Meter;
 use crate::numbers::Spread;
-use crate::report::{Section, Target};
+use crate::report::{Section, Target, World};
 use crate::site::Site;
 use crate::subject::Subject;
 use crate::table::Table;
@@ -31,7 +32,7 @@ struct Measurement {
     broker_cpu_percent: f64,
 }
 
-pub fn measure(site: &Site, layout: Layout, arguments: &Arguments) -> Result<Vec<Section>> {
+pub fn measure(site: &Site, plan: &Plan, arguments: &Arguments) -> Result<Vec<Section>> {
     let mut table = Table::with_header([
         "idle",
         "CPU % of a core",
@@ -43,7 +44,8 @@ pub fn measure(site: &Site, layout: Layout, arguments: &Arguments) -> Result<Vec
     let duration = Duration::from_secs(arguments.idle_seconds.into());
     for subject in arguments.subjects() {
         let name = subject.name();
-        let found = measure_once(site, layout, &subject, duration).with_context(|| name.clone())?;
+        let found =
+            measure_once(site, plan.layout, &subject, duration).with_context(|| name.clone())?;
         let cpu = Spread::of([found.cpu_percent], 2);
         let memory = Spread::of([found.resident_megabytes], 1);
         println!("{name}: {} % of a core, {} MB", Spread::shown(cpu), Spread::shown(memory));
@@ -62,7 +64,7 @@ pub fn measure(site: &Site, layout: Layout, arguments: &Arguments) -> Result<Vec
         ]);
     }
     let title = format!("Over {} s with nothing happening", arguments.idle_seconds);
-    let section = Section { title, table, targets };
+    let section = Section { world: World::Loopback, title, table, targets };
     println!("\n{section}");
     Ok(vec![section])
 }

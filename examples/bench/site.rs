@@ -52,11 +52,14 @@ pub fn start_mysql() -> Arc<MySql> {
 
 impl Site {
     /// Beside a MySQL that goes on from one site to the next.
-    pub fn start(mysql: &Arc<MySql>, brokers: u32, arguments: &Arguments) -> Site {
+    pub fn start(
+        mysql: &Arc<MySql>,
+        brokers: u32,
+        delays: Vec<Delay>,
+        arguments: &Arguments,
+    ) -> Site {
         println!("starting {brokers} broker(s) …");
         let begun = Instant::now();
-        let delays: Vec<Delay> =
-            arguments.links().into_iter().filter(|link| !link.is_none()).collect();
         let (kafka, brokers, addresses) = start_brokers(brokers, &delays);
         println!("Kafka answers after {:.1} s", begun.elapsed().as_secs_f64());
         let login = mysql.login();
