@@ -77,6 +77,8 @@ impl Sealed {
 /// What the publisher has done, or cannot do yet.
 #[derive(Debug)]
 pub enum Answer {
+    /// Another batch would be sent at once.
+    Ready,
     Published(Published),
     Stored(Box<Stored>),
     /// Records that are on their way were not acknowledged for long; they are still tried.
@@ -209,6 +211,10 @@ pub(crate) enum Order {
 pub(crate) struct Answers(mpsc::UnboundedSender<Result<Answer, Error>>);
 
 impl Answers {
+    fn ready(&self) {
+        self.send(Ok(Answer::Ready));
+    }
+
     fn published(&self, published: Published) {
         self.send(Ok(Answer::Published(published)));
     }
@@ -235,6 +241,9 @@ pub struct Publisher {
     /// Batches that are not published yet, and their bytes.
     on_their_way: usize,
     bytes_on_their_way: usize,
+    /// Batches go out at a pace, told by [`Answer::Ready`].
+    is_paced: bool,
+    is_ready: bool,
     ordered: u64,
     stored: u64,
 }
@@ -252,7 +261,10 @@ impl Publisher {
             bell.ring();
             is_taken
         };
-        Publisher::start(cut_off, order, move |answers| transactional.run(&inbox, answers))
+        let run = move |answers: &Answers| transactional.run(&inbox, answers);
+        let mut publisher = Publisher::start(cut_off, order, run)?;
+        publisher.is_paced = true;
+        Ok(publisher)
     }
 
     /// Starts the thread: records go out at once, and the checkpoint follows them. `claim`: the stored one.
@@ -298,9 +310,16 @@ impl Publisher {
             cut_off,
             on_their_way: 0,
             bytes_on_their_way: 0,
+            is_paced: false,
+            is_ready: true,
             ordered: 0,
             stored: 0,
         })
+    }
+
+    /// Another batch would be sent at once.
+    pub fn is_ready(&self) -> bool {
+        self.is_ready
     }
 
     /// Bytes of the batches that are not published yet; `None` where there is none.
@@ -330,6 +349,7 @@ impl Publisher {
         self.order(Order::Publish(Box::new(sealed)));
         self.ordered += 1;
         self.on_their_way += 1;
+        self.is_ready = !self.is_paced;
     }
 
     /// The next answer, if it is here already.
@@ -355,6 +375,7 @@ impl Publisher {
 
     fn note(&mut self, answer: Result<Answer, Error>) -> Result<Answer, Error> {
         match &answer {
+            Ok(Answer::Ready) => self.is_ready = true,
             Ok(Answer::Published(published)) => {
                 self.on_their_way -= 1;
                 self.bytes_on_their_way -= published.batch.bytes();

@@ -30,7 +30,6 @@ pub(super) struct Waiting {
 /// Every partition that this session sends to.
 pub(super) struct Partitions<const PRODUCERS: usize> {
     partitions: Vec<Partition<PRODUCERS>>,
-    waiting: usize,
 }
 
 #[derive(Clone)]
@@ -45,7 +44,7 @@ struct Partition<const PRODUCERS: usize> {
 
 impl<const PRODUCERS: usize> Partitions<PRODUCERS> {
     pub fn new() -> Partitions<PRODUCERS> {
-        Partitions { partitions: Vec::new(), waiting: 0 }
+        Partitions { partitions: Vec::new() }
     }
 
     /// One partition more.
@@ -69,7 +68,6 @@ impl<const PRODUCERS: usize> Partitions<PRODUCERS> {
             return true;
         }
         partition.waiting.push_back(record);
-        self.waiting += 1;
         false
     }
 
@@ -89,14 +87,7 @@ impl<const PRODUCERS: usize> Partitions<PRODUCERS> {
         }
         partition.waiting.pop_front();
         partition.send(record.producer);
-        self.waiting -= 1;
         Some(record)
-    }
-
-    /// So many records wait.
-    #[cfg(test)]
-    pub fn waiting(&self) -> usize {
-        self.waiting
     }
 }
 
@@ -113,5 +104,119 @@ impl<const PRODUCERS: usize> Partition<PRODUCERS> {
     fn send(&mut self, producer: usize) {
         self.in_flight += 1;
         self.producer = producer;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PRODUCERS: usize = 3;
+
+    fn record(producer: usize, index: usize) -> Waiting {
+        Waiting { producer, index, partition: 0 }
+    }
+
+    #[test]
+    fn the_first_record_of_a_producer_goes_to_a_partition_alone_and_so_does_one_after_a_pause() {
+        let mut partitions = Partitions::<PRODUCERS>::new();
+        let (id, begun) = (partitions.add(), Instant::now());
+        assert!(partitions.take(id, record(0, 0), begun));
+        assert!(!partitions.take(id, record(0, 1), begun));
+        assert!(!partitions.take(id, record(0, 2), begun));
+        assert_eq!(partitions.next(id, begun), None, "the first is in flight");
+        partitions.note_acknowledged(id, begun);
+        // The partition knows the producer now: what waited goes together.
+        assert_eq!(partitions.next(id, begun), Some(record(0, 1)));
+        assert_eq!(partitions.next(id, begun), Some(record(0, 2)));
+        assert!(partitions.take(id, record(0, 3), begun));
+        (0..3).for_each(|_| partitions.note_acknowledged(id, begun));
+        let later = begun + KNOWN_FOR + Duration::from_millis(1);
+        assert!(partitions.take(id, record(0, 4), later));
+        assert!(!partitions.take(id, record(0, 5), later), "it may be forgotten");
+    }
+
+    #[test]
+    fn a_record_waits_for_those_of_another_producer_and_for_no_other_partition() {
+        let mut partitions = Partitions::<PRODUCERS>::new();
+        let (id, other, now) = (partitions.add(), partitions.add(), Instant::now());
+        assert!(partitions.take(id, record(0, 0), now));
+        assert!(!partitions.take(id, record(1, 1), now));
+        assert!(partitions.take(other, record(1, 2), now));
+        assert!(!partitions.take(id, record(0, 3), now), "it stands behind one that waits");
+        partitions.note_acknowledged(id, now);
+        assert_eq!(partitions.next(id, now), Some(record(1, 1)));
+        assert_eq!(partitions.next(id, now), None);
+        partitions.note_acknowledged(id, now);
+        assert_eq!(partitions.next(id, now), Some(record(0, 3)));
+        assert_eq!(partitions.next(id, now), None);
+    }
+
+    proptest! {
+        /// Whatever is sent and acknowledged in whichever order: each partition gets its records in the order of the
+        /// stream, never those of two producers at once, never two of a producer that it may not know; and all leave.
+        #[test]
+        fn every_partition_keeps_the_order_of_the_stream(
+            stream in prop::collection::vec((0usize..4, 0usize..PRODUCERS, 0u64..700), 1..200),
+            acknowledge in prop::collection::vec(0usize..4, 0..400),
+        ) {
+            let mut partitions = Partitions::<PRODUCERS>::new();
+            let ids: Vec<PartitionId> = (0..4).map(|_| partitions.add()).collect();
+            let mut now = Instant::now();
+            let mut sent: HashMap<usize, Vec<Waiting>> = HashMap::new();
+            let mut in_flight: HashMap<usize, Vec<Waiting>> = HashMap::new();
+            let mut known: HashMap<(usize, usize), Instant> = HashMap::new();
+            let mut turns = acknowledge.into_iter();
+            let check = |known: &HashMap<(usize, usize), Instant>, flying: &[Waiting], partition, now: Instant| {
+                let last = flying.last().unwrap();
+                assert!(flying.iter().all(|one| one.producer == last.producer));
+                let is_known = known.get(&(partition, last.producer)).is_some_and(|at| now - *at <= KNOWN_FOR);
+                assert!(flying.len() == 1 || is_known);
+            };
+            let total = stream.len();
+            for (index, (partition, producer, millis)) in stream.into_iter().enumerate() {
+                now += Duration::from_millis(millis);
+                if partitions.take(ids[partition], record(producer, index), now) {
+                    sent.entry(partition).or_default().push(record(producer, index));
+                    in_flight.entry(partition).or_default().push(record(producer, index));
+                    check(&known, &in_flight[&partition], partition, now);
+                }
+                for partition in turns.by_ref().take(2) {
+                    let flying = in_flight.entry(partition).or_default();
+                    if flying.is_empty() {
+                        continue;
+                    }
+                    let first = flying.remove(0);
+                    known.insert((partition, first.producer), now);
+                    partitions.note_acknowledged(ids[partition], now);
+                    while let Some(next) = partitions.next(ids[partition], now) {
+                        sent.entry(partition).or_default().push(next);
+                        flying.push(next);
+                        check(&known, flying, partition, now);
+                    }
+                }
+            }
+            for partition in 0..4 {
+                let flying = in_flight.entry(partition).or_default();
+                while !flying.is_empty() {
+                    let first = flying.remove(0);
+                    known.insert((partition, first.producer), now);
+                    partitions.note_acknowledged(ids[partition], now);
+                    while let Some(next) = partitions.next(ids[partition], now) {
+                        sent.entry(partition).or_default().push(next);
+                        flying.push(next);
+                        check(&known, flying, partition, now);
+                    }
+                }
+            }
+            prop_assert_eq!(sent.values().map(Vec::len).sum::<usize>(), total);
+            for records in sent.values() {
+                prop_assert!(records.is_sorted_by_key(|record| record.index));
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::committer::Committer;
 use super::lane::Lane;
@@ -20,6 +20,11 @@ use crate::publish::partitions::{PartitionId, Partitions, Waiting};
 use crate::publish::reports::{Bell, Tag};
 use crate::publish::sequence::SequenceHeader;
 use crate::publish::{Answers, Error, Options, Order, SERVE_INTERVAL, Sealed, Stored};
+
+/// The next transaction begins when the one before it is acknowledged, or has been on its way for so long: on
+/// loopback that keeps transactions from becoming so small that they cost more than they carry, and behind a link the
+/// next one need not wait for a round trip.
+const PACE: Duration = Duration::from_millis(5);
 
 /// The publisher's thread.
 pub(super) struct Overlap<'a> {
@@ -40,6 +45,8 @@ pub(super) struct Overlap<'a> {
     checkpoint: checkpoint::Options,
     cut_off: Arc<AtomicBool>,
     answers: &'a Answers,
+    /// When the next transaction may begin; `None` where the reader knows that it may.
+    paced_until: Option<Instant>,
     is_stopping: bool,
 }
 
@@ -77,6 +84,7 @@ impl<'a> Overlap<'a> {
             checkpoint,
             cut_off,
             answers,
+            paced_until: None,
             is_stopping: false,
         })
     }
@@ -87,7 +95,10 @@ impl<'a> Overlap<'a> {
                 self.abort_behind(&error);
                 return Err(error);
             }
-            self.bell.wait(SERVE_INTERVAL);
+            let now = Instant::now();
+            let paced = self.paced_until.map(|until| until.saturating_duration_since(now));
+            let paced = paced.filter(|_| self.open.len() < self.lanes.len());
+            self.bell.wait(paced.unwrap_or(SERVE_INTERVAL));
         }
         Ok(())
     }
@@ -99,7 +110,19 @@ impl<'a> Overlap<'a> {
         self.take_committed()?;
         self.commit_first()?;
         while self.begin_next()? {}
+        self.tell_ready();
         Ok(())
+    }
+
+    fn tell_ready(&mut self) {
+        let Some(paced_until) = self.paced_until else { return };
+        let last = self.open.back().map(|open| &self.lanes[open.lane].acknowledgements);
+        let is_acknowledged = last.is_none_or(|it| it.are_all_here());
+        let is_due = is_acknowledged || paced_until <= Instant::now();
+        if is_due && self.open.len() < self.lanes.len() && self.waiting.is_empty() {
+            self.paced_until = None;
+            self.answers.ready();
+        }
     }
 
     fn take_orders(&mut self, orders: &Receiver<Order>) -> Result<(), Error> {
@@ -190,6 +213,7 @@ impl<'a> Overlap<'a> {
             report_by: self.lanes[lane].report_by(),
             is_committing: false,
         });
+        self.paced_until = Some(Instant::now() + PACE);
         self.send_last()?;
         Ok(true)
     }

@@ -16,12 +16,19 @@ use crate::telemetry::Reason;
 use crate::telemetry::clock::CommitTime;
 
 impl Line {
-    /// There is a batch to fill while this one leaves, and those that are on their way with it have no more bytes
-    /// than a full batch: so memory is bounded by two.
+    /// Another batch would leave at once.
+    pub fn is_ready(&self) -> bool {
+        self.publisher.is_ready()
+    }
+
+    /// It would leave at once, there is another batch to fill meanwhile, and those that are on their way with it have
+    /// no more bytes than a full batch: so memory is bounded by two.
     pub fn may_seal(&self) -> bool {
         let bytes_max = self.options.limits.bytes_max;
         let fits = |bytes| bytes + self.filling.bytes() <= bytes_max;
-        !self.spare.is_empty() && self.publisher.bytes_on_their_way().is_none_or(fits)
+        self.publisher.is_ready()
+            && !self.spare.is_empty()
+            && self.publisher.bytes_on_their_way().is_none_or(fits)
     }
 
     /// No predecessor sends anything any more, and none has read further than this.
@@ -184,6 +191,7 @@ impl Line {
 
     fn note(&mut self, answer: Answer) {
         match answer {
+            Answer::Ready => {}
             Answer::Published(published) => {
                 self.observer.note_published(&published);
                 let Published { mut batch, sequence, .. } = published;
