@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::consumer::{Inbox, Isolation, Record};
-use crate::harness::kafka::create_replicated_topic;
+use crate::harness::kafka::{create_partitions, create_replicated_topic, create_topic};
 use crate::harness::oracle;
 use crate::harness::relay::{Relay, RelaySequence, RelaySetup, SOON};
 use crate::harness::scene::{Delivery, Scene};
@@ -33,6 +33,36 @@ fn the_delivery_may_be_changed_between_clean_runs() {
         assert_eq!(stored["delivery"], delivery.name());
         assert!(stored.get("unacknowledgedSince").is_none(), "{stored}");
         assert!(!relay.log().contains("looked for rows"), "{}", relay.log_tail());
+    }
+}
+
+/// As librdkafka does by itself where it chooses the partition. Keys go where their hash sends them by then.
+#[test]
+fn a_topic_that_gets_more_partitions_is_sent_to_all_of_them_without_a_restart() {
+    for delivery in BOTH {
+        let scene = Scene::on_shared_servers("growing").with(delivery);
+        let topic = scene.topic("account");
+        create_topic(&scene.kafka, &topic, 2, &[]);
+        let mut setup = setup_with(&scene, delivery);
+        let interval = "\"topic.metadata.refresh.interval.ms\" = 200".to_owned();
+        setup.kafka_lines = vec!["[kafka.properties]".to_owned(), interval];
+        let mut relay = setup.start();
+        let mut writer = PlainWriter::on(&scene);
+        writer.write(20);
+        scene.wait_for_records(&relay, 20);
+        create_partitions(&scene.kafka, &topic, 12);
+        relay.wait_for_log("the topic has more partitions now");
+        writer.write(60);
+        let records = scene.wait_for_records(&relay, 80);
+        let number = |record: &Record| RelaySequence::of(record).sequence;
+        let numbers: HashSet<u64> = records.iter().map(number).collect();
+        assert_eq!((records.len(), numbers.len()), (80, 80), "{}", relay.log_tail());
+        for record in &records {
+            let count = if number(record) <= 20 { 2 } else { 12 };
+            let key = record.key.as_deref().expect("a key");
+            assert_eq!(record.partition, oracle::partition_of(key, count), "{record:?}");
+        }
+        assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
     }
 }
 

@@ -36,7 +36,8 @@ pub async fn connect_kafka(config: &Config) -> Result<(Topics, Arc<str>), Error>
     let (admin, cluster_id) = connected
         .await?
         .map_err(|source| Error::Kafka { brokers: config.kafka.to_string(), source })?;
-    Ok((Topics::new(admin, config.topics), cluster_id))
+    let refresh_interval = config.kafka.metadata_refresh_interval();
+    Ok((Topics::new(admin, config.topics, refresh_interval), cluster_id))
 }
 
 /// Reads what is committed of the checkpoint by now, without waiting for transactions that are open: one of

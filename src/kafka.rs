@@ -44,6 +44,9 @@ pub struct Options {
     pub properties: BTreeMap<String, Secret>,
 }
 
+/// What librdkafka does where nobody set `topic.metadata.refresh.interval.ms`.
+const METADATA_REFRESH_INTERVAL: Duration = Duration::from_mins(5);
+
 /// How long one request to a broker may take before it counts as failed. librdkafka's own default for
 /// `socket.timeout.ms` is 60 s, which is too long to find out that a broker is gone.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,6 +72,16 @@ impl fmt::Display for Options {
 }
 
 impl Options {
+    /// How often librdkafka looks up its topics again, where the user did not say otherwise; `None`: never.
+    pub fn metadata_refresh_interval(&self) -> Option<Duration> {
+        let given = self.properties.get("topic.metadata.refresh.interval.ms");
+        let millis = given.and_then(|given| given.reveal().ok()?.parse::<i64>().ok());
+        match millis {
+            None => Some(METADATA_REFRESH_INTERVAL),
+            Some(millis) => u64::try_from(millis).ok().map(Duration::from_millis),
+        }
+    }
+
     /// A client configuration with what all clients share; each room adds its own.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 
 use self::idempotent::Idempotent;
 use self::transactional::Transactional;
-use crate::batch::Batch;
+use crate::batch::{Batch, TopicId};
 use crate::checkpoint::Checkpoint;
 use crate::kafka::{self, Delivery};
 use crate::panics;
@@ -202,6 +202,11 @@ pub(crate) enum Order {
         batch_bytes_max: Option<usize>,
         partitions: u32,
     },
+    /// The topic has so many partitions now, which are more than before.
+    GrowTopic {
+        id: TopicId,
+        partitions: u32,
+    },
     Publish(Box<Sealed>),
     /// Finish what is on its way, and end.
     Stop,
@@ -340,6 +345,11 @@ impl Publisher {
     /// Tells the next topic, in the order of the topics' ids.
     pub fn learn_topic(&self, name: Arc<str>, batch_bytes_max: Option<usize>, partitions: u32) {
         self.order(Order::LearnTopic { name, batch_bytes_max, partitions });
+    }
+
+    /// Tells that a topic has more partitions than before.
+    pub fn grow_topic(&self, id: TopicId, partitions: u32) {
+        self.order(Order::GrowTopic { id, partitions });
     }
 
     /// Hands a batch over. An answer tells what became of it.

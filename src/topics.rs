@@ -3,6 +3,8 @@
 //! Topic names enter; a [`TopicId`] leaves, by which batches name topics. Nothing is sent to a topic that
 //! was not looked up before.
 
+mod growth;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use rdkafka::admin::{AdminOptions, NewTopic, ResourceSpecifier, TopicReplication
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::Instant;
 
+use self::growth::Growth;
 use crate::batch::TopicId;
 use crate::kafka::{self, Authorized, Delivery, Operation};
 
@@ -132,10 +135,16 @@ pub struct Topics {
     checkpoint_bytes_max: Option<usize>,
     /// How many the relay has created, in this session and before: a restart must not begin to count anew.
     created: usize,
+    growth: Growth,
 }
 
 impl Topics {
-    pub fn new(admin: kafka::Admin, options: Options) -> Topics {
+    /// `refresh_interval`: how often it is looked whether a topic has more partitions; `None`: never.
+    pub fn new(
+        admin: kafka::Admin,
+        options: Options,
+        refresh_interval: Option<Duration>,
+    ) -> Topics {
         Topics {
             admin: Arc::new(admin),
             options,
@@ -143,6 +152,7 @@ impl Topics {
             topics: Vec::new(),
             checkpoint_bytes_max: None,
             created: 0,
+            growth: Growth::new(refresh_interval),
         }
     }
 
@@ -217,6 +227,19 @@ impl Topics {
                 "this relay has many destination topics, and halts when there are more than topics_max"
             );
         }
+    }
+
+    /// Topics that have more partitions than when it was looked last, as far as that is known by now.
+    pub async fn take_grown(&mut self) -> Vec<(TopicId, u32)> {
+        let names = (0..).map(TopicId).zip(self.topics.iter().map(|topic| topic.name.clone()));
+        let mut counts = self.growth.poll(&self.admin, names).await;
+        counts.retain(|(id, partitions)| {
+            let topic = &mut self.topics[id.0 as usize];
+            let has_grown = *partitions > topic.partitions;
+            topic.partitions = topic.partitions.max(*partitions);
+            has_grown
+        });
+        counts
     }
 
     /// Looks the checkpoint topic up, and creates it compacted, with one partition.

@@ -32,7 +32,7 @@ use super::transactional::Transactional;
 use super::{
     Answers, Error, Options, Order, SERVE_INTERVAL, Sealed, Stored, Unacknowledged, producer,
 };
-use crate::batch::Limits;
+use crate::batch::{Limits, TopicId};
 use crate::checkpoint::Checkpoint;
 use crate::kafka;
 use crate::telemetry::clock::iso_8601;
@@ -233,6 +233,11 @@ impl Sending {
                     let doing = "look up a topic";
                     learnt.map_err(|source| Error::Kafka { doing, source })?;
                 }
+                Some(Event::Order(Order::GrowTopic { id, partitions })) => {
+                    self.producers.grow_topic(id, partitions);
+                    // That may have taken a while, and is no pause.
+                    self.turns = Turns::new();
+                }
                 Some(Event::Order(Order::Publish(sealed))) => self.waiting.push_back(*sealed),
                 Some(Event::Order(Order::Stop)) => {
                     self.stop_by = Some(Instant::now() + self.options.transaction_timeout);
@@ -364,10 +369,10 @@ impl Sending {
             return;
         }
         let unsent = oldest.sealed.batch.unsent_records();
-        let ids: BTreeSet<usize> = unsent.map(|(_, record)| record.topic.0 as usize).collect();
+        let ids: BTreeSet<u32> = unsent.map(|(_, record)| record.topic.0).collect();
         let topics = ids
             .into_iter()
-            .map(|id| &**self.producers.destination(id).name())
+            .map(|id| &**self.producers.destination(TopicId(id)).name())
             .take(STALLED_TOPICS_MAX);
         let why = |topic| self.producers.why_not_acknowledged(topic);
         let faults = topics.map(|topic| (topic, why(topic)));

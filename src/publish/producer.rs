@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataPartition;
-use rdkafka::producer::Producer;
+use rdkafka::producer::{BaseProducer, Producer};
 
 use super::client::{Client, Topic};
 use super::reports::{Context, Refused, Reports};
@@ -78,6 +78,17 @@ pub(super) fn refusal(refused: Refused) -> Result<Error, Refused> {
             Ok(Error::Denied { topic: refused.topic, source: refused.error })
         }
         _ => Err(refused),
+    }
+}
+
+/// Lets librdkafka learn which partitions a topic has. Where no broker answers, it refuses the first record for a
+/// partition that it does not know, and the next session knows it.
+pub(super) fn learn_partitions<R: Reports>(client: &Client<R>, topic: &str) {
+    let fetch = |producer: &BaseProducer<_>| {
+        producer.client().fetch_metadata(Some(topic), kafka::REQUEST_TIMEOUT).map(drop)
+    };
+    if let Err(error) = client.serve_while(fetch) {
+        tracing::debug!(%error, topic, "look up the partitions of a topic");
     }
 }
 

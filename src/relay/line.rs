@@ -356,6 +356,16 @@ impl Line {
         Ok(id)
     }
 
+    /// Sends to the partitions as well that a topic has got since it was looked up. The checkpoint keeps the number
+    /// of before: a restart must not look for a row in one partition only, where it may be in another.
+    pub async fn learn_growth(&mut self) {
+        for (id, partitions) in self.topics.take_grown().await {
+            let topic = &self.topics.get(id).name;
+            tracing::info!(topic = &**topic, partitions, "the topic has more partitions now");
+            self.publisher.grow_topic(id, partitions);
+        }
+    }
+
     /// What a restart has to know of a topic that rows may be in.
     fn note_partitions(&mut self, id: TopicId) {
         let topic = self.topics.get(id);

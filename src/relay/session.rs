@@ -77,6 +77,7 @@ impl<'a> Session<'a> {
             if has_read || self.coalesce_backlog() {
                 continue;
             }
+            self.line.learn_growth().await;
             self.observe();
             let look_again = Instant::now() + IDLE_CHECKPOINT_INTERVAL;
             let checkpoint_due = self.line.stored_at() + IDLE_CHECKPOINT_INTERVAL;

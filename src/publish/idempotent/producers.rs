@@ -13,6 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer;
 
 use super::reported::Reported;
+use crate::batch::TopicId;
 use crate::publish::client::{Client, Record, Topic};
 use crate::publish::reports::Context;
 use crate::publish::{Error, Unacknowledged, producer};
@@ -78,23 +79,36 @@ impl Producers {
         partitions: u32,
     ) -> Result<(), KafkaError> {
         let topics = self.clients.iter().map(|client| client.topic(name));
-        let topics = topics.collect::<Result<Vec<_>, _>>()?;
-        let count = self.clients.len();
-        let first = self.next;
-        self.next = (first + partitions as usize) % count;
-        let producers = (0..partitions as usize).map(|partition| (first + partition) % count);
+        let topics = topics.collect::<Result<_, _>>()?;
+        let producers = (0..partitions).map(|_| self.next_producer()).collect();
         let bytes_max = batch_bytes_max.unwrap_or(BATCH_BYTES_DEFAULT);
         self.destinations.push(Destination {
             topics,
-            producers: producers.collect(),
+            producers,
             sure_bytes_max: bytes_max.saturating_sub(AROUND_RECORD_BYTES_MAX),
         });
         Ok(())
     }
 
+    /// Sends to all these partitions of a topic, which has got more.
+    pub fn grow_topic(&mut self, id: TopicId, partitions: u32) {
+        let name = self.destination(id).name().clone();
+        self.clients.iter().for_each(|client| producer::learn_partitions(client, &name));
+        while self.destination(id).producers.len() < partitions as usize {
+            let producer = self.next_producer();
+            self.destinations[id.0 as usize].producers.push(producer);
+        }
+    }
+
+    /// In turns, so that each has about as many partitions.
+    fn next_producer(&mut self) -> usize {
+        let next = (self.next + 1) % self.clients.len();
+        std::mem::replace(&mut self.next, next)
+    }
+
     /// The topic of this id.
-    pub fn destination(&self, id: usize) -> &Destination {
-        &self.destinations[id]
+    pub fn destination(&self, id: TopicId) -> &Destination {
+        &self.destinations[id.0 as usize]
     }
 
     /// Why the first producer that gave up did so.

@@ -75,7 +75,7 @@ impl Sending {
         let (records, first) = (&sealed.batch, sealed.first_sequence);
         let (mut left, mut unsent, mut is_paused) = (batch.left, 0, false);
         for (index, record) in records.unsent_records().skip(records.unsent() - left) {
-            let destination = self.producers.destination(record.topic.0 as usize);
+            let destination = self.producers.destination(record.topic);
             let (key, value) = (record.key, Some(record.value));
             let sequence = Some(header.spell(first + index as u64));
             let (partition, tag) = (None, Reported::tag(index, slot));

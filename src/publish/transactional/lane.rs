@@ -73,6 +73,12 @@ impl Lane {
         Ok(())
     }
 
+    /// Lets librdkafka learn which partitions the topic of this id has: it takes no record for one that it does not
+    /// know.
+    pub fn learn_partitions(&self, topic: TopicId) {
+        producer::learn_partitions(&self.client, &self.topics[topic.0 as usize].name);
+    }
+
     /// The partition of a key, where the topic of this id has so many.
     pub fn partition_of(&self, topic: TopicId, key: &[u8], partitions: usize) -> usize {
         self.topics[topic.0 as usize].partition_of(key, partitions)

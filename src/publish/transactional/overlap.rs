@@ -133,6 +133,11 @@ impl<'a> Overlap<'a> {
                     self.lanes.iter_mut().try_for_each(|lane| lane.learn_topic(&name))?;
                     self.topics.push((0..partitions).map(|_| self.partitions.add()).collect());
                 }
+                Ok(Order::GrowTopic { id, partitions }) => {
+                    self.lanes.iter().for_each(|lane| lane.learn_partitions(id));
+                    let ids = &mut self.topics[id.0 as usize];
+                    ids.resize_with(partitions as usize, || self.partitions.add());
+                }
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => {
                     self.is_stopping = true;
                     return Ok(());
