@@ -11,7 +11,8 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::Metadata;
 
-use super::servers::{Kafka, lasting_ports};
+use super::refusing::Faults;
+use super::servers::{Kafka, beside_proxy, lasting_ports};
 use super::watchdog;
 
 const BROKERS: usize = 3;
@@ -46,6 +47,22 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start() -> Cluster {
+        Cluster::start_with(|_, _| Vec::new())
+    }
+
+    /// Starts brokers that a relay reaches through proxies with these faults, and everybody else directly. The
+    /// addresses are the relay's.
+    pub fn start_beside_refusing_proxies(faults: &Arc<Faults>) -> (Cluster, String) {
+        let proxied = lasting_ports::<BROKERS>();
+        let proxies = proxied.map(|port| faults.stand_before(&format!("127.0.0.1:{port}")));
+        let cluster = Cluster::start_with(|index, port| {
+            beside_proxy(port, proxied[index], proxies[index]).to_vec()
+        });
+        (cluster, proxies.map(|port| format!("127.0.0.1:{port}")).join(","))
+    }
+
+    /// `own`: further properties of the broker of this index and port.
+    fn start_with(own: impl Fn(usize, u16) -> Vec<String> + Sync) -> Cluster {
         let ports = lasting_ports::<BROKERS>();
         let controllers = lasting_ports::<BROKERS>();
         let voters: Vec<String> = (1..)
@@ -62,8 +79,8 @@ impl Cluster {
             let starting: Vec<_> = (1..)
                 .zip(ports.into_iter().zip(controllers))
                 .map(|(id, (port, controller))| {
-                    let properties = &properties;
-                    scope.spawn(move || start_broker(id, port, controller, properties))
+                    let properties = [&properties[..], &own(id - 1, port)].concat();
+                    scope.spawn(move || start_broker(id, port, controller, &properties))
                 })
                 .collect();
             starting.into_iter().map(|broker| broker.join().expect("the broker starts")).collect()
