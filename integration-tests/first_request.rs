@@ -7,10 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::cluster::Cluster;
+use crate::harness::kafka::set_topic_config;
 use crate::harness::ledger::{Content, OutboxRow, json_string};
 use crate::harness::oracle::partition_of;
 use crate::harness::produce::Error;
-use crate::harness::refusing::{Fault, Faults, Rule, Which};
+use crate::harness::refusing::{Fault, Faults, Rule, Seen, Which};
 use crate::harness::relay::{Relay, SOON};
 use crate::harness::say;
 use crate::harness::scene::{Delivery, Scene};
@@ -193,6 +194,11 @@ fn refused_first_requests_to_three_brokers_and_new_leaders_lose_nothing() {
     for stage in &mut stages {
         stage.write_densely();
         stage.judge_after(1);
+        // Refused by the brokers themselves, until the third is back.
+        let topic = stage.scene.create_topic("later");
+        set_topic_config(&cluster.kafka(), &topic, "min.insync.replicas", "3");
+        stage.write_densely_to("later");
+        stage.wait_for_broker_error(Error::NotEnoughReplicas);
     }
     cluster.broker(killed).start_again();
     cluster.wait_until_whole();
@@ -285,6 +291,19 @@ impl Stage {
         self.scene.judge_clean(&self.writer.ledger, relay, SOON);
         say(&format!("{}: {:?}", self.scene.name, self.faults.seen()));
         assert!(!relay.has_ended(), "it ended by itself\n{}", relay.log_tail());
+    }
+
+    /// Waits until a broker itself has refused one of these rows so.
+    fn wait_for_broker_error(&self, error: Error) {
+        let deadline = Instant::now() + SOON;
+        let has_come = |seen: &Seen| {
+            let of_topic = |it: &&(String, i32, i16)| it.0 == self.writer.topic;
+            seen.broker_errors.iter().filter(of_topic).any(|it| it.2 == error as i16)
+        };
+        while !has_come(&self.faults.seen()) {
+            assert!(Instant::now() < deadline, "{error:?} does not come: {:?}", self.faults.seen());
+            thread::sleep(PAUSE);
+        }
     }
 
     fn finish(mut self) {

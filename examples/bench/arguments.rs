@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::harness::link::Delay;
 use crate::harness::scene::Delivery;
 use crate::load::Scenario;
 use crate::produce::ProduceArguments;
 use crate::read::ReadArguments;
 use crate::subject::Subject;
+use crate::world::Layout;
 
 #[derive(Parser)]
 #[command(
@@ -36,9 +38,22 @@ pub struct Arguments {
     #[arg(long, num_args = 1..)]
     mode: Vec<Mode>,
     /// Rows a second, of which the latency is measured
-    #[arg(long, num_args = 1.., default_values_t = [500, 2_000, 10_000],
+    #[arg(long, value_delimiter = ',', num_args = 1.., default_values_t = [100, 500, 2_000, 10_000],
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub rate: Vec<u32>,
+    /// How long a byte takes between what is measured and Kafka, each way
+    #[arg(long, value_delimiter = ',', default_values = ["0ms"])]
+    link: Vec<Delay>,
+    /// The same between the relay and MySQL
+    #[arg(long, default_value = "0ms")]
+    pub mysql_link: Delay,
+    /// How many brokers there are, 1 or 3
+    #[arg(long, value_delimiter = ',', default_values_t = [1], value_parser = one_or_three)]
+    pub brokers: Vec<u32>,
+    /// How many partitions the topics have
+    #[arg(long, value_delimiter = ',', default_values_t = [12],
+          value_parser = clap::value_parser!(i32).range(1..=1_000))]
+    pub partitions: Vec<i32>,
     /// How long latencies are measured in each round
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     pub seconds: u32,
@@ -52,7 +67,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     pub idle_seconds: u32,
     /// Write what is found into docs/benchmarks.md, which has only whole parts
-    #[arg(long, conflicts_with_all = ["scenario", "mode", "relay", "scale", "rate", "tls"])]
+    #[arg(long, conflicts_with_all = ["scenario", "mode", "relay", "scale", "rate", "tls", "link", "mysql_link", "brokers", "partitions"])]
     pub write: bool,
     /// Whether the connections to MySQL are encrypted
     #[arg(long, default_value = "disabled")]
@@ -116,6 +131,19 @@ impl Arguments {
         all_unless_named(&self.parts)
     }
 
+    /// Kafka's, the shortest first.
+    pub fn links(&self) -> Vec<Delay> {
+        let mut links = self.link.clone();
+        links.sort();
+        links.dedup();
+        links
+    }
+
+    /// What there is with this many brokers.
+    pub fn layouts(&self, brokers: u32) -> Vec<Layout> {
+        self.partitions.iter().map(|&partitions| Layout { brokers, partitions }).collect()
+    }
+
     pub fn scenarios(&self) -> Vec<Scenario> {
         all_unless_named(&self.scenario)
     }
@@ -163,6 +191,14 @@ fn all_unless_named<T: ValueEnum>(named: &[T]) -> Vec<T> {
     match named.is_empty() {
         true => T::value_variants().to_vec(),
         false => named.to_vec(),
+    }
+}
+
+fn one_or_three(text: &str) -> Result<u32, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        _ => Err("neither 1 nor 3".to_owned()),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::backlog::Backlog;
 use crate::destination::Destination;
 use crate::harness::consumer::Isolation;
 use crate::harness::http::Http;
+use crate::harness::link::Delay;
 use crate::harness::relay::Relay;
 use crate::harness::scene::Delivery;
 use crate::harness::watchdog::fresh_directory;
@@ -26,6 +27,7 @@ use crate::site::Site;
 use crate::subject::Subject;
 use crate::table::Table;
 use crate::usage::{cpu_seconds, resident_bytes_peak};
+use crate::world::Layout;
 
 const DRAINED_WITHIN: Duration = Duration::from_secs(600);
 /// Often enough for runs of a second; an answer costs the relay some tens of microseconds.
@@ -56,10 +58,10 @@ struct Measurement {
 
 type Round = HashMap<Mover, Measurement>;
 
-pub fn measure(site: &Site, arguments: &Arguments) -> Result<Vec<Section>> {
+pub fn measure(site: &Site, layout: Layout, arguments: &Arguments) -> Result<Vec<Section>> {
     let mut sections = Vec::new();
     for scenario in arguments.scenarios() {
-        let backlog = Backlog::fill(site, scenario, arguments.scale);
+        let backlog = Backlog::fill(site, layout, scenario, arguments.scale);
         let movers = movers(scenario, arguments);
         let rounds = drain_in_rounds(site, &backlog, &movers, arguments.rounds)
             .with_context(|| scenario.name().to_owned())?;
@@ -71,8 +73,8 @@ pub fn measure(site: &Site, arguments: &Arguments) -> Result<Vec<Section>> {
 }
 
 /// A broker that has just begun compiles its own code for many seconds, the more so that of transactions.
-pub fn warm_up(site: &Site, arguments: &Arguments) -> Result<()> {
-    let backlog = Backlog::fill(site, Scenario::Twenty, arguments.scale);
+pub fn warm_up(site: &Site, layout: Layout, arguments: &Arguments) -> Result<()> {
+    let backlog = Backlog::fill(site, layout, Scenario::Twenty, arguments.scale);
     let mut destination = Destination::of(&backlog.scene);
     for _ in 0..WARM_UPS {
         for subject in &arguments.subjects() {
@@ -168,7 +170,7 @@ fn drain_by_relay(
     subject: &Subject,
 ) -> Result<Measurement> {
     destination.renew()?;
-    let mut setup = site.fresh_relay(&backlog.scene, subject);
+    let mut setup = site.fresh_relay(&backlog.scene, subject, Delay::NONE)?;
     setup.start_from = Some(backlog.start.to_string());
     let meter = Meter::start(site)?;
     let mut relay = setup.start();

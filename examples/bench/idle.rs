@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::arguments::Arguments;
 use crate::events::event;
+use crate::harness::link::Delay;
 use crate::harness::workload::insert_rows;
 use crate::meter::Meter;
 use crate::numbers::Spread;
@@ -15,6 +16,7 @@ use crate::site::Site;
 use crate::subject::Subject;
 use crate::table::Table;
 use crate::usage::{cpu_seconds, resident_bytes};
+use crate::world::Layout;
 
 /// After the first row, until what it caused is over.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
@@ -29,7 +31,7 @@ struct Measurement {
     broker_cpu_percent: f64,
 }
 
-pub fn measure(site: &Site, arguments: &Arguments) -> Result<Vec<Section>> {
+pub fn measure(site: &Site, layout: Layout, arguments: &Arguments) -> Result<Vec<Section>> {
     let mut table = Table::with_header([
         "idle",
         "CPU % of a core",
@@ -41,7 +43,7 @@ pub fn measure(site: &Site, arguments: &Arguments) -> Result<Vec<Section>> {
     let duration = Duration::from_secs(arguments.idle_seconds.into());
     for subject in arguments.subjects() {
         let name = subject.name();
-        let found = measure_once(site, &subject, duration).with_context(|| name.clone())?;
+        let found = measure_once(site, layout, &subject, duration).with_context(|| name.clone())?;
         let cpu = Spread::of([found.cpu_percent], 2);
         let memory = Spread::of([found.resident_megabytes], 1);
         println!("{name}: {} % of a core, {} MB", Spread::shown(cpu), Spread::shown(memory));
@@ -65,10 +67,15 @@ pub fn measure(site: &Site, arguments: &Arguments) -> Result<Vec<Section>> {
     Ok(vec![section])
 }
 
-fn measure_once(site: &Site, subject: &Subject, duration: Duration) -> Result<Measurement> {
-    let scene = site.scene("idle");
+fn measure_once(
+    site: &Site,
+    layout: Layout,
+    subject: &Subject,
+    duration: Duration,
+) -> Result<Measurement> {
+    let scene = site.scene("idle", layout);
     let topic = scene.create_topic("event");
-    let mut relay = site.fresh_relay(&scene, subject).start();
+    let mut relay = site.fresh_relay(&scene, subject, Delay::NONE)?.start();
     insert_rows(&mut scene.sql(), "events", &[event(0, &topic)]);
     let http = relay.http();
     let deadline = Instant::now() + RELAYED_WITHIN;

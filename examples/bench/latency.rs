@@ -15,6 +15,7 @@ use self::marks::{Latencies, Marks, Schedule};
 use crate::arguments::Arguments;
 use crate::follower::Follower;
 use crate::harness::consumer::Isolation;
+use crate::harness::link::Delay;
 use crate::harness::relay::Relay;
 use crate::harness::scene::{Delivery, Scene};
 use crate::meter::Meter;
@@ -24,6 +25,7 @@ use crate::site::Site;
 use crate::subject::Subject;
 use crate::table::Table;
 use crate::usage::cpu_seconds;
+use crate::world::{Layout, behind};
 
 /// What is told of each measurement, and of the rounds together.
 const QUANTILES: [(&str, f64); 4] =
@@ -41,6 +43,9 @@ enum Sender {
     ProducerAlone,
 }
 
+/// A sender, and how far it is from Kafka.
+type Placed = (Sender, Delay);
+
 /// One sender in one round.
 struct Measurement {
     latencies: Latencies,
@@ -49,28 +54,38 @@ struct Measurement {
     disturbed: f64,
 }
 
-type Round = HashMap<Sender, Measurement>;
+type Round = HashMap<Placed, Measurement>;
 
-pub fn measure(site: &Site, arguments: &Arguments) -> Result<Vec<Section>> {
+pub fn measure(site: &Site, layout: Layout, arguments: &Arguments) -> Result<Vec<Section>> {
     let relays = arguments.subjects().into_iter().map(Sender::Relay);
     let senders: Vec<Sender> = relays.chain([Sender::ProducerAlone]).collect();
+    let links = arguments.links();
+    let placed: Vec<Placed> =
+        (links.iter().flat_map(|&link| senders.iter().map(move |sender| (sender.clone(), link))))
+            .collect();
     let mut sections = Vec::new();
     for &rate in &arguments.rate {
-        println!("\nlatency at {} rows/s, {} a transaction", rate, rows_of_a_transaction(rate));
+        let of_transaction = rows_of_a_transaction(rate);
+        println!("\nlatency at {rate} rows/s, {of_transaction} a transaction; {layout}");
         let mut rounds = Vec::new();
         for number in 1..=arguments.rounds {
             let mut round = Round::new();
-            for sender in &senders {
-                let measurement = measure_once(site, sender, rate, arguments)
-                    .with_context(|| format!("round {number}, {}", sender.name()))?;
-                println!("round {number}  {:<40} {}", sender.name(), measurement.line());
-                round.insert(sender.clone(), measurement);
+            for (sender, link) in &placed {
+                let name = behind(&sender.name(), *link);
+                let measurement = measure_once(site, layout, (sender, *link), rate, arguments)
+                    .with_context(|| format!("round {number}, {name}"))?;
+                println!("round {number}  {name:<40} {}", measurement.line());
+                round.insert((sender.clone(), *link), measurement);
             }
             rounds.push(round);
         }
-        let section = section(rate, arguments.seconds, &senders, &rounds);
-        println!("\n{section}");
-        sections.push(section);
+        let seconds = arguments.seconds;
+        for &link in &links {
+            let world = format!("{layout}, {link}");
+            let section = section(&world, link, rate, seconds, &senders, &rounds);
+            println!("\n{section}");
+            sections.push(section);
+        }
     }
     Ok(sections)
 }
@@ -91,11 +106,11 @@ impl Sender {
         }
     }
 
-    fn start_relay(&self, site: &Site, scene: &Scene) -> Option<Relay> {
-        let Sender::Relay(subject) = self else { return None };
-        let mut relay = site.fresh_relay(scene, subject).start();
+    fn start_relay(&self, site: &Site, scene: &Scene, link: Delay) -> Result<Option<Relay>> {
+        let Sender::Relay(subject) = self else { return Ok(None) };
+        let mut relay = site.fresh_relay(scene, subject, link)?.start();
         relay.wait_for_log("relaying");
-        Some(relay)
+        Ok(Some(relay))
     }
 }
 
@@ -108,13 +123,14 @@ fn rows_of_a_transaction(rate: u32) -> u32 {
 
 fn measure_once(
     site: &Site,
-    sender: &Sender,
+    layout: Layout,
+    (sender, link): (&Sender, Delay),
     rate: u32,
     arguments: &Arguments,
 ) -> Result<Measurement> {
-    let scene = site.scene("latency");
+    let scene = site.scene("latency", layout);
     let topic = scene.create_topic("event");
-    let mut relay = sender.start_relay(site, &scene);
+    let mut relay = sender.start_relay(site, &scene, link)?;
     let cpu_of =
         |relay: &Option<Relay>| relay.as_ref().map(|relay| cpu_seconds(relay.pid())).transpose();
     let schedule = Schedule::after_a_moment(rate, rows_of_a_transaction(rate), arguments);
@@ -125,7 +141,9 @@ fn measure_once(
     })?;
     let writers = match sender {
         Sender::Relay(_) => writers::start_writers(&scene, &topic, &marks)?,
-        Sender::ProducerAlone => vec![writers::start_producer(&scene, &topic, &marks)?],
+        Sender::ProducerAlone => {
+            vec![writers::start_producer(site.bootstrap(link)?, &topic, &marks)?]
+        }
     };
     marks.wait_until_warm();
     let (meter, cpu_before) = (Meter::start(site)?, cpu_of(&relay)?);
@@ -160,7 +178,14 @@ impl Measurement {
 }
 
 /// One line a sender; in each cell the median of the rounds, and the least and the greatest.
-fn section(rate: u32, seconds: u32, senders: &[Sender], rounds: &[Round]) -> Section {
+fn section(
+    world: &str,
+    link: Delay,
+    rate: u32,
+    seconds: u32,
+    senders: &[Sender],
+    rounds: &[Round],
+) -> Section {
     let header = ["".to_owned()].into_iter().chain(QUANTILES.map(|(name, _)| name.to_owned()));
     let mut table = Table::with_header(header.chain([
         "relay CPU %".to_owned(),
@@ -168,7 +193,10 @@ fn section(rate: u32, seconds: u32, senders: &[Sender], rounds: &[Round]) -> Sec
         "others' %".to_owned(),
     ]));
     let spread = |sender: &Sender, value: &dyn Fn(&Measurement) -> Option<f64>, decimals| {
-        Spread::of(rounds.iter().filter_map(|round| value(&round[sender])), decimals)
+        Spread::of(
+            rounds.iter().filter_map(|round| value(&round[&(sender.clone(), link)])),
+            decimals,
+        )
     };
     let mut targets = Vec::new();
     for sender in senders {
@@ -183,7 +211,8 @@ fn section(rate: u32, seconds: u32, senders: &[Sender], rounds: &[Round]) -> Sec
         row.push(Spread::shown(spread(sender, &|one| Some(one.disturbed * 100.0), 0)));
         table.push(row);
         if let Sender::Relay(subject) = sender {
-            targets.extend(latency_targets(rate, subject, [quantile(0.5), quantile(0.99)], cpu));
+            let measured = [quantile(0.5), quantile(0.99)];
+            targets.extend(latency_targets(rate, link, subject, measured, cpu));
         }
     }
     let transactions = match rows_of_a_transaction(rate) {
@@ -191,38 +220,39 @@ fn section(rate: u32, seconds: u32, senders: &[Sender], rounds: &[Round]) -> Sec
         rows => format!("{rows} a transaction"),
     };
     let title = format!(
-        "{} rows/s, {transactions}; rounds: {}, of {seconds} s",
+        "{world}; {} rows/s, {transactions}; rounds: {}, of {seconds} s",
         grouped(rate.into(), 0),
         rounds.len()
     );
     Section { title, table, targets }
 }
 
-/// What is aimed at: at 10,000 a second twice what is at 500.
+/// What is aimed at, at 500 rows/s. Over a link, R is its round trip in milliseconds.
 fn latency_targets(
     rate: u32,
+    link: Delay,
     subject: &Subject,
     measured: [Option<Spread>; 2],
     cpu: Option<Spread>,
 ) -> Vec<Target> {
-    let factor = match rate {
-        500 => 1.0,
-        10_000 => 2.0,
-        _ => return Vec::new(),
-    };
-    let aims_ms = match subject.delivery {
-        Delivery::Idempotent => [1.5, 8.0],
-        Delivery::ExactlyOnce => [8.0, 40.0],
-    };
-    let what = |figure: &str| {
-        format!("{figure} at {} rows/s, {}", grouped(rate.into(), 0), subject.name())
-    };
-    let mut targets = vec![
-        Target::at_most(what("p50 ms"), aims_ms[0] * factor, measured[0]),
-        Target::at_most(what("p99 ms"), aims_ms[1] * factor, measured[1]),
-    ];
-    if rate == 500 {
-        targets.push(Target::at_most(what("CPU % of a core"), 10.0, cpu));
+    if rate != 500 {
+        return Vec::new();
     }
-    targets
+    let r = link.round_trip_ms();
+    let aims_ms = match (subject.delivery, link.is_none()) {
+        (Delivery::Idempotent, _) => [1.2 * r + 1.5, 3.0 * r + 10.0],
+        (Delivery::ExactlyOnce, true) => [4.0, 15.0],
+        (Delivery::ExactlyOnce, false) => [4.0 * r + 5.0, 8.0 * r + 25.0],
+    };
+    let what = |figure: &str| format!("{figure} at 500 rows/s, {}", behind(&subject.name(), link));
+    let cpu_aim = match subject.delivery {
+        Delivery::Idempotent => 10.0,
+        // Half of what it was before links were measured.
+        Delivery::ExactlyOnce => 11.0,
+    };
+    vec![
+        Target::at_most(what("p50 ms"), aims_ms[0], measured[0]),
+        Target::at_most(what("p99 ms"), aims_ms[1], measured[1]),
+        Target::at_most(what("CPU % of a core"), cpu_aim, cpu),
+    ]
 }

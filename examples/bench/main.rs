@@ -30,6 +30,7 @@ mod start;
 mod subject;
 mod table;
 mod usage;
+mod world;
 
 use std::process::ExitCode;
 
@@ -39,7 +40,8 @@ use clap::Parser;
 use arguments::{Arguments, Child, Part};
 use document::Document;
 use report::{Section, targets};
-use site::Site;
+use site::{Site, start_mysql};
+use world::Layout;
 
 fn main() -> ExitCode {
     match run(Arguments::parse()) {
@@ -61,28 +63,42 @@ fn run(arguments: Arguments) -> Result<()> {
 
 fn measure(arguments: &Arguments) -> Result<()> {
     let mut document = arguments.write.then(Document::open).transpose()?;
-    let site = Site::start(arguments).context("start MySQL and Kafka")?;
-    if arguments.parts().iter().any(|part| part.needs_warm_broker()) {
-        drain::warm_up(&site, arguments).context("warm up the broker")?;
-    }
-    for part in arguments.parts() {
-        let sections = measure_part(part, &site, arguments).context(part.name())?;
-        if let Some(targets) = targets(&sections) {
-            println!("\n{targets}");
+    let mysql = start_mysql();
+    for &brokers in &arguments.brokers {
+        let site = Site::start(&mysql, brokers, arguments);
+        let parts = arguments.parts();
+        if parts.iter().any(|part| part.needs_warm_broker()) {
+            let layout = Layout { brokers, partitions: 12 };
+            drain::warm_up(&site, layout, arguments).context("warm up the broker")?;
         }
-        if let Some(document) = &mut document {
-            document.write_part(part.name(), &site, &sections)?;
+        for part in parts {
+            let mut sections = Vec::new();
+            for layout in arguments.layouts(brokers) {
+                let of_layout = measure_part(part, &site, layout, arguments);
+                sections.extend(of_layout.with_context(|| format!("{}, {layout}", part.name()))?);
+            }
+            if let Some(targets) = targets(&sections) {
+                println!("\n{targets}");
+            }
+            if let Some(document) = &mut document {
+                document.write_part(part.name(), &site, &sections)?;
+            }
         }
     }
     Ok(())
 }
 
-fn measure_part(part: Part, site: &Site, arguments: &Arguments) -> Result<Vec<Section>> {
+fn measure_part(
+    part: Part,
+    site: &Site,
+    layout: Layout,
+    arguments: &Arguments,
+) -> Result<Vec<Section>> {
     match part {
-        Part::Drain => drain::measure(site, arguments),
-        Part::Latency => latency::measure(site, arguments),
-        Part::Start => start::measure(site, arguments),
-        Part::Idle => idle::measure(site, arguments),
+        Part::Drain => drain::measure(site, layout, arguments),
+        Part::Latency => latency::measure(site, layout, arguments),
+        Part::Start => start::measure(site, layout, arguments),
+        Part::Idle => idle::measure(site, layout, arguments),
         Part::Size => size::measure(arguments),
     }
 }

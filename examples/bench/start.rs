@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::arguments::Arguments;
 use crate::events::event;
 use crate::follower::Follower;
+use crate::harness::link::Delay;
 use crate::harness::relay::{Relay, RelaySetup};
 use crate::harness::scene::Scene;
 use crate::harness::workload::insert_rows;
@@ -20,6 +21,7 @@ use crate::report::{Section, Target};
 use crate::site::Site;
 use crate::subject::Subject;
 use crate::table::Table;
+use crate::world::Layout;
 
 /// Rows that are in the binlog when the relay starts.
 const WAITING_ROWS: usize = 20;
@@ -60,12 +62,12 @@ struct Seen {
     sum: AtomicU64,
 }
 
-pub fn measure(site: &Site, arguments: &Arguments) -> Result<Vec<Section>> {
+pub fn measure(site: &Site, layout: Layout, arguments: &Arguments) -> Result<Vec<Section>> {
     let mut table =
         Table::with_header(["start → first record, ms", "after", "median (spread)", "p90"]);
     let mut targets = Vec::new();
     for subject in arguments.subjects() {
-        let stage = Stage::set(site, &subject)?;
+        let stage = Stage::set(site, layout, &subject)?;
         for ending in [Ending::CleanStop, Ending::Kill] {
             let mut times_ms = stage
                 .start_again_and_again(ending, arguments.starts)
@@ -102,10 +104,10 @@ impl Ending {
 }
 
 impl Stage {
-    fn set(site: &Site, subject: &Subject) -> Result<Stage> {
-        let scene = site.scene("start");
+    fn set(site: &Site, layout: Layout, subject: &Subject) -> Result<Stage> {
+        let scene = site.scene("start", layout);
         let topic = scene.create_topic("event");
-        let setup = site.fresh_relay(&scene, subject);
+        let setup = site.fresh_relay(&scene, subject, Delay::NONE)?;
         let (arrived, arrivals) = mpsc::channel();
         let seen = Arc::new(Seen::default());
         let noted = Arc::clone(&seen);
