@@ -44,7 +44,6 @@ pub struct Cluster {
     brokers: Vec<Kafka>,
     all: Arc<Kafka>,
     /// All of it through a link, in the order of the delays that it was started with.
-    #[allow(dead_code, reason = "no test asks, but examples/bench does")]
     linked: Vec<String>,
     client: BaseConsumer,
 }
@@ -126,7 +125,6 @@ impl Cluster {
     }
 
     /// All of it through the links of one delay, as clients name it.
-    #[allow(dead_code, reason = "no test asks, but examples/bench does")]
     pub fn linked(&self, number: usize) -> &str {
         &self.linked[number]
     }
