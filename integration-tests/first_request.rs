@@ -39,6 +39,8 @@ const PAUSE: Duration = Duration::from_millis(4);
 /// other request of a partition out behind five records.
 const LARGE_ROWS: usize = 6;
 const LARGE_BYTES: usize = 300_000;
+const SINGLE_ROWS: usize = 30;
+const SMALL_ROWS: usize = 50;
 
 /// The broker forgets producers after 2 s, and looks every quarter of a second.
 const FORGETFUL: [&str; 2] =
@@ -55,10 +57,10 @@ fn refused_first_requests_to_new_partitions_lose_nothing() {
         stage.fail(Which::First, Fault::Refuse(error), ALL);
         stage.start_relay();
         stage.write_densely();
-        stage.judge_after(4);
+        stage.wait_for_rows_after(4);
         // A topic that comes while rows flow.
         stage.write_densely_to("another");
-        stage.judge_after(8);
+        stage.wait_for_rows_after(8);
         stage.finish();
     }
 }
@@ -71,10 +73,10 @@ fn refused_first_requests_of_transactions_lose_nothing() {
     stage.start_relay();
     stage.fail(Which::FirstOfTransaction, Fault::Refuse(Error::NotEnoughReplicas), 20);
     stage.write_densely();
-    stage.judge_after(8);
+    stage.wait_for_rows_after(8);
     stage.fail(Which::FirstOfTransaction, Fault::Refuse(Error::NotLeaderOrFollower), 20);
     stage.write_densely();
-    stage.judge_after(8);
+    stage.wait_for_rows_after(8);
     stage.finish();
 }
 
@@ -86,11 +88,11 @@ fn refused_requests_of_known_producers_lose_and_repeat_nothing() {
         let mut stage = broker.stage("known_refused", delivery);
         stage.start_relay();
         stage.write_densely();
-        stage.judge_after(0);
+        stage.wait_for_rows_after(0);
         for (_, error) in REFUSALS.into_iter().filter(|refusal| refusal.0 == delivery) {
             stage.fail(Which::Every(2), Fault::Refuse(error), 8);
             stage.write_densely();
-            stage.judge_after(3);
+            stage.wait_for_rows_after(3);
         }
         stage.finish();
     }
@@ -111,11 +113,11 @@ fn lost_answers_repeat_nothing() {
         stage.fail(Which::First, Fault::CutOff, 3);
         stage.write_densely();
         stage.start_relay();
-        stage.judge_after(3);
+        stage.wait_for_rows_after(3);
         for fault in faults {
             stage.fail(Which::Every(2), fault, 3);
             stage.write_densely();
-            stage.judge_after(3);
+            stage.wait_for_rows_after(3);
         }
         stage.finish();
     }
@@ -132,7 +134,7 @@ fn refusals_beside_lost_answers_of_another_partition_repeat_nothing() {
         let mut stage = broker.stage("refused_beside_lost", delivery);
         stage.start_relay();
         stage.write_singly(20);
-        stage.judge_after(0);
+        stage.wait_for_rows_after(0);
         let [lost, refused] = ["acc-1", "acc-2"]
             .map(|key| Some(partition_of(key.as_bytes(), stage.scene.partitions)));
         let fault = Fault::Misreport(Error::NotEnoughReplicasAfterAppend);
@@ -141,7 +143,7 @@ fn refusals_beside_lost_answers_of_another_partition_repeat_nothing() {
         let refused = Rule { partition: refused, ..stage.rule(Which::Every(2), fault, 10) };
         broker.faults.set([lost, refused]);
         stage.write_singly(120);
-        stage.judge_after(4);
+        stage.wait_for_rows_after(4);
         stage.finish();
     }
 }
@@ -154,14 +156,14 @@ fn refused_first_requests_of_forgotten_producers_lose_nothing() {
     for stage in &mut stages {
         stage.start_relay();
         stage.write_densely();
-        stage.judge_after(0);
+        stage.wait_for_rows_after(0);
     }
     for error in [Error::NotEnoughReplicas, Error::UnknownTopicOrPartition] {
         thread::sleep(FORGOTTEN);
         for stage in &mut stages {
             stage.fail(Which::FirstAfter(FORGOTTEN), Fault::Refuse(error), ALL);
             stage.write_densely();
-            stage.judge_after(3);
+            stage.wait_for_rows_after(3);
         }
     }
     stages.into_iter().for_each(Stage::finish);
@@ -172,13 +174,13 @@ fn refused_first_requests_to_three_brokers_and_new_leaders_lose_nothing() {
     let _permit = permit_for_a_cluster();
     let faults = Arc::new(Faults::default());
     let (cluster, address) = Cluster::start_beside_refusing_proxies(&faults);
-    let broker = Broker { kafka: cluster.kafka(), address, faults };
+    let broker = Broker { kafka: cluster.kafka(), address, faults: Arc::clone(&faults) };
     let mut stages = DELIVERIES.map(|delivery| {
         let mut stage = broker.stage("first_of_three", delivery);
         stage.fail(Which::First, Fault::Refuse(Error::NotEnoughReplicas), ALL);
         stage.write_densely();
         stage.start_relay();
-        stage.judge_after(4);
+        stage.wait_for_rows_after(4);
         stage
     });
     // Each broker's first request of a producer is refused once more by the next leader.
@@ -186,14 +188,13 @@ fn refused_first_requests_to_three_brokers_and_new_leaders_lose_nothing() {
     let partition = partition_of(b"acc-1", stages[0].scene.partitions);
     let killed = cluster.leader(&topic, partition);
     cluster.broker(killed).kill();
-    for stage in &mut stages {
-        stage.fail(Which::First, Fault::Refuse(Error::NotLeaderOrFollower), ALL);
-        stage.write_densely();
-    }
+    let refusal = Fault::Refuse(Error::NotLeaderOrFollower);
+    faults.set(stages.each_ref().map(|stage| stage.rule(Which::First, refusal, ALL)));
+    stages.iter_mut().for_each(Stage::write_densely);
     cluster.wait_for_another_leader(&topic, partition, killed);
     for stage in &mut stages {
         stage.write_densely();
-        stage.judge_after(1);
+        stage.wait_for_rows_after(1);
         // Refused by the brokers themselves, until the third is back.
         let topic = stage.scene.create_topic("later");
         set_topic_config(&cluster.kafka(), &topic, "min.insync.replicas", "3");
@@ -205,7 +206,7 @@ fn refused_first_requests_to_three_brokers_and_new_leaders_lose_nothing() {
     for stage in &mut stages {
         stage.fail(Which::Every(2), Fault::Refuse(Error::NotLeaderOrFollower), 10);
         stage.write_densely();
-        stage.judge_after(3);
+        stage.wait_for_rows_after(3);
     }
     stages.into_iter().for_each(Stage::finish);
 }
@@ -228,7 +229,7 @@ impl Broker {
         let scene = Scene::on(shared_mysql(), Arc::clone(&self.kafka), label).with(delivery);
         let writer = PlainWriter::on(&scene);
         let address = self.address.clone();
-        Stage { scene, writer, address, faults: Arc::clone(&self.faults), relay: None }
+        Stage { scene, writer, address, faults: Arc::clone(&self.faults), relay: None, rows: 0 }
     }
 }
 
@@ -238,6 +239,8 @@ struct Stage {
     address: String,
     faults: Arc<Faults>,
     relay: Option<Relay>,
+    /// So many are committed.
+    rows: usize,
 }
 
 impl Stage {
@@ -263,14 +266,16 @@ impl Stage {
             insert_rows(&mut writer.sql, "events", &rows);
             rows.into_iter().map(|row| row.id).collect()
         });
-        self.writer.write(40);
-        self.writer.write_together(50);
+        self.writer.write(SINGLE_ROWS);
+        self.writer.write_together(SMALL_ROWS);
+        self.rows += LARGE_ROWS + SINGLE_ROWS + SMALL_ROWS;
     }
 
     /// Rows that become requests of one record.
     fn write_singly(&mut self, rows: usize) {
         for _ in 0..rows {
             self.writer.write(1);
+            self.rows += 1;
             thread::sleep(PAUSE);
         }
     }
@@ -280,15 +285,15 @@ impl Stage {
         self.write_densely();
     }
 
-    /// Writes on until so many requests have failed, and waits for all rows.
-    fn judge_after(&mut self, failed: usize) {
+    /// Writes on until so many requests have failed, and waits for all rows. What came is judged at the end.
+    fn wait_for_rows_after(&mut self, failed: usize) {
         let deadline = Instant::now() + SOON;
         while self.faults.seen().failed < failed {
             assert!(Instant::now() < deadline, "{:?}", self.faults.seen());
             self.write_singly(1);
         }
         let relay = self.relay.as_mut().expect("it was started");
-        self.scene.judge_clean(&self.writer.ledger, relay, SOON);
+        relay.wait_until_came(&mut self.scene.inbox(), self.rows, SOON);
         say(&format!("{}: {:?}", self.scene.name, self.faults.seen()));
         assert!(!relay.has_ended(), "it ended by itself\n{}", relay.log_tail());
     }
