@@ -26,7 +26,7 @@ const REFUSALS: [(Delivery, Error); 4] = [
     (Delivery::ExactlyOnce, Error::NotEnoughReplicas),
     (Delivery::ExactlyOnce, Error::UnknownTopicOrPartition),
     (Delivery::Idempotent, Error::NotLeaderOrFollower),
-    (Delivery::Idempotent, Error::KafkaStorageError),
+    (Delivery::Idempotent, Error::Storage),
 ];
 
 /// More than any test fails.

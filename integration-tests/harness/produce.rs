@@ -16,7 +16,7 @@ pub enum Error {
     RequestTimedOut = 7,
     NotEnoughReplicas = 19,
     NotEnoughReplicasAfterAppend = 20,
-    KafkaStorageError = 56,
+    Storage = 56,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

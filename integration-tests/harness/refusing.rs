@@ -26,7 +26,7 @@ pub enum Which {
     FirstAfter(Duration),
     /// The first one of each transaction.
     FirstOfTransaction,
-    /// The one of this number, from 0, and then as many further ones as are asked for: each so many later.
+    /// Each n-th one, of a producer that has sent one before.
     Every(usize),
 }
 
