@@ -3,6 +3,7 @@
 //! what it did wrong (see `golden/README.md`) is expected right.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mysql_async::Value;
 use serde::Deserialize;
@@ -11,15 +12,16 @@ use serde_json::Value as Json;
 use crate::harness::binlog::WrittenRow;
 use crate::harness::consumer::Record;
 use crate::harness::ledger::{Content, OutboxRow};
+use crate::harness::link::Delay;
 use crate::harness::oracle::partition_of;
-use crate::harness::relay::RelaySequence;
+use crate::harness::relay::{RelaySequence, RelaySetup, SOON};
 use crate::harness::say;
-use crate::harness::scene::Scene;
+use crate::harness::scene::{Delivery, Scene};
 use crate::harness::servers::{
-    MySql, has_version, permit_for_own_servers, shared_kafka, shared_mysql,
+    Kafka, MySql, has_version, permit_for_own_servers, shared_kafka, shared_mysql,
 };
 use crate::harness::sql::{Coordinates, Sql};
-use crate::harness::workload::insert_rows;
+use crate::harness::workload::{Plan, Workload, insert_rows};
 
 const CAPTURED: &str = include_str!("golden/eventuate.json");
 /// All captured names of topics begin with this; each scene has its own instead.
@@ -53,14 +55,16 @@ struct Golden {
 
 #[test]
 fn records_are_those_of_eventuate_on_8_0() {
-    records_are_those_of_eventuate(&Scene::on(shared_mysql(), shared_kafka(), "golden"));
+    let scene = Scene::on(shared_mysql(), shared_kafka(), "golden");
+    records_are_those_of_eventuate(&scene, &scene.relay_setup());
 }
 
 #[test]
 fn records_are_those_of_eventuate_on_5_7() {
     let _permit = permit_for_own_servers();
     let mysql = Arc::new(MySql::start("mysql-5.7", &[]));
-    records_are_those_of_eventuate(&Scene::on(mysql, shared_kafka(), "golden_5_7"));
+    let scene = Scene::on(mysql, shared_kafka(), "golden_5_7");
+    records_are_those_of_eventuate(&scene, &scene.relay_setup());
 }
 
 #[test]
@@ -71,11 +75,32 @@ fn records_are_those_of_eventuate_on_9() {
     }
     let _permit = permit_for_own_servers();
     let mysql = Arc::new(MySql::start("mysql-9", &[]));
-    records_are_those_of_eventuate(&Scene::on(mysql, shared_kafka(), "golden_9"));
+    let scene = Scene::on(mysql, shared_kafka(), "golden_9");
+    records_are_those_of_eventuate(&scene, &scene.relay_setup());
 }
 
-fn records_are_those_of_eventuate(scene: &Scene) {
-    let relay = scene.start_relay();
+/// A round trip of 5 ms, and another relay of many rows on the same servers.
+#[test]
+fn records_are_those_of_eventuate_behind_a_link_and_under_load() {
+    let _permit = permit_for_own_servers();
+    let delay = Delay::of(Duration::from_micros(2_500));
+    let (kafka, addresses) = Kafka::start_beside_links(&[], &[delay]);
+    let kafka = Arc::new(kafka);
+    for delivery in [Delivery::ExactlyOnce, Delivery::Idempotent] {
+        let stage = |label| Scene::on(shared_mysql(), Arc::clone(&kafka), label).with(delivery);
+        let (load, golden) = (stage("golden_load"), stage("golden_link"));
+        let workload = Workload::start(&load, &Plan::with_seed_of_the_day(&load.name));
+        let outboxes = Workload::outboxes(&load);
+        let setup = load.setup_behind_link(&addresses[0], delay);
+        let mut relay = RelaySetup { outboxes, ..setup }.start();
+        let setup = golden.setup_behind_link(&addresses[0], delay);
+        records_are_those_of_eventuate(&golden, &setup);
+        load.judge_clean_to_the_end(&workload.finish(), &mut relay, SOON);
+    }
+}
+
+fn records_are_those_of_eventuate(scene: &Scene, setup: &RelaySetup) {
+    let relay = setup.start();
     let mut sql = scene.sql();
     let mut golden = Vec::new();
     let text = CAPTURED.replace(CAPTURED_PREFIX, &scene.topic(""));

@@ -10,6 +10,7 @@ mod database_ids;
 mod delivery;
 mod eventuate_takeover;
 mod failures;
+mod first_request;
 mod give_up;
 mod golden_records;
 mod halts;

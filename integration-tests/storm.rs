@@ -11,10 +11,13 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::harness::consumer::{Inbox, Isolation};
-use crate::harness::relay::Relay;
+use crate::harness::link::Delay;
+use crate::harness::relay::{Relay, RelaySetup};
 use crate::harness::say;
 use crate::harness::scene::{Delivery, Scene};
-use crate::harness::servers::{MySql, has_version, permit_for_own_servers, shared_kafka};
+use crate::harness::servers::{
+    Kafka, MySql, has_version, permit_for_own_servers, shared_kafka, shared_mysql,
+};
 use crate::harness::workload::{Plan, Workload};
 
 /// How long a relay lives between two kills: from before it has found its checkpoint until it has
@@ -34,13 +37,27 @@ const ROWS_PER_KILL: usize = 20;
 
 #[test]
 fn kills_at_random_lose_repeat_and_reorder_nothing() {
-    storm(&Scene::on_shared_servers("storm"), 36, 3_000, &[]);
+    let scene = Scene::on_shared_servers("storm");
+    storm(&scene, scene.relay_setup(), 36, 3_000);
 }
 
 #[test]
 fn kills_at_random_lose_repeat_and_reorder_nothing_in_idempotent_delivery() {
     let scene = Scene::on_shared_servers("storm_idempotent").with(Delivery::Idempotent);
-    storm(&scene, 36, 3_000, &[]);
+    storm(&scene, scene.relay_setup(), 36, 3_000);
+}
+
+/// A round trip of 5 ms: more is in flight when a kill comes.
+#[test]
+fn kills_at_random_behind_a_link_lose_repeat_and_reorder_nothing() {
+    let _permit = permit_for_own_servers();
+    let delay = Delay::of(Duration::from_micros(2_500));
+    let (kafka, addresses) = Kafka::start_beside_links(&[], &[delay]);
+    let kafka = Arc::new(kafka);
+    for delivery in [Delivery::ExactlyOnce, Delivery::Idempotent] {
+        let scene = Scene::on(shared_mysql(), Arc::clone(&kafka), "storm_link").with(delivery);
+        storm(&scene, scene.setup_behind_link(&addresses[0], delay), 8, 1_000);
+    }
 }
 
 #[test]
@@ -58,7 +75,8 @@ fn kills_between_the_parts_of_split_transactions_repeat_nothing_in_idempotent_de
 fn a_short_storm_on_5_7() {
     let _permit = permit_for_own_servers();
     let mysql = Arc::new(MySql::start("mysql-5.7", &[]));
-    storm(&Scene::on(mysql, shared_kafka(), "storm_5_7"), 8, 3_000, &[]);
+    let scene = Scene::on(mysql, shared_kafka(), "storm_5_7");
+    storm(&scene, scene.relay_setup(), 8, 3_000);
 }
 
 #[test]
@@ -69,7 +87,8 @@ fn a_short_storm_on_9() {
     }
     let _permit = permit_for_own_servers();
     let mysql = Arc::new(MySql::start("mysql-9", &[]));
-    storm(&Scene::on(mysql, shared_kafka(), "storm_9"), 8, 3_000, &[]);
+    let scene = Scene::on(mysql, shared_kafka(), "storm_9");
+    storm(&scene, scene.relay_setup(), 8, 3_000);
 }
 
 #[test]
@@ -130,7 +149,8 @@ fn storm_of_changes(scene: &Scene) {
 }
 
 fn storm_of_split_transactions(scene: &Scene) {
-    storm(scene, 30, 400, &["max_records = 40", "max_bytes = 60000"]);
+    let batch_lines = ["max_records = 40", "max_bytes = 60000"].map(str::to_owned).to_vec();
+    storm(scene, RelaySetup { batch_lines, ..scene.relay_setup() }, 30, 400);
     let checkpoints: Vec<_> = scene.checkpoints().into_iter().flatten().collect();
     let is_inside = |stored: &&serde_json::Value| stored["rowsDone"] != 0;
     let parts = checkpoints.iter().filter(is_inside).count();
@@ -143,12 +163,10 @@ fn storm_of_split_transactions(scene: &Scene) {
     assert!(parts > 0, "no transaction was split");
 }
 
-fn storm(scene: &Scene, kills: usize, large_rows: usize, batch_lines: &[&str]) {
+fn storm(scene: &Scene, setup: RelaySetup, kills: usize, large_rows: usize) {
     let plan = Plan { large_rows, ..Plan::with_seed_of_the_day(&scene.name) };
     let mut random = ChaCha8Rng::seed_from_u64(plan.seed ^ 0x5707);
-    let mut setup = scene.relay_setup();
-    setup.outboxes = Workload::outboxes(scene);
-    setup.batch_lines = batch_lines.iter().map(|&line| line.to_owned()).collect();
+    let setup = RelaySetup { outboxes: Workload::outboxes(scene), ..setup };
     let workload = Workload::start(scene, &plan);
     let topic = scene.checkpoint_topic();
     let mut checkpoints = Inbox::open(&scene.kafka, &topic, Isolation::ReadCommitted);

@@ -12,7 +12,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::Metadata;
 
 use super::link::{Delay, LinkedListeners};
-use super::servers::{Kafka, lasting_ports};
+use super::refusing::Faults;
+use super::servers::{Kafka, beside_proxy, lasting_ports};
 use super::watchdog;
 
 const BROKERS: usize = 3;
@@ -43,19 +44,44 @@ pub struct Cluster {
     brokers: Vec<Kafka>,
     all: Arc<Kafka>,
     /// All of it through a link, in the order of the delays that it was started with.
-    #[allow(dead_code, reason = "no test asks, but examples/bench does")]
     linked: Vec<String>,
     client: BaseConsumer,
 }
 
 impl Cluster {
     pub fn start() -> Cluster {
-        Cluster::start_beside_links(&[], &[])
+        Cluster::start_with(&[], |_, _| Vec::new())
     }
 
     /// The same with further properties, and with each broker also behind links of these delays. Between the
     /// brokers there is none.
     pub fn start_beside_links(further: &[&str], delays: &[Delay]) -> Cluster {
+        let mut linked = Vec::new();
+        let cluster = Cluster::start_with(further, |_, port| {
+            let LinkedListeners { properties, addresses } = LinkedListeners::beside(port, delays);
+            linked.push(addresses);
+            properties
+        });
+        let addresses_of = |number: usize| {
+            linked.iter().map(|of_broker| of_broker[number].as_str()).collect::<Vec<_>>()
+        };
+        let linked = (0..delays.len()).map(|number| addresses_of(number).join(",")).collect();
+        Cluster { linked, ..cluster }
+    }
+
+    /// Starts brokers that a relay reaches through proxies with these faults, and everybody else directly. The
+    /// addresses are the relay's.
+    pub fn start_beside_refusing_proxies(faults: &Arc<Faults>) -> (Cluster, String) {
+        let proxied = lasting_ports::<BROKERS>();
+        let proxies = proxied.map(|port| faults.stand_before(&format!("127.0.0.1:{port}")));
+        let cluster = Cluster::start_with(&[], |index, port| {
+            beside_proxy(port, proxied[index], proxies[index]).to_vec()
+        });
+        (cluster, proxies.map(|port| format!("127.0.0.1:{port}")).join(","))
+    }
+
+    /// `own`: further properties of the broker of this index and port.
+    fn start_with(further: &[&str], mut own: impl FnMut(usize, u16) -> Vec<String>) -> Cluster {
         let ports = lasting_ports::<BROKERS>();
         let controllers = lasting_ports::<BROKERS>();
         let voters: Vec<String> = (1..)
@@ -68,13 +94,12 @@ impl Cluster {
             format!("cluster+={:016x}relayA", rand::random::<u64>()),
         ];
         properties.extend(further.iter().map(|&property| property.to_owned()));
-        let linked = ports.map(|port| LinkedListeners::beside(port, delays));
         // None of them answers before a second one is there.
         let brokers = thread::scope(|scope| {
             let starting: Vec<_> = (1..)
-                .zip(ports.into_iter().zip(controllers).zip(&linked))
-                .map(|(id, ((port, controller), linked))| {
-                    let properties = [&linked.properties[..], &properties].concat();
+                .zip(ports.into_iter().zip(controllers))
+                .map(|(id, (port, controller))| {
+                    let properties = [&own(id - 1, port)[..], &properties].concat();
                     scope.spawn(move || start_broker(id, port, controller, &properties))
                 })
                 .collect();
@@ -88,11 +113,8 @@ impl Cluster {
             .set("log_level", "0")
             .create()
             .expect("create a Kafka client");
-        let addresses_of = |number: usize| {
-            linked.iter().map(|of_broker| of_broker.addresses[number].as_str()).collect::<Vec<_>>()
-        };
-        let linked = (0..delays.len()).map(|number| addresses_of(number).join(",")).collect();
-        let cluster = Cluster { brokers, all: Arc::new(Kafka::at(bootstrap)), linked, client };
+        let all = Arc::new(Kafka::at(bootstrap));
+        let cluster = Cluster { brokers, all, linked: Vec::new(), client };
         cluster.wait_until_whole();
         cluster
     }
@@ -103,7 +125,6 @@ impl Cluster {
     }
 
     /// All of it through the links of one delay, as clients name it.
-    #[allow(dead_code, reason = "no test asks, but examples/bench does")]
     pub fn linked(&self, number: usize) -> &str {
         &self.linked[number]
     }

@@ -2,10 +2,11 @@
 //! does that was just elected and has not heard yet what its followers have. Producers get through unhindered.
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+
+use super::frames;
 
 const FETCH: i16 = 1;
 const LIST_OFFSETS: i16 = 2;
@@ -37,18 +38,9 @@ type Hidden = Arc<Mutex<Option<(String, i64, Lag)>>>;
 impl LaggingProxy {
     /// Listens on a free port of loopback and passes everything to `upstream` (host:port).
     pub fn to(upstream: &str) -> LaggingProxy {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind a free port");
-        let port = listener.local_addr().expect("a bound socket has an address").port();
         let hidden = Hidden::default();
-        let (shared, upstream) = (Arc::clone(&hidden), upstream.to_owned());
-        // It ends with the process: a test's proxy has nothing to give back.
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                if let Ok(server) = TcpStream::connect(&upstream) {
-                    carry(client, server, &shared);
-                }
-            }
-        });
+        let shared = Arc::clone(&hidden);
+        let port = frames::listen(upstream, move |client, server| carry(client, server, &shared));
         LaggingProxy { port, hidden }
     }
 
@@ -74,12 +66,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn carry(client: TcpStream, server: TcpStream, hidden: &Hidden) {
     let asked = Asked::default();
     let clone = |stream: &TcpStream| stream.try_clone().expect("a socket can be cloned");
-    for stream in [&client, &server] {
-        stream.set_nodelay(true).expect("a socket takes this option");
-    }
     let (mut from, mut to, asking) = (clone(&client), clone(&server), Arc::clone(&asked));
     thread::spawn(move || {
-        let _ = pass(&mut from, &mut to, |request| {
+        let _ = frames::pass(&mut from, &mut to, |request| {
             let number = |at| i16::from_be_bytes([request[at], request[at + 1]]);
             let correlation = request[4..8].try_into().expect("four bytes");
             locked(&asking).insert(correlation, (number(0), number(2)));
@@ -88,7 +77,7 @@ fn carry(client: TcpStream, server: TcpStream, hidden: &Hidden) {
     });
     let (mut from, mut to, hidden) = (server, client, Arc::clone(hidden));
     thread::spawn(move || {
-        let _ = pass(&mut from, &mut to, |answer| {
+        let _ = frames::pass(&mut from, &mut to, |answer| {
             let correlation: [u8; 4] = answer[..4].try_into().expect("four bytes");
             match locked(&asked).remove(&correlation) {
                 Some((API_VERSIONS, version)) => cap_versions(answer, version),
@@ -98,26 +87,6 @@ fn carry(client: TcpStream, server: TcpStream, hidden: &Hidden) {
             }
         });
     });
-}
-
-/// Carries frames until either side closes.
-fn pass(
-    from: &mut TcpStream,
-    to: &mut TcpStream,
-    rewrite: impl Fn(Vec<u8>) -> Vec<u8>,
-) -> io::Result<()> {
-    loop {
-        let mut length = [0; 4];
-        let read = from.read_exact(&mut length);
-        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
-        if let Err(error) = read.and_then(|()| from.read_exact(&mut frame)) {
-            to.shutdown(std::net::Shutdown::Both)?;
-            return Err(error);
-        }
-        let frame = rewrite(frame);
-        let length = u32::try_from(frame.len()).expect("a frame").to_be_bytes();
-        to.write_all(&[&length[..], &frame].concat())?;
-    }
 }
 
 /// Correlation and error, then key, first and last version of each API; from version 3 on with an empty list of

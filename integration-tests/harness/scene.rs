@@ -11,6 +11,7 @@ use super::binlog::{self, WrittenRow};
 use super::consumer::{Inbox, Isolation, Record};
 use super::kafka::{create_topic, write_record};
 use super::ledger::{Expected, Ledger};
+use super::link::{Delay, Link};
 use super::oracle::{self, Verdict};
 use super::proxy::Proxy;
 use super::relay::{Outbox, Relay, RelaySequence, RelaySetup, SOON};
@@ -158,6 +159,13 @@ impl Scene {
         let proxy = Proxy::to(&setup.mysql_address);
         setup.mysql_address = format!("127.0.0.1:{}", proxy.port());
         (proxy, setup)
+    }
+
+    /// A relay far from both servers: `kafka` is the brokers' address behind a link of this delay.
+    pub fn setup_behind_link(&self, kafka: &str, delay: Delay) -> RelaySetup {
+        let setup = self.relay_setup();
+        let mysql_address = Link::to(&setup.mysql_address, delay).address();
+        RelaySetup { mysql_address, kafka_bootstrap: kafka.to_owned(), ..setup }
     }
 
     pub fn outbox(&self, table: &str, preset: &str) -> Outbox {

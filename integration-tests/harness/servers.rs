@@ -19,6 +19,7 @@ use super::lagging::LaggingProxy;
 use super::link::{Delay, LinkedListeners};
 use super::process::Process;
 use super::proxy::Proxy;
+use super::refusing::Faults;
 use super::sql::{Login, Sql};
 use super::watchdog;
 
@@ -294,22 +295,26 @@ impl Kafka {
         })
     }
 
+    /// The same with a proxy that refuses Produce requests, on a broker with these properties.
+    pub fn start_beside_refusing_proxy(
+        faults: &Arc<Faults>,
+        properties: &[&str],
+    ) -> (Kafka, String) {
+        let stand_before = |upstream: &str| ((), faults.stand_before(upstream));
+        let ((), kafka, address) = Kafka::start_beside(properties, stand_before);
+        (kafka, address)
+    }
+
     fn start_beside<P>(
         properties: &[&str],
         proxy_to: impl Fn(&str) -> (P, u16),
     ) -> (P, Kafka, String) {
         let (port, proxied) = (free_port(), free_port());
         let (proxy, proxy_port) = proxy_to(&format!("127.0.0.1:{proxied}"));
-        let address = format!("127.0.0.1:{proxy_port}");
-        let listeners = format!("listeners+=PROXIED://127.0.0.1:{proxied}");
-        let advertised =
-            format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://{address}");
-        let own = [
-            listeners.as_str(),
-            &advertised,
-            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
-        ];
+        let own = beside_proxy(port, proxied, proxy_port);
+        let own = own.each_ref().map(String::as_str);
         let kafka = Kafka::start_on(port, &[&own[..], properties].concat());
+        let address = format!("127.0.0.1:{proxy_port}");
         (proxy, kafka, address)
     }
 
@@ -428,6 +433,17 @@ impl Kafka {
     fn own(&self) -> &OwnKafka {
         self.own.as_ref().expect("this test has a broker of its own")
     }
+}
+
+/// A broker's properties that have clients of the proxy come back to the proxy, which stands before the port
+/// `proxied`, and all others to `port`.
+pub fn beside_proxy(port: u16, proxied: u16, proxy: u16) -> [String; 3] {
+    [
+        format!("listeners+=PROXIED://127.0.0.1:{proxied}"),
+        format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{proxy}"),
+        "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT"
+            .to_owned(),
+    ]
 }
 
 /// Topics are never made by accident, and an abandoned transaction ends soon after its timeout.
