@@ -119,12 +119,12 @@ async fn open_source(
 ) -> Result<(Source, Option<HeldLock>), Error> {
     let config = relay.config;
     let replica = ends::replica(config, cluster_id);
-    let source = Source::open(&config.mysql, &replica, start, server, filter).await;
+    let source = Source::open(None, &config.mysql, &replica, start, server, filter).await;
     let mut source = source.map_err(|source| binlog_error(config, source))?;
     let mut lock = None;
     if config.publish.delivery == Delivery::Idempotent || line.may_be_ahead() {
         let place_id = ends::place_id(config, cluster_id);
-        lock = outlast_predecessor(relay, place_id, source.server(), line).await?;
+        lock = outlast_predecessor(relay, place_id, source.server(), None, line).await?;
     }
     Ok((source, lock))
 }
