@@ -172,8 +172,7 @@ struct Tail {
 
 impl Search {
     fn run(&self, topic: &Reader) -> Result<Found, reader::Error> {
-        let extents = topic.extents()?;
-        topic.await_committed(&extents)?;
+        let extents = topic.settled_extents()?;
         let floors = topic.offsets_since(self.since_millis, &extents)?;
         let partitions = u32::try_from(extents.len()).expect("a number of partitions");
         // Of the others nothing is of the window.

@@ -123,6 +123,38 @@ impl Description {
     }
 }
 
+/// A topic that exists, and what we may do to it.
+pub struct Looked {
+    description: Description,
+    authorized: Result<Option<Authorized>, KafkaError>,
+}
+
+impl Looked {
+    fn accept(self, name: &str, needed: &[Operation]) -> Result<Description, Error> {
+        self.description.warn_of_no_config(name);
+        allows(name, self.authorized, needed)?;
+        Ok(self.description)
+    }
+}
+
+fn allows(
+    name: &str,
+    authorized: Result<Option<Authorized>, KafkaError>,
+    needed: &[Operation],
+) -> Result<Option<Authorized>, Error> {
+    let authorized = match authorized {
+        Ok(authorized) => authorized,
+        Err(error) if is_no_answer(&error) => None,
+        Err(source) => return Err(Error::LookUp { topic: name.to_owned(), source }),
+    };
+    let is_missing =
+        |operation: &&Operation| authorized.as_ref().is_some_and(|set| !set.allows(**operation));
+    match needed.iter().find(is_missing) {
+        Some(&operation) => Err(Error::NoRight { topic: name.to_owned(), operation }),
+        None => Ok(authorized),
+    }
+}
+
 /// The topics known so far.
 pub struct Topics {
     admin: Arc<kafka::Admin>,
@@ -173,15 +205,15 @@ impl Topics {
     /// It does not exist, takes no records, or Kafka cannot be asked.
     pub async fn ensure(&mut self, name: &str) -> Result<TopicId, Error> {
         self.ensure_room(name, self.topics.len())?;
-        let (description, is_new) = match self.describe(name).await? {
-            Some(description) => (description, false),
+        let needed = destination_operations(self.options.delivery);
+        let (description, is_new) = match self.look_at(name).await? {
+            Some(looked) => (looked.accept(name, needed)?, false),
             None => {
                 self.ensure_room(name, self.created)?;
-                self.create(name, self.destination(name)).await?
+                self.create(name, self.destination(name), needed).await?
             }
         };
         self.created += usize::from(is_new);
-        self.ensure_authorized(name, destination_operations(self.options.delivery)).await?;
         let name: Arc<str> = Arc::from(name);
         let id = TopicId(u32::try_from(self.topics.len()).expect("fewer topics than 2^32"));
         let Description { batch_bytes_max, cleanup_policy, partitions, .. } = description;
@@ -219,16 +251,20 @@ impl Topics {
         }
     }
 
-    /// Looks the checkpoint topic up, and creates it compacted, with one partition.
+    /// Looks the checkpoint topic up, and creates it compacted, with one partition, where `looked` found none.
     ///
     /// # Errors
     /// It does not exist, takes no records, or Kafka cannot be asked.
-    pub async fn ensure_checkpoint_topic(&mut self, name: &str) -> Result<(), Error> {
-        let description = match self.describe(name).await? {
-            Some(description) => description,
-            None => self.create(name, self.checkpoint(name)).await?.0,
+    pub async fn ensure_checkpoint_topic(
+        &mut self,
+        name: &str,
+        looked: Option<Looked>,
+    ) -> Result<(), Error> {
+        let needed = &CHECKPOINT_OPERATIONS;
+        let description = match looked {
+            Some(looked) => looked.accept(name, needed)?,
+            None => self.create(name, self.checkpoint(name), needed).await?.0,
         };
-        self.ensure_authorized(name, &CHECKPOINT_OPERATIONS).await?;
         self.checkpoint_bytes_max = description.batch_bytes_max;
         if let Some(policy) = description.cleanup_policy.filter(|policy| policy != "compact") {
             tracing::warn!(topic = name, policy, "{RETENTION}: {RETENTION_CURE}");
@@ -282,18 +318,7 @@ impl Topics {
         name: &str,
         needed: &[Operation],
     ) -> Result<Option<Authorized>, Error> {
-        let authorized = match self.ask(name, kafka::authorized).await {
-            Ok(authorized) => authorized,
-            Err(error) if is_no_answer(&error) => None,
-            Err(source) => return Err(Error::LookUp { topic: name.to_owned(), source }),
-        };
-        let is_missing = |operation: &&Operation| {
-            authorized.as_ref().is_some_and(|set| !set.allows(**operation))
-        };
-        match needed.iter().find(is_missing) {
-            Some(&operation) => Err(Error::NoRight { topic: name.to_owned(), operation }),
-            None => Ok(authorized),
-        }
+        allows(name, self.ask(name, kafka::authorized).await, needed)
     }
 
     /// What the brokers say of a topic; `None` when it does not exist.
@@ -308,16 +333,24 @@ impl Topics {
         Ok(described)
     }
 
+    /// All that is asked of a topic, at once; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// As [`Topics::describe`].
+    pub async fn look_at(&self, name: &str) -> Result<Option<Looked>, Error> {
+        let (described, authorized) =
+            tokio::join!(self.look_up(name), self.ask(name, kafka::authorized));
+        Ok(described?.map(|description| Looked { description, authorized }))
+    }
+
     async fn look_up(&self, name: &str) -> Result<Option<Description>, Error> {
         let failed = |source| Error::LookUp { topic: name.to_owned(), source };
-        let Some((partitions, replicas)) = self.partitions(name).await? else { return Ok(None) };
         let options = AdminOptions::new().request_timeout(Some(kafka::REQUEST_TIMEOUT));
-        let answers = self
-            .admin
-            .describe_configs(&[ResourceSpecifier::Topic(name)], &options)
-            .await
-            .map_err(failed)?;
-        let config = match answers.into_iter().next() {
+        let resources = [ResourceSpecifier::Topic(name)];
+        let (found, answers) =
+            tokio::join!(self.partitions(name), self.admin.describe_configs(&resources, &options));
+        let Some((partitions, replicas)) = found? else { return Ok(None) };
+        let config = match answers.map_err(failed)?.into_iter().next() {
             Some(Ok(config)) => config,
             Some(Err(code)) => return Err(failed(KafkaError::AdminOp(code))),
             None => return Err(failed(KafkaError::Canceled)),
@@ -380,12 +413,19 @@ impl Topics {
     }
 
     /// Answers also whether it was us who created it.
-    async fn create(&self, name: &str, topic: NewTopic<'_>) -> Result<(Description, bool), Error> {
+    async fn create(
+        &self,
+        name: &str,
+        topic: NewTopic<'_>,
+        needed: &[Operation],
+    ) -> Result<(Description, bool), Error> {
         let is_new = self.request_creation(name, topic, creation()).await?;
         if is_new {
             tracing::info!(topic = name, "created topic");
         }
-        Ok((self.await_visible(name).await?, is_new))
+        let description = self.await_visible(name).await?;
+        self.ensure_authorized(name, needed).await?;
+        Ok((description, is_new))
     }
 
     /// `false`: the topic is there already.

@@ -6,11 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::{Context, Options, REQUEST_TIMEOUT, create, end, explain, is_about_a_connection};
@@ -72,6 +74,8 @@ pub struct Reader {
     committed: Ending,
     /// Events are read while a broker is asked.
     uses_tokens: bool,
+    /// Those that were there when the reader connected; empty before.
+    partitions: Mutex<Vec<i32>>,
 }
 
 /// A consumer that nobody waits for when it ends.
@@ -107,7 +111,7 @@ impl Reader {
                 // Where the log was cut meanwhile, to jump to its end would read as "none".
                 .set("auto.offset.reset", "error")
                 // The end of a partition is only known once a fetch found nothing more.
-                .set("fetch.wait.max.ms", "10")
+                .set("fetch.wait.max.ms", "1")
                 // Another replica than the leader may not have the end yet.
                 .set("client.rack", "")
                 .set("check.crcs", "true");
@@ -122,10 +126,66 @@ impl Reader {
         let uncommitted = consumer("read_uncommitted", None).map(ending).map_err(failed)?;
         let committed = consumer("read_committed", Some(client_id)).map(ending).map_err(failed)?;
         let uses_tokens = kafka.uses_tokens();
-        Ok(Reader { topic: topic.to_owned(), title, uncommitted, committed, uses_tokens })
+        let (topic, partitions) = (topic.to_owned(), Mutex::default());
+        Ok(Reader { topic, title, uncommitted, committed, uses_tokens, partitions })
     }
 
-    /// Where the partitions begin and end, whatever transactions are open.
+    /// Connects, so that what is asked next costs one round trip. Nothing is read: where partitions begin says
+    /// nothing of what is in them. That it cannot be asked is told by who asks next.
+    pub fn connect(&self) {
+        std::thread::scope(|scope| {
+            for consumer in [&self.uncommitted, &self.committed] {
+                scope.spawn(|| {
+                    if let Err(error) = self.connect_to_leaders(consumer) {
+                        tracing::debug!(%error, "connect to the leaders of the {}", self.title);
+                    }
+                });
+            }
+        });
+    }
+
+    fn connect_to_leaders(&self, consumer: &BaseConsumer<Context>) -> Result<(), Error> {
+        let partitions = self.ask_partitions(consumer)?;
+        let asked = match partitions.is_empty() {
+            true => Ok(()),
+            false => self.list_offsets(consumer, &partitions, Offset::Beginning).map(drop),
+        };
+        *self.known() = partitions;
+        asked.map_err(|error| self.failed_at(consumer, error))
+    }
+
+    /// Asks which partitions there are; `true`: others than those that [`Reader::extents`] has answered with.
+    ///
+    /// # Errors
+    /// As [`Reader::extents`].
+    pub fn has_other_partitions(&self) -> Result<bool, Error> {
+        let partitions = self.ask_partitions(&self.uncommitted)?;
+        let before = std::mem::replace(&mut *self.known(), partitions.clone());
+        Ok(before != partitions)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Vec<i32>> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask_partitions(&self, consumer: &BaseConsumer<Context>) -> Result<Vec<i32>, Error> {
+        let failed = |error| self.failed_at(consumer, error);
+        let metadata = self
+            .ask(consumer, |consumer| consumer.fetch_metadata(Some(&self.topic), REQUEST_TIMEOUT))
+            .map_err(failed)?;
+        let no_topic = || Error::NoTopic { topic: self.title.clone() };
+        let found = metadata.topics().first().ok_or_else(no_topic)?;
+        match found.error().map(RDKafkaErrorCode::from) {
+            None => Ok(found.partitions().iter().map(|partition| partition.id()).collect()),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                Err(no_topic())
+            }
+            Some(code) => Err(failed(KafkaError::MetadataFetch(code))),
+        }
+    }
+
+    /// Where the partitions begin and end, whatever transactions are open. Of a reader that has connected, these are
+    /// the partitions that were there then.
     ///
     /// # Errors
     /// Kafka cannot be asked, or knows no such topic: which may be what one broker says that has just started.
@@ -141,26 +201,75 @@ impl Reader {
         self.extents_of(&self.committed)
     }
 
-    fn extents_of(&self, consumer: &BaseConsumer<Context>) -> Result<Extents, Error> {
-        let failed = |error| self.failed_at(consumer, error);
-        let metadata = self
-            .ask(consumer, |consumer| consumer.fetch_metadata(Some(&self.topic), REQUEST_TIMEOUT))
-            .map_err(failed)?;
-        let no_topic = || Error::NoTopic { topic: self.title.clone() };
-        let found = metadata.topics().first().ok_or_else(no_topic)?;
-        match found.error().map(RDKafkaErrorCode::from) {
-            None => {}
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                return Err(no_topic());
-            }
-            Some(code) => return Err(failed(KafkaError::MetadataFetch(code))),
-        }
-        let mut extents = Extents::new();
-        for partition in found.partitions() {
-            let (first, end) = self.fetch_watermarks(consumer, partition.id()).map_err(failed)?;
-            extents.insert(partition.id(), Extent { first, end });
+    /// The same as [`Reader::extents`], of a time at which no transaction before the ends is open any more.
+    ///
+    /// # Errors
+    /// As [`Reader::extents`] and [`Reader::await_committed`].
+    pub fn settled_extents(&self) -> Result<Extents, Error> {
+        let (extents, stable) = std::thread::scope(|scope| {
+            let stable = scope.spawn(|| self.committed_extents());
+            (self.extents(), stable.join())
+        });
+        let extents = extents?;
+        // It is asked again, and tells then why not.
+        let stable = stable.ok().and_then(Result::ok).unwrap_or_default();
+        let is_settled = |partition: &i32, extent: &Extent| {
+            stable.get(partition).is_some_and(|stable| stable.end >= extent.end)
+        };
+        if !extents.iter().all(|(partition, extent)| is_settled(partition, extent)) {
+            self.await_committed(&extents)?;
         }
         Ok(extents)
+    }
+
+    fn extents_of(&self, consumer: &BaseConsumer<Context>) -> Result<Extents, Error> {
+        let mut partitions = self.known().clone();
+        if partitions.is_empty() {
+            partitions = self.ask_partitions(consumer)?;
+            *self.known() = partitions.clone();
+        }
+        self.watermarks(consumer, &partitions).map_err(|error| self.failed_at(consumer, error))
+    }
+
+    /// Each leader is asked for all of its partitions at once, for both ends at a time.
+    fn watermarks(
+        &self,
+        consumer: &BaseConsumer<Context>,
+        partitions: &[i32],
+    ) -> Result<Extents, KafkaError> {
+        if partitions.is_empty() {
+            return Ok(Extents::new());
+        }
+        let (firsts, ends) = std::thread::scope(|scope| {
+            let firsts = scope.spawn(|| self.list_offsets(consumer, partitions, Offset::Beginning));
+            (firsts.join(), self.list_offsets(consumer, partitions, Offset::End))
+        });
+        let firsts = firsts.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let extent = |(partition, end)| (partition, Extent { first: firsts[&partition], end });
+        Ok(ends?.into_iter().map(extent).collect())
+    }
+
+    fn list_offsets(
+        &self,
+        consumer: &BaseConsumer<Context>,
+        partitions: &[i32],
+        which: Offset,
+    ) -> Result<BTreeMap<i32, i64>, KafkaError> {
+        let mut asked = TopicPartitionList::new();
+        for partition in partitions {
+            // In a question about times, the ends stand for themselves.
+            asked.add_partition_offset(&self.topic, *partition, which)?;
+        }
+        let answered =
+            self.ask(consumer, |consumer| consumer.offsets_for_times(asked, REQUEST_TIMEOUT))?;
+        let offset = |answer: &TopicPartitionListElem<'_>| {
+            answer.error()?;
+            match answer.offset() {
+                Offset::Offset(offset) => Ok((answer.partition(), offset)),
+                _ => Err(KafkaError::OffsetFetch(RDKafkaErrorCode::LeaderNotAvailable)),
+            }
+        };
+        answered.elements().iter().map(offset).collect()
     }
 
     /// Waits until every transaction before the ends is finished.
@@ -170,28 +279,25 @@ impl Reader {
     pub fn await_committed(&self, extents: &Extents) -> Result<(), Error> {
         let since = Instant::now();
         let mut is_said = false;
-        for (partition, extent) in extents {
-            loop {
-                let (_, last_stable) = self
-                    .fetch_watermarks(&self.committed, *partition)
-                    .map_err(|error| self.failed(error))?;
-                if last_stable >= extent.end {
-                    break;
-                }
-                if since.elapsed() > HELD_BACK_MAX {
-                    let topic = self.title.clone();
-                    return Err(Error::HeldBack { topic, waited: since.elapsed() });
-                }
-                if !is_said {
-                    tracing::info!(
-                        topic = self.topic,
-                        partition,
-                        "waiting for an open transaction of another producer"
-                    );
-                    is_said = true;
-                }
-                std::thread::sleep(Duration::from_millis(20));
+        let partitions: Vec<i32> = extents.keys().copied().collect();
+        while !partitions.is_empty() {
+            let stable = self
+                .list_offsets(&self.committed, &partitions, Offset::End)
+                .map_err(|error| self.failed(error))?;
+            let is_open = |(partition, extent): &(&i32, &Extent)| stable[*partition] < extent.end;
+            let Some((partition, _)) = extents.iter().find(is_open) else { break };
+            if since.elapsed() > HELD_BACK_MAX {
+                let topic = self.title.clone();
+                return Err(Error::HeldBack { topic, waited: since.elapsed() });
             }
+            if !std::mem::replace(&mut is_said, true) {
+                tracing::info!(
+                    topic = self.topic,
+                    partition,
+                    "waiting for an open transaction of another producer"
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }
@@ -333,17 +439,8 @@ impl Reader {
                 None => return Err(Error::Timeout { topic: self.title.clone() }),
             }
         }
-        Ok(())
-    }
-
-    fn fetch_watermarks(
-        &self,
-        consumer: &BaseConsumer<Context>,
-        partition: i32,
-    ) -> Result<(i64, i64), KafkaError> {
-        self.ask(consumer, |consumer| {
-            consumer.fetch_watermarks(&self.topic, partition, REQUEST_TIMEOUT)
-        })
+        // A consumer that has read all asks again and again.
+        self.committed.unassign().map_err(|error| self.failed(error))
     }
 
     /// Does what waits for a broker, and reads events meanwhile where logging in needs it. Nothing is assigned to

@@ -16,6 +16,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer};
 
 pub use self::claim::Claim;
+pub use self::opening::Connected;
 use self::opening::Opening;
 use super::client::{Client, Record, Topic};
 use super::reports::{Acknowledgements, Bell, Refused, is_collateral};
@@ -23,7 +24,7 @@ use super::sequence::SequenceHeader;
 use super::{Answers, Error, Options, Order, SERVE_INTERVAL, Sealed, Stored, producer};
 use crate::batch::{Batch, Limits};
 use crate::checkpoint::{self, Checkpoint};
-use crate::kafka;
+use crate::kafka::{self, Early};
 
 /// Lanes in use. Measured with one record a transaction: one lane 26 ms a cycle, two 5 ms, more no better.
 const USED_LANES: usize = 2;
@@ -57,18 +58,9 @@ impl Transactional {
         batch_bytes_max: Option<usize>,
         cut_off: Arc<AtomicBool>,
     ) -> Result<Transactional, Error> {
-        let topic = checkpoint.topic.as_str();
-        let opening =
-            Opening { kafka, options, topic, limits, batch_bytes_max, cut_off: cut_off.clone() };
-        let mut lanes = opening.lanes(&options.name)?;
-        kafka::end(lanes.split_off(USED_LANES));
-        Ok(Transactional {
-            lanes,
-            next_lane: 0,
-            options: options.clone(),
-            checkpoint: checkpoint.clone(),
-            cut_off,
-        })
+        let early = Early::not();
+        Connected::connect(kafka, options, checkpoint, limits, batch_bytes_max, cut_off, early)?
+            .fence()
     }
 
     /// Initialises the transactional ids of a relay of another name, and lets them go: it can write nothing more.
@@ -83,7 +75,9 @@ impl Transactional {
         limits: Limits,
     ) -> Result<(), Error> {
         let (topic, cut_off) = (checkpoint.topic.as_str(), Arc::default());
-        let opening = Opening { kafka, options, topic, limits, batch_bytes_max: None, cut_off };
+        let early = Early::not();
+        let opening =
+            Opening { kafka, options, topic, limits, batch_bytes_max: None, cut_off, early };
         kafka::end(opening.lanes(name)?);
         Ok(())
     }
@@ -213,7 +207,8 @@ pub fn try_transactions(
 ) -> Result<String, Error> {
     let id = lane_id(&options.name, "check");
     let (topic, cut_off) = (checkpoint.topic.as_str(), Arc::default());
-    Opening { kafka, options, topic, limits, batch_bytes_max: None, cut_off }.lane(&id)?;
+    let early = Early::not();
+    Opening { kafka, options, topic, limits, batch_bytes_max: None, cut_off, early }.lane(&id)?;
     Ok(id)
 }
 

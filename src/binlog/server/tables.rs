@@ -220,9 +220,9 @@ impl Server {
         let sql = "SELECT column_name FROM information_schema.statistics \
                    WHERE table_schema = ? AND table_name = ? AND index_name = 'PRIMARY' \
                    ORDER BY seq_in_index";
-        self.rows(&with_params(sql, (database, table).into())?).await.map(|rows| {
-            rows.into_iter().map(|(name,)| name).collect()
-        })
+        self.rows(&with_params(sql, (database, table).into())?)
+            .await
+            .map(|rows| rows.into_iter().map(|(name,)| name).collect())
     }
 }
 
