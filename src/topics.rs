@@ -3,6 +3,9 @@
 //! Topic names enter; a [`TopicId`] leaves, by which batches name topics. Nothing is sent to a topic that
 //! was not looked up before.
 
+mod record_size;
+mod rights;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +14,9 @@ use rdkafka::admin::{AdminOptions, NewTopic, ResourceSpecifier, TopicReplication
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::Instant;
 
+pub use self::record_size::record_batch_bytes;
+pub use self::rights::Looked;
+use self::rights::allows;
 use crate::batch::TopicId;
 use crate::kafka::{self, Authorized, Delivery, Operation};
 
@@ -33,10 +39,6 @@ const CREATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A topic just created whose configuration no broker tells for so long is one that we may not ask about.
 const CONFIG_PATIENCE: Duration = Duration::from_secs(1);
-
-/// Bytes of a record batch around its records
-/// (<https://kafka.apache.org/documentation/#recordbatch>).
-const BATCH_OVERHEAD_BYTES: usize = 61;
 
 /// What is wrong with a checkpoint topic that is not compacted, and its cure.
 pub const RETENTION: &str = "retention may delete the checkpoint";
@@ -120,38 +122,6 @@ impl Description {
         if !self.has_config() {
             tracing::warn!(topic, "{NO_CONFIG}: {NO_CONFIG_EFFECT}");
         }
-    }
-}
-
-/// A topic that exists, and what we may do to it.
-pub struct Looked {
-    description: Description,
-    authorized: Result<Option<Authorized>, KafkaError>,
-}
-
-impl Looked {
-    fn accept(self, name: &str, needed: &[Operation]) -> Result<Description, Error> {
-        self.description.warn_of_no_config(name);
-        allows(name, self.authorized, needed)?;
-        Ok(self.description)
-    }
-}
-
-fn allows(
-    name: &str,
-    authorized: Result<Option<Authorized>, KafkaError>,
-    needed: &[Operation],
-) -> Result<Option<Authorized>, Error> {
-    let authorized = match authorized {
-        Ok(authorized) => authorized,
-        Err(error) if is_no_answer(&error) => None,
-        Err(source) => return Err(Error::LookUp { topic: name.to_owned(), source }),
-    };
-    let is_missing =
-        |operation: &&Operation| authorized.as_ref().is_some_and(|set| !set.allows(**operation));
-    match needed.iter().find(is_missing) {
-        Some(&operation) => Err(Error::NoRight { topic: name.to_owned(), operation }),
-        None => Ok(authorized),
     }
 }
 
@@ -476,18 +446,6 @@ fn warn_at(topics_max: usize) -> usize {
     topics_max - topics_max / 5
 }
 
-/// The brokers are too old to name rights, or the one that was asked does not know the new topic yet.
-fn is_no_answer(error: &KafkaError) -> bool {
-    matches!(
-        error,
-        KafkaError::AdminOp(
-            RDKafkaErrorCode::UnsupportedFeature
-                | RDKafkaErrorCode::UnsupportedVersion
-                | RDKafkaErrorCode::UnknownTopicOrPartition
-        )
-    )
-}
-
 fn creation() -> AdminOptions {
     AdminOptions::new()
         .request_timeout(Some(kafka::REQUEST_TIMEOUT))
@@ -498,42 +456,4 @@ fn new_topic(name: &str, partitions: Option<i32>, replication: Option<i32>) -> N
     // -1 asks for the broker's default (KIP-464, brokers from 2.4 on).
     let replication = TopicReplication::Fixed(replication.unwrap_or(-1));
     NewTopic::new(name, partitions.unwrap_or(-1), replication)
-}
-
-/// Bytes of a record batch that holds just one record, uncompressed
-/// (<https://kafka.apache.org/documentation/#record>): what a topic's `max.message.bytes` is held against.
-pub fn record_batch_bytes(key_len: usize, value_len: usize, headers: &[(&str, usize)]) -> usize {
-    let field = |len: usize| varint_bytes(len) + len;
-    let headers_bytes: usize =
-        headers.iter().map(|(name, len)| field(name.len()) + field(*len)).sum();
-    // Attributes, timestamp delta and offset delta of the first record take one byte each.
-    let record =
-        3 + field(key_len) + field(value_len) + varint_bytes(headers.len()) + headers_bytes;
-    BATCH_OVERHEAD_BYTES + varint_bytes(record) + record
-}
-
-/// Lengths are zigzag varints: 6 bits in the first byte, 7 in each that follows.
-fn varint_bytes(len: usize) -> usize {
-    let bits = usize::BITS - (len << 1).leading_zeros();
-    bits.max(1).div_ceil(7) as usize
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lengths_take_as_many_bytes_as_their_zigzag_varint() {
-        for (len, bytes) in
-            [(0, 1), (63, 1), (64, 2), (8191, 2), (8192, 3), (1_048_575, 3), (1_048_576, 4)]
-        {
-            assert_eq!(varint_bytes(len), bytes, "{len}");
-        }
-    }
-
-    #[test]
-    fn a_small_record_alone_in_its_batch_has_the_size_that_the_broker_counts() {
-        // Length, attributes, two deltas, key length + 1, value length + 2, no headers.
-        assert_eq!(record_batch_bytes(1, 2, &[]), 61 + 1 + 3 + 2 + 3 + 1);
-    }
 }

@@ -29,7 +29,7 @@ use crate::ends::{
     topics_error,
 };
 use crate::error::Error;
-use crate::kafka::Delivery;
+use crate::kafka::{Delivery, Reader};
 use crate::outbox::OutboxOptions;
 use crate::publish::idempotent::{self, Idempotent};
 use crate::publish::transactional::{Connected, Transactional};
@@ -64,18 +64,7 @@ pub(super) async fn recover(
     let (lanes, idempotent) = fence_all(config, lanes, idempotent).await?;
     tracing::debug!("fenced all predecessors");
     let topic = checkpoint_topic.done().await??;
-    // Nobody writes a later checkpoint any more, so that what MySQL says now is as new as the one that is read.
-    let (read, asked) = tokio::join!(
-        read_checkpoint_of(config, topic),
-        server.ask_binlogs_ahead(identity.has_gtids)
-    );
-    let (stored, seen) = read?;
-    tracing::debug!(is_there = stored.is_some(), "read the checkpoint");
-    ensure_not_replaced(relay, stored.as_ref())?;
-    let (stored, seen, owner) = fence_owner(relay, stored, seen).await?;
-    if owner.is_some() || asked.is_err() {
-        server.forget_ahead();
-    }
+    let (stored, seen, owner) = read_fenced(relay, topic, &mut server, &identity).await?;
     ensure_not_gone(relay, stored.as_ref())?;
 
     let fingerprint = outbox::fingerprint(&config.outbox);
@@ -122,6 +111,30 @@ pub(super) async fn recover(
         open_source(relay, &cluster_id, start, server, filter, logins, &mut line).await?;
     relay.telemetry.begin_session(relay.failed.take().flatten());
     Ok((source, line, lock))
+}
+
+/// Reads the checkpoint when all ids are initialised. MySQL is asked for its binlogs meanwhile, and answers when they
+/// are looked at.
+async fn read_fenced(
+    relay: &Relay<'_>,
+    topic: Reader,
+    server: &mut Server,
+    identity: &Identity,
+) -> Result<(Option<Checkpoint>, Seen, Option<String>), Error> {
+    // Nobody writes a later checkpoint any more, so what MySQL says now is as new as the one that is read.
+    let (read, asked) = tokio::join!(
+        read_checkpoint_of(relay.config, topic),
+        server.ask_binlogs_ahead(identity.has_gtids)
+    );
+    let (stored, seen) = read?;
+    tracing::debug!(is_there = stored.is_some(), "read the checkpoint");
+    ensure_not_replaced(relay, stored.as_ref())?;
+    let (stored, seen, owner) = fence_owner(relay, stored, seen).await?;
+    // Until it was fenced, the other relay may have gone on.
+    if owner.is_some() || asked.is_err() {
+        server.forget_ahead();
+    }
+    Ok((stored, seen, owner))
 }
 
 async fn open_source(
@@ -388,6 +401,7 @@ fn window(
             .unwrap_or_default(),
         until: None,
         topics: HashMap::new(),
+        reader: Some(resume::connect(&config.kafka, &config.name, &config.checkpoint.topic)),
     })
 }
 
