@@ -10,6 +10,14 @@ use std::thread;
 const FETCH: i16 = 1;
 const LIST_OFFSETS: i16 = 2;
 const API_VERSIONS: i16 = 18;
+const INIT_PRODUCER_ID: i16 = 22;
+const ADD_PARTITIONS_TO_TXN: i16 = 24;
+
+/// A request that is passed on without a look.
+const OTHER: i16 = -1;
+
+/// At the end of a request for offsets: the time that stands for the end of the last partition.
+const LATEST: [u8; 8] = [0xFF; 8];
 
 /// The last versions whose answers have no fields of variable length but names
 /// (<https://kafka.apache.org/protocol>): clients are told that there are no later ones.
@@ -27,7 +35,23 @@ pub enum Lag {
 pub struct LaggingProxy {
     port: u16,
     hidden: Hidden,
+    log: RequestLog,
 }
+
+/// What clients and brokers said of the order in which a relay must ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// A broker has given a transactional producer its id.
+    ProducerIdGiven,
+    /// A client asks for the end of a partition.
+    EndAsked,
+    /// A client reads.
+    FetchAsked,
+    /// A client adds a partition to a transaction.
+    PartitionAdded,
+}
+
+type RequestLog = Arc<Mutex<Vec<Said>>>;
 
 /// Key and version of the requests that were not answered yet, by correlation.
 type Asked = Arc<Mutex<HashMap<[u8; 4], (i16, i16)>>>;
@@ -40,20 +64,27 @@ impl LaggingProxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind a free port");
         let port = listener.local_addr().expect("a bound socket has an address").port();
         let hidden = Hidden::default();
-        let (shared, upstream) = (Arc::clone(&hidden), upstream.to_owned());
+        let log = RequestLog::default();
+        let (shared, logged, upstream) =
+            (Arc::clone(&hidden), Arc::clone(&log), upstream.to_owned());
         // It ends with the process: a test's proxy has nothing to give back.
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if let Ok(server) = TcpStream::connect(&upstream) {
-                    carry(client, server, &shared);
+                    carry(client, server, &shared, &logged);
                 }
             }
         });
-        LaggingProxy { port, hidden }
+        LaggingProxy { port, hidden, log }
     }
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What was said since the last call.
+    pub fn take_said(&self) -> Vec<Said> {
+        std::mem::take(&mut locked(&self.log))
     }
 
     /// Hides what a topic has from this offset on.
@@ -71,18 +102,30 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Starts a thread for each direction.
-fn carry(client: TcpStream, server: TcpStream, hidden: &Hidden) {
+fn carry(client: TcpStream, server: TcpStream, hidden: &Hidden, log: &RequestLog) {
     let asked = Asked::default();
     let clone = |stream: &TcpStream| stream.try_clone().expect("a socket can be cloned");
     for stream in [&client, &server] {
         stream.set_nodelay(true).expect("a socket takes this option");
     }
     let (mut from, mut to, asking) = (clone(&client), clone(&server), Arc::clone(&asked));
+    let (of_client, of_server) = (Arc::clone(log), Arc::clone(log));
     thread::spawn(move || {
         let _ = pass(&mut from, &mut to, |request| {
             let number = |at| i16::from_be_bytes([request[at], request[at + 1]]);
+            let said = match number(0) {
+                FETCH => Some(Said::FetchAsked),
+                ADD_PARTITIONS_TO_TXN => Some(Said::PartitionAdded),
+                LIST_OFFSETS if request.ends_with(&LATEST) => Some(Said::EndAsked),
+                _ => None,
+            };
+            locked(&of_client).extend(said);
             let correlation = request[4..8].try_into().expect("four bytes");
-            locked(&asking).insert(correlation, (number(0), number(2)));
+            let key = match number(0) {
+                INIT_PRODUCER_ID if !is_transactional(&request) => OTHER,
+                key => key,
+            };
+            locked(&asking).insert(correlation, (key, number(2)));
             request
         });
     });
@@ -91,6 +134,10 @@ fn carry(client: TcpStream, server: TcpStream, hidden: &Hidden) {
         let _ = pass(&mut from, &mut to, |answer| {
             let correlation: [u8; 4] = answer[..4].try_into().expect("four bytes");
             match locked(&asked).remove(&correlation) {
+                Some((INIT_PRODUCER_ID, _)) => {
+                    locked(&of_server).push(Said::ProducerIdGiven);
+                    answer
+                }
                 Some((API_VERSIONS, version)) => cap_versions(answer, version),
                 Some((FETCH, _)) => shorten(answer, &hidden, shorten_fetched),
                 Some((LIST_OFFSETS, _)) => shorten(answer, &hidden, shorten_listed),
@@ -98,6 +145,12 @@ fn carry(client: TcpStream, server: TcpStream, hidden: &Hidden) {
             }
         });
     });
+}
+
+/// Behind the client's name and no tagged fields, the transactional id: 0 stands for none.
+fn is_transactional(request: &[u8]) -> bool {
+    let client_id = usize::from(u16::from_be_bytes([request[8], request[9]]));
+    request[10 + client_id + 1] != 0
 }
 
 /// Carries frames until either side closes.
