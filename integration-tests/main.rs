@@ -25,6 +25,7 @@ mod kafka_security;
 mod lagging_leader;
 mod large;
 mod leader_change;
+mod link;
 mod long_gtid_set;
 mod mysql_failures;
 mod mysql_tls;

@@ -196,12 +196,24 @@ impl Batch {
 
     /// The records in stream order.
     pub fn records(&self) -> impl ExactSizeIterator<Item = RecordRef<'_>> {
-        self.spans.iter().map(|span| RecordRef {
+        self.spans.iter().map(|span| self.read(span))
+    }
+
+    /// The record of this index.
+    ///
+    /// # Panics
+    /// The batch has fewer.
+    pub fn record(&self, index: usize) -> RecordRef<'_> {
+        self.read(&self.spans[index])
+    }
+
+    fn read(&self, span: &Span) -> RecordRef<'_> {
+        RecordRef {
             topic: span.topic,
             key: &self.bytes[span.key.clone()],
             value: &self.bytes[span.value.clone()],
             is_in_kafka: span.is_in_kafka,
-        })
+        }
     }
 
     /// Those that are not in Kafka yet, with their indices in the batch.

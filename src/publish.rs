@@ -7,6 +7,7 @@
 
 mod client;
 pub mod idempotent;
+mod partitions;
 mod producer;
 mod reports;
 pub mod sequence;
@@ -197,6 +198,7 @@ pub(crate) enum Order {
         name: Arc<str>,
         /// Largest record batch that the broker takes, if we may know it.
         batch_bytes_max: Option<usize>,
+        partitions: u32,
     },
     Publish(Box<Sealed>),
     /// Finish what is on its way, and end.
@@ -230,8 +232,9 @@ pub struct Publisher {
     answers: mpsc::UnboundedReceiver<Result<Answer, Error>>,
     thread: Option<JoinHandle<()>>,
     cut_off: Arc<AtomicBool>,
-    /// Batches that are not published yet.
+    /// Batches that are not published yet, and their bytes.
     on_their_way: usize,
+    bytes_on_their_way: usize,
     ordered: u64,
     stored: u64,
 }
@@ -243,8 +246,12 @@ impl Publisher {
     /// The operating system has no thread for us.
     pub fn transactional(transactional: Transactional) -> std::io::Result<Publisher> {
         let (orders, inbox) = std::sync::mpsc::channel();
-        let cut_off = transactional.cut_off();
-        let order = move |order| orders.send(order).is_ok();
+        let (cut_off, bell) = (transactional.cut_off(), transactional.bell());
+        let order = move |order| {
+            let is_taken = orders.send(order).is_ok();
+            bell.ring();
+            is_taken
+        };
         Publisher::start(cut_off, order, move |answers| transactional.run(&inbox, answers))
     }
 
@@ -290,9 +297,15 @@ impl Publisher {
             thread: Some(thread),
             cut_off,
             on_their_way: 0,
+            bytes_on_their_way: 0,
             ordered: 0,
             stored: 0,
         })
+    }
+
+    /// Bytes of the batches that are not published yet; `None` where there is none.
+    pub fn bytes_on_their_way(&self) -> Option<usize> {
+        (self.on_their_way > 0).then_some(self.bytes_on_their_way)
     }
 
     /// Every batch is published, and the last one's checkpoint stored.
@@ -306,13 +319,14 @@ impl Publisher {
     }
 
     /// Tells the next topic, in the order of the topics' ids.
-    pub fn learn_topic(&self, name: Arc<str>, batch_bytes_max: Option<usize>) {
-        self.order(Order::LearnTopic { name, batch_bytes_max });
+    pub fn learn_topic(&self, name: Arc<str>, batch_bytes_max: Option<usize>, partitions: u32) {
+        self.order(Order::LearnTopic { name, batch_bytes_max, partitions });
     }
 
     /// Hands a batch over. An answer tells what became of it.
     pub fn publish(&mut self, mut sealed: Sealed) {
         sealed.number = self.ordered + 1;
+        self.bytes_on_their_way += sealed.batch.bytes();
         self.order(Order::Publish(Box::new(sealed)));
         self.ordered += 1;
         self.on_their_way += 1;
@@ -341,7 +355,10 @@ impl Publisher {
 
     fn note(&mut self, answer: Result<Answer, Error>) -> Result<Answer, Error> {
         match &answer {
-            Ok(Answer::Published(_)) => self.on_their_way -= 1,
+            Ok(Answer::Published(published)) => {
+                self.on_their_way -= 1;
+                self.bytes_on_their_way -= published.batch.bytes();
+            }
             Ok(Answer::Stored(stored)) => self.stored = stored.number,
             Ok(Answer::Stalled(_)) | Err(_) => {}
         }
@@ -381,7 +398,7 @@ mod tests {
         let mut publisher = Publisher::start(Arc::default(), |_| false, run).unwrap();
         assert!(publisher.is_settled());
         let batch = Batch::new(Limits { records_max: 1, bytes_max: 1 });
-        publisher.learn_topic("orders".into(), None);
+        publisher.learn_topic("orders".into(), None, 1);
         publisher.publish(Sealed::new(batch, 1, Checkpoint::default()));
         assert!(!publisher.is_settled());
         let answer = publisher.answer().await;

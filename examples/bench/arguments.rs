@@ -4,11 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::harness::link::Delay;
 use crate::harness::scene::Delivery;
 use crate::load::Scenario;
+use crate::matrix::{self, Plan};
 use crate::produce::ProduceArguments;
 use crate::read::ReadArguments;
 use crate::subject::Subject;
+use crate::world::Layout;
 
 #[derive(Parser)]
 #[command(
@@ -22,7 +25,7 @@ pub struct Arguments {
     parts: Vec<Part>,
     /// How often each measurement is repeated
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub rounds: u32,
+    rounds: u32,
     /// The fraction of each scenario's rows that is written
     #[arg(long, default_value_t = 1.0, value_parser = fraction)]
     pub scale: f64,
@@ -36,30 +39,43 @@ pub struct Arguments {
     #[arg(long, num_args = 1..)]
     mode: Vec<Mode>,
     /// Rows a second, of which the latency is measured
-    #[arg(long, num_args = 1.., default_values_t = [500, 2_000, 10_000],
+    #[arg(long, value_delimiter = ',', num_args = 1.., default_values_t = [500, 2_000, 10_000],
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub rate: Vec<u32>,
+    rate: Vec<u32>,
+    /// How long a byte takes between what is measured and Kafka, each way
+    #[arg(long, value_delimiter = ',', default_values = ["0ms"])]
+    link: Vec<Delay>,
+    /// The same between the relay and MySQL
+    #[arg(long, default_value = "0ms")]
+    pub mysql_link: Delay,
+    /// How many brokers there are, 1 or 3
+    #[arg(long, value_delimiter = ',', default_values_t = [1], value_parser = one_or_three)]
+    brokers: Vec<u32>,
+    /// How many partitions the topics have
+    #[arg(long, value_delimiter = ',', default_values_t = [12],
+          value_parser = clap::value_parser!(i32).range(1..=1_000))]
+    partitions: Vec<i32>,
     /// How long latencies are measured in each round
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     pub seconds: u32,
     /// How long rows are written before
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=600))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=600))]
     pub warm_up: u32,
-    /// How often the relay is started, after a stop and after a kill
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    pub starts: u32,
+    /// How often the relay is started after a stop, after a kill, and beside a running one
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    starts: u32,
     /// For how long an idle relay is watched
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     pub idle_seconds: u32,
-    /// Write what is found into docs/benchmarks.md, which has only whole parts
-    #[arg(long, conflicts_with_all = ["scenario", "mode", "relay", "scale", "rate", "tls"])]
+    /// Measure whole parts in all worlds of docs/benchmarks.md, and write what is found there
+    #[arg(long, conflicts_with_all = ["rounds", "starts", "scenario", "mode", "relay", "scale", "rate", "tls", "link", "mysql_link", "brokers", "partitions"])]
     pub write: bool,
     /// Whether the connections to MySQL are encrypted
     #[arg(long, default_value = "disabled")]
     pub tls: Tls,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Part {
     /// A backlog that is in the binlog before the relay starts
     Drain,
@@ -67,6 +83,8 @@ pub enum Part {
     Latency,
     /// From the start of the relay to the first record
     Start,
+    /// From the start of a second relay of the same name to its first record
+    TakeOver,
     /// What a relay takes that has nothing to do
     Idle,
     /// Of the program
@@ -92,6 +110,7 @@ impl Part {
             Part::Drain => "drain",
             Part::Latency => "latency",
             Part::Start => "start",
+            Part::TakeOver => "take-over",
             Part::Idle => "idle",
             Part::Size => "size",
         }
@@ -112,12 +131,33 @@ pub enum Child {
 }
 
 impl Arguments {
-    pub fn parts(&self) -> Vec<Part> {
-        all_unless_named(&self.parts)
+    /// What is asked for: by `--write` the list, else everything that is named with everything else.
+    pub fn plans(&self) -> Vec<Plan> {
+        let parts = all_unless_named(&self.parts);
+        if self.write {
+            let mut plans = matrix::all();
+            plans.retain(|plan| parts.contains(&plan.part));
+            return plans;
+        }
+        let worlds = (self.brokers.iter()).flat_map(|&brokers| {
+            self.partitions.iter().map(move |&partitions| (brokers, partitions))
+        });
+        let worlds = worlds.map(|(brokers, partitions)| Layout { brokers, partitions });
+        worlds.flat_map(|layout| parts.iter().map(move |&part| self.plan(part, layout))).collect()
     }
 
-    pub fn scenarios(&self) -> Vec<Scenario> {
-        all_unless_named(&self.scenario)
+    fn plan(&self, part: Part, layout: Layout) -> Plan {
+        let times = match part {
+            Part::Start | Part::TakeOver => self.starts,
+            _ => self.rounds,
+        };
+        let mut rates = self.rate.clone();
+        rates.sort_unstable();
+        let mut links = self.link.clone();
+        links.sort();
+        links.dedup();
+        let scenarios = all_unless_named(&self.scenario);
+        Plan { part, layout, links, rates, with_producer: true, scenarios, times }
     }
 
     /// The relays to measure, those of one delivery side by side.
@@ -163,6 +203,14 @@ fn all_unless_named<T: ValueEnum>(named: &[T]) -> Vec<T> {
     match named.is_empty() {
         true => T::value_variants().to_vec(),
         false => named.to_vec(),
+    }
+}
+
+fn one_or_three(text: &str) -> Result<u32, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        _ => Err("neither 1 nor 3".to_owned()),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::harness::sql::Coordinates;
 use crate::load::{self, Scenario};
 use crate::numbers::grouped;
 use crate::site::Site;
+use crate::world::Layout;
 
 pub struct Backlog {
     pub scenario: Scenario,
@@ -22,8 +23,8 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    pub fn fill(site: &Site, scenario: Scenario, scale: f64) -> Backlog {
-        let scene = site.scene(&scenario.name().replace('-', "_"));
+    pub fn fill(site: &Site, layout: Layout, scenario: Scenario, scale: f64) -> Backlog {
+        let scene = site.scene(&scenario.name().replace('-', "_"), layout);
         let (rows, units) = (scenario.rows(scale), scenario.units(scale));
         load::prepare(scenario, &scene, units);
         let mut sql = site.mysql.connect();

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::machine;
-use crate::report::{Section, targets};
+use crate::report::{Section, World, targets};
 use crate::site::Site;
 
 const END: &str = "<!-- end -->";
@@ -25,20 +25,30 @@ impl Document {
         Ok(Document { path, text })
     }
 
-    /// Replaces a part's tables, and those of the machine.
+    /// Replaces a part's tables, and those of the machine. Those behind a link have a place of their own.
     ///
     /// # Errors
     /// The document has no place for the part, or cannot be written.
     pub fn write_part(&mut self, part: &str, site: &Site, sections: &[Section]) -> Result<()> {
         self.replace("machine", &machine::table(site)?.to_string())?;
-        let mut text = format!("{}, commit {}\n", today(site), machine::commit()?);
-        if let Some(table) = targets(sections) {
-            write!(text, "\n{table}").expect("writing to a string");
+        let head = format!("{}, commit {}\n", today(site), machine::commit()?);
+        for (world, mark) in
+            [(World::Loopback, part.to_owned()), (World::Link, format!("{part}-link"))]
+        {
+            let of_world: Vec<&Section> =
+                sections.iter().filter(|section| section.world == world).collect();
+            if of_world.is_empty() {
+                continue;
+            }
+            let mut text = head.clone();
+            if let Some(table) = targets(of_world.iter().copied()) {
+                write!(text, "\n{table}").expect("writing to a string");
+            }
+            for section in of_world {
+                write!(text, "\n{section}").expect("writing to a string");
+            }
+            self.replace(&mark, &text)?;
         }
-        for section in sections {
-            write!(text, "\n{section}").expect("writing to a string");
-        }
-        self.replace(part, &text)?;
         fs::write(&self.path, &self.text).context("write docs/benchmarks.md")
     }
 

@@ -13,19 +13,22 @@ use crate::backlog::Backlog;
 use crate::destination::Destination;
 use crate::harness::consumer::Isolation;
 use crate::harness::http::Http;
+use crate::harness::link::Delay;
 use crate::harness::relay::Relay;
 use crate::harness::scene::Delivery;
 use crate::harness::watchdog::fresh_directory;
 use crate::load::Scenario;
+use crate::matrix::Plan;
 use crate::meter::{Meter, Reading};
 use crate::numbers::{Course, Spread, grouped};
 use crate::produce;
 use crate::read;
-use crate::report::{Section, Target};
+use crate::report::{Section, Target, World};
 use crate::site::Site;
 use crate::subject::Subject;
 use crate::table::Table;
 use crate::usage::{cpu_seconds, resident_bytes_peak};
+use crate::world::{Layout, behind};
 
 const DRAINED_WITHIN: Duration = Duration::from_secs(600);
 /// Often enough for runs of a second; an answer costs the relay some tens of microseconds.
@@ -37,7 +40,7 @@ const WARM_UPS: u32 = 6;
 /// Who moves the backlog.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Mover {
-    Relay(Subject),
+    Relay(Subject, Delay),
     BareProducer,
     BinlogRead,
 }
@@ -56,38 +59,46 @@ struct Measurement {
 
 type Round = HashMap<Mover, Measurement>;
 
-pub fn measure(site: &Site, arguments: &Arguments) -> Result<Vec<Section>> {
+pub fn measure(site: &Site, plan: &Plan, arguments: &Arguments) -> Result<Vec<Section>> {
     let mut sections = Vec::new();
-    for scenario in arguments.scenarios() {
-        let backlog = Backlog::fill(site, scenario, arguments.scale);
-        let movers = movers(scenario, arguments);
-        let rounds = drain_in_rounds(site, &backlog, &movers, arguments.rounds)
+    for &scenario in &plan.scenarios {
+        let backlog = Backlog::fill(site, plan.layout, scenario, arguments.scale);
+        let movers = movers(scenario, plan, arguments);
+        let rounds = drain_in_rounds(site, &backlog, &movers, plan.times)
             .with_context(|| scenario.name().to_owned())?;
-        let section = section(&backlog, &movers, &rounds);
-        println!("\n{section}");
-        sections.push(section);
+        for &link in &plan.links {
+            let found = Found { plan, backlog: &backlog, link, movers: &movers, rounds: &rounds };
+            let section = found.section();
+            println!("\n{section}");
+            sections.push(section);
+        }
     }
     Ok(sections)
 }
 
 /// A broker that has just begun compiles its own code for many seconds, the more so that of transactions.
-pub fn warm_up(site: &Site, arguments: &Arguments) -> Result<()> {
-    let backlog = Backlog::fill(site, Scenario::Twenty, arguments.scale);
+pub fn warm_up(site: &Site, layout: Layout, arguments: &Arguments) -> Result<()> {
+    let backlog = Backlog::fill(site, layout, Scenario::Twenty, arguments.scale);
     let mut destination = Destination::of(&backlog.scene);
     for _ in 0..WARM_UPS {
         for subject in &arguments.subjects() {
-            drain_by_relay(site, &backlog, &mut destination, subject)?;
+            drain_by_relay(site, &backlog, &mut destination, subject, Delay::NONE)?;
         }
     }
     Ok(())
 }
 
-fn movers(scenario: Scenario, arguments: &Arguments) -> Vec<Mover> {
-    let mut movers: Vec<Mover> = arguments.subjects().into_iter().map(Mover::Relay).collect();
-    if scenario != Scenario::Other {
-        movers.push(Mover::BareProducer);
+/// Relays behind each link, and what they are compared with on loopback.
+fn movers(scenario: Scenario, plan: &Plan, arguments: &Arguments) -> Vec<Mover> {
+    let subjects = arguments.subjects();
+    let mut movers = Vec::new();
+    for &link in &plan.links {
+        movers.extend(subjects.iter().cloned().map(|subject| Mover::Relay(subject, link)));
+        if link.is_none() {
+            movers.extend((scenario != Scenario::Other).then_some(Mover::BareProducer));
+            movers.push(Mover::BinlogRead);
+        }
     }
-    movers.push(Mover::BinlogRead);
     movers
 }
 
@@ -101,10 +112,10 @@ fn drain_in_rounds(
     let records = fresh_directory("records").join("records");
     // Not measured: it brings the binlog into the page cache, and makes the records that the bare producer
     // sends.
-    let Some(Mover::Relay(subject)) = movers.first() else {
+    let Some(Mover::Relay(subject, _)) = movers.first() else {
         unreachable!("a relay is always measured");
     };
-    drain_by_relay(site, backlog, &mut destination, subject)?;
+    drain_by_relay(site, backlog, &mut destination, subject, Delay::NONE)?;
     destination.save(subject.isolation(), &records)?;
     let mut measured = Vec::new();
     for number in 1..=rounds {
@@ -124,9 +135,17 @@ fn drain_in_rounds(
 impl Mover {
     fn name(&self) -> String {
         match self {
-            Mover::Relay(subject) => subject.name(),
+            Mover::Relay(subject, link) => behind(&subject.name(), *link),
             Mover::BareProducer => "bare producer".to_owned(),
             Mover::BinlogRead => "binlog read".to_owned(),
+        }
+    }
+
+    /// Whoever is no relay is measured on loopback.
+    fn link(&self) -> Delay {
+        match self {
+            Mover::Relay(_, link) => *link,
+            _ => Delay::NONE,
         }
     }
 
@@ -137,8 +156,8 @@ impl Mover {
         destination: &mut Destination<'_>,
         records: &Path,
     ) -> Result<Measurement> {
-        if let Mover::Relay(subject) = self {
-            return drain_by_relay(site, backlog, destination, subject);
+        if let Mover::Relay(subject, link) = self {
+            return drain_by_relay(site, backlog, destination, subject, *link);
         }
         destination.renew()?;
         let meter = Meter::start(site)?;
@@ -166,9 +185,10 @@ fn drain_by_relay(
     backlog: &Backlog,
     destination: &mut Destination<'_>,
     subject: &Subject,
+    link: Delay,
 ) -> Result<Measurement> {
     destination.renew()?;
-    let mut setup = site.fresh_relay(&backlog.scene, subject);
+    let mut setup = site.fresh_relay(&backlog.scene, subject, link)?;
     setup.start_from = Some(backlog.start.to_string());
     let meter = Meter::start(site)?;
     let mut relay = setup.start();
@@ -236,80 +256,125 @@ impl Measurement {
     }
 }
 
-/// One line a mover, with the median of the rounds, and the least and the greatest.
-fn section(backlog: &Backlog, movers: &[Mover], rounds: &[Round]) -> Section {
-    let beside = match backlog.scenario {
-        Scenario::Other => (Mover::BinlogRead, "of reading"),
-        _ => (Mover::BareProducer, "of producer"),
-    };
-    let millions = backlog.units as f64 / 1e6;
-    let mut table = Table::with_header([
-        backlog.scenario.name().to_owned(),
-        "a second".to_owned(),
-        "steady".to_owned(),
-        beside.1.to_owned(),
-        format!("steady {}", beside.1),
-        "CPU s a million".to_owned(),
-        "mysqld".to_owned(),
-        "broker".to_owned(),
-        "all three".to_owned(),
-        "peak MB".to_owned(),
-        "others' %".to_owned(),
-    ]);
-    let mut targets = Vec::new();
-    for mover in movers {
-        let column = |value: &dyn Fn(&Measurement, &Measurement) -> Option<f64>, decimals| {
-            let values = rounds.iter().filter_map(|round| value(&round[mover], &round[&beside.0]));
-            Spread::of(values, decimals)
-        };
-        let steady_ratio =
-            column(&|own, other| Some(own.steady_per_second? / other.steady_per_second?), 2);
-        let peak = column(&|own, _| Some(own.resident_bytes_peak as f64 / 1e6), 0);
-        let figures = [
-            column(&|own, _| Some(own.per_second), 0),
-            column(&|own, _| own.steady_per_second, 0),
-            column(&|own, other| Some(own.per_second / other.per_second), 2),
-            steady_ratio,
-            column(&|own, _| Some(own.cpu_seconds / millions), 2),
-            column(&|own, _| Some(own.meter.mysqld_cpu_seconds / millions), 2),
-            column(&|own, _| Some(own.meter.broker_cpu_seconds / millions), 2),
-            column(&|own, _| Some(own.cpu_seconds_of_all() / millions), 2),
-            peak,
-            column(&|own, _| Some(own.meter.disturbed * 100.0), 0),
-        ];
-        table.push([mover.name()].into_iter().chain(figures.map(Spread::shown)));
-        if let Mover::Relay(subject) = mover {
-            targets.extend(drain_targets(backlog.scenario, subject, steady_ratio, peak));
-        }
-    }
-    let title = format!("{}; rounds: {}", backlog.scenario.description(), rounds.len());
-    Section { title, table, targets }
+/// All rounds of one backlog, seen behind one link.
+struct Found<'a> {
+    plan: &'a Plan,
+    backlog: &'a Backlog,
+    link: Delay,
+    movers: &'a [Mover],
+    rounds: &'a [Round],
 }
 
-fn drain_targets(
-    scenario: Scenario,
-    subject: &Subject,
-    steady_ratio: Option<Spread>,
-    peak: Option<Spread>,
-) -> Vec<Target> {
-    let is_idempotent = subject.delivery == Delivery::Idempotent;
-    let name = format!("{}, {}", scenario.name(), subject.name());
-    let ratio_aim = match scenario {
-        Scenario::Single => Some(if is_idempotent { 0.65 } else { 0.60 }),
-        Scenario::Twenty => Some(if is_idempotent { 0.85 } else { 0.80 }),
-        Scenario::Other => Some(0.9),
-        _ => None,
-    };
-    let beside = match scenario {
-        Scenario::Other => "reading",
-        _ => "the bare producer",
-    };
-    let peak_aim = match scenario {
-        Scenario::Large | Scenario::LargeCompressed => 150.0,
-        _ => 80.0,
-    };
-    let of_ratio =
-        |aim| Target::at_least(format!("steady drain of {beside}, {name}"), aim, steady_ratio);
-    let of_peak = Target::at_most(format!("peak MB, {name}"), peak_aim, peak);
-    ratio_aim.map(of_ratio).into_iter().chain([of_peak]).collect()
+impl Found<'_> {
+    /// One line a mover, with the median of the rounds, and the least and the greatest.
+    fn section(&self) -> Section {
+        let beside = self.beside_name();
+        let millions = self.backlog.units as f64 / 1e6;
+        let mut table = Table::with_header([
+            self.backlog.scenario.name().to_owned(),
+            "a second".to_owned(),
+            "steady".to_owned(),
+            format!("of {beside}"),
+            format!("steady of {beside}"),
+            "CPU s a million".to_owned(),
+            "mysqld".to_owned(),
+            "broker".to_owned(),
+            "all three".to_owned(),
+            "peak MB".to_owned(),
+            "others' %".to_owned(),
+        ]);
+        let mut targets = Vec::new();
+        for mover in self.movers.iter().filter(|mover| mover.link() == self.link) {
+            let steady_ratio = self
+                .ratio(mover, |own, other| Some(own.steady_per_second? / other.steady_per_second?));
+            let peak = self.column(mover, 0, |own| Some(own.resident_bytes_peak as f64 / 1e6));
+            let figures = [
+                self.column(mover, 0, |own| Some(own.per_second)),
+                self.column(mover, 0, |own| own.steady_per_second),
+                self.ratio(mover, |own, other| Some(own.per_second / other.per_second)),
+                steady_ratio,
+                self.column(mover, 2, |own| Some(own.cpu_seconds / millions)),
+                self.column(mover, 2, |own| Some(own.meter.mysqld_cpu_seconds / millions)),
+                self.column(mover, 2, |own| Some(own.meter.broker_cpu_seconds / millions)),
+                self.column(mover, 2, |own| Some(own.cpu_seconds_of_all() / millions)),
+                peak,
+                self.column(mover, 0, |own| Some(own.meter.disturbed * 100.0)),
+            ];
+            table.push([mover.name()].into_iter().chain(figures.map(Spread::shown)));
+            if let Mover::Relay(subject, _) = mover {
+                targets.extend(self.targets(subject, steady_ratio, peak));
+            }
+        }
+        let (layout, link, rounds) = (self.plan.layout, self.link, self.rounds.len());
+        let description = self.backlog.scenario.description();
+        let title = format!("{layout}, {link}; {description}; rounds: {rounds}");
+        Section { world: World::of(link), title, table, targets }
+    }
+
+    fn column(
+        &self,
+        mover: &Mover,
+        decimals: usize,
+        value: impl Fn(&Measurement) -> Option<f64>,
+    ) -> Option<Spread> {
+        Spread::of(self.rounds.iter().filter_map(|round| value(&round[mover])), decimals)
+    }
+
+    /// To what it is compared with, in the same round.
+    fn ratio(
+        &self,
+        mover: &Mover,
+        value: impl Fn(&Measurement, &Measurement) -> Option<f64>,
+    ) -> Option<Spread> {
+        let beside = self.beside(mover);
+        let of_round = |round: &Round| value(&round[mover], round.get(&beside)?);
+        Spread::of(self.rounds.iter().filter_map(of_round), 2)
+    }
+
+    /// Behind a link the same relay on loopback, else who is as fast as one can be.
+    fn beside(&self, mover: &Mover) -> Mover {
+        match (mover, self.backlog.scenario) {
+            (Mover::Relay(subject, link), _) if !link.is_none() => {
+                Mover::Relay(subject.clone(), Delay::NONE)
+            }
+            (_, Scenario::Other) => Mover::BinlogRead,
+            _ => Mover::BareProducer,
+        }
+    }
+
+    fn beside_name(&self) -> &'static str {
+        match (self.link.is_none(), self.backlog.scenario) {
+            (false, _) => "loopback",
+            (true, Scenario::Other) => "reading",
+            (true, _) => "producer",
+        }
+    }
+
+    fn targets(
+        &self,
+        subject: &Subject,
+        steady_ratio: Option<Spread>,
+        peak: Option<Spread>,
+    ) -> Vec<Target> {
+        let scenario = self.backlog.scenario;
+        let is_idempotent = subject.delivery == Delivery::Idempotent;
+        let ratio_aim = match (self.link.is_none(), scenario) {
+            (false, _) => Some(0.9),
+            (true, Scenario::Single) => Some(if is_idempotent { 0.65 } else { 0.60 }),
+            (true, Scenario::Twenty) => Some(if is_idempotent { 0.85 } else { 0.80 }),
+            (true, Scenario::Other) => Some(0.9),
+            _ => None,
+        };
+        let peak_aim = match scenario {
+            Scenario::Large | Scenario::LargeCompressed => 150.0,
+            _ => 80.0,
+        };
+        let name = format!("{}, {}", scenario.name(), behind(&subject.name(), self.link));
+        let name = format!("{name}; {}", self.plan.layout);
+        let beside = self.beside_name();
+        let of_ratio =
+            |aim| Target::at_least(format!("steady drain of {beside}, {name}"), aim, steady_ratio);
+        let of_peak = Target::at_most(format!("peak MB, {name}"), peak_aim, peak);
+        ratio_aim.map(of_ratio).into_iter().chain([of_peak]).collect()
+    }
 }

@@ -7,14 +7,17 @@ use anyhow::{Context, Result, ensure};
 
 use crate::arguments::Arguments;
 use crate::events::event;
+use crate::harness::link::Delay;
 use crate::harness::workload::insert_rows;
+use crate::matrix::Plan;
 use crate::meter::Meter;
 use crate::numbers::Spread;
-use crate::report::{Section, Target};
+use crate::report::{Section, Target, World};
 use crate::site::Site;
 use crate::subject::Subject;
 use crate::table::Table;
 use crate::usage::{cpu_seconds, resident_bytes};
+use crate::world::Layout;
 
 /// After the first row, until what it caused is over.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
@@ -29,7 +32,7 @@ struct Measurement {
     broker_cpu_percent: f64,
 }
 
-pub fn measure(site: &Site, arguments: &Arguments) -> Result<Vec<Section>> {
+pub fn measure(site: &Site, plan: &Plan, arguments: &Arguments) -> Result<Vec<Section>> {
     let mut table = Table::with_header([
         "idle",
         "CPU % of a core",
@@ -41,7 +44,8 @@ pub fn measure(site: &Site, arguments: &Arguments) -> Result<Vec<Section>> {
     let duration = Duration::from_secs(arguments.idle_seconds.into());
     for subject in arguments.subjects() {
         let name = subject.name();
-        let found = measure_once(site, &subject, duration).with_context(|| name.clone())?;
+        let found =
+            measure_once(site, plan.layout, &subject, duration).with_context(|| name.clone())?;
         let cpu = Spread::of([found.cpu_percent], 2);
         let memory = Spread::of([found.resident_megabytes], 1);
         println!("{name}: {} % of a core, {} MB", Spread::shown(cpu), Spread::shown(memory));
@@ -60,15 +64,20 @@ pub fn measure(site: &Site, arguments: &Arguments) -> Result<Vec<Section>> {
         ]);
     }
     let title = format!("Over {} s with nothing happening", arguments.idle_seconds);
-    let section = Section { title, table, targets };
+    let section = Section { world: World::Loopback, title, table, targets };
     println!("\n{section}");
     Ok(vec![section])
 }
 
-fn measure_once(site: &Site, subject: &Subject, duration: Duration) -> Result<Measurement> {
-    let scene = site.scene("idle");
+fn measure_once(
+    site: &Site,
+    layout: Layout,
+    subject: &Subject,
+    duration: Duration,
+) -> Result<Measurement> {
+    let scene = site.scene("idle", layout);
     let topic = scene.create_topic("event");
-    let mut relay = site.fresh_relay(&scene, subject).start();
+    let mut relay = site.fresh_relay(&scene, subject, Delay::NONE)?.start();
     insert_rows(&mut scene.sql(), "events", &[event(0, &topic)]);
     let http = relay.http();
     let deadline = Instant::now() + RELAYED_WITHIN;

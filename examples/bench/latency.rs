@@ -15,15 +15,18 @@ use self::marks::{Latencies, Marks, Schedule};
 use crate::arguments::Arguments;
 use crate::follower::Follower;
 use crate::harness::consumer::Isolation;
+use crate::harness::link::Delay;
 use crate::harness::relay::Relay;
 use crate::harness::scene::{Delivery, Scene};
+use crate::matrix::Plan;
 use crate::meter::Meter;
 use crate::numbers::{Spread, grouped};
-use crate::report::{Section, Target};
+use crate::report::{Section, Target, World};
 use crate::site::Site;
 use crate::subject::Subject;
 use crate::table::Table;
 use crate::usage::cpu_seconds;
+use crate::world::{Layout, behind};
 
 /// What is told of each measurement, and of the rounds together.
 const QUANTILES: [(&str, f64); 4] =
@@ -34,12 +37,21 @@ const SINGLE_ROW_RATE_MAX: u32 = 2_000;
 /// as five rows.
 const TRANSACTIONS_PER_SECOND: u32 = 1_000;
 
+/// The rate that most targets are about.
+const USUAL_RATE: u32 = 500;
+const USUAL_PARTITIONS: i32 = 12;
+/// Half of what it was before links were measured.
+const EXACTLY_ONCE_CPU_PERCENT: f64 = 11.0;
+
 /// Who brings the rows to Kafka.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Sender {
     Relay(Subject),
     ProducerAlone,
 }
+
+/// A sender, and how far it is from Kafka.
+type Placed = (Sender, Delay);
 
 /// One sender in one round.
 struct Measurement {
@@ -49,30 +61,54 @@ struct Measurement {
     disturbed: f64,
 }
 
-type Round = HashMap<Sender, Measurement>;
+type Round = HashMap<Placed, Measurement>;
 
-pub fn measure(site: &Site, arguments: &Arguments) -> Result<Vec<Section>> {
-    let relays = arguments.subjects().into_iter().map(Sender::Relay);
-    let senders: Vec<Sender> = relays.chain([Sender::ProducerAlone]).collect();
+pub fn measure(site: &Site, plan: &Plan, arguments: &Arguments) -> Result<Vec<Section>> {
+    let mut senders: Vec<Sender> = arguments.subjects().into_iter().map(Sender::Relay).collect();
+    senders.extend(plan.with_producer.then_some(Sender::ProducerAlone));
     let mut sections = Vec::new();
-    for &rate in &arguments.rate {
-        println!("\nlatency at {} rows/s, {} a transaction", rate, rows_of_a_transaction(rate));
-        let mut rounds = Vec::new();
-        for number in 1..=arguments.rounds {
-            let mut round = Round::new();
-            for sender in &senders {
-                let measurement = measure_once(site, sender, rate, arguments)
-                    .with_context(|| format!("round {number}, {}", sender.name()))?;
-                println!("round {number}  {:<40} {}", sender.name(), measurement.line());
-                round.insert(sender.clone(), measurement);
-            }
-            rounds.push(round);
+    // What is at 500 rows/s, to compare with.
+    let mut usual = None;
+    for &rate in &plan.rates {
+        let rounds = measure_rate(site, plan, &senders, rate, arguments)?;
+        for &link in &plan.links {
+            let found = Found { plan, link, rate, senders: &senders, rounds: &rounds };
+            let section = found.section(arguments.seconds, usual.as_deref());
+            println!("\n{section}");
+            sections.push(section);
         }
-        let section = section(rate, arguments.seconds, &senders, &rounds);
-        println!("\n{section}");
-        sections.push(section);
+        if rate == USUAL_RATE {
+            usual = Some(rounds);
+        }
     }
     Ok(sections)
+}
+
+/// In each round all senders behind all links, one after the other.
+fn measure_rate(
+    site: &Site,
+    plan: &Plan,
+    senders: &[Sender],
+    rate: u32,
+    arguments: &Arguments,
+) -> Result<Vec<Round>> {
+    let (of_transaction, layout) = (rows_of_a_transaction(rate), plan.layout);
+    println!("\nlatency at {rate} rows/s, {of_transaction} a transaction; {layout}");
+    let mut rounds = Vec::new();
+    for number in 1..=plan.times {
+        let mut round = Round::new();
+        for &link in &plan.links {
+            for sender in senders {
+                let name = behind(&sender.name(), link);
+                let measurement = measure_once(site, layout, (sender, link), rate, arguments)
+                    .with_context(|| format!("round {number}, {name}"))?;
+                println!("round {number}  {name:<40} {}", measurement.line());
+                round.insert((sender.clone(), link), measurement);
+            }
+        }
+        rounds.push(round);
+    }
+    Ok(rounds)
 }
 
 impl Sender {
@@ -91,11 +127,11 @@ impl Sender {
         }
     }
 
-    fn start_relay(&self, site: &Site, scene: &Scene) -> Option<Relay> {
-        let Sender::Relay(subject) = self else { return None };
-        let mut relay = site.fresh_relay(scene, subject).start();
+    fn start_relay(&self, site: &Site, scene: &Scene, link: Delay) -> Result<Option<Relay>> {
+        let Sender::Relay(subject) = self else { return Ok(None) };
+        let mut relay = site.fresh_relay(scene, subject, link)?.start();
         relay.wait_for_log("relaying");
-        Some(relay)
+        Ok(Some(relay))
     }
 }
 
@@ -108,13 +144,14 @@ fn rows_of_a_transaction(rate: u32) -> u32 {
 
 fn measure_once(
     site: &Site,
-    sender: &Sender,
+    layout: Layout,
+    (sender, link): (&Sender, Delay),
     rate: u32,
     arguments: &Arguments,
 ) -> Result<Measurement> {
-    let scene = site.scene("latency");
+    let scene = site.scene("latency", layout);
     let topic = scene.create_topic("event");
-    let mut relay = sender.start_relay(site, &scene);
+    let mut relay = sender.start_relay(site, &scene, link)?;
     let cpu_of =
         |relay: &Option<Relay>| relay.as_ref().map(|relay| cpu_seconds(relay.pid())).transpose();
     let schedule = Schedule::after_a_moment(rate, rows_of_a_transaction(rate), arguments);
@@ -125,7 +162,9 @@ fn measure_once(
     })?;
     let writers = match sender {
         Sender::Relay(_) => writers::start_writers(&scene, &topic, &marks)?,
-        Sender::ProducerAlone => vec![writers::start_producer(&scene, &topic, &marks)?],
+        Sender::ProducerAlone => {
+            vec![writers::start_producer(site.bootstrap(link)?, &topic, &marks)?]
+        }
     };
     marks.wait_until_warm();
     let (meter, cpu_before) = (Meter::start(site)?, cpu_of(&relay)?);
@@ -159,70 +198,100 @@ impl Measurement {
     }
 }
 
-/// One line a sender; in each cell the median of the rounds, and the least and the greatest.
-fn section(rate: u32, seconds: u32, senders: &[Sender], rounds: &[Round]) -> Section {
-    let header = ["".to_owned()].into_iter().chain(QUANTILES.map(|(name, _)| name.to_owned()));
-    let mut table = Table::with_header(header.chain([
-        "relay CPU %".to_owned(),
-        "writers late ms".to_owned(),
-        "others' %".to_owned(),
-    ]));
-    let spread = |sender: &Sender, value: &dyn Fn(&Measurement) -> Option<f64>, decimals| {
-        Spread::of(rounds.iter().filter_map(|round| value(&round[sender])), decimals)
-    };
-    let mut targets = Vec::new();
-    for sender in senders {
-        let quantile = |part: f64| {
-            spread(sender, &|measurement| Some(measurement.latencies.quantile_ms(part)), 2)
-        };
-        let cpu = spread(sender, &|measurement| measurement.relay_cpu_percent, 1);
-        let mut row = vec![sender.name()];
-        row.extend(QUANTILES.map(|(_, part)| Spread::shown(quantile(part))));
-        row.push(Spread::shown(cpu));
-        row.push(Spread::shown(spread(sender, &|one| Some(one.latencies.late_ms), 0)));
-        row.push(Spread::shown(spread(sender, &|one| Some(one.disturbed * 100.0), 0)));
-        table.push(row);
-        if let Sender::Relay(subject) = sender {
-            targets.extend(latency_targets(rate, subject, [quantile(0.5), quantile(0.99)], cpu));
-        }
-    }
-    let transactions = match rows_of_a_transaction(rate) {
-        1 => "each a transaction".to_owned(),
-        rows => format!("{rows} a transaction"),
-    };
-    let title = format!(
-        "{} rows/s, {transactions}; rounds: {}, of {seconds} s",
-        grouped(rate.into(), 0),
-        rounds.len()
-    );
-    Section { title, table, targets }
+/// All rounds at one rate, seen behind one link.
+struct Found<'a> {
+    plan: &'a Plan,
+    link: Delay,
+    rate: u32,
+    senders: &'a [Sender],
+    rounds: &'a [Round],
 }
 
-/// What is aimed at: at 10,000 a second twice what is at 500.
-fn latency_targets(
-    rate: u32,
-    subject: &Subject,
-    measured: [Option<Spread>; 2],
-    cpu: Option<Spread>,
-) -> Vec<Target> {
-    let factor = match rate {
-        500 => 1.0,
-        10_000 => 2.0,
-        _ => return Vec::new(),
-    };
-    let aims_ms = match subject.delivery {
-        Delivery::Idempotent => [1.5, 8.0],
-        Delivery::ExactlyOnce => [8.0, 40.0],
-    };
-    let what = |figure: &str| {
-        format!("{figure} at {} rows/s, {}", grouped(rate.into(), 0), subject.name())
-    };
-    let mut targets = vec![
-        Target::at_most(what("p50 ms"), aims_ms[0] * factor, measured[0]),
-        Target::at_most(what("p99 ms"), aims_ms[1] * factor, measured[1]),
-    ];
-    if rate == 500 {
-        targets.push(Target::at_most(what("CPU % of a core"), 10.0, cpu));
+impl Found<'_> {
+    /// One line a sender; in each cell the median of the rounds, and the least and the greatest.
+    fn section(&self, seconds: u32, usual: Option<&[Round]>) -> Section {
+        let quantiles = QUANTILES.map(|(name, _)| name.to_owned());
+        let further = ["relay CPU %", "writers late ms", "others' %"].map(str::to_owned);
+        let header = [String::new()].into_iter().chain(quantiles).chain(further);
+        let mut table = Table::with_header(header);
+        let mut targets = Vec::new();
+        for sender in self.senders {
+            let cpu = self.spread(sender, 1, |one| one.relay_cpu_percent);
+            let mut row = vec![sender.name()];
+            row.extend(QUANTILES.map(|(_, part)| Spread::shown(self.quantile(sender, part))));
+            row.push(Spread::shown(cpu));
+            let late = self.spread(sender, 0, |one| Some(one.latencies.late_ms));
+            let disturbed = self.spread(sender, 0, |one| Some(one.disturbed * 100.0));
+            row.extend([late, disturbed].map(Spread::shown));
+            table.push(row);
+            if let Sender::Relay(subject) = sender {
+                targets.extend(self.targets(sender, subject, cpu));
+                targets.extend(usual.map(|usual| self.beside_usual(sender, subject, usual)));
+            }
+        }
+        let transactions = match rows_of_a_transaction(self.rate) {
+            1 => "each a transaction".to_owned(),
+            rows => format!("{rows} a transaction"),
+        };
+        let title = format!(
+            "{}, {}; {} rows/s, {transactions}; rounds: {}, of {seconds} s",
+            self.plan.layout,
+            self.link,
+            grouped(self.rate.into(), 0),
+            self.rounds.len()
+        );
+        Section { world: World::of(self.link), title, table, targets }
     }
-    targets
+
+    fn spread(
+        &self,
+        sender: &Sender,
+        decimals: usize,
+        value: impl Fn(&Measurement) -> Option<f64>,
+    ) -> Option<Spread> {
+        let placed = (sender.clone(), self.link);
+        Spread::of(self.rounds.iter().filter_map(|round| value(&round[&placed])), decimals)
+    }
+
+    fn quantile(&self, sender: &Sender, part: f64) -> Option<Spread> {
+        self.spread(sender, 2, |one| Some(one.latencies.quantile_ms(part)))
+    }
+
+    /// At 500 rows/s. R is the round trip of the link in milliseconds.
+    fn targets(&self, sender: &Sender, subject: &Subject, cpu: Option<Spread>) -> Vec<Target> {
+        if self.rate != USUAL_RATE || self.plan.layout.partitions != USUAL_PARTITIONS {
+            return Vec::new();
+        }
+        let r = self.link.round_trip_ms();
+        let (p50_ms, p99_ms, cpu_percent) = match (subject.delivery, self.link.is_none()) {
+            (Delivery::Idempotent, _) => (1.2 * r + 1.5, 3.0 * r + 10.0, 10.0),
+            (Delivery::ExactlyOnce, true) => (4.0, 15.0, EXACTLY_ONCE_CPU_PERCENT),
+            (Delivery::ExactlyOnce, false) => {
+                (4.0 * r + 5.0, 8.0 * r + 25.0, EXACTLY_ONCE_CPU_PERCENT)
+            }
+        };
+        let what = |figure: &str| format!("{figure} at 500 rows/s, {}", self.name(subject));
+        vec![
+            Target::at_most(what("p50 ms"), p50_ms, self.quantile(sender, 0.5)),
+            Target::at_most(what("p99 ms"), p99_ms, self.quantile(sender, 0.99)),
+            Target::at_most(what("CPU % of a core"), cpu_percent, cpu),
+        ]
+    }
+
+    /// A relay that does not keep up is behind by seconds, which shows here as well.
+    fn beside_usual(&self, sender: &Sender, subject: &Subject, usual: &[Round]) -> Target {
+        let placed = (sender.clone(), self.link);
+        let median = |round: &Round| round[&placed].latencies.quantile_ms(0.5);
+        let ratios = self.rounds.iter().zip(usual).map(|(own, other)| median(own) / median(other));
+        let what = format!(
+            "p50 at {} rows/s of that at 500, {}",
+            grouped(self.rate.into(), 0),
+            self.name(subject)
+        );
+        Target::at_most(what, 2.0, Spread::of(ratios, 2))
+    }
+
+    fn name(&self, subject: &Subject) -> String {
+        format!("{}; {}", behind(&subject.name(), self.link), self.plan.layout)
+    }
 }

@@ -19,6 +19,7 @@ mod idle;
 mod latency;
 mod load;
 mod machine;
+mod matrix;
 mod meter;
 mod numbers;
 mod produce;
@@ -26,11 +27,15 @@ mod read;
 mod report;
 mod site;
 mod size;
+mod stage;
 mod start;
 mod subject;
 mod table;
+mod take_over;
 mod usage;
+mod world;
 
+use std::collections::{BTreeSet, HashMap};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -38,8 +43,10 @@ use clap::Parser;
 
 use arguments::{Arguments, Child, Part};
 use document::Document;
+use harness::link::Delay;
+use matrix::Plan;
 use report::{Section, targets};
-use site::Site;
+use site::{Site, start_mysql};
 
 fn main() -> ExitCode {
     match run(Arguments::parse()) {
@@ -61,28 +68,47 @@ fn run(arguments: Arguments) -> Result<()> {
 
 fn measure(arguments: &Arguments) -> Result<()> {
     let mut document = arguments.write.then(Document::open).transpose()?;
-    let site = Site::start(arguments).context("start MySQL and Kafka")?;
-    if arguments.parts().iter().any(|part| part.needs_warm_broker()) {
-        drain::warm_up(&site, arguments).context("warm up the broker")?;
-    }
-    for part in arguments.parts() {
-        let sections = measure_part(part, &site, arguments).context(part.name())?;
-        if let Some(targets) = targets(&sections) {
-            println!("\n{targets}");
+    let plans = arguments.plans();
+    let mysql = start_mysql();
+    let mut found: HashMap<Part, Vec<Section>> = HashMap::new();
+    for brokers in [1, 3] {
+        let plans: Vec<&Plan> =
+            plans.iter().filter(|plan| plan.layout.brokers == brokers).collect();
+        let Some(first) = plans.first() else { continue };
+        let site = Site::start(&mysql, brokers, links_of(&plans), arguments);
+        if plans.iter().any(|plan| plan.part.needs_warm_broker()) {
+            drain::warm_up(&site, first.layout, arguments).context("warm up the broker")?;
         }
-        if let Some(document) = &mut document {
-            document.write_part(part.name(), &site, &sections)?;
+        for plan in plans {
+            let part = plan.part;
+            let sections = measure_part(&site, plan, arguments);
+            let sections = sections.with_context(|| format!("{}, {}", part.name(), plan.layout))?;
+            if let Some(targets) = targets(&sections) {
+                println!("\n{targets}");
+            }
+            let of_part = found.entry(part).or_default();
+            of_part.extend(sections);
+            if let Some(document) = &mut document {
+                document.write_part(part.name(), &site, of_part)?;
+            }
         }
     }
     Ok(())
 }
 
-fn measure_part(part: Part, site: &Site, arguments: &Arguments) -> Result<Vec<Section>> {
-    match part {
-        Part::Drain => drain::measure(site, arguments),
-        Part::Latency => latency::measure(site, arguments),
-        Part::Start => start::measure(site, arguments),
-        Part::Idle => idle::measure(site, arguments),
+/// Each once, without loopback.
+fn links_of(plans: &[&Plan]) -> Vec<Delay> {
+    let links: BTreeSet<Delay> = plans.iter().flat_map(|plan| plan.links.clone()).collect();
+    links.into_iter().filter(|link| !link.is_none()).collect()
+}
+
+fn measure_part(site: &Site, plan: &Plan, arguments: &Arguments) -> Result<Vec<Section>> {
+    match plan.part {
+        Part::Drain => drain::measure(site, plan, arguments),
+        Part::Latency => latency::measure(site, plan, arguments),
+        Part::Start => start::measure(site, plan, arguments),
+        Part::TakeOver => take_over::measure(site, plan, arguments),
+        Part::Idle => idle::measure(site, plan, arguments),
         Part::Size => size::measure(arguments),
     }
 }

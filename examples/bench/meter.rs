@@ -62,7 +62,7 @@ impl Cpu {
     fn now(site: &Site) -> Result<Cpu> {
         Ok(Cpu {
             mysqld_seconds: cpu_seconds(site.mysql.pid())?,
-            broker_seconds: cpu_seconds(site.kafka.pid())?,
+            broker_seconds: site.broker_pids().into_iter().map(cpu_seconds).sum::<Result<f64>>()?,
             own_seconds: cpu_seconds(std::process::id())?,
             machine_seconds: machine_cpu_seconds()?,
         })

@@ -3,14 +3,23 @@
 
 use std::fmt;
 
+use crate::harness::link::Delay;
 use crate::numbers::Spread;
 use crate::table::Table;
 
 /// One table of figures, and the targets that it decides.
 pub struct Section {
+    pub world: World,
     pub title: String,
     pub table: Table,
     pub targets: Vec<Target>,
+}
+
+/// Where the brokers are from what is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum World {
+    Loopback,
+    Link,
 }
 
 /// A figure that is aimed at.
@@ -19,6 +28,12 @@ pub struct Target {
     aim: String,
     measured: String,
     is_met: Option<bool>,
+}
+
+impl World {
+    pub fn of(link: Delay) -> World {
+        if link.is_none() { World::Loopback } else { World::Link }
+    }
 }
 
 impl Target {
@@ -44,9 +59,9 @@ impl fmt::Display for Section {
 }
 
 /// The targets of all sections; `None` where none decides any.
-pub fn targets(sections: &[Section]) -> Option<Table> {
+pub fn targets<'a>(sections: impl IntoIterator<Item = &'a Section>) -> Option<Table> {
     let mut table = Table::with_header(["target", "aim", "measured", ""]);
-    let mut targets = sections.iter().flat_map(|section| &section.targets).peekable();
+    let mut targets = sections.into_iter().flat_map(|section| &section.targets).peekable();
     targets.peek()?;
     for target in targets {
         let met = match target.is_met {

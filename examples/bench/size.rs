@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crate::arguments::Arguments;
 use crate::harness::relay::relay_command;
 use crate::harness::watchdog::fresh_directory;
-use crate::report::Section;
+use crate::report::{Section, World};
 use crate::table::Table;
 
 pub fn measure(arguments: &Arguments) -> Result<Vec<Section>> {
@@ -29,7 +29,9 @@ pub fn measure(arguments: &Arguments) -> Result<Vec<Section>> {
         println!("{name}: {stripped} MB stripped");
         table.push([name, stripped, megabytes(&path)?]);
     }
-    let section = Section { title: "The release build".to_owned(), table, targets: Vec::new() };
+    let world = World::Loopback;
+    let section =
+        Section { world, title: "The release build".to_owned(), table, targets: Vec::new() };
     println!("\n{section}");
     Ok(vec![section])
 }

@@ -32,4 +32,8 @@ impl Site {
     pub fn scene(&self, label: &str) -> Scene {
         Scene::on(Arc::clone(&self.mysql), Arc::clone(&self.kafka), label)
     }
+
+    pub fn broker_pids(&self) -> Vec<u32> {
+        vec![self.kafka.pid()]
+    }
 }

@@ -11,6 +11,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::Metadata;
 
+use super::link::{Delay, LinkedListeners};
 use super::servers::{Kafka, lasting_ports};
 use super::watchdog;
 
@@ -41,29 +42,40 @@ pub struct Cluster {
     /// By id, from 1.
     brokers: Vec<Kafka>,
     all: Arc<Kafka>,
+    /// All of it through a link, in the order of the delays that it was started with.
+    #[allow(dead_code, reason = "no test asks, but examples/bench does")]
+    linked: Vec<String>,
     client: BaseConsumer,
 }
 
 impl Cluster {
     pub fn start() -> Cluster {
+        Cluster::start_beside_links(&[], &[])
+    }
+
+    /// The same with further properties, and with each broker also behind links of these delays. Between the
+    /// brokers there is none.
+    pub fn start_beside_links(further: &[&str], delays: &[Delay]) -> Cluster {
         let ports = lasting_ports::<BROKERS>();
         let controllers = lasting_ports::<BROKERS>();
         let voters: Vec<String> = (1..)
             .zip(controllers)
             .map(|(id, controller)| format!("{id}@127.0.0.1:{controller}"))
             .collect();
-        let properties = [
+        let mut properties = vec![
             format!("controller.quorum.voters={}", voters.join(",")),
             // 16 bytes in base64; hexadecimal digits are some of its letters.
             format!("cluster+={:016x}relayA", rand::random::<u64>()),
         ];
+        properties.extend(further.iter().map(|&property| property.to_owned()));
+        let linked = ports.map(|port| LinkedListeners::beside(port, delays));
         // None of them answers before a second one is there.
         let brokers = thread::scope(|scope| {
             let starting: Vec<_> = (1..)
-                .zip(ports.into_iter().zip(controllers))
-                .map(|(id, (port, controller))| {
-                    let properties = &properties;
-                    scope.spawn(move || start_broker(id, port, controller, properties))
+                .zip(ports.into_iter().zip(controllers).zip(&linked))
+                .map(|(id, ((port, controller), linked))| {
+                    let properties = [&linked.properties[..], &properties].concat();
+                    scope.spawn(move || start_broker(id, port, controller, &properties))
                 })
                 .collect();
             starting.into_iter().map(|broker| broker.join().expect("the broker starts")).collect()
@@ -76,7 +88,11 @@ impl Cluster {
             .set("log_level", "0")
             .create()
             .expect("create a Kafka client");
-        let cluster = Cluster { brokers, all: Arc::new(Kafka::at(bootstrap)), client };
+        let addresses_of = |number: usize| {
+            linked.iter().map(|of_broker| of_broker.addresses[number].as_str()).collect::<Vec<_>>()
+        };
+        let linked = (0..delays.len()).map(|number| addresses_of(number).join(",")).collect();
+        let cluster = Cluster { brokers, all: Arc::new(Kafka::at(bootstrap)), linked, client };
         cluster.wait_until_whole();
         cluster
     }
@@ -84,6 +100,12 @@ impl Cluster {
     /// All of it, as clients name it.
     pub fn kafka(&self) -> Arc<Kafka> {
         Arc::clone(&self.all)
+    }
+
+    /// All of it through the links of one delay, as clients name it.
+    #[allow(dead_code, reason = "no test asks, but examples/bench does")]
+    pub fn linked(&self, number: usize) -> &str {
+        &self.linked[number]
     }
 
     /// One broker, to be killed, stopped and started again.

@@ -18,9 +18,11 @@ use super::sql::single_threaded_runtime;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
-/// Creates a topic of one replica; one that is there already is left as it is.
+/// Creates a topic with as many replicas as is usual there: three in a cluster, else one. One that is there already
+/// is left as it is.
 pub fn create_topic(kafka: &Kafka, name: &str, partitions: i32, settings: &[(&str, &str)]) {
-    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    // The broker's own default.replication.factor.
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
     for (key, value) in settings {
         topic = topic.set(key, value);
     }

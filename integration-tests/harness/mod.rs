@@ -10,6 +10,7 @@ pub mod http;
 pub mod kafka;
 pub mod lagging;
 pub mod ledger;
+pub mod link;
 pub mod oracle;
 pub mod process;
 pub mod proxy;

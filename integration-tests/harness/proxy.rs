@@ -33,13 +33,20 @@ pub struct Proxy {
 struct Shared {
     mode: AtomicU8,
     upstream: String,
-    connections: Mutex<Vec<TcpStream>>,
+    connections: Mutex<Connections>,
     accepted: AtomicUsize,
     /// First bytes of the commands that clients of MySQL sent. Where connections are not encrypted only.
     commands: Mutex<Vec<u8>>,
     refusal: Mutex<Option<Refusal>>,
     /// A text that clients send, and one of the same length that the server gets.
     replaced: Mutex<Option<(String, String)>>,
+}
+
+/// Those that are open, and how often all were closed.
+#[derive(Default)]
+struct Connections {
+    open: Vec<TcpStream>,
+    cuts: usize,
 }
 
 /// A statement that this server does not run.
@@ -58,7 +65,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             mode: AtomicU8::new(PASS),
             upstream: upstream.to_owned(),
-            connections: Mutex::new(Vec::new()),
+            connections: Mutex::default(),
             accepted: AtomicUsize::new(0),
             commands: Mutex::new(Vec::new()),
             refusal: Mutex::new(None),
@@ -134,7 +141,8 @@ impl Proxy {
 
     fn close_all(&self) {
         let mut connections = self.shared.connections.lock().expect("no thread panics here");
-        for connection in connections.drain(..) {
+        connections.cuts += 1;
+        for connection in connections.open.drain(..) {
             // One that is closed already is what we want.
             let _ = connection.shutdown(Shutdown::Both);
         }
@@ -144,6 +152,7 @@ impl Proxy {
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     for client in listener.incoming().flatten() {
         shared.accepted.fetch_add(1, Ordering::SeqCst);
+        let cuts = shared.connections.lock().expect("no thread panics here").cuts;
         if shared.mode.load(Ordering::SeqCst) == CUT {
             continue;
         }
@@ -151,10 +160,14 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             continue;
         };
         let mut connections = shared.connections.lock().expect("no thread panics here");
+        // A cut that came meanwhile is of this one as well, even where all passes again.
+        if connections.cuts != cuts {
+            continue;
+        }
         for (from, to, held) in [(&client, &server, OF_CLIENT), (&server, &client, OF_SERVER)] {
             let from = from.try_clone().expect("a socket can be cloned");
             let to = to.try_clone().expect("a socket can be cloned");
-            connections.push(from.try_clone().expect("a socket can be cloned"));
+            connections.open.push(from.try_clone().expect("a socket can be cloned"));
             let shared = Arc::clone(shared);
             thread::spawn(move || pump(from, to, held, &shared));
         }

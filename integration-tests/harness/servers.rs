@@ -16,6 +16,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::lagging::LaggingProxy;
+use super::link::{Delay, LinkedListeners};
 use super::process::Process;
 use super::proxy::Proxy;
 use super::sql::{Login, Sql};
@@ -272,6 +273,16 @@ impl Kafka {
             let port = proxy.port();
             (proxy, port)
         })
+    }
+
+    /// Starts a broker that is reached through links with these delays, and without any as well. The addresses are
+    /// in the order of the delays.
+    pub fn start_beside_links(properties: &[&str], delays: &[Delay]) -> (Kafka, Vec<String>) {
+        let port = free_port();
+        let linked = LinkedListeners::beside(port, delays);
+        let own = linked.properties.iter().map(String::as_str);
+        let properties: Vec<&str> = own.chain(properties.iter().copied()).collect();
+        (Kafka::start_on(port, &properties), linked.addresses)
     }
 
     /// The same with a proxy that can show topics shorter than they are.

@@ -81,12 +81,7 @@ impl<R: Reports> Client<R> {
         let rkt = unsafe { native::rd_kafka_topic_new(rk, c_name.as_ptr(), ptr::null_mut()) };
         let refused = KafkaError::MessageProduction(RDKafkaErrorCode::InvalidTopic);
         let rkt = NonNull::new(rkt).ok_or(refused)?;
-        Ok(Topic {
-            rkt,
-            name: name.into(),
-            sure_bytes_max: usize::MAX,
-            producer: self.producer.clone(),
-        })
+        Ok(Topic { rkt, name: name.into(), producer: self.producer.clone() })
     }
 
     /// Reads what librdkafka has to report: acknowledgements, log lines, errors.
@@ -119,8 +114,6 @@ impl<R: Reports> Client<R> {
 pub(super) struct Topic<R: Reports> {
     rkt: NonNull<native::rd_kafka_topic_t>,
     pub name: Arc<str>,
-    /// A record with more bytes may be refused for its size.
-    pub sure_bytes_max: usize,
     /// It outlives the topic.
     producer: Arc<BaseProducer<Context<R>>>,
 }
@@ -130,6 +123,25 @@ pub(super) struct Topic<R: Reports> {
 unsafe impl<R: Reports> Send for Topic<R> {}
 
 impl<R: Reports> Topic<R> {
+    /// The partition of a key, where the topic has so many: as the Java client's, so that either finds what the
+    /// other wrote.
+    pub fn partition_of(&self, key: &[u8], partitions: usize) -> usize {
+        let count = i32::try_from(partitions).expect("fewer partitions than 2^31");
+        // SAFETY: the topic lives, the key is borrowed until the call returns, and nothing else of what it may be
+        // given is read for a key that is there.
+        let partition = unsafe {
+            native::rd_kafka_msg_partitioner_murmur2(
+                self.rkt.as_ptr(),
+                key.as_ptr().cast(),
+                key.len(),
+                count,
+                ptr::null_mut(),
+                ptr::null_mut(),
+            )
+        };
+        usize::try_from(partition).expect("a partition is one of its topic")
+    }
+
     /// Hands a record to librdkafka, which copies it. It never waits.
     ///
     /// # Errors

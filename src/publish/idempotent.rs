@@ -1,13 +1,14 @@
 //! `idempotent`: records go out at once, with several batches on their way, and the checkpoint follows the
 //! oldest batch that is not acknowledged.
 //!
-//! The producer keeps the order within each partition and lets no record take the place of one that failed.
+//! The producers keep the order within each partition and let no record take the place of one that failed.
 //! The checkpoint is stored by the fenced lanes of [`Transactional`], beside the records: who was replaced
 //! cannot store one any more, and learns it. A restart looks for what the checkpoint does not tell
 //! ([`crate::resume`]); never more than [`RECORDS_AHEAD_MAX`] records.
 
 mod due;
 mod keeper;
+mod producers;
 mod reported;
 mod send;
 mod settle;
@@ -20,13 +21,12 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::error::KafkaError;
-use rdkafka::producer::Producer;
 
 use self::due::{Due, DueCheckpoint};
 use self::keeper::Keeper;
+use self::producers::Producers;
 use self::reported::Reported;
 use self::turns::Turns;
-use super::client::{Client, Topic};
 use super::reports::{Context, Refused, is_collateral};
 use super::transactional::Transactional;
 use super::{
@@ -46,13 +46,6 @@ pub const RECORDS_AHEAD_MAX: u64 = 100_000;
 
 /// So many topics are looked at for what holds up their records.
 const STALLED_TOPICS_MAX: usize = 8;
-
-/// `max.message.bytes` of a topic where nobody set it.
-const BATCH_BYTES_DEFAULT: usize = 1_048_588;
-
-/// Bytes of a batch around the key and the value of its only record: 61, lengths, and the header with the
-/// relay's name.
-const AROUND_RECORD_BYTES_MAX: usize = 256;
 
 /// librdkafka reports a record that was given up because of another one before that other one.
 const REASON_PAUSE: Duration = Duration::from_millis(100);
@@ -77,9 +70,9 @@ pub(crate) enum Event {
     Stored(Box<Result<Stored, Error>>),
 }
 
-/// The producer of records.
+/// What sends records.
 pub struct Idempotent {
-    client: Client<Reported>,
+    producers: Producers,
     reported: Arc<Reported>,
     options: Options,
     events: Sender<Event>,
@@ -89,7 +82,7 @@ pub struct Idempotent {
 }
 
 impl Idempotent {
-    /// Makes the producer. `cut_off` turns true when no broker answers.
+    /// Makes the producers. `cut_off` turns true when no broker answers.
     ///
     /// # Errors
     /// Kafka cannot be reached.
@@ -106,19 +99,20 @@ impl Idempotent {
         let mut config = producer::config(kafka, options, records_max, batch_bytes_max)?;
         config
             .set("enable.idempotence", "true")
-            // Whatever fails would be a gap: it ends this producer.
+            .set("max.in.flight.requests.per.connection", "1")
+            // Whatever fails would be a gap: it ends its producer.
             .set("enable.gapless.guarantee", "true")
             // Never: a record that is given up for its age would be one, too.
             .set("message.timeout.ms", "0");
         let (events, inbox) = mpsc::channel();
         let reported = Arc::new(Reported::default());
-        let context = Context::of(reported.clone(), cut_off.clone());
+        let context = || Context::of(reported.clone(), cut_off.clone());
         let wake = events.clone();
         // Nobody serves a publisher that has ended.
         let wake = move || drop(wake.send(Event::Reports));
-        let client = producer::connect(&config, context, checkpoint_topic, wake)?;
+        let producers = Producers::connect(&config, checkpoint_topic, context, wake)?;
         let (options, is_stopping) = (options.clone(), Arc::default());
-        Ok(Idempotent { client, reported, options, events, inbox, cut_off, is_stopping })
+        Ok(Idempotent { producers, reported, options, events, inbox, cut_off, is_stopping })
     }
 
     pub(super) fn events(&self) -> Sender<Event> {
@@ -145,10 +139,9 @@ impl Idempotent {
     ) -> Result<(), Error> {
         let keeper = Keeper::start(lanes, self.events).map_err(Error::Thread)?;
         let sending = Sending {
-            client: self.client,
+            producers: self.producers,
             reported: self.reported,
             options: self.options,
-            topics: Vec::new(),
             cut_off: self.cut_off,
             is_stopping: self.is_stopping,
             waiting: VecDeque::new(),
@@ -198,11 +191,9 @@ struct Progress {
 
 /// The publisher's thread.
 struct Sending {
-    client: Client<Reported>,
+    producers: Producers,
     reported: Arc<Reported>,
     options: Options,
-    /// By their ids.
-    topics: Vec<Topic<Reported>>,
     cut_off: Arc<AtomicBool>,
     /// The order to stop was given.
     is_stopping: Arc<AtomicBool>,
@@ -237,8 +228,10 @@ impl Sending {
                 self.doubt = Some(Doubt::Open);
             }
             match event {
-                Some(Event::Order(Order::LearnTopic { name, batch_bytes_max })) => {
-                    self.learn_topic(&name, batch_bytes_max)?;
+                Some(Event::Order(Order::LearnTopic { name, batch_bytes_max, partitions })) => {
+                    let learnt = self.producers.learn_topic(&name, batch_bytes_max, partitions);
+                    let doing = "look up a topic";
+                    learnt.map_err(|source| Error::Kafka { doing, source })?;
                 }
                 Some(Event::Order(Order::Publish(sealed))) => self.waiting.push_back(*sealed),
                 Some(Event::Order(Order::Stop)) => {
@@ -247,7 +240,7 @@ impl Sending {
                 Some(Event::Stored(stored)) => self.note_stored(*stored, answers),
                 Some(Event::Reports) | None => {}
             }
-            self.client.serve();
+            self.producers.serve();
             self.answer_acknowledged(answers);
             self.send_waiting(answers)?;
             // A batch with nothing to send is.
@@ -285,15 +278,6 @@ impl Sending {
     /// Nothing that was sent is on its way any more.
     fn is_all_acknowledged(&self) -> bool {
         self.in_flight.iter().all(|batch| self.reported.is_complete(batch.slot, batch.left))
-    }
-
-    fn learn_topic(&mut self, name: &str, batch_bytes_max: Option<usize>) -> Result<(), Error> {
-        let doing = "look up a topic";
-        let mut topic = self.client.topic(name).map_err(|source| Error::Kafka { doing, source })?;
-        let bytes_max = batch_bytes_max.unwrap_or(BATCH_BYTES_DEFAULT);
-        topic.sure_bytes_max = bytes_max.saturating_sub(AROUND_RECORD_BYTES_MAX);
-        self.topics.push(topic);
-        Ok(())
     }
 
     /// Gives back the oldest batches, as far as they are acknowledged without a gap.
@@ -381,8 +365,11 @@ impl Sending {
         }
         let unsent = oldest.sealed.batch.unsent_records();
         let ids: BTreeSet<usize> = unsent.map(|(_, record)| record.topic.0 as usize).collect();
-        let topics = ids.into_iter().map(|id| &*self.topics[id].name).take(STALLED_TOPICS_MAX);
-        let why = |topic| producer::why_not_acknowledged(&self.client, topic);
+        let topics = ids
+            .into_iter()
+            .map(|id| &**self.producers.destination(id).name())
+            .take(STALLED_TOPICS_MAX);
+        let why = |topic| self.producers.why_not_acknowledged(topic);
         let faults = topics.map(|topic| (topic, why(topic)));
         // One that is at fault, if any is.
         let Some((topic, why)) =
@@ -413,8 +400,8 @@ impl Sending {
     fn refusal(&self) -> Error {
         let doing = "have records acknowledged";
         std::thread::sleep(REASON_PAUSE);
-        self.client.serve();
-        let fatal = self.client.producer().client().fatal_error();
+        self.producers.serve();
+        let fatal = self.producers.fatal_error();
         match (self.reported.refused.take(), fatal) {
             (Some(refused), _) if !is_collateral(&refused.error) => {
                 let batch = self.in_flight.iter().find(|batch| batch.slot == refused.slot);

@@ -8,11 +8,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::Producer;
 
-use super::client::{Client, Record, Topic};
+use super::client::{Client, Topic};
 use super::reports::{Context, Refused, Reports};
-use super::sequence::SequenceHeader;
 use super::{Error, Options, Unacknowledged};
-use crate::batch::Batch;
 use crate::kafka;
 
 /// How long looking for the reason of a failure may take: the way to the brokers may be cut.
@@ -31,10 +29,6 @@ pub(super) fn config(
     let mut config = kafka.client_config(&options.name).map_err(kafka::Error::from)?;
     config
         .set("partitioner", "murmur2_random")
-        // A broker takes the second request of a producer that a partition does not know yet for its first one,
-        // where it has just refused that: the partition was not there yet, or had too few replicas. librdkafka
-        // then counts the first as acknowledged (KAFKA-15591). Nothing is lost where the second waits for it.
-        .set("max.in.flight.requests.per.connection", "1")
         .set("queue.buffering.max.messages", records_max.to_string())
         // What is on its way is bounded already; librdkafka must take all of it.
         .set("queue.buffering.max.kbytes", "2147483647")
@@ -82,37 +76,6 @@ fn fetch_metadata<R: Reports>(
             return Err(error);
         }
     }
-}
-
-/// Sends the records of a batch that are not in Kafka already, in stream order, but for the first `skip`. `tag`: what the report on the
-/// record of that index is to say. `sent`: what is done behind each of them; `false` sends no more.
-///
-/// # Errors
-/// librdkafka does not take one of them.
-pub(super) fn send_records<R: Reports>(
-    batch: &Batch,
-    skip: usize,
-    topics: &[Topic<R>],
-    header: &mut SequenceHeader,
-    first_sequence: u64,
-    tag: impl Fn(usize) -> usize,
-    mut sent: impl FnMut(usize, &Topic<R>, &Record<'_>) -> bool,
-) -> Result<(), Refused> {
-    for (index, record) in batch.unsent_records().skip(skip) {
-        let topic = &topics[record.topic.0 as usize];
-        let to_send = Record {
-            key: record.key,
-            value: Some(record.value),
-            partition: None,
-            sequence: Some(header.spell(first_sequence + index as u64)),
-            tag: tag(index),
-        };
-        topic.send(&to_send).map_err(|error| refused(index, topic, error))?;
-        if !sent(index, topic, &to_send) {
-            break;
-        }
-    }
-    Ok(())
 }
 
 pub(super) fn refused<R: Reports>(index: usize, topic: &Topic<R>, error: KafkaError) -> Refused {

@@ -12,6 +12,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::ProducerContext;
 use rdkafka::{ClientContext, Message};
 
+use super::partitions::PartitionId;
 use crate::kafka::{self, Early, LastFailure};
 
 /// The record was given up because of another one, or of the transaction.
@@ -67,24 +68,52 @@ pub(super) trait Reports: Send + Sync + 'static {
     fn note_refused(&self, tag: usize, topic: &str, error: &KafkaError);
 }
 
-/// Counts the records of one transaction down as their reports come. A record's tag is its index.
+/// What the report on a record says of it: its index in its batch, and its partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tag {
+    pub index: usize,
+    pub partition: PartitionId,
+}
+
+impl Tag {
+    const INDEX_BITS: u32 = 32;
+
+    pub fn pack(self) -> usize {
+        (self.partition.0 as usize) << Tag::INDEX_BITS | self.index
+    }
+
+    pub fn unpack(tag: usize) -> Tag {
+        let partition = u32::try_from(tag >> Tag::INDEX_BITS).expect("32 bits are left");
+        Tag { index: tag & u32::MAX as usize, partition: PartitionId(partition) }
+    }
+}
+
+/// Counts the records of one transaction down as their reports come.
 #[derive(Default)]
 pub(super) struct Acknowledgements {
     missing: AtomicUsize,
     refused: FirstRefused,
     /// Partition and offset of the record that was acknowledged last, of a transaction that is complete.
     last: Mutex<Option<(i32, i64)>>,
+    /// The partitions of the records that were acknowledged since somebody took them.
+    acknowledged: Mutex<Vec<PartitionId>>,
 }
 
 impl Acknowledgements {
     pub fn expect(&self, records: usize) {
         self.missing.store(records, Ordering::Release);
         self.refused.take();
+        self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Where the record is that was acknowledged last: the only one, where one was sent.
     pub fn last(&self) -> Option<(i32, i64)> {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends the partitions of the records that were acknowledged since the last time, one for each record.
+    pub fn take_acknowledged(&self, into: &mut Vec<PartitionId>) {
+        into.append(&mut self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn count_down(&self) {
@@ -109,7 +138,9 @@ impl Acknowledgements {
 }
 
 impl Reports for Acknowledgements {
-    fn note_acknowledged(&self, _: usize, record: &BorrowedMessage<'_>) {
+    fn note_acknowledged(&self, tag: usize, record: &BorrowedMessage<'_>) {
+        let partition = Tag::unpack(tag).partition;
+        self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).push(partition);
         // Noted before it counts: who waits for the count reads it.
         if self.missing.load(Ordering::Acquire) == 1 {
             let place = Some((record.partition(), record.offset()));
@@ -118,9 +149,9 @@ impl Reports for Acknowledgements {
         self.count_down();
     }
 
-    fn note_refused(&self, index: usize, topic: &str, error: &KafkaError) {
+    fn note_refused(&self, tag: usize, topic: &str, error: &KafkaError) {
         self.refused.note(Refused {
-            index,
+            index: Tag::unpack(tag).index,
             slot: 0,
             topic: topic.to_owned(),
             error: error.clone(),

@@ -220,7 +220,7 @@ impl Line {
                     gtid: skip.gtid.clone(),
                 });
             }
-            while self.spare.is_empty() {
+            while !self.may_seal() {
                 self.answer().await?;
             }
             self.seal(cut, rows.place, rows.gtid, false)?;
@@ -343,7 +343,7 @@ impl Line {
             return Err(Error::SmallerBatches { topic: self.topic.clone(), bytes_max });
         }
         self.observer.learn_topic(&topic.name);
-        self.publisher.learn_topic(topic.name.clone(), topic.batch_bytes_max);
+        self.publisher.learn_topic(topic.name.clone(), topic.batch_bytes_max, topic.partitions);
         match &mut self.window {
             Some(window) if topic.is_new => window.note_new_topic(&topic.name, topic.partitions),
             Some(window) => {

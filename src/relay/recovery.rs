@@ -32,7 +32,7 @@ use crate::error::Error;
 use crate::kafka::{Delivery, Reader};
 use crate::outbox::OutboxOptions;
 use crate::publish::idempotent::{self, Idempotent};
-use crate::publish::transactional::{Connected, Transactional};
+use crate::publish::transactional::{self, Connected, Transactional};
 use crate::publish::{Publisher, Stored};
 use crate::resume::{self, Window};
 use crate::telemetry::clock::micros_since_1970;
@@ -436,7 +436,7 @@ fn claim(
 
 fn line_options(relay: &Relay<'_>, outboxes: &[OutboxOptions]) -> Options {
     let batches_on_their_way = match relay.config.publish.delivery {
-        Delivery::ExactlyOnce => 1,
+        Delivery::ExactlyOnce => transactional::LANES,
         Delivery::Idempotent => idempotent::BATCHES_MAX,
     };
     Options {

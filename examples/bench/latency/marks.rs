@@ -10,7 +10,7 @@ use crate::arguments::Arguments;
 use crate::numbers::quantile;
 
 /// How long after the last row its record may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The rows of transaction `n` are due `n * rows_of_a_transaction / rate` seconds after the beginning.
 #[derive(Clone, Copy)]

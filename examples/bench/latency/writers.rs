@@ -42,9 +42,9 @@ pub fn start_writers(scene: &Scene, topic: &str, marks: &Arc<Marks>) -> Result<V
 }
 
 /// Writes the same records straight to Kafka: there, sending takes the place of the commit.
-pub fn start_producer(scene: &Scene, topic: &str, marks: &Arc<Marks>) -> Result<Writer> {
+pub fn start_producer(bootstrap: &str, topic: &str, marks: &Arc<Marks>) -> Result<Writer> {
     let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", scene.kafka.bootstrap())
+        .set("bootstrap.servers", bootstrap)
         .set("partitioner", "murmur2_random")
         .set("enable.idempotence", "true")
         .set("compression.type", "lz4")

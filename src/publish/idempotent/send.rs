@@ -7,10 +7,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::reported::Reported;
 use super::settle::Settled;
 use super::{BATCHES_MAX, Doubt, InFlight, RECORDS_AHEAD_MAX, Sending, refusal_while};
-use crate::publish::client::{Record, Topic};
+use crate::publish::client::Record;
 use crate::publish::reports::Refused;
 use crate::publish::sequence::SequenceHeader;
-use crate::publish::{Answers, Error, Sealed, producer};
+use crate::publish::{Answers, Error, Sealed};
 
 impl Sending {
     /// Sends what is not too far ahead of the checkpoint, unless somebody else may send it.
@@ -73,29 +73,41 @@ impl Sending {
         let generation = sealed.checkpoint.generation.unwrap_or_default();
         let mut header = SequenceHeader::new(&self.options.name, generation);
         let (records, first) = (&sealed.batch, sealed.first_sequence);
-        let tag = |index| Reported::tag(index, slot);
-        let (mut left, mut is_paused) = (batch.left, false);
-        let skip = records.unsent() - left;
-        let mut sent = |_, topic: &Topic<Reported>, record: &Record<'_>| {
-            left -= 1;
-            let bytes = record.key.len() + record.value.map_or(0, <[u8]>::len);
-            if bytes <= topic.sure_bytes_max {
-                return true;
+        let (mut left, mut unsent, mut is_paused) = (batch.left, 0, false);
+        for (index, record) in records.unsent_records().skip(records.unsent() - left) {
+            let destination = self.producers.destination(record.topic.0 as usize);
+            let (key, value) = (record.key, Some(record.value));
+            let sequence = Some(header.spell(first + index as u64));
+            let (partition, tag) = (None, Reported::tag(index, slot));
+            let sent = destination.send(Record { key, value, partition, sequence, tag });
+            match sent {
+                Ok(()) => left -= 1,
+                // The producer has ended; why is told by a record that it gave up.
+                Err(error) if is_fatal(&error) => {
+                    unsent = left;
+                    break;
+                }
+                Err(error) => {
+                    let topic = destination.name().to_string();
+                    let refused = Refused { index, slot, topic, error };
+                    let error = refusal_while("send a record", refused);
+                    return Err(error.of_rows(first, records.len()));
+                }
             }
-            let settled = self.settle(&topic.name, left, answers);
-            is_paused = settled == Settled::Paused;
-            settled == Settled::All
-        };
-        let (topics, mut unsent) = (&self.topics, 0);
-        match producer::send_records(records, skip, topics, &mut header, first, tag, &mut sent) {
-            Ok(()) if left == 0 || !self.reported.has_refused() => {}
-            // The producer has ended; why is told by a record that it gave up.
-            Ok(()) => unsent = left,
-            Err(Refused { error, .. }) if is_fatal(&error) => unsent = left,
-            Err(refused) => {
-                let error = refusal_while("send a record", refused);
-                return Err(error.of_rows(first, records.len()));
+            if destination.surely_takes(record.key.len() + record.value.len()) {
+                continue;
             }
+            match self.settle(destination.name(), left, answers) {
+                Settled::All => {}
+                Settled::Paused => {
+                    is_paused = true;
+                    break;
+                }
+                Settled::GivenUp => break,
+            }
+        }
+        if left > 0 && self.reported.has_refused() {
+            unsent = left;
         }
         if unsent > 0 {
             self.reported.note_unsent(slot, unsent);

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Sending, Turns};
-use crate::publish::{Answers, Error, producer};
+use crate::publish::{Answers, Error};
 
 /// How often it is looked whether a large record was acknowledged.
 const SETTLE_PAUSE: Duration = Duration::from_millis(1);
@@ -43,7 +43,7 @@ impl Sending {
         let mut turns = Turns::new();
         let (mut say_at, mut stop_by) = (Instant::now() + timeout, None);
         loop {
-            self.client.serve();
+            self.producers.serve();
             if self.reported.has_refused() {
                 return Settled::GivenUp;
             }
@@ -57,7 +57,7 @@ impl Sending {
             let now = Instant::now();
             if now >= say_at {
                 say_at = now + timeout;
-                let why = producer::why_not_acknowledged(&self.client, topic);
+                let why = self.producers.why_not_acknowledged(topic);
                 answers.stalled(Error::NotAcknowledged { topic: topic.to_owned(), timeout, why });
                 // That may have taken a while, and is no pause.
                 turns = Turns::new();

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use super::{Lane, Transactional, USED_LANES, lane_id};
+use super::lane::Lane;
+use super::{Transactional, lane_id, used_lanes};
 use crate::batch::Limits;
 use crate::checkpoint;
 use crate::kafka::Early;
@@ -34,6 +35,8 @@ pub(super) struct Opening<'a> {
     pub batch_bytes_max: Option<usize>,
     pub cut_off: Arc<AtomicBool>,
     pub early: Early,
+    /// Rings when any lane has something to serve.
+    pub bell: Arc<Bell>,
 }
 
 /// The lanes of a relay, connected: nobody is fenced yet.
@@ -45,6 +48,7 @@ pub struct Connected {
     limits: Limits,
     batch_bytes_max: Option<usize>,
     cut_off: Arc<AtomicBool>,
+    bell: Arc<Bell>,
 }
 
 struct ConnectedLane {
@@ -68,7 +72,7 @@ impl Connected {
         cut_off: Arc<AtomicBool>,
         early: Early,
     ) -> Result<Connected, Error> {
-        let topic = checkpoint.topic.as_str();
+        let (topic, bell) = (checkpoint.topic.as_str(), Arc::<Bell>::default());
         let opening = Opening {
             kafka,
             options,
@@ -77,10 +81,11 @@ impl Connected {
             batch_bytes_max,
             cut_off: cut_off.clone(),
             early,
+            bell: bell.clone(),
         };
         let lanes = opening.connect_all(&options.name)?;
         let (kafka, options, checkpoint) = (kafka.clone(), options.clone(), checkpoint.clone());
-        Ok(Connected { lanes, kafka, options, checkpoint, limits, batch_bytes_max, cut_off })
+        Ok(Connected { lanes, kafka, options, checkpoint, limits, batch_bytes_max, cut_off, bell })
     }
 
     /// Initialises all transactional ids: transactions that a predecessor left open are finished or aborted, and it
@@ -89,7 +94,7 @@ impl Connected {
     /// # Errors
     /// Kafka cannot be reached, or refuses the ids.
     pub fn fence(self) -> Result<Transactional, Error> {
-        let Connected { lanes, kafka, options, checkpoint, limits, batch_bytes_max, cut_off } =
+        let Connected { lanes, kafka, options, checkpoint, limits, batch_bytes_max, cut_off, bell } =
             self;
         let opening = Opening {
             kafka: &kafka,
@@ -99,10 +104,11 @@ impl Connected {
             batch_bytes_max,
             cut_off: cut_off.clone(),
             early: Early::not(),
+            bell: bell.clone(),
         };
         let mut lanes = opening.initialise_all(lanes)?;
-        kafka::end(lanes.split_off(USED_LANES));
-        Ok(Transactional { lanes, next_lane: 0, options, checkpoint, cut_off })
+        kafka::end(lanes.split_off(used_lanes(options.delivery)));
+        Ok(Transactional { lanes, next_lane: 0, options, checkpoint, cut_off, bell })
     }
 }
 
@@ -116,7 +122,7 @@ impl Opening<'_> {
     fn connect_all(&self, name: &str) -> Result<Vec<ConnectedLane>, Error> {
         let ids: Vec<String> = (0..FENCED_LANES).map(|index| lane_id(name, index)).collect();
         // Only a lane that is used can have been left with a transaction.
-        let spares = &ids[..USED_LANES];
+        let spares = &ids[..used_lanes(self.options.delivery)];
         let mut lanes = in_parallel(ids.iter().chain(spares), |id| self.connect(id))?;
         let mut spares = lanes.split_off(FENCED_LANES).into_iter();
         let connected = |(id, lane)| ConnectedLane { id, lane, spare: spares.next() };
@@ -155,22 +161,22 @@ impl Opening<'_> {
     }
 
     fn connect(&self, transactional_id: &str) -> Result<Lane, Error> {
-        let Opening { kafka, options, topic, limits, batch_bytes_max, cut_off, early } = self;
+        let Opening { kafka, options, topic, limits, batch_bytes_max, cut_off, early, bell } = self;
         let records_max = (limits.records_max + 1).max(TOMBSTONES_MAX);
         let mut config = producer::config(kafka, options, records_max, *batch_bytes_max)?;
         config
             .set("transactional.id", transactional_id)
+            .set("max.in.flight.requests.per.connection", "5")
             .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string());
         let acknowledgements = Arc::new(Acknowledgements::default());
         let context = Context::of(acknowledgements.clone(), cut_off.clone()).early(early.clone());
-        let bell = Arc::new(Bell::default());
-        let wake = bell.clone();
+        let (bell, wake) = (bell.clone(), bell.clone());
         let client = producer::connect(&config, context, topic, move || wake.ring())?;
         let doing = "look up the checkpoint topic";
         let checkpoint_topic = client.topic(topic);
         let checkpoint_topic = checkpoint_topic.map_err(|source| Error::Kafka { doing, source })?;
         Ok(Lane {
-            client,
+            client: Arc::new(client),
             checkpoint_topic,
             topics: Vec::new(),
             acknowledgements,

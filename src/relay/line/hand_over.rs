@@ -16,9 +16,12 @@ use crate::telemetry::Reason;
 use crate::telemetry::clock::CommitTime;
 
 impl Line {
-    /// There is a batch to fill while another one leaves.
+    /// There is a batch to fill while this one leaves, and those that are on their way with it have no more bytes
+    /// than a full batch: so memory is bounded by two.
     pub fn may_seal(&self) -> bool {
-        !self.spare.is_empty()
+        let bytes_max = self.options.limits.bytes_max;
+        let fits = |bytes| bytes + self.filling.bytes() <= bytes_max;
+        !self.spare.is_empty() && self.publisher.bytes_on_their_way().is_none_or(fits)
     }
 
     /// No predecessor sends anything any more, and none has read further than this.

@@ -1,0 +1,28 @@
+//! In what something is measured: how many brokers there are, how many partitions a topic has, and how far the
+//! brokers are from whatever is measured.
+
+use std::fmt;
+
+use crate::harness::link::Delay;
+
+/// The brokers, and the topics on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Layout {
+    pub brokers: u32,
+    pub partitions: i32,
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let brokers = if self.brokers == 1 { "broker" } else { "brokers" };
+        write!(f, "{} {brokers}, {} partitions", self.brokers, self.partitions)
+    }
+}
+
+/// The name of who is measured, with the link unless that is loopback.
+pub fn behind(name: &str, link: Delay) -> String {
+    match link.is_none() {
+        true => name.to_owned(),
+        false => format!("{name}, {link}"),
+    }
+}

@@ -1,0 +1,131 @@
+//! The producers of records. Each partition is written by one of them, and each of them has one request on its way to
+//! each broker: so partitions do not wait for each other's round trips, and no partition has two requests on their
+//! way.
+//!
+//! Two would not be safe, whichever way they are let out: where the second is refused because the first one was,
+//! librdkafka raises its epoch, with which the broker cannot tell any more which records it has already
+//! (docs/requests-in-flight.md).
+
+use std::sync::Arc;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::Producer;
+
+use super::reported::Reported;
+use crate::publish::client::{Client, Record, Topic};
+use crate::publish::reports::Context;
+use crate::publish::{Error, Unacknowledged, producer};
+
+/// Each has a connection to each broker, and a thread for it. Behind a round trip of 5 ms, twelve partitions of one
+/// broker gain no more from more of them.
+pub(super) const PRODUCERS: usize = 8;
+
+/// `max.message.bytes` of a topic where nobody set it.
+const BATCH_BYTES_DEFAULT: usize = 1_048_588;
+
+/// Bytes of a batch around the key and the value of its only record: 61, lengths, and the header with the
+/// relay's name.
+const AROUND_RECORD_BYTES_MAX: usize = 256;
+
+pub(super) struct Producers {
+    clients: Vec<Client<Reported>>,
+    /// By their ids.
+    destinations: Vec<Destination>,
+    /// Whose the next partition is.
+    next: usize,
+}
+
+/// A topic to send to.
+pub(super) struct Destination {
+    /// By the number of the producer.
+    topics: Vec<Topic<Reported>>,
+    /// By partition: the number of its producer.
+    producers: Vec<usize>,
+    /// A record with more bytes may be refused for its size.
+    sure_bytes_max: usize,
+}
+
+impl Producers {
+    /// Makes them. The first is answered by a broker before; the others connect meanwhile.
+    ///
+    /// # Errors
+    /// Kafka cannot be reached.
+    pub fn connect(
+        config: &ClientConfig,
+        checkpoint_topic: &str,
+        context: impl Fn() -> Context<Reported>,
+        wake: impl Fn() + Send + Sync + Clone + 'static,
+    ) -> Result<Producers, Error> {
+        let others = (1..PRODUCERS).map(|_| Client::new(config, context(), wake.clone()));
+        let others = others.collect::<Result<Vec<_>, _>>()?;
+        let mut clients = vec![producer::connect(config, context(), checkpoint_topic, wake)?];
+        clients.extend(others);
+        Ok(Producers { clients, destinations: Vec::new(), next: 0 })
+    }
+
+    /// Reads what librdkafka has to report.
+    pub fn serve(&self) {
+        self.clients.iter().for_each(Client::serve);
+    }
+
+    /// # Errors
+    /// librdkafka takes no topic of this name.
+    pub fn learn_topic(
+        &mut self,
+        name: &str,
+        batch_bytes_max: Option<usize>,
+        partitions: u32,
+    ) -> Result<(), KafkaError> {
+        let topics = self.clients.iter().map(|client| client.topic(name));
+        let topics = topics.collect::<Result<Vec<_>, _>>()?;
+        let count = self.clients.len();
+        let first = self.next;
+        self.next = (first + partitions as usize) % count;
+        let producers = (0..partitions as usize).map(|partition| (first + partition) % count);
+        let bytes_max = batch_bytes_max.unwrap_or(BATCH_BYTES_DEFAULT);
+        self.destinations.push(Destination {
+            topics,
+            producers: producers.collect(),
+            sure_bytes_max: bytes_max.saturating_sub(AROUND_RECORD_BYTES_MAX),
+        });
+        Ok(())
+    }
+
+    /// The topic of this id.
+    pub fn destination(&self, id: usize) -> &Destination {
+        &self.destinations[id]
+    }
+
+    /// Why the first producer that gave up did so.
+    pub fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.clients.iter().find_map(|client| client.producer().client().fatal_error())
+    }
+
+    /// Asks the brokers what may be wrong with a topic.
+    pub fn why_not_acknowledged(&self, topic: &str) -> Unacknowledged {
+        producer::why_not_acknowledged(&self.clients[0], topic)
+    }
+}
+
+impl Destination {
+    pub fn name(&self) -> &Arc<str> {
+        &self.topics[0].name
+    }
+
+    /// Hands a record to the producer of its key's partition.
+    ///
+    /// # Errors
+    /// librdkafka does not take it.
+    pub fn send(&self, record: Record<'_>) -> Result<(), KafkaError> {
+        let partition = self.topics[0].partition_of(record.key, self.producers.len());
+        let topic = &self.topics[self.producers[partition]];
+        let number = i32::try_from(partition).expect("fewer partitions than 2^31");
+        topic.send(&Record { partition: Some(number), ..record })
+    }
+
+    /// Whether the broker takes a record with so many bytes of key and value for certain.
+    pub fn surely_takes(&self, bytes: usize) -> bool {
+        bytes <= self.sure_bytes_max
+    }
+}
