@@ -1,9 +1,9 @@
 //! Questions that are asked together before anybody needs their answers: over a link, the round trips of a start
 //! are most of its time.
 //!
-//! Whoever asks one of these questions next gets the answer that is here, and asks again after that. The statement's
-//! text is what tells them apart, so an answer is never taken for that of another question. Answers grow old:
-//! who asked ahead says when they are forgotten.
+//! Whoever asks one of these questions next gets the answer that is here, once. The statement's text tells questions
+//! apart, so an answer is never taken for that of another one. Answers grow old: whoever asked ahead says when they
+//! are forgotten.
 
 use super::tables::{listing_sql, rights_on_columns_sql};
 use super::{
@@ -34,7 +34,7 @@ impl Server {
     /// The connection broke. What the server refuses is told to who asks for it.
     pub async fn ask_first_questions_ahead(&mut self, variables: &[&[&str]]) -> Result<(), Error> {
         let mut statements = vec![
-            // Its time is told apart only by the settings before it.
+            // First, so that its round trip has little more in it than the settings of the session.
             CLOCK_SQL.to_owned(),
             VERSION_SQL.to_owned(),
             SERVER_UUID_SQL.to_owned(),
@@ -60,7 +60,7 @@ impl Server {
         self.ask_ahead(statements).await
     }
 
-    /// Asks for the binlogs, their end, and the GTIDs of `variables`.
+    /// Asks for the binlogs, their end, and, where `has_gtids`, the GTIDs that were executed.
     ///
     /// # Errors
     /// As [`Server::ask_first_questions_ahead`].
