@@ -35,6 +35,7 @@ mod renamed;
 mod replicas;
 mod resume;
 mod rotation;
+mod round_trips;
 mod row_values;
 mod rows;
 mod schema;

@@ -31,6 +31,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::dump::Dump;
+pub use self::dump::DumpLogin;
 pub use self::options::{Options, Replica, TlsMode, TlsOptions};
 pub use self::progress::Progress;
 use self::row::RowsEvent;
@@ -117,19 +118,21 @@ pub struct Source {
 }
 
 impl Source {
-    /// Registers as a replica and asks for the binlog from `start` on. A connection on which nothing arrives for
-    /// longer than [`Options::silence_max`] is dead.
+    /// Registers as a replica and asks for the binlog from `start` on, over the connection of `login` if it is fresh.
+    /// A connection on which nothing arrives for longer than [`Options::silence_max`] is dead.
     ///
     /// # Errors
     /// The server cannot be reached or refuses the dump.
     pub async fn open(
+        login: Option<DumpLogin>,
         options: &Options,
         replica: &Replica,
         start: Start,
         server: Server,
         filter: TableFilter,
     ) -> Result<Source, Error> {
-        let dump = Dump::open(options, replica, &start.read_from, server.server_uuid()).await?;
+        let (from, server_uuid) = (&start.read_from, server.server_uuid());
+        let dump = Dump::open(login, options, replica, from, server_uuid).await?;
         Ok(Source {
             dump,
             tracker: Tracker::new(start),

@@ -264,10 +264,19 @@ impl Checkpoint {
 /// Kafka cannot be read to the end, or the only record of the key is no checkpoint. That there is no topic
 /// may be what one broker says that has just started: it is an error, not "none".
 pub fn read(topic: Reader, options: &Options) -> Result<(Option<Checkpoint>, Seen), Error> {
-    let extents = topic.extents()?;
-    topic.await_committed(&extents)?;
-    let last = choose(options, find(&topic, options, extents.clone())?)?;
-    Ok((last, Seen::new(topic, extents, options.clone())))
+    loop {
+        let extents = topic.settled_extents()?;
+        // Whether these are all partitions is asked meanwhile.
+        let (found, has_others) = std::thread::scope(|scope| {
+            let has_others = scope.spawn(|| topic.has_other_partitions());
+            (find(&topic, options, extents.clone()), has_others.join())
+        });
+        if has_others.unwrap_or_else(|panic| std::panic::resume_unwind(panic))? {
+            continue;
+        }
+        let last = choose(options, found?)?;
+        return Ok((last, Seen::new(topic, extents, options.clone())));
+    }
 }
 
 /// Reads the last checkpoint of those committed by now: an open transaction of any producer may hide a later
@@ -296,8 +305,7 @@ pub fn partitions(
     options: &Options,
 ) -> Result<Vec<i32>, Error> {
     let topic = open(kafka, client_id, options)?;
-    let extents = topic.extents()?;
-    topic.await_committed(&extents)?;
+    let extents = topic.settled_extents()?;
     let is_held = |tail: &Tail| match &tail.last {
         Some(Last::Checkpoint(_) | Last::Damaged(_)) => true,
         Some(Last::Tombstone) => false,

@@ -2,6 +2,7 @@
 
 mod admin;
 mod authorized;
+pub mod early;
 mod failure;
 pub mod reader;
 pub mod token;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::admin::Admin;
 pub use self::authorized::{Authorized, Operation, authorized};
+pub use self::early::Early;
 pub use self::failure::{Failure, LastFailure};
 pub use self::reader::{Extents, Reader};
 use crate::secret::{self, Secret};

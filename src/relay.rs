@@ -10,6 +10,7 @@ mod contest;
 mod cut;
 mod failover;
 mod line;
+mod meeting;
 mod observe;
 mod owner;
 mod place;

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use murmur2::{KAFKA_SEED, murmur2};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Headers};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::batch::TopicId;
@@ -19,6 +20,9 @@ use crate::kafka::{self, Delivery, Reader, reader};
 use crate::publish::idempotent::RECORDS_AHEAD_MAX;
 use crate::publish::sequence::{SEQUENCE_HEADER, SequenceHeader};
 use crate::telemetry::clock::iso_8601_of_millis;
+
+/// What is looked at, in words.
+const KIND: &str = "topic";
 
 /// How far the clocks of brokers and relays may be apart.
 const CLOCK_SKEW_MILLIS: i64 = 60_000;
@@ -42,6 +46,23 @@ pub struct Window {
     pub until: Option<Coordinates>,
     /// What was found, of the topics that were looked at.
     pub topics: HashMap<TopicId, Found>,
+    /// A reader that connects while the dump is asked for: the first topic is looked at by it.
+    pub reader: Option<JoinHandle<Result<Reader, reader::Error>>>,
+}
+
+/// A reader that connects by itself, for the first topic that is looked at. `topic`: one that is there.
+#[must_use]
+pub fn connect(
+    kafka: &kafka::Options,
+    name: &str,
+    topic: &str,
+) -> JoinHandle<Result<Reader, reader::Error>> {
+    let (kafka, name, topic) = (kafka.clone(), name.to_owned(), topic.to_owned());
+    tokio::task::spawn_blocking(move || {
+        let reader = Reader::new(&kafka, &name, KIND, &topic)?;
+        reader.connect();
+        Ok(reader)
+    })
 }
 
 /// Who may have sent rows after a checkpoint: the relay of this name, under its earlier names, too.
@@ -76,9 +97,19 @@ impl Window {
             since_millis: (self.since_millis - CLOCK_SKEW_MILLIS).max(0),
         };
         let (kafka, name, of) = (self.kafka.clone(), self.name.clone(), topic.to_owned());
+        let begun = Instant::now();
+        let connected = match self.reader.take() {
+            // Whatever kept it is told by the one that is made instead.
+            Some(connecting) => connecting.await.ok().and_then(Result::ok),
+            None => None,
+        };
         let looked = tokio::task::spawn_blocking(move || {
-            let (begun, topic) = (Instant::now(), of);
-            let found = search.run(&Reader::new(&kafka, &name, "topic", &topic)?)?;
+            let topic = of;
+            let reader = match connected {
+                Some(connected) => connected.turned_to(KIND, &topic),
+                None => Reader::new(&kafka, &name, KIND, &topic)?,
+            };
+            let found = search.run(&reader)?;
             let (rows, took_ms) = (found.sequences.len(), begun.elapsed().as_millis());
             tracing::info!(topic, rows, took_ms, "looked for rows that are in Kafka already");
             Ok(found)
@@ -172,8 +203,7 @@ struct Tail {
 
 impl Search {
     fn run(&self, topic: &Reader) -> Result<Found, reader::Error> {
-        let extents = topic.extents()?;
-        topic.await_committed(&extents)?;
+        let extents = topic.settled_extents()?;
         let floors = topic.offsets_since(self.since_millis, &extents)?;
         let partitions = u32::try_from(extents.len()).expect("a number of partitions");
         // Of the others nothing is of the window.
@@ -241,6 +271,7 @@ mod tests {
             since_millis: 1_769_860_800_000,
             until: Some("b.000003:500".parse().unwrap()),
             topics: HashMap::new(),
+            reader: None,
         }
     }
 

@@ -4,6 +4,8 @@
 //! was not looked up before.
 
 mod growth;
+mod record_size;
+mod rights;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,6 +16,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::Instant;
 
 use self::growth::Growth;
+pub use self::record_size::record_batch_bytes;
+pub use self::rights::Looked;
+use self::rights::allows;
 use crate::batch::TopicId;
 use crate::kafka::{self, Authorized, Delivery, Operation};
 
@@ -36,10 +41,6 @@ const CREATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A topic just created whose configuration no broker tells for so long is one that we may not ask about.
 const CONFIG_PATIENCE: Duration = Duration::from_secs(1);
-
-/// Bytes of a record batch around its records
-/// (<https://kafka.apache.org/documentation/#recordbatch>).
-const BATCH_OVERHEAD_BYTES: usize = 61;
 
 /// What is wrong with a checkpoint topic that is not compacted, and its cure.
 pub const RETENTION: &str = "retention may delete the checkpoint";
@@ -183,15 +184,15 @@ impl Topics {
     /// It does not exist, takes no records, or Kafka cannot be asked.
     pub async fn ensure(&mut self, name: &str) -> Result<TopicId, Error> {
         self.ensure_room(name, self.topics.len())?;
-        let (description, is_new) = match self.describe(name).await? {
-            Some(description) => (description, false),
+        let needed = destination_operations(self.options.delivery);
+        let (description, is_new) = match self.look_at(name).await? {
+            Some(looked) => (looked.accept(name, needed)?, false),
             None => {
                 self.ensure_room(name, self.created)?;
-                self.create(name, self.destination(name)).await?
+                self.create(name, self.destination(name), needed).await?
             }
         };
         self.created += usize::from(is_new);
-        self.ensure_authorized(name, destination_operations(self.options.delivery)).await?;
         let name: Arc<str> = Arc::from(name);
         let id = TopicId(u32::try_from(self.topics.len()).expect("fewer topics than 2^32"));
         let Description { batch_bytes_max, cleanup_policy, partitions, .. } = description;
@@ -242,16 +243,20 @@ impl Topics {
         counts
     }
 
-    /// Looks the checkpoint topic up, and creates it compacted, with one partition.
+    /// Looks the checkpoint topic up, and creates it compacted, with one partition, where `looked` found none.
     ///
     /// # Errors
     /// It does not exist, takes no records, or Kafka cannot be asked.
-    pub async fn ensure_checkpoint_topic(&mut self, name: &str) -> Result<(), Error> {
-        let description = match self.describe(name).await? {
-            Some(description) => description,
-            None => self.create(name, self.checkpoint(name)).await?.0,
+    pub async fn ensure_checkpoint_topic(
+        &mut self,
+        name: &str,
+        looked: Option<Looked>,
+    ) -> Result<(), Error> {
+        let needed = &CHECKPOINT_OPERATIONS;
+        let description = match looked {
+            Some(looked) => looked.accept(name, needed)?,
+            None => self.create(name, self.checkpoint(name), needed).await?.0,
         };
-        self.ensure_authorized(name, &CHECKPOINT_OPERATIONS).await?;
         self.checkpoint_bytes_max = description.batch_bytes_max;
         if let Some(policy) = description.cleanup_policy.filter(|policy| policy != "compact") {
             tracing::warn!(topic = name, policy, "{RETENTION}: {RETENTION_CURE}");
@@ -305,18 +310,7 @@ impl Topics {
         name: &str,
         needed: &[Operation],
     ) -> Result<Option<Authorized>, Error> {
-        let authorized = match self.ask(name, kafka::authorized).await {
-            Ok(authorized) => authorized,
-            Err(error) if is_no_answer(&error) => None,
-            Err(source) => return Err(Error::LookUp { topic: name.to_owned(), source }),
-        };
-        let is_missing = |operation: &&Operation| {
-            authorized.as_ref().is_some_and(|set| !set.allows(**operation))
-        };
-        match needed.iter().find(is_missing) {
-            Some(&operation) => Err(Error::NoRight { topic: name.to_owned(), operation }),
-            None => Ok(authorized),
-        }
+        allows(name, self.ask(name, kafka::authorized).await, needed)
     }
 
     /// What the brokers say of a topic; `None` when it does not exist.
@@ -331,16 +325,24 @@ impl Topics {
         Ok(described)
     }
 
+    /// All that is asked of a topic, at once; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// As [`Topics::describe`].
+    pub async fn look_at(&self, name: &str) -> Result<Option<Looked>, Error> {
+        let (described, authorized) =
+            tokio::join!(self.look_up(name), self.ask(name, kafka::authorized));
+        Ok(described?.map(|description| Looked { description, authorized }))
+    }
+
     async fn look_up(&self, name: &str) -> Result<Option<Description>, Error> {
         let failed = |source| Error::LookUp { topic: name.to_owned(), source };
-        let Some((partitions, replicas)) = self.partitions(name).await? else { return Ok(None) };
         let options = AdminOptions::new().request_timeout(Some(kafka::REQUEST_TIMEOUT));
-        let answers = self
-            .admin
-            .describe_configs(&[ResourceSpecifier::Topic(name)], &options)
-            .await
-            .map_err(failed)?;
-        let config = match answers.into_iter().next() {
+        let resources = [ResourceSpecifier::Topic(name)];
+        let (found, answers) =
+            tokio::join!(self.partitions(name), self.admin.describe_configs(&resources, &options));
+        let Some((partitions, replicas)) = found? else { return Ok(None) };
+        let config = match answers.map_err(failed)?.into_iter().next() {
             Some(Ok(config)) => config,
             Some(Err(code)) => return Err(failed(KafkaError::AdminOp(code))),
             None => return Err(failed(KafkaError::Canceled)),
@@ -403,12 +405,19 @@ impl Topics {
     }
 
     /// Answers also whether it was us who created it.
-    async fn create(&self, name: &str, topic: NewTopic<'_>) -> Result<(Description, bool), Error> {
+    async fn create(
+        &self,
+        name: &str,
+        topic: NewTopic<'_>,
+        needed: &[Operation],
+    ) -> Result<(Description, bool), Error> {
         let is_new = self.request_creation(name, topic, creation()).await?;
         if is_new {
             tracing::info!(topic = name, "created topic");
         }
-        Ok((self.await_visible(name).await?, is_new))
+        let description = self.await_visible(name).await?;
+        self.ensure_authorized(name, needed).await?;
+        Ok((description, is_new))
     }
 
     /// `false`: the topic is there already.
@@ -459,18 +468,6 @@ fn warn_at(topics_max: usize) -> usize {
     topics_max - topics_max / 5
 }
 
-/// The brokers are too old to name rights, or the one that was asked does not know the new topic yet.
-fn is_no_answer(error: &KafkaError) -> bool {
-    matches!(
-        error,
-        KafkaError::AdminOp(
-            RDKafkaErrorCode::UnsupportedFeature
-                | RDKafkaErrorCode::UnsupportedVersion
-                | RDKafkaErrorCode::UnknownTopicOrPartition
-        )
-    )
-}
-
 fn creation() -> AdminOptions {
     AdminOptions::new()
         .request_timeout(Some(kafka::REQUEST_TIMEOUT))
@@ -481,42 +478,4 @@ fn new_topic(name: &str, partitions: Option<i32>, replication: Option<i32>) -> N
     // -1 asks for the broker's default (KIP-464, brokers from 2.4 on).
     let replication = TopicReplication::Fixed(replication.unwrap_or(-1));
     NewTopic::new(name, partitions.unwrap_or(-1), replication)
-}
-
-/// Bytes of a record batch that holds just one record, uncompressed
-/// (<https://kafka.apache.org/documentation/#record>): what a topic's `max.message.bytes` is held against.
-pub fn record_batch_bytes(key_len: usize, value_len: usize, headers: &[(&str, usize)]) -> usize {
-    let field = |len: usize| varint_bytes(len) + len;
-    let headers_bytes: usize =
-        headers.iter().map(|(name, len)| field(name.len()) + field(*len)).sum();
-    // Attributes, timestamp delta and offset delta of the first record take one byte each.
-    let record =
-        3 + field(key_len) + field(value_len) + varint_bytes(headers.len()) + headers_bytes;
-    BATCH_OVERHEAD_BYTES + varint_bytes(record) + record
-}
-
-/// Lengths are zigzag varints: 6 bits in the first byte, 7 in each that follows.
-fn varint_bytes(len: usize) -> usize {
-    let bits = usize::BITS - (len << 1).leading_zeros();
-    bits.max(1).div_ceil(7) as usize
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lengths_take_as_many_bytes_as_their_zigzag_varint() {
-        for (len, bytes) in
-            [(0, 1), (63, 1), (64, 2), (8191, 2), (8192, 3), (1_048_575, 3), (1_048_576, 4)]
-        {
-            assert_eq!(varint_bytes(len), bytes, "{len}");
-        }
-    }
-
-    #[test]
-    fn a_small_record_alone_in_its_batch_has_the_size_that_the_broker_counts() {
-        // Length, attributes, two deltas, key length + 1, value length + 2, no headers.
-        assert_eq!(record_batch_bytes(1, 2, &[]), 61 + 1 + 3 + 2 + 3 + 1);
-    }
 }

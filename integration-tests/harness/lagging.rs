@@ -11,6 +11,14 @@ use super::frames;
 const FETCH: i16 = 1;
 const LIST_OFFSETS: i16 = 2;
 const API_VERSIONS: i16 = 18;
+const INIT_PRODUCER_ID: i16 = 22;
+const ADD_PARTITIONS_TO_TXN: i16 = 24;
+
+/// A request that is passed on without a look.
+const OTHER: i16 = -1;
+
+/// At the end of a request for offsets: the time that stands for the end of the last partition.
+const LATEST: [u8; 8] = [0xFF; 8];
 
 /// The last versions whose answers have no fields of variable length but names
 /// (<https://kafka.apache.org/protocol>): clients are told that there are no later ones.
@@ -28,7 +36,23 @@ pub enum Lag {
 pub struct LaggingProxy {
     port: u16,
     hidden: Hidden,
+    log: RequestLog,
 }
+
+/// What clients and brokers said of the order in which a relay must ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// A broker has given a transactional producer its id.
+    ProducerIdGiven,
+    /// A client asks for the end of a partition.
+    EndAsked,
+    /// A client reads.
+    FetchAsked,
+    /// A client adds a partition to a transaction.
+    PartitionAdded,
+}
+
+type RequestLog = Arc<Mutex<Vec<Said>>>;
 
 /// Key and version of the requests that were not answered yet, by correlation.
 type Asked = Arc<Mutex<HashMap<[u8; 4], (i16, i16)>>>;
@@ -39,13 +63,21 @@ impl LaggingProxy {
     /// Listens on a free port of loopback and passes everything to `upstream` (host:port).
     pub fn to(upstream: &str) -> LaggingProxy {
         let hidden = Hidden::default();
-        let shared = Arc::clone(&hidden);
-        let port = frames::listen(upstream, move |client, server| carry(client, server, &shared));
-        LaggingProxy { port, hidden }
+        let log = RequestLog::default();
+        let (shared, logged) = (Arc::clone(&hidden), Arc::clone(&log));
+        let port = frames::listen(upstream, move |client, server| {
+            carry(client, server, &shared, &logged);
+        });
+        LaggingProxy { port, hidden, log }
     }
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What was said since the last call.
+    pub fn take_said(&self) -> Vec<Said> {
+        std::mem::take(&mut locked(&self.log))
     }
 
     /// Hides what a topic has from this offset on.
@@ -63,15 +95,27 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Starts a thread for each direction.
-fn carry(client: TcpStream, server: TcpStream, hidden: &Hidden) {
+fn carry(client: TcpStream, server: TcpStream, hidden: &Hidden, log: &RequestLog) {
     let asked = Asked::default();
     let clone = |stream: &TcpStream| stream.try_clone().expect("a socket can be cloned");
     let (mut from, mut to, asking) = (clone(&client), clone(&server), Arc::clone(&asked));
+    let (of_client, of_server) = (Arc::clone(log), Arc::clone(log));
     thread::spawn(move || {
         let _ = frames::pass(&mut from, &mut to, |request| {
             let number = |at| i16::from_be_bytes([request[at], request[at + 1]]);
+            let said = match number(0) {
+                FETCH => Some(Said::FetchAsked),
+                ADD_PARTITIONS_TO_TXN => Some(Said::PartitionAdded),
+                LIST_OFFSETS if request.ends_with(&LATEST) => Some(Said::EndAsked),
+                _ => None,
+            };
+            locked(&of_client).extend(said);
             let correlation = request[4..8].try_into().expect("four bytes");
-            locked(&asking).insert(correlation, (number(0), number(2)));
+            let key = match number(0) {
+                INIT_PRODUCER_ID if !is_transactional(&request) => OTHER,
+                key => key,
+            };
+            locked(&asking).insert(correlation, (key, number(2)));
             request
         });
     });
@@ -80,6 +124,10 @@ fn carry(client: TcpStream, server: TcpStream, hidden: &Hidden) {
         let _ = frames::pass(&mut from, &mut to, |answer| {
             let correlation: [u8; 4] = answer[..4].try_into().expect("four bytes");
             match locked(&asked).remove(&correlation) {
+                Some((INIT_PRODUCER_ID, _)) => {
+                    locked(&of_server).push(Said::ProducerIdGiven);
+                    answer
+                }
                 Some((API_VERSIONS, version)) => cap_versions(answer, version),
                 Some((FETCH, _)) => shorten(answer, &hidden, shorten_fetched),
                 Some((LIST_OFFSETS, _)) => shorten(answer, &hidden, shorten_listed),
@@ -87,6 +135,12 @@ fn carry(client: TcpStream, server: TcpStream, hidden: &Hidden) {
             }
         });
     });
+}
+
+/// Behind the client's name and no tagged fields, the transactional id: 0 stands for none.
+fn is_transactional(request: &[u8]) -> bool {
+    let client_id = usize::from(u16::from_be_bytes([request[8], request[9]]));
+    request[10 + client_id + 1] != 0
 }
 
 /// Correlation and error, then key, first and last version of each API; from version 3 on with an empty list of

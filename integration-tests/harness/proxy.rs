@@ -21,6 +21,10 @@ const SLOW_BYTES: usize = 16 * 1024;
 /// How fast a change of mode reaches a connection.
 const TICK: Duration = Duration::from_millis(10);
 
+/// The modes that hold what comes from either side.
+const OF_CLIENT: &[u8] = &[FREEZE];
+const OF_SERVER: &[u8] = &[FREEZE, MUTE];
+
 pub struct Proxy {
     port: u16,
     shared: Arc<Shared>,
@@ -31,6 +35,8 @@ struct Shared {
     upstream: String,
     connections: Mutex<Connections>,
     accepted: AtomicUsize,
+    /// First bytes of the commands that clients of MySQL sent. Where connections are not encrypted only.
+    commands: Mutex<Vec<u8>>,
     refusal: Mutex<Option<Refusal>>,
     /// A text that clients send, and one of the same length that the server gets.
     replaced: Mutex<Option<(String, String)>>,
@@ -61,6 +67,7 @@ impl Proxy {
             upstream: upstream.to_owned(),
             connections: Mutex::default(),
             accepted: AtomicUsize::new(0),
+            commands: Mutex::new(Vec::new()),
             refusal: Mutex::new(None),
             replaced: Mutex::new(None),
         });
@@ -77,6 +84,12 @@ impl Proxy {
     /// How many connections were accepted so far.
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
+    }
+
+    /// The first bytes of the commands that clients of MySQL sent since the last call, one for each round trip. Where
+    /// connections are not encrypted only.
+    pub fn take_commands(&self) -> Vec<u8> {
+        std::mem::take(&mut self.shared.commands.lock().expect("no thread panics here"))
     }
 
     /// Closes every connection, and every new one at once.
@@ -151,9 +164,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         if connections.cuts != cuts {
             continue;
         }
-        for (from, to, held) in
-            [(&client, &server, &[FREEZE][..]), (&server, &client, &[FREEZE, MUTE])]
-        {
+        for (from, to, held) in [(&client, &server, OF_CLIENT), (&server, &client, OF_SERVER)] {
             let from = from.try_clone().expect("a socket can be cloned");
             let to = to.try_clone().expect("a socket can be cloned");
             connections.open.push(from.try_clone().expect("a socket can be cloned"));
@@ -164,7 +175,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 }
 
 /// Carries one direction until either side closes; in the modes `held` nothing passes.
-fn pump(mut from: TcpStream, mut to: TcpStream, held: &[u8], shared: &Shared) {
+fn pump(mut from: TcpStream, mut to: TcpStream, held: &'static [u8], shared: &Shared) {
     let mut buffer = vec![0; 64 * 1024];
     from.set_read_timeout(Some(TICK)).expect("a socket takes a timeout");
     to.set_nodelay(true).expect("a socket takes this option");
@@ -183,6 +194,9 @@ fn pump(mut from: TcpStream, mut to: TcpStream, held: &[u8], shared: &Shared) {
                     }
                     // A client waits for the answer to its statement before it says more.
                     let taken = &mut buffer[..length];
+                    if let (OF_CLIENT, [_, _, _, 0, command, ..]) = (held, &*taken) {
+                        shared.commands.lock().expect("no thread panics here").push(*command);
+                    }
                     shared.replace(taken);
                     let refusal = shared.refusal.lock().expect("no thread panics here").clone();
                     let refusal = refusal.filter(|refusal| refusal.is_of(taken));

@@ -19,10 +19,10 @@ use tokio::net::TcpStream;
 
 pub use self::buffer::Buffer;
 use self::login::{Account, Encryption, Greeted};
-pub use self::login::{ERR, OK, command, is_end, ok_or_error, query, serialized, server_error};
+pub use self::login::{ERR, OK, command, is_end, ok_or_error, serialized, server_error};
 pub use self::packets::{PIECE_BYTES_MAX, Packets, invalid};
-pub use self::sql::Conn;
-use super::server::{Error, session};
+pub use self::sql::{Answer, Conn, typed, with_params};
+use super::server::Error;
 use super::tls::{self, Connector};
 use super::{Options, TlsMode};
 use crate::telemetry::Causes;
@@ -37,6 +37,8 @@ pub struct Connection {
     pub server_version: (u16, u16, u16),
     /// The number by which the server lists it.
     pub id: u32,
+    /// One command may have several statements.
+    pub takes_several: bool,
     /// Why it is not encrypted, though the server offers TLS and the mode prefers it.
     pub fallback: Option<tls::Error>,
 }
@@ -84,9 +86,7 @@ async fn open(options: &Options, connector: Option<&Connector>) -> Result<Connec
     let encryption = connector.map(|connector| Encryption { connector, host: &options.host });
     let opening = async {
         let greeted = reach(&options.host, options.port).await?;
-        let mut connection = login::log_in(greeted, account, encryption).await?;
-        query(&mut connection.packets, session::SETTINGS_SQL).await?;
-        Ok(connection)
+        login::log_in(greeted, account, encryption).await
     };
     match tokio::time::timeout(CONNECT_TIMEOUT, opening).await {
         Ok(opened) => opened,

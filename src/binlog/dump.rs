@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use mysql_async::DriverError;
 use mysql_common::packets::{ComBinlogDump, ComRegisterSlave};
+use tokio::time::Instant;
 
 use self::payload::Payload;
 pub use self::payload::stated;
-use super::connection::{self, PIECE_BYTES_MAX, Packets, command, invalid, query, serialized};
+use super::connection::{self, Conn, PIECE_BYTES_MAX, Packets, command, invalid, serialized};
 use super::event_type::{FORMAT_DESCRIPTION, TRANSACTION_PAYLOAD};
 use super::options::{Options, Replica, SILENCE_MIN};
 use super::raw_event::{self, HEADER_BYTES, RawEvent};
@@ -67,6 +68,41 @@ impl From<payload::Damaged> for Error {
     }
 }
 
+/// A connection that a dump can be asked for on. The server does not list it as a replica's yet, and ends nobody's
+/// dump for it.
+pub struct DumpLogin {
+    conn: Conn,
+    at: Instant,
+}
+
+impl DumpLogin {
+    /// Logs in, and sets what a dump needs. `server_uuid`: the server that it must be.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or is another one.
+    pub async fn new(
+        options: &Options,
+        replica: &Replica,
+        server_uuid: Option<&str>,
+    ) -> Result<DumpLogin, server::Error> {
+        let mut conn = Conn::connect(options).await?;
+        let session = session_sql(options, replica);
+        let statements = [server::SERVER_UUID_SQL, &session];
+        // MariaDB has no such variable.
+        let statements = &statements[usize::from(server_uuid.is_none())..];
+        let answers = server::within(patience(options), conn.ask(statements)).await?;
+        let uuid = server::uuid_of(answers)?;
+        if let Some(was) = server_uuid {
+            server::ensure_same(was, uuid)?;
+        }
+        Ok(DumpLogin { conn, at: Instant::now() })
+    }
+}
+
+fn patience(options: &Options) -> Duration {
+    options.heartbeat.max(SILENCE_MIN)
+}
+
 /// A dump, as far as it was read.
 pub struct Dump {
     packets: Packets,
@@ -104,23 +140,25 @@ enum Current {
 }
 
 impl Dump {
-    /// Registers as a replica and asks for the binlog from a place on. `server_uuid`: the server that it must be.
+    /// Registers as a replica and asks for the binlog from a place on, over the connection of `login` if it is fresh.
+    /// `server_uuid`: the server that it must be.
     ///
     /// # Errors
     /// The server cannot be reached, is another one, or refuses the dump.
     pub async fn open(
+        login: Option<DumpLogin>,
         options: &Options,
         replica: &Replica,
         from: &Coordinates,
         server_uuid: Option<&str>,
     ) -> Result<Dump, server::Error> {
-        let mut packets = connection::connect(options).await?.packets;
-        let patience = options.heartbeat.max(SILENCE_MIN);
-        if let Some(was) = server_uuid {
-            let asked = query(&mut packets, server::SERVER_UUID_SQL);
-            server::ensure_same(was, server::within(patience, asked).await?)?;
-        }
-        server::within(patience, register(&mut packets, options, replica)).await?;
+        let login = match login.filter(|login| login.at.elapsed() < server::LOGIN_LASTS) {
+            Some(login) => login,
+            None => DumpLogin::new(options, replica, server_uuid).await?,
+        };
+        let mut packets = login.conn.into_packets()?;
+        let patience = patience(options);
+        server::within(patience, register(&mut packets, replica)).await?;
         let offset = u32::try_from(from.offset).expect("a dump begins where 32 bits can say");
         let dump = ComBinlogDump::new(replica.server_id.get())
             .with_pos(offset)
@@ -327,22 +365,21 @@ impl Compressed {
 }
 
 /// Tells the server who we are, what its stream is to be like, and that we are a replica.
-async fn register(
-    packets: &mut Packets,
-    options: &Options,
-    replica: &Replica,
-) -> Result<(), mysql_async::Error> {
+/// What the session of a dump is told before it registers.
+fn session_sql(options: &Options, replica: &Replica) -> String {
     let heartbeat_nanos = options.heartbeat.as_nanos();
     // Both spellings: servers read @source_… from 8.0.26 on, @master_… before. Checksums come as they are in the
     // binlog: under any other value, the first event of the stream may have one before anybody can know it.
-    let session = format!(
+    format!(
         "SET @master_binlog_checksum = 'ALL', \
          @source_heartbeat_period = {heartbeat_nanos}, @master_heartbeat_period = {heartbeat_nanos}, \
          @replica_uuid = '{uuid}', @slave_uuid = '{uuid}', SESSION net_write_timeout = {write_timeout}",
         uuid = replica.uuid,
         write_timeout = NET_WRITE_TIMEOUT.as_secs(),
-    );
-    query(packets, &session).await?;
+    )
+}
+
+async fn register(packets: &mut Packets, replica: &Replica) -> Result<(), mysql_async::Error> {
     // So that SHOW REPLICAS tells a person where this one runs.
     let host = host_name();
     let register = ComRegisterSlave::new(replica.server_id.get()).with_hostname(host.as_bytes());

@@ -1,6 +1,7 @@
 //! The SQL side of a MySQL server: who it is, which binlogs it has, where a place resolves to, and the
 //! columns of a table. One connection, made again when it was lost; the dump stream is another one.
 
+mod ahead;
 mod binlogs;
 mod lock;
 mod replication;
@@ -8,16 +9,18 @@ pub(super) mod session;
 mod tables;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use mysql_async::prelude::FromRow;
 use mysql_async::{DriverError, IoError};
+use tokio::time::Instant;
 
+use self::ahead::Ahead;
 pub use self::binlogs::{BinlogFile, BinlogFilters, ListedEvent, RegisteredReplica};
-pub use self::lock::{HeldLock, NOTICED_AFTER, Taken};
+pub use self::lock::{HeldLock, LockLogin, NOTICED_AFTER, Taken};
 pub use self::replication::ReplicationSource;
 pub use self::tables::{Listed, TableAccess, spelled};
-use super::connection::Conn;
+use super::connection::{Answer, Conn, typed};
 use super::{Options, tls};
 use crate::coordinates::Uuid;
 use crate::secret;
@@ -29,6 +32,14 @@ const CLOCK_QUESTIONS: usize = 4;
 /// One statement may take this long. The slowest is SHOW BINLOG EVENTS, which reads the head of a file.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A connection that has answered a moment ago is not asked whether it is there: that would double what each
+/// question costs. Below every `wait_timeout`, whose least is 1 s.
+const SURELY_THERE: Duration = Duration::from_millis(500);
+
+/// A connection that was made before it is needed is used when it is no older: servers and balancers close idle ones.
+pub(super) const LOGIN_LASTS: Duration = Duration::from_secs(5);
+
+const VERSION_SQL: &str = "SELECT VERSION()";
 const ACCOUNT_SQL: &str = "SELECT CURRENT_USER()";
 
 // Numbers of <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>.
@@ -41,6 +52,12 @@ const WRONG_OFFSET: u16 = 1220;
 const RIGHT_DENIED: u16 = 1227;
 
 pub(super) const SERVER_UUID_SQL: &str = "SELECT @@GLOBAL.server_uuid";
+
+/// In the session's time zone, which is UTC; NOW() is whatever `SET timestamp` has said.
+const CLOCK_SQL: &str = "SELECT CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS UNSIGNED)";
+
+/// What [`Server::identity`] asks for.
+const IDENTITY_VARIABLES: [&str; 2] = ["gtid_mode", "lower_case_table_names"];
 
 /// The largest packet the protocol allows (1 GiB): an event can be as large as a row can be.
 const PACKET_BYTES_MAX: usize = 1 << 30;
@@ -114,6 +131,8 @@ pub type Variables = BTreeMap<String, String>;
 pub struct Server {
     options: Options,
     conn: Conn,
+    answered_at: Instant,
+    ahead: Ahead,
     /// The server that answered first; connections made later must be to the same one.
     server_uuid: Option<String>,
 }
@@ -123,13 +142,14 @@ impl Server {
     /// The server cannot be reached, refuses TLS or the login, or does not answer in time.
     pub async fn connect(options: &Options) -> Result<Server, Error> {
         let conn = Conn::connect(options).await?;
-        Ok(Server { conn, options: options.clone(), server_uuid: None })
+        let (options, ahead) = (options.clone(), Ahead::default());
+        Ok(Server { conn, options, answered_at: Instant::now(), ahead, server_uuid: None })
     }
 
     /// # Errors
     /// As every question to the server.
     pub async fn identity(&mut self) -> Result<Identity, Error> {
-        let version: String = self.one("SELECT VERSION()").await?;
+        let version: String = self.one(VERSION_SQL).await?;
         let is_mariadb = version.contains("MariaDB");
         let uuid = match is_mariadb {
             true => "00000000-0000-0000-0000-000000000000".to_owned(),
@@ -139,7 +159,7 @@ impl Server {
         let server_uuid = uuid
             .parse()
             .map_err(|_| Error::UnexpectedAnswer { question: "@@server_uuid", answer: uuid })?;
-        let variables = self.variables(&["gtid_mode", "lower_case_table_names"]).await?;
+        let variables = self.variables(&IDENTITY_VARIABLES).await?;
         let is = |name: &str, value: &str| variables.get(name).is_some_and(|is| is == value);
         let has_gtids = !is_mariadb && is("gtid_mode", "ON");
         let folds_case = is("lower_case_table_names", "1") || is("lower_case_table_names", "2");
@@ -159,7 +179,6 @@ impl Server {
     /// # Errors
     /// As every question to the server.
     pub async fn clock(&mut self) -> Result<ServerClock, Error> {
-        self.reconnect_if_lost().await?;
         Ok(self.timed_clock().await?.1)
     }
 
@@ -168,7 +187,6 @@ impl Server {
     /// # Errors
     /// As every question to the server.
     pub async fn exact_clock(&mut self) -> Result<ServerClock, Error> {
-        self.reconnect_if_lost().await?;
         let (mut best, mut clock) = self.timed_clock().await?;
         for _ in 1..CLOCK_QUESTIONS {
             let (round_trip, other) = self.timed_clock().await?;
@@ -181,15 +199,13 @@ impl Server {
 
     /// The clock, and how long the answer took.
     async fn timed_clock(&mut self) -> Result<(Duration, ServerClock), Error> {
-        let asked_at = SystemTime::now();
-        // In the session's time zone, which is UTC; NOW() is whatever `SET timestamp` has said.
-        let sql = "SELECT CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS UNSIGNED)";
-        let micros: Option<u64> = within(QUERY_TIMEOUT, self.conn.query_first(sql)).await?;
-        let micros = micros.ok_or_else(|| Error::UnexpectedAnswer {
-            question: "a SELECT",
-            answer: sql.to_owned(),
-        })?;
-        let round_trip = asked_at.elapsed().unwrap_or_default();
+        let Answer { rows, asked_at, arrived_at } = self.answer(CLOCK_SQL).await?;
+        let micros: Vec<(u64,)> = typed(rows.map_err(mysql_async::Error::Server)?)?;
+        let [(micros,)] = micros[..] else {
+            let answer = CLOCK_SQL.to_owned();
+            return Err(Error::UnexpectedAnswer { question: "a SELECT", answer });
+        };
+        let round_trip = arrived_at.duration_since(asked_at).unwrap_or_default();
         Ok((round_trip, ServerClock::new(micros, asked_at + round_trip / 2)))
     }
 
@@ -198,9 +214,7 @@ impl Server {
     /// # Errors
     /// As every question to the server.
     pub async fn variables(&mut self, names: &[&str]) -> Result<Variables, Error> {
-        let names = names.join("', '");
-        let sql = format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('{names}')");
-        let rows: Vec<(String, String)> = self.rows(&sql).await?;
+        let rows: Vec<(String, String)> = self.rows(&variables_sql(names)).await?;
         Ok(rows.into_iter().collect())
     }
 
@@ -252,20 +266,39 @@ impl Server {
     }
 
     async fn rows<T: FromRow + Send + 'static>(&mut self, sql: &str) -> Result<Vec<T>, Error> {
-        self.reconnect_if_lost().await?;
-        match within(QUERY_TIMEOUT, self.conn.query(sql)).await {
-            Err(Error::MySql(mysql_async::Error::Server(error))) if error.code == RIGHT_DENIED => {
-                Err(self.name_right(error).await)
-            }
-            answer => answer,
+        match self.answer(sql).await?.rows {
+            Ok(rows) => Ok(typed(rows)?),
+            Err(denied) if denied.code == RIGHT_DENIED => Err(self.name_right(denied).await),
+            Err(refused) => Err(Error::MySql(mysql_async::Error::Server(refused))),
         }
+    }
+
+    /// The answer to a statement: the one that was asked for ahead, if it was.
+    async fn answer(&mut self, sql: &str) -> Result<Answer, Error> {
+        if let Some(answer) = self.ahead.take(sql) {
+            return Ok(answer);
+        }
+        let answer = self.ask(&[sql]).await?.pop();
+        answer.ok_or_else(|| mysql_async::Error::from(DriverError::ConnectionClosed).into())
+    }
+
+    async fn ask(&mut self, statements: &[&str]) -> Result<Vec<Answer>, Error> {
+        self.reconnect_if_lost().await?;
+        let answers = within(QUERY_TIMEOUT, self.conn.ask(statements)).await?;
+        self.answered_at = Instant::now();
+        Ok(answers)
     }
 
     /// The server closes a connection that is idle for its `wait_timeout`: hours may pass between questions.
     async fn reconnect_if_lost(&mut self) -> Result<(), Error> {
+        if self.answered_at.elapsed() < SURELY_THERE {
+            return Ok(());
+        }
         if within(QUERY_TIMEOUT, self.conn.ping()).await.is_err() {
             self.conn = self.connect_again().await?;
+            self.forget_ahead();
         }
+        self.answered_at = Instant::now();
         Ok(())
     }
 
@@ -288,11 +321,30 @@ impl Server {
     }
 }
 
+fn variables_sql(names: &[&str]) -> String {
+    format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('{}')", names.join("', '"))
+}
+
 /// # Errors
 /// Another server answered [`SERVER_UUID_SQL`].
 pub(super) fn ensure_same(was: &str, is: Option<String>) -> Result<(), Error> {
     let is = is.unwrap_or_default();
     if is == was { Ok(()) } else { Err(Error::OtherServer { was: was.to_owned(), is }) }
+}
+
+/// The UUID that a server said first.
+///
+/// # Errors
+/// It refused to answer this or what came behind it.
+pub(super) fn uuid_of(answers: Vec<Answer>) -> Result<Option<String>, Error> {
+    let mut first = None;
+    for (index, answer) in answers.into_iter().enumerate() {
+        let rows = answer.rows.map_err(mysql_async::Error::Server)?;
+        if index == 0 {
+            first = typed::<(String,)>(rows)?.pop().map(|(uuid,)| uuid);
+        }
+    }
+    Ok(first)
 }
 
 /// Awaits an answer of the server, but not for ever.

@@ -3,8 +3,12 @@
 //! It reads with `assign`, without a group, and as many partitions at once as are asked for. Records of
 //! transactions that were aborted are not seen; those of open ones can be waited for.
 
+mod extents;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Deref;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,14 +17,11 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::{Context, Options, REQUEST_TIMEOUT, create, end, explain, is_about_a_connection};
+pub use self::extents::{Extent, Extents};
+use super::{Context, Options, create, end, explain, is_about_a_connection};
 
 /// How long reading may go without a record.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long another producer's open transaction may hold us back in one try. Recovery tries again, and says why: a
-/// transaction lives as long as its own timeout, 60 s by default, and one that hangs until somebody ends it.
-const HELD_BACK_MAX: Duration = Duration::from_secs(15);
 
 /// How often events are read while a broker is asked.
 const SERVE_INTERVAL: Duration = Duration::from_millis(5);
@@ -51,16 +52,6 @@ pub enum Error {
     HeldBack { topic: String, waited: Duration },
 }
 
-/// Offsets of a partition: of its first record, and the one after its last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
-    pub first: i64,
-    pub end: i64,
-}
-
-/// By partition.
-pub type Extents = BTreeMap<i32, Extent>;
-
 /// Reads one topic.
 pub struct Reader {
     topic: String,
@@ -72,6 +63,14 @@ pub struct Reader {
     committed: Ending,
     /// Events are read while a broker is asked.
     uses_tokens: bool,
+    /// Those that were there when the reader connected; empty before.
+    partitions: Mutex<Vec<i32>>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("title", &self.title).finish_non_exhaustive()
+    }
 }
 
 /// A consumer that nobody waits for when it ends.
@@ -107,7 +106,7 @@ impl Reader {
                 // Where the log was cut meanwhile, to jump to its end would read as "none".
                 .set("auto.offset.reset", "error")
                 // The end of a partition is only known once a fetch found nothing more.
-                .set("fetch.wait.max.ms", "10")
+                .set("fetch.wait.max.ms", "1")
                 // Another replica than the leader may not have the end yet.
                 .set("client.rack", "")
                 .set("check.crcs", "true");
@@ -122,111 +121,8 @@ impl Reader {
         let uncommitted = consumer("read_uncommitted", None).map(ending).map_err(failed)?;
         let committed = consumer("read_committed", Some(client_id)).map(ending).map_err(failed)?;
         let uses_tokens = kafka.uses_tokens();
-        Ok(Reader { topic: topic.to_owned(), title, uncommitted, committed, uses_tokens })
-    }
-
-    /// Where the partitions begin and end, whatever transactions are open.
-    ///
-    /// # Errors
-    /// Kafka cannot be asked, or knows no such topic: which may be what one broker says that has just started.
-    pub fn extents(&self) -> Result<Extents, Error> {
-        self.extents_of(&self.uncommitted)
-    }
-
-    /// The same up to the first transaction that is open.
-    ///
-    /// # Errors
-    /// As [`Reader::extents`].
-    pub fn committed_extents(&self) -> Result<Extents, Error> {
-        self.extents_of(&self.committed)
-    }
-
-    fn extents_of(&self, consumer: &BaseConsumer<Context>) -> Result<Extents, Error> {
-        let failed = |error| self.failed_at(consumer, error);
-        let metadata = self
-            .ask(consumer, |consumer| consumer.fetch_metadata(Some(&self.topic), REQUEST_TIMEOUT))
-            .map_err(failed)?;
-        let no_topic = || Error::NoTopic { topic: self.title.clone() };
-        let found = metadata.topics().first().ok_or_else(no_topic)?;
-        match found.error().map(RDKafkaErrorCode::from) {
-            None => {}
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                return Err(no_topic());
-            }
-            Some(code) => return Err(failed(KafkaError::MetadataFetch(code))),
-        }
-        let mut extents = Extents::new();
-        for partition in found.partitions() {
-            let (first, end) = self.fetch_watermarks(consumer, partition.id()).map_err(failed)?;
-            extents.insert(partition.id(), Extent { first, end });
-        }
-        Ok(extents)
-    }
-
-    /// Waits until every transaction before the ends is finished.
-    ///
-    /// # Errors
-    /// It takes too long, or Kafka cannot be asked.
-    pub fn await_committed(&self, extents: &Extents) -> Result<(), Error> {
-        let since = Instant::now();
-        let mut is_said = false;
-        for (partition, extent) in extents {
-            loop {
-                let (_, last_stable) = self
-                    .fetch_watermarks(&self.committed, *partition)
-                    .map_err(|error| self.failed(error))?;
-                if last_stable >= extent.end {
-                    break;
-                }
-                if since.elapsed() > HELD_BACK_MAX {
-                    let topic = self.title.clone();
-                    return Err(Error::HeldBack { topic, waited: since.elapsed() });
-                }
-                if !is_said {
-                    tracing::info!(
-                        topic = self.topic,
-                        partition,
-                        "waiting for an open transaction of another producer"
-                    );
-                    is_said = true;
-                }
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        }
-        Ok(())
-    }
-
-    /// The first offset of each partition whose record has this timestamp or a later one; the end where none
-    /// has.
-    ///
-    /// # Errors
-    /// Kafka cannot be asked.
-    pub fn offsets_since(
-        &self,
-        millis_since_1970: i64,
-        extents: &Extents,
-    ) -> Result<BTreeMap<i32, i64>, Error> {
-        let mut asked = TopicPartitionList::new();
-        for partition in extents.keys() {
-            // In a question about times, the offset is the time.
-            asked
-                .add_partition_offset(&self.topic, *partition, Offset::Offset(millis_since_1970))
-                .map_err(|error| self.failed(error))?;
-        }
-        let answered = self
-            .ask(&self.uncommitted, |consumer| consumer.offsets_for_times(asked, REQUEST_TIMEOUT))
-            .map_err(|error| self.failed_at(&self.uncommitted, error))?;
-        let mut offsets = BTreeMap::new();
-        for answer in answered.elements() {
-            answer.error().map_err(|error| self.failed(error))?;
-            let extent = extents[&answer.partition()];
-            let offset = match answer.offset() {
-                Offset::Offset(offset) => offset.clamp(extent.first, extent.end),
-                _ => extent.end,
-            };
-            offsets.insert(answer.partition(), offset);
-        }
-        Ok(offsets)
+        let (topic, partitions) = (topic.to_owned(), Mutex::default());
+        Ok(Reader { topic, title, uncommitted, committed, uses_tokens, partitions })
     }
 
     /// Reads partitions from their ends backwards, in pieces that grow, until of each enough was seen or its
@@ -333,17 +229,8 @@ impl Reader {
                 None => return Err(Error::Timeout { topic: self.title.clone() }),
             }
         }
-        Ok(())
-    }
-
-    fn fetch_watermarks(
-        &self,
-        consumer: &BaseConsumer<Context>,
-        partition: i32,
-    ) -> Result<(i64, i64), KafkaError> {
-        self.ask(consumer, |consumer| {
-            consumer.fetch_watermarks(&self.topic, partition, REQUEST_TIMEOUT)
-        })
+        // A consumer that has read all asks again and again.
+        self.committed.unassign().map_err(|error| self.failed(error))
     }
 
     /// Does what waits for a broker, and reads events meanwhile where logging in needs it. Nothing is assigned to

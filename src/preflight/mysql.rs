@@ -85,6 +85,15 @@ const RETENTION_MIN: Duration = Duration::from_secs(24 * 3600);
 const DEPARTURE_MAX: Duration = Duration::from_secs(4);
 const DEPARTURE_PAUSE: Duration = Duration::from_millis(250);
 
+/// Asks ahead what [`Server::identity`], [`Server::clock`], [`ensure`] and [`ensure_server_id`] ask, as far as it does
+/// not depend on what the server is.
+///
+/// # Errors
+/// The connection broke.
+pub async fn ask_ahead(server: &mut Server) -> Result<(), server::Error> {
+    server.ask_first_questions_ahead(&[&VARIABLES, &["server_id"]]).await
+}
+
 /// Holds the server against every requirement of a run; the first that fails is the answer.
 ///
 /// # Errors
@@ -104,6 +113,8 @@ pub async fn ensure(
     ensure_updates_logged(server, &variables).await?;
     ensure_replication_slave(server).await?;
     let rights = ColumnRights::ask(server, &variables).await?;
+    let names: Vec<_> = outboxes.iter().map(|outbox| outbox.table.pieces()).collect();
+    server.ask_tables_ahead(&names).await?;
     for (outbox, found) in outboxes.iter().zip(find_tables(server, outboxes).await?) {
         let Found { tables, ghosts } = found;
         if let Some(Finding::Doubtful { detail, cure }) = weigh_ghosts(outbox, &ghosts) {

@@ -1,7 +1,7 @@
 //! What the producers of both deliveries have in common: how they are made, what they send, and what a record
 //! that was not acknowledged means.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -15,6 +15,9 @@ use crate::kafka;
 
 /// How long looking for the reason of a failure may take: the way to the brokers may be cut.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Whether anybody still waits for a broker's answer is looked at so often.
+const WANTED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What both deliveries ask of librdkafka. `records_max`: so many are on their way at most.
 pub(super) fn config(
@@ -50,12 +53,29 @@ pub(super) fn connect<R: Reports>(
     let client = Client::new(config, context, wake)?;
     client.serve_while(|producer| {
         let client = producer.client();
-        let fetch = || client.fetch_metadata(Some(topic), kafka::REQUEST_TIMEOUT).map(drop);
-        fetch()
-            .and_then(|()| fetch())
+        fetch_metadata(client, topic)
+            .and_then(|()| fetch_metadata(client, topic))
             .map_err(|error| kafka::Error::of_client(&client.context().failure, error))
     })?;
     Ok(client)
+}
+
+/// Waits for a broker's answer, as long as somebody wants it.
+fn fetch_metadata<R: Reports>(
+    client: &rdkafka::client::Client<Context<R>>,
+    topic: &str,
+) -> Result<(), KafkaError> {
+    let deadline = Instant::now() + kafka::REQUEST_TIMEOUT;
+    loop {
+        let error = match client.fetch_metadata(Some(topic), WANTED_INTERVAL) {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        let is_over = Instant::now() > deadline || client.context().is_unwanted();
+        if is_over || !kafka::is_about_a_connection(&error) {
+            return Err(error);
+        }
+    }
 }
 
 pub(super) fn refused<R: Reports>(index: usize, topic: &Topic<R>, error: KafkaError) -> Refused {

@@ -13,7 +13,7 @@ use rdkafka::producer::ProducerContext;
 use rdkafka::{ClientContext, Message};
 
 use super::partitions::PartitionId;
-use crate::kafka::{self, LastFailure};
+use crate::kafka::{self, Early, LastFailure};
 
 /// The record was given up because of another one, or of the transaction.
 pub(super) fn is_collateral(error: &KafkaError) -> bool {
@@ -164,6 +164,7 @@ impl Reports for Acknowledgements {
 pub(super) struct Context<R> {
     reports: Arc<R>,
     cut_off: Arc<AtomicBool>,
+    early: Early,
     pub failure: LastFailure,
     /// The topic that the broker would not take into a transaction; only a log line names it.
     denied_topic: Mutex<Option<String>>,
@@ -174,9 +175,20 @@ impl<R> Context<R> {
         Context {
             reports,
             cut_off,
+            early: Early::not(),
             failure: LastFailure::default(),
             denied_topic: Mutex::default(),
         }
+    }
+
+    /// The client may connect before it is needed.
+    pub fn early(self, early: Early) -> Context<R> {
+        Context { early, ..self }
+    }
+
+    /// Nobody needs the client any more that is just made.
+    pub fn is_unwanted(&self) -> bool {
+        self.early.is_unwanted()
     }
 
     pub fn denied_topic(&self) -> Option<String> {
@@ -198,7 +210,10 @@ impl<R: Reports> ClientContext for Context<R> {
     fn stats_raw(&self, _: &[u8]) {}
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        kafka::log(level, facility, message);
+        match self.early.is_quiet() {
+            true => kafka::log(RDKafkaLogLevel::Debug, facility, message),
+            false => kafka::log(level, facility, message),
+        }
         self.failure.note_log(facility, message);
         if let Some(topic) = denied_topic(facility, message) {
             *self.denied_topic.lock().unwrap_or_else(PoisonError::into_inner) = Some(topic);
@@ -209,7 +224,9 @@ impl<R: Reports> ClientContext for Context<R> {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             self.cut_off.store(true, Ordering::Relaxed);
         }
-        kafka::log_error(&error, reason);
+        if !self.early.is_quiet() {
+            kafka::log_error(&error, reason);
+        }
         self.failure.note(&error, reason);
     }
 }

@@ -16,6 +16,7 @@ use std::sync::mpsc::Receiver;
 
 pub use self::claim::Claim;
 use self::lane::Lane;
+pub use self::opening::Connected;
 use self::opening::Opening;
 use self::overlap::Overlap;
 use super::client::Record;
@@ -24,13 +25,21 @@ use super::reports::{Bell, Tag};
 use super::{Answers, Error, Options, Order};
 use crate::batch::Limits;
 use crate::checkpoint::{self, Checkpoint};
-use crate::kafka::{self, Delivery};
+use crate::kafka::{self, Delivery, Early};
 
 /// Lanes that carry batches, so many transactions at once.
 pub const LANES: usize = 4;
 
 /// Lanes that store checkpoints alone. One lane takes 26 ms a cycle, two 5 ms, more no less.
 const CHECKPOINT_LANES: usize = 2;
+
+/// So many of the fenced lanes are used.
+fn used_lanes(delivery: Delivery) -> usize {
+    match delivery {
+        Delivery::ExactlyOnce => LANES,
+        Delivery::Idempotent => CHECKPOINT_LANES,
+    }
+}
 
 /// The one that the checkpoint's key goes to.
 const CHECKPOINT_PARTITION: PartitionId = PartitionId(0);
@@ -60,30 +69,9 @@ impl Transactional {
         batch_bytes_max: Option<usize>,
         cut_off: Arc<AtomicBool>,
     ) -> Result<Transactional, Error> {
-        let topic = checkpoint.topic.as_str();
-        let bell = Arc::<Bell>::default();
-        let opening = Opening {
-            kafka,
-            options,
-            topic,
-            limits,
-            batch_bytes_max,
-            cut_off: cut_off.clone(),
-            bell: bell.clone(),
-        };
-        let mut lanes = opening.lanes(&options.name)?;
-        kafka::end(lanes.split_off(match options.delivery {
-            Delivery::ExactlyOnce => LANES,
-            Delivery::Idempotent => CHECKPOINT_LANES,
-        }));
-        Ok(Transactional {
-            lanes,
-            next_lane: 0,
-            options: options.clone(),
-            checkpoint: checkpoint.clone(),
-            cut_off,
-            bell,
-        })
+        let early = Early::not();
+        Connected::connect(kafka, options, checkpoint, limits, batch_bytes_max, cut_off, early)?
+            .fence()
     }
 
     /// Initialises the transactional ids of a relay of another name, and lets them go: it can write nothing more.
@@ -98,9 +86,10 @@ impl Transactional {
         limits: Limits,
     ) -> Result<(), Error> {
         let (topic, cut_off) = (checkpoint.topic.as_str(), Arc::default());
-        let bell = Arc::default();
+        let (bell, early) = (Arc::default(), Early::not());
+        let batch_bytes_max = None;
         let opening =
-            Opening { kafka, options, topic, limits, batch_bytes_max: None, cut_off, bell };
+            Opening { kafka, options, topic, limits, batch_bytes_max, cut_off, bell, early };
         kafka::end(opening.lanes(name)?);
         Ok(())
     }
@@ -182,8 +171,9 @@ pub fn try_transactions(
 ) -> Result<String, Error> {
     let id = lane_id(&options.name, "check");
     let (topic, cut_off) = (checkpoint.topic.as_str(), Arc::default());
-    let bell = Arc::default();
-    Opening { kafka, options, topic, limits, batch_bytes_max: None, cut_off, bell }.lane(&id)?;
+    let (bell, early) = (Arc::default(), Early::not());
+    let batch_bytes_max = None;
+    Opening { kafka, options, topic, limits, batch_bytes_max, cut_off, bell, early }.lane(&id)?;
     Ok(id)
 }
 

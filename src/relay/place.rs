@@ -276,7 +276,7 @@ async fn open(
     server: Server,
 ) -> Result<Source, binlog::Error> {
     let filter = std::sync::Arc::new(|_: &str, _: &str| binlog::Interest::None);
-    Source::open(&config.mysql, replica, start, server, filter).await
+    Source::open(None, &config.mysql, replica, start, server, filter).await
 }
 
 async fn close(source: Source) {

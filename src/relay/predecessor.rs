@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Relay;
 use super::line::Line;
 use super::recovery::ensure_not_replaced;
-use crate::binlog::server::{HeldLock, NOTICED_AFTER, Taken};
+use crate::binlog::server::{HeldLock, LockLogin, NOTICED_AFTER, Taken};
 use crate::binlog::{self, Server};
 use crate::config::Config;
 use crate::coordinates::Uuid;
@@ -32,12 +32,13 @@ pub(super) async fn outlast_predecessor(
     relay: &mut Relay<'_>,
     place_id: Uuid,
     server: &mut Server,
+    login: Option<LockLogin>,
     line: &mut Line,
 ) -> Result<Option<HeldLock>, Error> {
     let config = relay.config;
     let mysql_error = |source: binlog::server::Error| binlog_error(config, source.into());
     let name = format!("{SENDING_LOCK} {place_id}");
-    let lock = match server.lock(name.clone(), OUTLAST_TIMEOUT).await.map_err(mysql_error)? {
+    let lock = match server.lock(name.clone(), OUTLAST_TIMEOUT, login).await.map_err(mysql_error)? {
         Taken::Held(lock) => Some(lock),
         Taken::ByOther(lock) => {
             ensure_not_replaced(relay, look_at_checkpoint(config).await?.as_ref())?;

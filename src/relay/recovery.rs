@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use super::beginning::{Beginning, Options, Skip};
 use super::line::Line;
+use super::meeting::{Logins, Met, Task, meet};
 use super::observe::Observer;
 use super::owner::fence_owner;
 use super::place::end_dump;
@@ -18,24 +19,23 @@ use super::signature::Signature;
 use super::{CLAIM_PAUSE, Relay, backoff};
 use crate::batch::Limits;
 use crate::binlog::server::HeldLock;
-use crate::binlog::{Identity, Interest, Replica, Server, Source, Start, TableFilter};
+use crate::binlog::{self, Identity, Interest, Replica, Server, Source, Start, TableFilter};
 use crate::checkpoint::{self, Checkpoint, Seen};
 use crate::config::Config;
 use crate::coordinates::Coordinates;
 use crate::ends::{
     self, binlog_error, blocking, checkpoint_error, ensure_continuable, find_start,
-    look_at_checkpoint, open_checkpoint_topic, preflight_error, publish_error, read_checkpoint,
-    read_checkpoint_of, topics_error,
+    look_at_checkpoint, preflight_error, publish_error, read_checkpoint, read_checkpoint_of,
+    topics_error,
 };
 use crate::error::Error;
-use crate::kafka::Delivery;
+use crate::kafka::{Delivery, Reader};
 use crate::outbox::OutboxOptions;
 use crate::publish::idempotent::{self, Idempotent};
-use crate::publish::transactional::{self, Transactional};
+use crate::publish::transactional::{self, Connected, Transactional};
 use crate::publish::{Publisher, Stored};
 use crate::resume::{self, Window};
 use crate::telemetry::clock::micros_since_1970;
-use crate::telemetry::metrics::Peer;
 use crate::topics::Topics;
 use crate::{outbox, preflight};
 
@@ -51,17 +51,20 @@ pub(super) async fn recover(
         // Who was cut off or paused may have been replaced: look before fencing the one that did.
         ensure_not_replaced(relay, look_at_checkpoint(config).await?.as_ref())?;
     }
-    let (mut server, identity) = meet_mysql(relay).await?;
-    let (mut topics, cluster_id) = meet_kafka(relay).await?;
-    ensure_server_id(config, &mut server, &ends::replica(config, &cluster_id)).await?;
-    // It connects meanwhile.
-    let checkpoint_topic = open_checkpoint_topic(config)?;
-    let producers = connect_producers(config, relay.batch_bytes_max).await?;
+    let Met {
+        mut server,
+        identity,
+        mut topics,
+        cluster_id,
+        lanes,
+        idempotent,
+        mut checkpoint_topic,
+        logins,
+    } = meet(relay).await?;
+    let (lanes, idempotent) = fence_all(config, lanes, idempotent).await?;
     tracing::debug!("fenced all predecessors");
-    let (stored, seen) = read_checkpoint_of(config, checkpoint_topic).await?;
-    tracing::debug!(is_there = stored.is_some(), "read the checkpoint");
-    ensure_not_replaced(relay, stored.as_ref())?;
-    let (stored, seen, owner) = fence_owner(relay, stored, seen).await?;
+    let topic = checkpoint_topic.done().await??;
+    let (stored, seen, owner) = read_fenced(relay, topic, &mut server, &identity).await?;
     ensure_not_gone(relay, stored.as_ref())?;
 
     let fingerprint = outbox::fingerprint(&config.outbox);
@@ -73,12 +76,12 @@ pub(super) async fn recover(
         None => relay.cut.leave(config, &mut server, start).await?,
     };
     let ahead_until = ahead_until(config, &mut server, &start).await?;
+    server.forget_ahead();
     let (generation, sequence) = numbering(stored.as_ref(), &identity);
     let signature = signature(relay, &identity, generation, fingerprint);
     let window = stored.as_ref().and_then(|stored| window(config, &identity, stored, generation));
     topics.note_created(stored.as_ref().map_or(0, |stored| stored.topics_created));
     let claim = claim(&start, stored.as_ref(), sequence, &signature, window.as_ref());
-    let (lanes, idempotent) = producers;
     relay.predecessor = stored.as_ref().and_then(|checkpoint| checkpoint.instance.clone());
     let (lanes, claim) = store_claim(config, lanes, claim, seen).await?;
     (relay.predecessor, relay.has_claimed) = (None, true);
@@ -104,9 +107,34 @@ pub(super) async fn recover(
         read_from = %start.read_from, relay_after_offset = start.start_offset, "relaying"
     );
     let filter = table_filter(outboxes);
-    let (source, lock) = open_source(relay, &cluster_id, start, server, filter, &mut line).await?;
+    let (source, lock) =
+        open_source(relay, &cluster_id, start, server, filter, logins, &mut line).await?;
     relay.telemetry.begin_session(relay.failed.take().flatten());
     Ok((source, line, lock))
+}
+
+/// Reads the checkpoint when all ids are initialised. MySQL is asked for its binlogs meanwhile, and answers when they
+/// are looked at.
+async fn read_fenced(
+    relay: &Relay<'_>,
+    topic: Reader,
+    server: &mut Server,
+    identity: &Identity,
+) -> Result<(Option<Checkpoint>, Seen, Option<String>), Error> {
+    // Nobody writes a later checkpoint any more, so what MySQL says now is as new as the one that is read.
+    let (read, asked) = tokio::join!(
+        read_checkpoint_of(relay.config, topic),
+        server.ask_binlogs_ahead(identity.has_gtids)
+    );
+    let (stored, seen) = read?;
+    tracing::debug!(is_there = stored.is_some(), "read the checkpoint");
+    ensure_not_replaced(relay, stored.as_ref())?;
+    let (stored, seen, owner) = fence_owner(relay, stored, seen).await?;
+    // Until it was fenced, the other relay may have gone on.
+    if owner.is_some() || asked.is_err() {
+        server.forget_ahead();
+    }
+    Ok((stored, seen, owner))
 }
 
 async fn open_source(
@@ -115,16 +143,19 @@ async fn open_source(
     start: Start,
     server: Server,
     filter: TableFilter,
+    mut logins: Logins,
     line: &mut Line,
 ) -> Result<(Source, Option<HeldLock>), Error> {
     let config = relay.config;
     let replica = ends::replica(config, cluster_id);
-    let source = Source::open(&config.mysql, &replica, start, server, filter).await;
+    let login = logins.dump().await;
+    let source = Source::open(login, &config.mysql, &replica, start, server, filter).await;
     let mut source = source.map_err(|source| binlog_error(config, source))?;
     let mut lock = None;
     if config.publish.delivery == Delivery::Idempotent || line.may_be_ahead() {
         let place_id = ends::place_id(config, cluster_id);
-        lock = outlast_predecessor(relay, place_id, source.server(), line).await?;
+        let login = logins.lock().await;
+        lock = outlast_predecessor(relay, place_id, source.server(), login, line).await?;
     }
     Ok((source, lock))
 }
@@ -141,22 +172,6 @@ async fn ahead_until(
     }
     let end = server.binlog_end().await.map_err(|source| binlog_error(config, source.into()))?;
     Ok(Some(end))
-}
-
-async fn meet_mysql(relay: &Relay<'_>) -> Result<(Server, Identity), Error> {
-    let config = relay.config;
-    let (mut server, identity) = connect_mysql(config).await?;
-    let clock = server.clock().await.map_err(|source| binlog_error(config, source.into()))?;
-    relay.telemetry.meet(&identity.version, identity.server_uuid.to_string(), clock);
-    tracing::debug!(server = %config.mysql, "MySQL is fit");
-    Ok((server, identity))
-}
-
-async fn meet_kafka(relay: &Relay<'_>) -> Result<(Topics, Arc<str>), Error> {
-    let (topics, cluster_id) = connect_kafka(relay.config).await?;
-    relay.telemetry.connect(Peer::Kafka);
-    tracing::debug!(%cluster_id, "Kafka is there");
-    Ok((topics, cluster_id))
 }
 
 fn signature(
@@ -236,7 +251,17 @@ impl Relay<'_> {
 }
 
 pub(super) async fn connect_mysql(config: &Config) -> Result<(Server, Identity), Error> {
-    let (mut server, identity) = ends::connect_mysql(config).await?;
+    let (mut server, identity) = look_at_mysql(config).await?;
+    server.forget_ahead();
+    Ok((server, identity))
+}
+
+/// The same, with answers left to what a relay asks next.
+pub(super) async fn look_at_mysql(config: &Config) -> Result<(Server, Identity), Error> {
+    let failed = |source: binlog::server::Error| binlog_error(config, source.into());
+    let mut server = Server::connect(&config.mysql).await.map_err(failed)?;
+    preflight::mysql::ask_ahead(&mut server).await.map_err(failed)?;
+    let identity = server.identity().await.map_err(failed)?;
     preflight::mysql::ensure(&mut server, &identity, &config.outbox)
         .await
         .map_err(|source| preflight_error(config, source))?;
@@ -245,15 +270,15 @@ pub(super) async fn connect_mysql(config: &Config) -> Result<(Server, Identity),
 
 /// Connects to Kafka and creates the checkpoint topic where that is wanted.
 pub(super) async fn connect_kafka(config: &Config) -> Result<(Topics, Arc<str>), Error> {
+    let failed = |source| topics_error(config, source);
     let (mut topics, cluster_id) = ends::connect_kafka(config).await?;
-    topics
-        .ensure_checkpoint_topic(&config.checkpoint.topic)
-        .await
-        .map_err(|source| topics_error(config, source))?;
+    let topic = &config.checkpoint.topic;
+    let looked = topics.look_at(topic).await.map_err(failed)?;
+    topics.ensure_checkpoint_topic(topic, looked).await.map_err(failed)?;
     Ok((topics, cluster_id))
 }
 
-async fn ensure_server_id(
+pub(super) async fn ensure_server_id(
     config: &Config,
     server: &mut Server,
     replica: &Replica,
@@ -262,18 +287,16 @@ async fn ensure_server_id(
     ensured.map(drop).map_err(|source| preflight_error(config, source))
 }
 
-/// The lanes, which fence all predecessors, and in `idempotent` delivery the producer of records.
-async fn connect_producers(
+/// Fences all predecessors by the lanes; answers also with the producer of records of `idempotent` delivery.
+async fn fence_all(
     config: &Config,
-    batch_bytes_max: Option<usize>,
+    lanes: Connected,
+    mut idempotent: Task<Result<Option<Idempotent>, Error>>,
 ) -> Result<(Transactional, Option<Idempotent>), Error> {
-    let cut_off = Arc::<AtomicBool>::default();
+    let fence = async { blocking(move || lanes.fence()).await };
     // Both are waited for, even where one fails: to fence must not outlast this.
-    let (transactional, idempotent) = tokio::join!(
-        fence(config, batch_bytes_max, cut_off.clone()),
-        connect_idempotent(config, batch_bytes_max, cut_off),
-    );
-    Ok((transactional?, idempotent?))
+    let (fenced, idempotent) = tokio::join!(fence, idempotent.done());
+    Ok((fenced?.map_err(|source| publish_error(config, source))?, idempotent??))
 }
 
 /// Stores the claim, unless its own place in the topic shows that a later checkpoint than ours is there.
@@ -320,21 +343,6 @@ pub(super) async fn fence(
         Transactional::open(&kafka, &options, &checkpoint, limits, batch_bytes_max, cut_off)
     };
     blocking(open).await?.map_err(|source| publish_error(config, source))
-}
-
-/// The producer of `idempotent` delivery; `None` in the other.
-async fn connect_idempotent(
-    config: &Config,
-    batch_bytes_max: Option<usize>,
-    cut_off: Arc<AtomicBool>,
-) -> Result<Option<Idempotent>, Error> {
-    if config.publish.delivery == Delivery::ExactlyOnce {
-        return Ok(None);
-    }
-    let (kafka, options) = (config.kafka.clone(), config.publish.clone());
-    let (topic, limits) = (config.checkpoint.topic.clone(), batch_limits(config));
-    let open = move || Idempotent::open(&kafka, &options, &topic, limits, batch_bytes_max, cut_off);
-    blocking(open).await?.map(Some).map_err(|source| publish_error(config, source))
 }
 
 /// Generation, and number of the last relayed row. A generation begins with every start that has none to go on
@@ -393,6 +401,7 @@ fn window(
             .unwrap_or_default(),
         until: None,
         topics: HashMap::new(),
+        reader: Some(resume::connect(&config.kafka, &config.name, &config.checkpoint.topic)),
     })
 }
 
@@ -441,7 +450,7 @@ fn line_options(relay: &Relay<'_>, outboxes: &[OutboxOptions]) -> Options {
     }
 }
 
-fn batch_limits(config: &Config) -> Limits {
+pub(super) fn batch_limits(config: &Config) -> Limits {
     match config.publish.delivery {
         Delivery::ExactlyOnce => config.batch,
         Delivery::Idempotent => idempotent::batch_limits(config.batch),

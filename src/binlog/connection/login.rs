@@ -1,4 +1,4 @@
-//! Becoming a client of the server: handshake, TLS, authentication, and the few statements before a dump.
+//! Becoming a client of the server: handshake, TLS, and authentication.
 //!
 //! A TCP connection enters, what leaves is one that the server has let in. It offers mysql_native_password and
 //! caching_sha2_password, the latter with TLS or with the server's RSA key
@@ -45,6 +45,8 @@ const PACKET_BYTES_MAX: u32 = 1 << 30;
 const CAPABILITIES: CapabilityFlags = CapabilityFlags::CLIENT_PROTOCOL_41
     .union(CapabilityFlags::CLIENT_LONG_PASSWORD)
     .union(CapabilityFlags::CLIENT_SECURE_CONNECTION)
+    .union(CapabilityFlags::CLIENT_MULTI_STATEMENTS)
+    .union(CapabilityFlags::CLIENT_MULTI_RESULTS)
     .union(CapabilityFlags::CLIENT_PLUGIN_AUTH)
     .union(CapabilityFlags::CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA);
 
@@ -112,9 +114,13 @@ pub async fn log_in(
     };
     let (server_version, id) = (version(&handshake), handshake.connection_id());
     let is_encrypted = encryption.is_some();
+    let takes_several = capabilities.contains(CapabilityFlags::CLIENT_MULTI_STATEMENTS);
     let mut login = Login { packets, account, plugin, nonce, capabilities, is_encrypted };
     match login.log_in(server_version).await {
-        Ok(()) => Ok(Connection { packets: login.packets, server_version, id, fallback: None }),
+        Ok(()) => {
+            let packets = login.packets;
+            Ok(Connection { packets, server_version, id, takes_several, fallback: None })
+        }
         Err(error) => Err(about_tls(error, encryption)),
     }
 }
@@ -261,34 +267,6 @@ fn encrypt_with(pem: &[u8], password: &[u8]) -> Result<Vec<u8>, ErrorStack> {
     let length = key.public_encrypt(password, &mut encrypted, Padding::PKCS1_OAEP)?;
     encrypted.truncate(length);
     Ok(encrypted)
-}
-
-/// Runs a statement that answers with nothing, or asks for one value.
-///
-/// # Errors
-/// The connection broke, or the server refuses the statement.
-pub async fn query(packets: &mut Packets, sql: &str) -> Result<Option<String>, Error> {
-    command(packets, &[&[COM_QUERY], sql.as_bytes()].concat()).await?;
-    let head = ok_or_error(packets.read().await?)?;
-    if head.first() == Some(&OK) {
-        return Ok(None);
-    }
-    // The columns, up to the first EOF; then the rows, up to the second one.
-    while !is_end(ok_or_error(packets.read().await?)?) {}
-    let mut value = None;
-    loop {
-        let row = ok_or_error(packets.read().await?)?;
-        if is_end(row) {
-            return Ok(value);
-        }
-        // A short string has its length before it, in one byte.
-        let (length, text) = row.split_first().ok_or_else(|| invalid("an empty row".to_owned()))?;
-        let text = text.get(..usize::from(*length)).map(<[u8]>::to_vec).map(String::from_utf8);
-        let Some(Ok(text)) = text else {
-            return Err(invalid("a row that is not one short text".to_owned()).into());
-        };
-        value.get_or_insert(text);
-    }
 }
 
 /// Sends a command.

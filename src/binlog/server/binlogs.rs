@@ -3,6 +3,13 @@
 use super::{Error, PACKET_BYTES_MAX, Server, WRONG_OFFSET, unexpected};
 use crate::coordinates::{Coordinates, GtidSet};
 
+pub(super) const FILES_SQL: &str = "SHOW BINARY LOGS";
+pub(super) const FIRST_EVENT_SQL: &str = "SHOW BINLOG EVENTS LIMIT 1";
+
+pub(super) fn gtid_set_sql(variable: &str) -> String {
+    format!("SELECT @@GLOBAL.{variable}")
+}
+
 /// One file of SHOW BINARY LOGS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BinlogFile {
@@ -54,7 +61,7 @@ impl Server {
     /// # Errors
     /// As every question to the server; an answer that is no GTID set.
     pub async fn gtid_set(&mut self, variable: &'static str) -> Result<GtidSet, Error> {
-        let text: String = self.one(&format!("SELECT @@GLOBAL.{variable}")).await?;
+        let text: String = self.one(&gtid_set_sql(variable)).await?;
         text.parse().map_err(|_| Error::UnexpectedAnswer { question: variable, answer: text })
     }
 
@@ -63,7 +70,7 @@ impl Server {
     /// # Errors
     /// As every question to the server; error 1381 where `log_bin` is off.
     pub async fn binlog_files(&mut self) -> Result<Vec<BinlogFile>, Error> {
-        let rows: Vec<mysql_async::Row> = self.rows("SHOW BINARY LOGS").await?;
+        let rows: Vec<mysql_async::Row> = self.rows(FILES_SQL).await?;
         rows.into_iter()
             .map(|row| match (row.get_opt(0), row.get_opt(1)) {
                 (Some(Ok(name)), Some(Ok(size_bytes))) => Ok(BinlogFile { name, size_bytes }),
@@ -103,13 +110,17 @@ impl Server {
         }
     }
 
-    async fn binlog_status(&mut self) -> Result<(&'static str, mysql_async::Row), Error> {
-        // Renamed in 8.2, the old name removed in 8.4
-        // (https://dev.mysql.com/doc/refman/8.4/en/show-binary-log-status.html).
-        let question = match self.conn.server_version() >= (8, 2, 0) {
+    /// Renamed in 8.2, the old name removed in 8.4
+    /// (<https://dev.mysql.com/doc/refman/8.4/en/show-binary-log-status.html>).
+    pub(super) fn binlog_status_sql(&self) -> &'static str {
+        match self.conn.server_version() >= (8, 2, 0) {
             true => "SHOW BINARY LOG STATUS",
             false => "SHOW MASTER STATUS",
-        };
+        }
+    }
+
+    async fn binlog_status(&mut self) -> Result<(&'static str, mysql_async::Row), Error> {
+        let question = self.binlog_status_sql();
         let row = self.rows(question).await?.pop();
         Ok((question, row.ok_or(Error::UnexpectedAnswer { question, answer: String::new() })?))
     }
@@ -216,12 +227,7 @@ impl Server {
     /// # Errors
     /// As every question to the server.
     pub async fn replicas(&mut self) -> Result<Vec<RegisteredReplica>, Error> {
-        // Renamed in 8.0.22, the old name removed in 8.4
-        // (https://dev.mysql.com/doc/refman/8.4/en/show-replicas.html).
-        let question = match self.conn.server_version() >= (8, 0, 22) {
-            true => "SHOW REPLICAS",
-            false => "SHOW SLAVE HOSTS",
-        };
+        let question = self.replicas_sql();
         let rows: Vec<mysql_async::Row> = self.rows(question).await?;
         let replica = |row: &mysql_async::Row| {
             // The first columns are id and host, the last one the UUID; more may stand between.
@@ -232,12 +238,21 @@ impl Server {
         rows.iter().map(|row| replica(row).ok_or_else(|| unexpected(question, row))).collect()
     }
 
+    /// Renamed in 8.0.22, the old name removed in 8.4
+    /// (<https://dev.mysql.com/doc/refman/8.4/en/show-replicas.html>).
+    pub(super) fn replicas_sql(&self) -> &'static str {
+        match self.conn.server_version() >= (8, 0, 22) {
+            true => "SHOW REPLICAS",
+            false => "SHOW SLAVE HOSTS",
+        }
+    }
+
     /// Reads the first event of the oldest binlog, as only a replica may. Needs REPLICATION SLAVE.
     ///
     /// # Errors
     /// As every question to the server.
     pub async fn read_first_event(&mut self) -> Result<(), Error> {
-        let _: Vec<mysql_async::Row> = self.rows("SHOW BINLOG EVENTS LIMIT 1").await?;
+        let _: Vec<mysql_async::Row> = self.rows(FIRST_EVENT_SQL).await?;
         Ok(())
     }
 }

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-use super::{Conn, Error, QUERY_TIMEOUT, SERVER_UUID_SQL, Server, ensure_same, within};
+use super::{
+    Conn, Error, LOGIN_LASTS, QUERY_TIMEOUT, SERVER_UUID_SQL, Server, ensure_same, uuid_of, within,
+};
 use crate::binlog::Options;
 use crate::telemetry::Causes;
 
@@ -73,14 +76,22 @@ impl Drop for HeldLock {
 impl Server {
     /// Takes a named lock
     /// (<https://dev.mysql.com/doc/refman/8.4/en/locking-functions.html#function_get-lock>) over another connection to
-    /// the same server.
+    /// the same server: that of `login`, if it is fresh.
     ///
     /// # Errors
     /// The server cannot be reached.
-    pub async fn lock(&self, name: String, patience: Duration) -> Result<Taken, Error> {
+    pub async fn lock(
+        &self,
+        name: String,
+        patience: Duration,
+        login: Option<LockLogin>,
+    ) -> Result<Taken, Error> {
         let server_uuid = self.server_uuid().unwrap_or_default().to_owned();
         let place = Place { options: self.options.clone(), server_uuid, name };
-        let mut conn = place.connect().await?;
+        let mut conn = match login.filter(|login| login.at.elapsed() < LOGIN_LASTS) {
+            Some(login) => login.conn,
+            None => place.connect().await?,
+        };
         let is_held = match ask(&mut conn, &place.name, patience).await {
             Err(error) if is_refusal(&error) => return Ok(Taken::Refused(error)),
             answer => answer?,
@@ -119,6 +130,31 @@ impl Server {
     }
 }
 
+/// A connection that a lock can be taken over.
+pub struct LockLogin {
+    conn: Conn,
+    at: Instant,
+}
+
+impl LockLogin {
+    /// Logs in to a server that must have this UUID, before a lock is taken.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or is another one.
+    pub async fn new(options: &Options, server_uuid: &str) -> Result<LockLogin, Error> {
+        let conn = log_in(options, server_uuid).await?;
+        Ok(LockLogin { conn, at: Instant::now() })
+    }
+}
+
+async fn log_in(options: &Options, server_uuid: &str) -> Result<Conn, Error> {
+    let mut conn = Conn::connect(options).await?;
+    let patience = format!("SET SESSION wait_timeout = {WAIT_TIMEOUT_SECONDS}");
+    let answers = within(QUERY_TIMEOUT, conn.ask(&[SERVER_UUID_SQL, &patience])).await?;
+    ensure_same(server_uuid, uuid_of(answers)?)?;
+    Ok(conn)
+}
+
 /// Which lock of which server.
 struct Place {
     options: Options,
@@ -128,12 +164,7 @@ struct Place {
 
 impl Place {
     async fn connect(&self) -> Result<Conn, Error> {
-        let mut conn = Conn::connect(&self.options).await?;
-        let is = within(QUERY_TIMEOUT, conn.query_first(SERVER_UUID_SQL)).await?;
-        ensure_same(&self.server_uuid, is)?;
-        let patience = format!("SET SESSION wait_timeout = {WAIT_TIMEOUT_SECONDS}");
-        within(QUERY_TIMEOUT, conn.query_drop(patience)).await?;
-        Ok(conn)
+        log_in(&self.options, &self.server_uuid).await
     }
 
     /// Takes the lock after the connection with the id `lost` was lost. The server may still count that one as the

@@ -3,10 +3,12 @@
 
 use std::collections::HashMap;
 
+use super::ahead::Pieces;
 use super::{
-    COLUMN_DENIED, DATABASE_DENIED, Error, NO_SUCH_DATABASE, NO_SUCH_TABLE, QUERY_TIMEOUT, Server,
-    TABLE_DENIED, unexpected, within,
+    COLUMN_DENIED, DATABASE_DENIED, Error, NO_SUCH_DATABASE, NO_SUCH_TABLE, Server, TABLE_DENIED,
+    unexpected,
 };
+use crate::binlog::connection::with_params;
 use crate::binlog::table::{SCHEMA_COLUMNS_SQL, SchemaColumn};
 
 /// Answers to a statement that the user may not run, or on a table that is not there.
@@ -48,10 +50,16 @@ impl Server {
         database: &str,
         table: &str,
     ) -> Result<Vec<SchemaColumn>, Error> {
-        self.reconnect_if_lost().await?;
-        self.show_generated_keys().await?;
-        let rows: Vec<mysql_async::Row> =
-            within(QUERY_TIMEOUT, self.conn.exec(SCHEMA_COLUMNS_SQL, (database, table))).await?;
+        let sql = with_params(SCHEMA_COLUMNS_SQL, (database, table).into())?;
+        // Together: the first row of a table waits for this.
+        let shown = self.generated_keys_sql();
+        let statements: Vec<&str> = shown.into_iter().chain([sql.as_str()]).collect();
+        let answers = self.ask(&statements).await?;
+        let rows: Vec<mysql_async::Row> = match answers.into_iter().nth(statements.len() - 1) {
+            Some(answer) => answer.rows.map_err(mysql_async::Error::Server)?,
+            // A server of another make; if it hides a column, the count of columns will tell.
+            None => self.rows(&sql).await?,
+        };
         rows.iter()
             .map(|row| {
                 SchemaColumn::from_row(row)
@@ -62,19 +70,9 @@ impl Server {
 
     /// The rows have a generated invisible primary key, whatever the server is told to show of it. Any user may
     /// set this for a session of its own.
-    async fn show_generated_keys(&mut self) -> Result<(), Error> {
-        if self.conn.server_version() < HIDES_GENERATED_KEYS {
-            return Ok(());
-        }
+    fn generated_keys_sql(&self) -> Option<&'static str> {
         let sql = "SET SESSION show_gipk_in_create_table_and_information_schema = ON";
-        match within(QUERY_TIMEOUT, self.conn.query_drop(sql)).await {
-            // A server of another make; if it hides a column, the count of columns will tell.
-            Err(Error::MySql(mysql_async::Error::Server(error))) => {
-                tracing::debug!(%error, "generated primary keys may be hidden");
-                Ok(())
-            }
-            set => set,
-        }
+        (self.conn.server_version() >= HIDES_GENERATED_KEYS).then_some(sql)
     }
 
     /// The character sets of collations, by the collations' ids; without those that the server does not know.
@@ -140,20 +138,9 @@ impl Server {
     /// # Errors
     /// As every question to the server.
     pub async fn tables(&mut self, names: (&[String], &[String])) -> Result<Vec<Listed>, Error> {
-        self.reconnect_if_lost().await?;
-        let (condition, values) = condition(names);
-        let sql = format!(
-            "SELECT CAST(TABLE_SCHEMA AS CHAR), CAST(TABLE_NAME AS CHAR), CAST(ENGINE AS CHAR) \
-             FROM information_schema.TABLES WHERE {condition} AND TABLE_TYPE = 'BASE TABLE'"
-        );
-        let tables = within(QUERY_TIMEOUT, self.conn.exec(sql, values.clone())).await?;
-        let sql = format!(
-            "SELECT CAST(TABLE_SCHEMA AS CHAR), CAST(TABLE_NAME AS CHAR), CAST(COLUMN_NAME AS CHAR) \
-             FROM information_schema.COLUMNS WHERE {condition} \
-             ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION"
-        );
-        let rows: Vec<(String, String, String)> =
-            within(QUERY_TIMEOUT, self.conn.exec(sql, values)).await?;
+        let [tables, columns] = listing_sql(names)?;
+        let tables: Vec<(String, String, Option<String>)> = self.rows(&tables).await?;
+        let rows: Vec<(String, String, String)> = self.rows(&columns).await?;
         let mut columns: HashMap<(String, String), Vec<String>> = HashMap::new();
         for (database, name, column) in rows {
             columns.entry((database, name)).or_default().push(column);
@@ -170,12 +157,8 @@ impl Server {
     /// # Errors
     /// As every question to the server.
     pub async fn has_rights_on_columns(&mut self) -> Result<bool, Error> {
-        let mut sql =
-            "SELECT COUNT(*) FROM (SELECT 1 FROM information_schema.COLUMN_PRIVILEGES".to_owned();
-        if self.conn.server_version() >= LISTS_RIGHTS_OF_ROLES {
-            sql += " UNION ALL SELECT 1 FROM information_schema.ROLE_COLUMN_GRANTS";
-        }
-        let rows: Vec<(u64,)> = self.rows(&(sql + " LIMIT 1) AS rights")).await?;
+        let rows: Vec<(u64,)> =
+            self.rows(&rights_on_columns_sql(self.conn.server_version())).await?;
         Ok(rows.first().is_some_and(|(count,)| *count > 0))
     }
 
@@ -237,8 +220,35 @@ impl Server {
         let sql = "SELECT column_name FROM information_schema.statistics \
                    WHERE table_schema = ? AND table_name = ? AND index_name = 'PRIMARY' \
                    ORDER BY seq_in_index";
-        within(QUERY_TIMEOUT, self.conn.exec(sql, (database, table))).await
+        self.rows(&with_params(sql, (database, table).into())?)
+            .await
+            .map(|rows| rows.into_iter().map(|(name,)| name).collect())
     }
+}
+
+pub(super) fn rights_on_columns_sql(server_version: (u16, u16, u16)) -> String {
+    let of_roles = match server_version >= LISTS_RIGHTS_OF_ROLES {
+        true => " UNION ALL SELECT 1 FROM information_schema.ROLE_COLUMN_GRANTS",
+        false => "",
+    };
+    format!(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM information_schema.COLUMN_PRIVILEGES{of_roles} LIMIT 1) AS rights"
+    )
+}
+
+/// What asks for the tables of such names, and for their columns.
+pub(super) fn listing_sql(names: Pieces<'_>) -> Result<[String; 2], mysql_async::Error> {
+    let (condition, values) = condition(names);
+    let tables = format!(
+        "SELECT CAST(TABLE_SCHEMA AS CHAR), CAST(TABLE_NAME AS CHAR), CAST(ENGINE AS CHAR) \
+         FROM information_schema.TABLES WHERE {condition} AND TABLE_TYPE = 'BASE TABLE'"
+    );
+    let columns = format!(
+        "SELECT CAST(TABLE_SCHEMA AS CHAR), CAST(TABLE_NAME AS CHAR), CAST(COLUMN_NAME AS CHAR) \
+         FROM information_schema.COLUMNS WHERE {condition} \
+         ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION"
+    );
+    Ok([with_params(&tables, values.clone().into())?, with_params(&columns, values.into())?])
 }
 
 /// The condition for names of these pieces, between each two of which any characters may stand, with what stands

@@ -5,8 +5,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::lane::Lane;
-use super::lane_id;
+use super::{Transactional, lane_id, used_lanes};
 use crate::batch::Limits;
+use crate::checkpoint;
+use crate::kafka::Early;
 use crate::publish::reports::{Acknowledgements, Bell, Context};
 use crate::publish::{Error, Options, producer};
 use crate::{kafka, panics};
@@ -15,8 +17,10 @@ use crate::{kafka, panics};
 /// another version, or in another mode, may use more or fewer.
 const FENCED_LANES: usize = 4;
 
-/// For so long, a coordinator that puts a new producer off is asked again at once, by the next one.
-const QUICK_TIME: Duration = Duration::from_millis(200);
+/// So many producers ask at once after a coordinator has put the one before off …
+const QUICK_PRODUCERS_MAX: usize = 3;
+/// … and for so long: one that has no answer by then leaves it to librdkafka.
+const QUICK_TIME: Duration = Duration::from_secs(1);
 
 /// A checkpoint topic that somebody made has at most so many partitions, less one.
 const TOMBSTONES_MAX: usize = 1_000;
@@ -30,41 +34,134 @@ pub(super) struct Opening<'a> {
     pub limits: Limits,
     pub batch_bytes_max: Option<usize>,
     pub cut_off: Arc<AtomicBool>,
+    pub early: Early,
     /// Rings when any lane has something to serve.
     pub bell: Arc<Bell>,
 }
 
+/// The lanes of a relay, connected: nobody is fenced yet.
+pub struct Connected {
+    lanes: Vec<ConnectedLane>,
+    kafka: kafka::Options,
+    options: Options,
+    checkpoint: checkpoint::Options,
+    limits: Limits,
+    batch_bytes_max: Option<usize>,
+    cut_off: Arc<AtomicBool>,
+    bell: Arc<Bell>,
+}
+
+struct ConnectedLane {
+    id: String,
+    lane: Lane,
+    /// For the case that the coordinator puts the first one off.
+    spare: Option<Lane>,
+}
+
+impl Connected {
+    /// Makes the producers of all transactional ids, and connects them. `cut_off` turns true when no broker answers.
+    ///
+    /// # Errors
+    /// Kafka cannot be reached, or nobody wants them any more.
+    pub fn connect(
+        kafka: &kafka::Options,
+        options: &Options,
+        checkpoint: &checkpoint::Options,
+        limits: Limits,
+        batch_bytes_max: Option<usize>,
+        cut_off: Arc<AtomicBool>,
+        early: Early,
+    ) -> Result<Connected, Error> {
+        let (topic, bell) = (checkpoint.topic.as_str(), Arc::<Bell>::default());
+        let opening = Opening {
+            kafka,
+            options,
+            topic,
+            limits,
+            batch_bytes_max,
+            cut_off: cut_off.clone(),
+            early,
+            bell: bell.clone(),
+        };
+        let lanes = opening.connect_all(&options.name)?;
+        let (kafka, options, checkpoint) = (kafka.clone(), options.clone(), checkpoint.clone());
+        Ok(Connected { lanes, kafka, options, checkpoint, limits, batch_bytes_max, cut_off, bell })
+    }
+
+    /// Initialises all transactional ids: transactions that a predecessor left open are finished or aborted, and it
+    /// can write nothing more.
+    ///
+    /// # Errors
+    /// Kafka cannot be reached, or refuses the ids.
+    pub fn fence(self) -> Result<Transactional, Error> {
+        let Connected { lanes, kafka, options, checkpoint, limits, batch_bytes_max, cut_off, bell } =
+            self;
+        let opening = Opening {
+            kafka: &kafka,
+            options: &options,
+            topic: &checkpoint.topic,
+            limits,
+            batch_bytes_max,
+            cut_off: cut_off.clone(),
+            early: Early::not(),
+            bell: bell.clone(),
+        };
+        let mut lanes = opening.initialise_all(lanes)?;
+        kafka::end(lanes.split_off(used_lanes(options.delivery)));
+        Ok(Transactional { lanes, next_lane: 0, options, checkpoint, cut_off, bell })
+    }
+}
+
 impl Opening<'_> {
-    /// All lanes of a relay. In parallel: each waits for connections of its own.
+    /// All lanes of a relay, which fence whoever had their ids.
     pub fn lanes(&self, name: &str) -> Result<Vec<Lane>, Error> {
-        std::thread::scope(|scope| {
-            let open_lane = |index| move || self.lane(&lane_id(name, index));
-            let opening: Vec<_> =
-                (0..FENCED_LANES).map(|index| scope.spawn(open_lane(index))).collect();
-            opening
-                .into_iter()
-                .map(|lane| {
-                    lane.join().unwrap_or_else(|panic| Err(Error::Panicked(panics::words(&*panic))))
-                })
-                .collect()
-        })
+        self.initialise_all(self.connect_all(name)?)
+    }
+
+    /// In parallel: each waits for connections of its own.
+    fn connect_all(&self, name: &str) -> Result<Vec<ConnectedLane>, Error> {
+        let ids: Vec<String> = (0..FENCED_LANES).map(|index| lane_id(name, index)).collect();
+        // Only a lane that is used can have been left with a transaction.
+        let spares = &ids[..used_lanes(self.options.delivery)];
+        let mut lanes = in_parallel(ids.iter().chain(spares), |id| self.connect(id))?;
+        let mut spares = lanes.split_off(FENCED_LANES).into_iter();
+        let connected = |(id, lane)| ConnectedLane { id, lane, spare: spares.next() };
+        Ok(ids.into_iter().zip(lanes).map(connected).collect())
+    }
+
+    fn initialise_all(&self, lanes: Vec<ConnectedLane>) -> Result<Vec<Lane>, Error> {
+        in_parallel(lanes, |ConnectedLane { id, lane, spare }| self.initialise(&id, lane, spare))
+    }
+
+    pub fn lane(&self, transactional_id: &str) -> Result<Lane, Error> {
+        self.initialise(transactional_id, self.connect(transactional_id)?, None)
     }
 
     /// Where a predecessor left a transaction open, the broker aborts it and wants to be asked again. librdkafka
-    /// does that after 500 ms, a new producer at once.
-    pub fn lane(&self, transactional_id: &str) -> Result<Lane, Error> {
+    /// does that after 500 ms, another producer at once.
+    fn initialise(
+        &self,
+        transactional_id: &str,
+        mut lane: Lane,
+        mut spare: Option<Lane>,
+    ) -> Result<Lane, Error> {
         let quick_until = Instant::now() + QUICK_TIME;
-        loop {
-            let lane = self.connect(transactional_id)?;
+        for _ in 1..QUICK_PRODUCERS_MAX {
             if lane.initialise(transactional_id, quick_until)? {
+                if let Some(spare) = spare {
+                    kafka::end(spare);
+                }
                 return Ok(lane);
             }
-            kafka::end(lane);
+            let next = spare.take().map_or_else(|| self.connect(transactional_id), Ok)?;
+            kafka::end(std::mem::replace(&mut lane, next));
         }
+        lane.initialise(transactional_id, Instant::now())?;
+        Ok(lane)
     }
 
     fn connect(&self, transactional_id: &str) -> Result<Lane, Error> {
-        let Opening { kafka, options, topic, limits, batch_bytes_max, cut_off, bell } = self;
+        let Opening { kafka, options, topic, limits, batch_bytes_max, cut_off, early, bell } = self;
         let records_max = (limits.records_max + 1).max(TOMBSTONES_MAX);
         let mut config = producer::config(kafka, options, records_max, *batch_bytes_max)?;
         config
@@ -72,7 +169,7 @@ impl Opening<'_> {
             .set("max.in.flight.requests.per.connection", "5")
             .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string());
         let acknowledgements = Arc::new(Acknowledgements::default());
-        let context = Context::of(acknowledgements.clone(), cut_off.clone());
+        let context = Context::of(acknowledgements.clone(), cut_off.clone()).early(early.clone());
         let (bell, wake) = (bell.clone(), bell.clone());
         let client = producer::connect(&config, context, topic, move || wake.ring())?;
         let doing = "look up the checkpoint topic";
@@ -87,4 +184,20 @@ impl Opening<'_> {
             transaction_timeout: options.transaction_timeout,
         })
     }
+}
+
+/// Does the same to each, on threads of their own.
+fn in_parallel<I: Send, T: Send>(
+    items: impl IntoIterator<Item = I>,
+    work: impl Fn(I) -> Result<T, Error> + Sync,
+) -> Result<Vec<T>, Error> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let working: Vec<_> =
+            items.into_iter().map(|item| scope.spawn(move || work(item))).collect();
+        let done = working.into_iter().map(|thread| {
+            thread.join().unwrap_or_else(|panic| Err(Error::Panicked(panics::words(&*panic))))
+        });
+        done.collect()
+    })
 }
