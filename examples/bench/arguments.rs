@@ -11,7 +11,7 @@ use crate::matrix::{self, Plan};
 use crate::produce::ProduceArguments;
 use crate::read::ReadArguments;
 use crate::subject::Subject;
-use crate::world::Layout;
+use crate::world::{Layout, one_or_three};
 
 #[derive(Parser)]
 #[command(
@@ -203,14 +203,6 @@ fn all_unless_named<T: ValueEnum>(named: &[T]) -> Vec<T> {
     match named.is_empty() {
         true => T::value_variants().to_vec(),
         false => named.to_vec(),
-    }
-}
-
-fn one_or_three(text: &str) -> Result<u32, String> {
-    match text {
-        "1" => Ok(1),
-        "3" => Ok(3),
-        _ => Err("neither 1 nor 3".to_owned()),
     }
 }
 

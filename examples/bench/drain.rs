@@ -163,7 +163,7 @@ impl Mover {
         let meter = Meter::start(site)?;
         let run = match self {
             Mover::BinlogRead => read::run(site, backlog)?,
-            _ => produce::run(records, site.kafka.bootstrap(), destination.topic())?,
+            _ => produce::run(records, site.brokers.kafka.bootstrap(), destination.topic())?,
         };
         let meter = meter.stop(run.cpu_seconds_in_all)?;
         if *self == Mover::BareProducer {

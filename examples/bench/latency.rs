@@ -163,7 +163,7 @@ fn measure_once(
     let writers = match sender {
         Sender::Relay(_) => writers::start_writers(&scene, &topic, &marks)?,
         Sender::ProducerAlone => {
-            vec![writers::start_producer(site.bootstrap(link)?, &topic, &marks)?]
+            vec![writers::start_producer(site.brokers.bootstrap(link)?, &topic, &marks)?]
         }
     };
     marks.wait_until_warm();

@@ -10,6 +10,7 @@ mod harness;
 
 mod arguments;
 mod backlog;
+mod brokers;
 mod destination;
 mod document;
 mod drain;
@@ -75,7 +76,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
         let plans: Vec<&Plan> =
             plans.iter().filter(|plan| plan.layout.brokers == brokers).collect();
         let Some(first) = plans.first() else { continue };
-        let site = Site::start(&mysql, brokers, links_of(&plans), arguments);
+        let site = Site::start(&mysql, brokers, &links_of(&plans), arguments);
         if plans.iter().any(|plan| plan.part.needs_warm_broker()) {
             drain::warm_up(&site, first.layout, arguments).context("warm up the broker")?;
         }
@@ -96,10 +97,10 @@ fn measure(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Each once, without loopback.
+/// Each once.
 fn links_of(plans: &[&Plan]) -> Vec<Delay> {
     let links: BTreeSet<Delay> = plans.iter().flat_map(|plan| plan.links.clone()).collect();
-    links.into_iter().filter(|link| !link.is_none()).collect()
+    links.into_iter().collect()
 }
 
 fn measure_part(site: &Site, plan: &Plan, arguments: &Arguments) -> Result<Vec<Section>> {

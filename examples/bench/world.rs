@@ -26,3 +26,12 @@ pub fn behind(name: &str, link: Delay) -> String {
         false => format!("{name}, {link}"),
     }
 }
+
+/// A number of brokers on a command line.
+pub fn one_or_three(text: &str) -> Result<u32, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        _ => Err("neither 1 nor 3".to_owned()),
+    }
+}
