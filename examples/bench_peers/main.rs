@@ -159,6 +159,10 @@ fn measure_latency(site: &Site, layout: Layout, arguments: &Arguments) -> Result
     let beginning = Beginning::make(site, "latency", &arguments.peer, Tuning::Latency, |_| ())?;
     let span = Span { warm_up: arguments.warm_up, measured: arguments.seconds };
     println!("\nlatency: {} rows/s; {layout}", latency::ROWS_PER_SECOND);
+    // Not measured: brokers that have just begun compile their own code.
+    let first = Placed { peer: Peer::RelayExactlyOnce, link: Delay::NONE };
+    let shortly = Span { warm_up: 0, measured: arguments.warm_up.max(1) };
+    latency::measure(site, &beginning, first, shortly).context("the first run")?;
     let measured: Rounds<Latency> = in_rounds(
         arguments,
         |placed| latency::measure(site, &beginning, placed, span),
