@@ -11,8 +11,9 @@ use crate::harness::servers::Kafka;
 
 /// The topics of the run before are gone soon, so that the disk does not fill.
 const PROPERTIES: [&str; 1] = ["log.segment.delete.delay.ms=1000"];
-/// The memory that one broker has otherwise.
-const PROPERTIES_OF_THREE: [&str; 2] = [PROPERTIES[0], "jvm+=-Xmx512m"];
+/// The memory and the compiler that one broker has otherwise: tests want a quick start.
+const PROPERTIES_OF_THREE: [&str; 3] =
+    [PROPERTIES[0], "jvm+=-Xmx512m", "jvm+=-XX:TieredStopAtLevel=4"];
 
 pub struct Brokers {
     /// On loopback.

@@ -80,6 +80,9 @@ fn measure(arguments: &Arguments) -> Result<()> {
         if plans.iter().any(|plan| plan.part.needs_warm_broker()) {
             drain::warm_up(&site, first.layout, arguments).context("warm up the broker")?;
         }
+        if brokers == 3 && plans.iter().any(|plan| plan.part == Part::Latency) {
+            latency::warm_up(&site, first.layout, arguments).context("warm up the brokers")?;
+        }
         for plan in plans {
             let part = plan.part;
             let sections = measure_part(&site, plan, arguments);
