@@ -47,7 +47,7 @@ pub struct Arguments {
     link: Vec<Delay>,
     /// The same between the relay and MySQL
     #[arg(long, default_value = "0ms")]
-    pub mysql_link: Delay,
+    mysql_link: Delay,
     /// How many brokers there are, 1 or 3
     #[arg(long, value_delimiter = ',', default_values_t = [1], value_parser = one_or_three)]
     brokers: Vec<u32>,
@@ -142,7 +142,8 @@ impl Arguments {
         let worlds = (self.brokers.iter()).flat_map(|&brokers| {
             self.partitions.iter().map(move |&partitions| (brokers, partitions))
         });
-        let worlds = worlds.map(|(brokers, partitions)| Layout { brokers, partitions });
+        let mysql = self.mysql_link;
+        let worlds = worlds.map(|(brokers, partitions)| Layout { brokers, partitions, mysql });
         worlds.flat_map(|layout| parts.iter().map(move |&part| self.plan(part, layout))).collect()
     }
 

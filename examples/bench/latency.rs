@@ -26,7 +26,7 @@ use crate::site::Site;
 use crate::subject::Subject;
 use crate::table::Table;
 use crate::usage::cpu_seconds;
-use crate::world::{Layout, behind};
+use crate::world::{self, Layout, behind};
 
 /// What is told of each measurement, and of the rounds together.
 const QUANTILES: [(&str, f64); 4] =
@@ -257,9 +257,8 @@ impl Found<'_> {
             rows => format!("{rows} a transaction"),
         };
         let title = format!(
-            "{}, {}; {} rows/s, {transactions}; rounds: {}, of {seconds} s",
-            self.plan.layout,
-            self.link,
+            "{}; {} rows/s, {transactions}; rounds: {}, of {seconds} s",
+            world::title(self.plan.layout, self.link),
             grouped(self.rate.into(), 0),
             self.rounds.len()
         );

@@ -76,7 +76,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
         let plans: Vec<&Plan> =
             plans.iter().filter(|plan| plan.layout.brokers == brokers).collect();
         let Some(first) = plans.first() else { continue };
-        let site = Site::start(&mysql, brokers, &links_of(&plans), arguments);
+        let mut site = Site::start(&mysql, brokers, &links_of(&plans), arguments);
         if plans.iter().any(|plan| plan.part.needs_warm_broker()) {
             drain::warm_up(&site, first.layout, arguments).context("warm up the broker")?;
         }
@@ -85,6 +85,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
         }
         for plan in plans {
             let part = plan.part;
+            site.put_mysql_behind(plan.layout.mysql);
             let sections = measure_part(&site, plan, arguments);
             let sections = sections.with_context(|| format!("{}, {}", part.name(), plan.layout))?;
             if let Some(targets) = targets(&sections) {

@@ -43,12 +43,20 @@ impl Site {
         let begun = Instant::now();
         let brokers = Brokers::start(brokers, links);
         println!("Kafka answers after {:.1} s", begun.elapsed().as_secs_f64());
-        let login = mysql.login();
-        let mut mysql_address = format!("{}:{}", login.host, login.port);
-        if !arguments.mysql_link.is_none() {
-            mysql_address = Link::to(&mysql_address, arguments.mysql_link).address();
-        }
-        Site { mysql: Arc::clone(mysql), brokers, mysql_address, tls: arguments.tls }
+        let (mysql, tls) = (Arc::clone(mysql), arguments.tls);
+        let mut site = Site { mysql, brokers, mysql_address: String::new(), tls };
+        site.put_mysql_behind(Delay::NONE);
+        site
+    }
+
+    /// Relays that are set up from now on reach MySQL through this link.
+    pub fn put_mysql_behind(&mut self, link: Delay) {
+        let login = self.mysql.login();
+        let address = format!("{}:{}", login.host, login.port);
+        self.mysql_address = match link.is_none() {
+            true => address,
+            false => Link::to(&address, link).address(),
+        };
     }
 
     pub fn scene(&self, label: &str, layout: Layout) -> Scene {

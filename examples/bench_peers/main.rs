@@ -118,7 +118,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mysql = start_mysql();
     let mut report = report::Report::new(arguments.rounds)?;
     for (number, &brokers) in arguments.brokers.iter().enumerate() {
-        let layout = Layout { brokers, partitions: arguments.partitions };
+        let layout = Layout { brokers, partitions: arguments.partitions, mysql: Delay::NONE };
         let site = Site::start(&mysql, brokers, &arguments.link, arguments.partitions);
         for part in &arguments.part {
             let sections = match part {

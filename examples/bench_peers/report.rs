@@ -18,7 +18,7 @@ use crate::numbers::{Spread, grouped};
 use crate::peer::{Peer, Placed};
 use crate::table::Table;
 use crate::targets::{Section, Target, World, targets};
-use crate::world::Layout;
+use crate::world::{self, Layout};
 
 const PAGE: &str = "docs/benchmarks.md";
 const BEGIN: &str = "<!-- peers:begin -->";
@@ -69,7 +69,11 @@ pub fn drain_section(
         ]);
     }
     let rows = grouped(backlog.rows as f64, 0);
-    format!("**{}**, {rows} rows; {layout}, {link}\n\n{table}", backlog.scenario.name())
+    format!(
+        "**{}**, {rows} rows; {}\n\n{table}",
+        backlog.scenario.name(),
+        world::title(layout, link)
+    )
 }
 
 /// The steady load behind one link.
@@ -108,7 +112,8 @@ pub fn latency_section(
     let Span { warm_up, measured } = span;
     let title = format!(
         "Commit → consumer, {ROWS_PER_SECOND} transactions of one row a second, {measured} s after {warm_up} s of \
-         warm-up; {layout}, {link}"
+         warm-up; {}",
+        world::title(layout, link)
     );
     let section = Section { world: World::of(link), title, table, targets: aims };
     let aims = targets([&section]).map_or_else(String::new, |aims| format!("\n{aims}"));
