@@ -127,11 +127,12 @@ fn a_relay_behind_links_that_is_killed_in_between_relays_every_row_once() {
         let mut setup = scene.relay_setup();
         setup.kafka_bootstrap.clone_from(&addresses[1]);
         setup.mysql_address = Link::to(&setup.mysql_address, delay).address();
-        let mut writer = PlainWriter::on(&scene);
-        for _ in 0..3 {
+        scene.create_topic("account");
+        let (mut writer, mut inbox) = (PlainWriter::on(&scene), scene.inbox());
+        for written in [0, 10] {
             let mut relay = setup.start();
-            relay.wait_for_log("relaying");
             writer.write(10);
+            relay.wait_until_came(&mut inbox, written + 1, SOON);
             relay.kill();
         }
         writer.write(10);

@@ -11,7 +11,7 @@ use crate::matrix::{self, Plan};
 use crate::produce::ProduceArguments;
 use crate::read::ReadArguments;
 use crate::subject::Subject;
-use crate::world::Layout;
+use crate::world::{Layout, one_or_three};
 
 #[derive(Parser)]
 #[command(
@@ -47,7 +47,7 @@ pub struct Arguments {
     link: Vec<Delay>,
     /// The same between the relay and MySQL
     #[arg(long, default_value = "0ms")]
-    pub mysql_link: Delay,
+    mysql_link: Delay,
     /// How many brokers there are, 1 or 3
     #[arg(long, value_delimiter = ',', default_values_t = [1], value_parser = one_or_three)]
     brokers: Vec<u32>,
@@ -142,7 +142,8 @@ impl Arguments {
         let worlds = (self.brokers.iter()).flat_map(|&brokers| {
             self.partitions.iter().map(move |&partitions| (brokers, partitions))
         });
-        let worlds = worlds.map(|(brokers, partitions)| Layout { brokers, partitions });
+        let mysql = self.mysql_link;
+        let worlds = worlds.map(|(brokers, partitions)| Layout { brokers, partitions, mysql });
         worlds.flat_map(|layout| parts.iter().map(move |&part| self.plan(part, layout))).collect()
     }
 
@@ -203,14 +204,6 @@ fn all_unless_named<T: ValueEnum>(named: &[T]) -> Vec<T> {
     match named.is_empty() {
         true => T::value_variants().to_vec(),
         false => named.to_vec(),
-    }
-}
-
-fn one_or_three(text: &str) -> Result<u32, String> {
-    match text {
-        "1" => Ok(1),
-        "3" => Ok(3),
-        _ => Err("neither 1 nor 3".to_owned()),
     }
 }
 

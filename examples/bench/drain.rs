@@ -28,7 +28,7 @@ use crate::site::Site;
 use crate::subject::Subject;
 use crate::table::Table;
 use crate::usage::{cpu_seconds, resident_bytes_peak};
-use crate::world::{Layout, behind};
+use crate::world::{self, Layout, behind};
 
 const DRAINED_WITHIN: Duration = Duration::from_secs(600);
 /// Often enough for runs of a second; an answer costs the relay some tens of microseconds.
@@ -163,7 +163,7 @@ impl Mover {
         let meter = Meter::start(site)?;
         let run = match self {
             Mover::BinlogRead => read::run(site, backlog)?,
-            _ => produce::run(records, site.kafka.bootstrap(), destination.topic())?,
+            _ => produce::run(records, site.brokers.kafka.bootstrap(), destination.topic())?,
         };
         let meter = meter.stop(run.cpu_seconds_in_all)?;
         if *self == Mover::BareProducer {
@@ -305,10 +305,10 @@ impl Found<'_> {
                 targets.extend(self.targets(subject, steady_ratio, peak));
             }
         }
-        let (layout, link, rounds) = (self.plan.layout, self.link, self.rounds.len());
+        let (world, rounds) = (world::title(self.plan.layout, self.link), self.rounds.len());
         let description = self.backlog.scenario.description();
-        let title = format!("{layout}, {link}; {description}; rounds: {rounds}");
-        Section { world: World::of(link), title, table, targets }
+        let title = format!("{world}; {description}; rounds: {rounds}");
+        Section { world: World::of(self.link), title, table, targets }
     }
 
     fn column(

@@ -26,7 +26,7 @@ use crate::site::Site;
 use crate::subject::Subject;
 use crate::table::Table;
 use crate::usage::cpu_seconds;
-use crate::world::{Layout, behind};
+use crate::world::{self, Layout, behind};
 
 /// What is told of each measurement, and of the rounds together.
 const QUANTILES: [(&str, f64); 4] =
@@ -40,6 +40,7 @@ const TRANSACTIONS_PER_SECOND: u32 = 1_000;
 /// The rate that most targets are about.
 const USUAL_RATE: u32 = 500;
 const USUAL_PARTITIONS: i32 = 12;
+const WARM_UPS: u32 = 3;
 /// Half of what it was before links were measured.
 const EXACTLY_ONCE_CPU_PERCENT: f64 = 11.0;
 
@@ -58,6 +59,8 @@ struct Measurement {
     latencies: Latencies,
     /// Of one core, in percent; `None` without a relay.
     relay_cpu_percent: Option<f64>,
+    /// The same of all brokers together.
+    brokers_cpu_percent: f64,
     disturbed: f64,
 }
 
@@ -82,6 +85,18 @@ pub fn measure(site: &Site, plan: &Plan, arguments: &Arguments) -> Result<Vec<Se
         }
     }
     Ok(sections)
+}
+
+/// Three brokers share the machine while they compile their own code, and a drain does not run that of small
+/// requests.
+pub fn warm_up(site: &Site, layout: Layout, arguments: &Arguments) -> Result<()> {
+    for _ in 0..WARM_UPS {
+        for subject in arguments.subjects() {
+            let sender = Sender::Relay(subject);
+            measure_once(site, layout, (&sender, Delay::NONE), USUAL_RATE, arguments)?;
+        }
+    }
+    Ok(())
 }
 
 /// In each round all senders behind all links, one after the other.
@@ -163,7 +178,7 @@ fn measure_once(
     let writers = match sender {
         Sender::Relay(_) => writers::start_writers(&scene, &topic, &marks)?,
         Sender::ProducerAlone => {
-            vec![writers::start_producer(site.bootstrap(link)?, &topic, &marks)?]
+            vec![writers::start_producer(site.brokers.bootstrap(link)?, &topic, &marks)?]
         }
     };
     marks.wait_until_warm();
@@ -182,7 +197,12 @@ fn measure_once(
         ensure!(code == 0, "the relay's exit code is {code}\n{log}");
     }
     let relay_cpu_percent = cpu.map(|cpu| 100.0 * cpu / seconds);
-    Ok(Measurement { latencies: marks.latencies()?, relay_cpu_percent, disturbed: meter.disturbed })
+    Ok(Measurement {
+        latencies: marks.latencies()?,
+        relay_cpu_percent,
+        brokers_cpu_percent: 100.0 * meter.broker_cpu_seconds / seconds,
+        disturbed: meter.disturbed,
+    })
 }
 
 impl Measurement {
@@ -192,6 +212,7 @@ impl Measurement {
             .map(|(name, part)| format!("{name} {:.2}", self.latencies.quantile_ms(*part)))
             .collect();
         words.extend(self.relay_cpu_percent.map(|percent| format!("relay CPU {percent:.1} %")));
+        words.push(format!("brokers CPU {:.0} %", self.brokers_cpu_percent));
         words.push(format!("writers at most {:.0} ms late", self.latencies.late_ms));
         words.push(format!("others {:.0} %", self.disturbed * 100.0));
         words.join(", ")
@@ -211,7 +232,8 @@ impl Found<'_> {
     /// One line a sender; in each cell the median of the rounds, and the least and the greatest.
     fn section(&self, seconds: u32, usual: Option<&[Round]>) -> Section {
         let quantiles = QUANTILES.map(|(name, _)| name.to_owned());
-        let further = ["relay CPU %", "writers late ms", "others' %"].map(str::to_owned);
+        let further =
+            ["relay CPU %", "brokers' CPU %", "writers late ms", "others' %"].map(str::to_owned);
         let header = [String::new()].into_iter().chain(quantiles).chain(further);
         let mut table = Table::with_header(header);
         let mut targets = Vec::new();
@@ -222,7 +244,8 @@ impl Found<'_> {
             row.push(Spread::shown(cpu));
             let late = self.spread(sender, 0, |one| Some(one.latencies.late_ms));
             let disturbed = self.spread(sender, 0, |one| Some(one.disturbed * 100.0));
-            row.extend([late, disturbed].map(Spread::shown));
+            let brokers = self.spread(sender, 0, |one| Some(one.brokers_cpu_percent));
+            row.extend([brokers, late, disturbed].map(Spread::shown));
             table.push(row);
             if let Sender::Relay(subject) = sender {
                 targets.extend(self.targets(sender, subject, cpu));
@@ -234,9 +257,8 @@ impl Found<'_> {
             rows => format!("{rows} a transaction"),
         };
         let title = format!(
-            "{}, {}; {} rows/s, {transactions}; rounds: {}, of {seconds} s",
-            self.plan.layout,
-            self.link,
+            "{}; {} rows/s, {transactions}; rounds: {}, of {seconds} s",
+            world::title(self.plan.layout, self.link),
             grouped(self.rate.into(), 0),
             self.rounds.len()
         );

@@ -10,6 +10,7 @@ mod harness;
 
 mod arguments;
 mod backlog;
+mod brokers;
 mod destination;
 mod document;
 mod drain;
@@ -75,12 +76,16 @@ fn measure(arguments: &Arguments) -> Result<()> {
         let plans: Vec<&Plan> =
             plans.iter().filter(|plan| plan.layout.brokers == brokers).collect();
         let Some(first) = plans.first() else { continue };
-        let site = Site::start(&mysql, brokers, links_of(&plans), arguments);
+        let mut site = Site::start(&mysql, brokers, &links_of(&plans), arguments);
         if plans.iter().any(|plan| plan.part.needs_warm_broker()) {
             drain::warm_up(&site, first.layout, arguments).context("warm up the broker")?;
         }
+        if brokers == 3 && plans.iter().any(|plan| plan.part == Part::Latency) {
+            latency::warm_up(&site, first.layout, arguments).context("warm up the brokers")?;
+        }
         for plan in plans {
             let part = plan.part;
+            site.put_mysql_behind(plan.layout.mysql);
             let sections = measure_part(&site, plan, arguments);
             let sections = sections.with_context(|| format!("{}, {}", part.name(), plan.layout))?;
             if let Some(targets) = targets(&sections) {
@@ -96,10 +101,10 @@ fn measure(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Each once, without loopback.
+/// Each once.
 fn links_of(plans: &[&Plan]) -> Vec<Delay> {
     let links: BTreeSet<Delay> = plans.iter().flat_map(|plan| plan.links.clone()).collect();
-    links.into_iter().filter(|link| !link.is_none()).collect()
+    links.into_iter().collect()
 }
 
 fn measure_part(site: &Site, plan: &Plan, arguments: &Arguments) -> Result<Vec<Section>> {

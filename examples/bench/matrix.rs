@@ -1,6 +1,8 @@
 //! What is measured in which world. `make bench` measures one list, which takes about 40 minutes; on the command line
 //! something else can be asked for.
 
+use std::time::Duration;
+
 use crate::arguments::Part;
 use crate::harness::link::Delay;
 use crate::load::Scenario;
@@ -29,6 +31,7 @@ struct Line {
     brokers: u32,
     partitions: i32,
     one_way_micros: &'static [u64],
+    mysql_one_way_micros: u64,
     rates: &'static [u32],
     with_producer: bool,
     scenarios: &'static [Scenario],
@@ -41,6 +44,7 @@ const LINE: Line = Line {
     brokers: 1,
     partitions: 12,
     one_way_micros: &[0],
+    mysql_one_way_micros: 0,
     rates: &[500],
     with_producer: false,
     scenarios: &[],
@@ -52,7 +56,7 @@ const NEAR_AND_FAR: &[u64] = &[0, 2_500];
 
 /// The first line of each part is the one that targets are about; the others say how the figures change with the
 /// delay, the partitions and the brokers.
-const MATRIX: [Line; 13] = [
+const MATRIX: [Line; 15] = [
     Line {
         part: Part::Drain,
         scenarios: &[Scenario::Single, Scenario::Twenty],
@@ -81,8 +85,15 @@ const MATRIX: [Line; 13] = [
     },
     Line { one_way_micros: &[1_000, 10_000], ..LINE },
     Line { one_way_micros: NEAR_AND_FAR, partitions: 100, ..LINE },
-    Line { part: Part::Start, one_way_micros: &[0, 2_500, 10_000], times: 12, ..LINE },
-    Line { part: Part::TakeOver, one_way_micros: &[0, 2_500, 10_000], times: 8, ..LINE },
+    Line { part: Part::Start, one_way_micros: &[0, 2_500, 10_000], times: 10, ..LINE },
+    Line {
+        part: Part::Start,
+        one_way_micros: &[2_500],
+        mysql_one_way_micros: 2_500,
+        times: 8,
+        ..LINE
+    },
+    Line { part: Part::TakeOver, one_way_micros: &[0, 2_500, 10_000], times: 6, ..LINE },
     Line { part: Part::Idle, ..LINE },
     Line { part: Part::Size, ..LINE },
     Line {
@@ -96,6 +107,7 @@ const MATRIX: [Line; 13] = [
     Line { brokers: 3, one_way_micros: NEAR_AND_FAR, rates: &[500, 2_000], times: 2, ..LINE },
     Line { brokers: 3, partitions: 100, one_way_micros: &[2_500], ..LINE },
     Line { part: Part::Start, brokers: 3, one_way_micros: &[2_500], times: 8, ..LINE },
+    Line { part: Part::TakeOver, brokers: 3, one_way_micros: &[2_500], times: 6, ..LINE },
 ];
 
 /// The list.
@@ -105,11 +117,15 @@ pub fn all() -> Vec<Plan> {
 
 impl Line {
     fn plan(&self) -> Plan {
-        let delay = |&micros: &u64| Delay::of(std::time::Duration::from_micros(micros));
+        let delay = |micros: u64| Delay::of(Duration::from_micros(micros));
         Plan {
             part: self.part,
-            layout: Layout { brokers: self.brokers, partitions: self.partitions },
-            links: self.one_way_micros.iter().map(delay).collect(),
+            layout: Layout {
+                brokers: self.brokers,
+                partitions: self.partitions,
+                mysql: delay(self.mysql_one_way_micros),
+            },
+            links: self.one_way_micros.iter().copied().map(delay).collect(),
             rates: self.rates.to_vec(),
             with_producer: self.with_producer,
             scenarios: self.scenarios.to_vec(),

@@ -16,7 +16,7 @@ use crate::report::{Section, Target, World};
 use crate::site::Site;
 use crate::stage::{SEEN_WITHIN, Stage};
 use crate::table::Table;
-use crate::world::{Layout, behind};
+use crate::world::{self, Layout, behind};
 
 /// Rows that are in the binlog when the relay starts.
 const WAITING_ROWS: usize = 20;
@@ -60,7 +60,7 @@ fn measure_link(site: &Site, plan: &Plan, link: Delay, arguments: &Arguments) ->
         }
         stage.strike()?;
     }
-    let title = format!("{}, {link}; {} starts each", plan.layout, plan.times);
+    let title = format!("{}; {} starts each", world::title(plan.layout, link), plan.times);
     let section = Section { world: World::of(link), title, table, targets };
     println!("\n{section}");
     Ok(section)

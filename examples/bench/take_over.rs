@@ -16,7 +16,7 @@ use crate::report::{Section, World};
 use crate::site::Site;
 use crate::stage::Stage;
 use crate::table::Table;
-use crate::world::behind;
+use crate::world::{self, behind};
 
 /// Often enough that a pause is not one of the writer's.
 const ROW_INTERVAL: Duration = Duration::from_millis(2);
@@ -53,7 +53,7 @@ fn measure_link(site: &Site, plan: &Plan, link: Delay, arguments: &Arguments) ->
         println!("{name}: first record after {first_record} ms, pause {pause} ms");
         table.push([subject.name(), first_record, pause]);
     }
-    let title = format!("{}, {link}; {} take-overs each", plan.layout, plan.times);
+    let title = format!("{}; {} take-overs each", world::title(plan.layout, link), plan.times);
     let section = Section { world: World::of(link), title, table, targets: Vec::new() };
     println!("\n{section}");
     Ok(section)

@@ -5,17 +5,31 @@ use std::fmt;
 
 use crate::harness::link::Delay;
 
-/// The brokers, and the topics on them.
+/// The servers, and the topics on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Layout {
     pub brokers: u32,
     pub partitions: i32,
+    /// How far MySQL is from the relay.
+    pub mysql: Delay,
 }
 
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let brokers = if self.brokers == 1 { "broker" } else { "brokers" };
-        write!(f, "{} {brokers}, {} partitions", self.brokers, self.partitions)
+        write!(f, "{} {brokers}, {} partitions", self.brokers, self.partitions)?;
+        match self.mysql.is_none() {
+            true => Ok(()),
+            false => write!(f, ", MySQL {}", self.mysql),
+        }
+    }
+}
+
+/// With how far Kafka is, as a table's title.
+pub fn title(layout: Layout, link: Delay) -> String {
+    match link.is_none() {
+        true => format!("{layout}, {link}"),
+        false => format!("{layout}, Kafka {link}"),
     }
 }
 
@@ -24,5 +38,14 @@ pub fn behind(name: &str, link: Delay) -> String {
     match link.is_none() {
         true => name.to_owned(),
         false => format!("{name}, {link}"),
+    }
+}
+
+/// A number of brokers on a command line.
+pub fn one_or_three(text: &str) -> Result<u32, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        _ => Err("neither 1 nor 3".to_owned()),
     }
 }

@@ -93,7 +93,7 @@ pub fn run_once(scene: &Scene, guarantee: Guarantee, tuning: Tuning) -> Result<S
     fs::write(directory.join("connector.properties"), &connector)?;
     let nothing = Stopped { guarantee, tuning, directory, topics: Default::default() };
     let worker_name = nothing.worker_name();
-    let ready = nothing.restore_as(scene, &worker_name);
+    let ready = nothing.restore_as(scene.kafka.bootstrap(), &worker_name);
     let mut debezium = ready.start();
     if guarantee == Guarantee::ExactlyOnce {
         debezium.create_connector(&connector)?;
@@ -141,8 +141,8 @@ impl Guarantee {
 }
 
 impl Stopped {
-    /// Copies the state for one run.
-    pub fn restore(&self, scene: &Scene) -> Ready {
+    /// Copies the state for one run, whose worker finds the brokers by `bootstrap`.
+    pub fn restore(&self, scene: &Scene, bootstrap: &str) -> Ready {
         let worker_name = self.worker_name();
         if self.guarantee == Guarantee::ExactlyOnce {
             for (topic, records) in worker_topics(&worker_name).iter().zip(&self.topics) {
@@ -154,11 +154,11 @@ impl Stopped {
                 }
             }
         }
-        self.restore_as(scene, &worker_name)
+        self.restore_as(bootstrap, &worker_name)
     }
 
     /// Writes the worker's settings. Topics of that name may be there or not; the worker makes them.
-    fn restore_as(&self, scene: &Scene, worker_name: &str) -> Ready {
+    fn restore_as(&self, bootstrap: &str, worker_name: &str) -> Ready {
         let directory = fresh_directory("debezium");
         let rest = format!("127.0.0.1:{}", free_port());
         let tuned = match self.tuning {
@@ -166,8 +166,7 @@ impl Stopped {
             Tuning::Latency => include_str!("debezium/latency-worker.properties"),
         };
         let mut worker = format!(
-            "{WORKER_SETTINGS}{tuned}\nbootstrap.servers={}\nlisteners=http://{rest}\n",
-            scene.kafka.bootstrap()
+            "{WORKER_SETTINGS}{tuned}\nbootstrap.servers={bootstrap}\nlisteners=http://{rest}\n"
         );
         match self.guarantee {
             Guarantee::AtLeastOnce => {

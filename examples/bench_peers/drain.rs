@@ -10,7 +10,7 @@ use crate::backlog::Backlog;
 use crate::destination::{self, Contents, Ends};
 use crate::meter::Meter;
 use crate::numbers::grouped;
-use crate::peer::{Peer, Running};
+use crate::peer::{Placed, Running};
 use crate::site::Site;
 use crate::usage::{cpu_seconds, resident_bytes_peak};
 
@@ -52,13 +52,14 @@ struct Look {
     cpu_seconds: f64,
 }
 
-pub fn drain(site: &Site, backlog: &Backlog, peer: Peer) -> Result<Drain> {
+pub fn drain(site: &Site, backlog: &Backlog, placed: Placed) -> Result<Drain> {
+    let peer = placed.peer;
     let scene = &backlog.beginning.scene;
     destination::renew(scene)?;
     let ends = Ends::open(scene, &scene.topic("event"), peer.isolation())?;
     // The first look connects.
     ends.look()?;
-    let ready = peer.prepare(&backlog.beginning);
+    let ready = peer.prepare(&backlog.beginning, site.bootstrap(placed.link)?);
     let (meter, begun) = (Meter::start(site)?, Instant::now());
     let mut running = ready.start();
     let looks = watch(&mut running, &ends, backlog.rows, begun)?;

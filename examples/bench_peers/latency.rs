@@ -18,14 +18,12 @@ use crate::harness::consumer::Isolation;
 use crate::harness::kafka::create_topic;
 use crate::harness::scene::Scene;
 use crate::numbers::quantile;
-use crate::peer::{Peer, Running};
+use crate::peer::{Placed, Running};
+use crate::site::Site;
 use crate::usage::{cpu_seconds, resident_bytes_peak};
 
 /// Each a transaction of one row.
 pub const ROWS_PER_SECOND: usize = 500;
-/// A JVM has compiled by then what it runs often.
-pub const WARM_UP_SECONDS: usize = 30;
-pub const MEASURED_SECONDS: usize = 30;
 /// Writers that take turns, so that one slow commit does not hold the next row up.
 const CONNECTIONS: usize = 4;
 const ENTITIES: usize = 1_000;
@@ -33,6 +31,14 @@ const ENTITIES: usize = 1_000;
 const PATIENCE: Duration = Duration::from_secs(180);
 /// Before the rows that are numbered.
 const MARKER: &str = "marker";
+
+/// How long rows are written, in seconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Span {
+    /// A JVM should have compiled by then what it runs often.
+    pub warm_up: usize,
+    pub measured: usize,
+}
 
 /// What one run came to.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +56,7 @@ pub struct Latency {
 /// When each row was committed and seen, in nanoseconds since the first was due; 0 is not yet.
 struct Marks {
     begun: Instant,
+    first_measured: usize,
     committed: Vec<AtomicU64>,
     seen: Vec<AtomicU64>,
     repeated: AtomicU64,
@@ -65,17 +72,23 @@ struct Watcher {
 }
 
 /// One run of a peer, which begins where all do and goes through what earlier runs wrote to other topics.
-pub fn measure(beginning: &Beginning, peer: Peer) -> Result<Latency> {
+pub fn measure(
+    site: &Site,
+    beginning: &Beginning,
+    placed: Placed,
+    duration: Span,
+) -> Result<Latency> {
+    let peer = placed.peer;
     let scene = &beginning.scene;
     let topic = scene.topic(&format!("latency-{:08x}", rand::random::<u32>()));
     create_topic(&scene.kafka, &topic, scene.partitions, &[]);
     let watcher = Watcher::start(scene, &topic, peer.isolation())?;
-    let mut running = peer.prepare(beginning).start();
+    let mut running = peer.prepare(beginning, site.bootstrap(placed.link)?).start();
     wait_until_live(scene, &topic, &watcher, &mut running)?;
-    let marks = Arc::new(Marks::due_in(Duration::from_millis(500)));
+    let marks = Arc::new(Marks::due_in(Duration::from_millis(500), duration));
     ensure!(watcher.marks.set(Arc::clone(&marks)).is_ok(), "rows are numbered once");
     let writers = start_writers(scene, &topic, &marks);
-    thread::sleep(marks.due(first_measured()).saturating_duration_since(Instant::now()));
+    thread::sleep(marks.due(marks.first_measured).saturating_duration_since(Instant::now()));
     let (cpu_before, from) = (cpu_seconds(running.pid())?, Instant::now());
     for writer in writers {
         writer.join().expect("a writer writes");
@@ -87,10 +100,6 @@ pub fn measure(beginning: &Beginning, peer: Peer) -> Result<Latency> {
     watcher.end()?;
     running.stop()?;
     marks.latency(cpu_percent, resident_bytes_peak)
-}
-
-fn first_measured() -> usize {
-    ROWS_PER_SECOND * WARM_UP_SECONDS
 }
 
 /// The peer has come to the end of the binlog when a row that was written last has come.
@@ -199,11 +208,12 @@ impl Watcher {
 }
 
 impl Marks {
-    fn due_in(pause: Duration) -> Marks {
-        let rows = ROWS_PER_SECOND * (WARM_UP_SECONDS + MEASURED_SECONDS);
+    fn due_in(pause: Duration, duration: Span) -> Marks {
+        let rows = ROWS_PER_SECOND * (duration.warm_up + duration.measured);
         let zeros = || (0..rows).map(|_| AtomicU64::new(0)).collect();
         Marks {
             begun: Instant::now() + pause,
+            first_measured: ROWS_PER_SECOND * duration.warm_up,
             committed: zeros(),
             seen: zeros(),
             repeated: AtomicU64::new(0),
@@ -216,7 +226,7 @@ impl Marks {
     }
 
     fn note_late(&self, number: usize, due: Instant) {
-        if number >= first_measured() {
+        if number >= self.first_measured {
             self.late.fetch_max(due.elapsed().as_nanos() as u64, Ordering::Relaxed);
         }
     }
@@ -252,7 +262,7 @@ impl Marks {
         let repeated = self.repeated.load(Ordering::Relaxed);
         ensure!(repeated == 0, "{repeated} rows were seen more than once");
         // The binlog is sent before the commit returns, so a record may come first.
-        let pairs = self.committed.iter().zip(&self.seen).skip(first_measured());
+        let pairs = self.committed.iter().zip(&self.seen).skip(self.first_measured);
         let mut ascending_ms: Vec<f64> = pairs
             .map(|(committed, seen)| {
                 let committed = committed.load(Ordering::Acquire) as f64;

@@ -7,8 +7,10 @@ use crate::beginning::Beginning;
 use crate::debezium::{self, Debezium, Guarantee};
 use crate::harness::consumer::Isolation;
 use crate::harness::kafka::create_compacted_topic;
+use crate::harness::link::Delay;
 use crate::harness::relay::{Relay, RelaySetup};
 use crate::harness::scene::{Delivery, EVENTUATE_LOCAL};
+use crate::world::behind;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Peer {
@@ -19,6 +21,19 @@ pub enum Peer {
     #[value(name = "debezium")]
     DebeziumAtLeastOnce,
     DebeziumExactlyOnce,
+}
+
+/// A peer, and how far it is from Kafka.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    pub peer: Peer,
+    pub link: Delay,
+}
+
+impl Placed {
+    pub fn name(self) -> String {
+        behind(self.peer.name(), self.link)
+    }
 }
 
 /// A peer that has all it needs to be started.
@@ -50,6 +65,15 @@ impl Peer {
         }
     }
 
+    /// Whose median latency a relay aims at.
+    pub fn rival(self) -> Option<Peer> {
+        match self {
+            Peer::RelayExactlyOnce => Some(Peer::DebeziumExactlyOnce),
+            Peer::RelayIdempotent => Some(Peer::DebeziumAtLeastOnce),
+            Peer::DebeziumAtLeastOnce | Peer::DebeziumExactlyOnce => None,
+        }
+    }
+
     /// What its consumers read with; a record counts when such a consumer can have it.
     pub fn isolation(self) -> Isolation {
         match self {
@@ -58,10 +82,13 @@ impl Peer {
         }
     }
 
-    pub fn prepare(self, beginning: &Beginning) -> Ready {
-        let stopped =
-            |guarantee| Ready::Debezium(beginning.stopped(guarantee).restore(&beginning.scene));
-        let relay = |delivery| Ready::Relay(Box::new(relay_setup(beginning, delivery)));
+    /// Ready to be started at the beginning, with the brokers that it finds by `bootstrap`.
+    pub fn prepare(self, beginning: &Beginning, bootstrap: &str) -> Ready {
+        let stopped = |guarantee| {
+            let stopped = beginning.stopped(guarantee);
+            Ready::Debezium(stopped.restore(&beginning.scene, bootstrap))
+        };
+        let relay = |delivery| Ready::Relay(Box::new(relay_setup(beginning, delivery, bootstrap)));
         match self {
             Peer::RelayExactlyOnce => relay(Delivery::ExactlyOnce),
             Peer::RelayIdempotent => relay(Delivery::Idempotent),
@@ -72,12 +99,13 @@ impl Peer {
 }
 
 /// A relay of a name that never ran before. Its checkpoint topic is there, as Debezium's are.
-fn relay_setup(beginning: &Beginning, delivery: Delivery) -> RelaySetup {
+fn relay_setup(beginning: &Beginning, delivery: Delivery, bootstrap: &str) -> RelaySetup {
     let scene = &beginning.scene;
     let mut setup = scene.relay_setup();
     setup.name = format!("{}-{:08x}", scene.name, rand::random::<u32>());
     setup.checkpoint_topic = format!("checkpoints-{}", setup.name);
     create_compacted_topic(&scene.kafka, &setup.checkpoint_topic, 1);
+    setup.kafka_bootstrap = bootstrap.to_owned();
     setup.delivery = delivery;
     setup.start_from = Some(beginning.coordinates.to_string());
     setup.outboxes = vec![scene.outbox("events", EVENTUATE_LOCAL)];

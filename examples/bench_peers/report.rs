@@ -12,10 +12,13 @@ use crate::Rounds;
 use crate::backlog::Backlog;
 use crate::debezium::JVM_OPTIONS;
 use crate::drain::Drain;
-use crate::latency::{Latency, MEASURED_SECONDS, ROWS_PER_SECOND, WARM_UP_SECONDS};
+use crate::harness::link::Delay;
+use crate::latency::{Latency, ROWS_PER_SECOND, Span};
 use crate::numbers::{Spread, grouped};
-use crate::peer::Peer;
+use crate::peer::{Peer, Placed};
 use crate::table::Table;
+use crate::targets::{Section, Target, World, targets};
+use crate::world::{self, Layout};
 
 const PAGE: &str = "docs/benchmarks.md";
 const BEGIN: &str = "<!-- peers:begin -->";
@@ -28,8 +31,13 @@ pub struct Report {
     text: String,
 }
 
-/// One backlog.
-pub fn drain_section(backlog: &Backlog, drains: &Rounds<Drain>) -> String {
+/// One backlog behind one link.
+pub fn drain_section(
+    backlog: &Backlog,
+    layout: Layout,
+    link: Delay,
+    drains: &Rounds<Drain>,
+) -> String {
     let mut table = Table::with_header([
         "median (least–greatest)",
         "start → first record, s",
@@ -42,27 +50,39 @@ pub fn drain_section(backlog: &Backlog, drains: &Rounds<Drain>) -> String {
         "memory, MB",
         "others' %",
     ]);
-    for (peer, of_peer) in drains {
+    for (placed, of_peer) in behind_link(drains, link) {
         let cell = |figure: fn(&Drain) -> f64, decimals| spread(of_peer, figure, decimals);
+        let reference = Placed { peer: REFERENCE, link };
+        let ratio_of =
+            |figure: fn(&Drain) -> f64| Spread::shown(ratio(drains, of_peer, reference, figure, 1));
         table.push([
-            peer.name().to_owned(),
+            placed.peer.name().to_owned(),
             cell(|drain| drain.first_record_seconds, 2),
             cell(|drain| drain.per_second, 0),
             cell(|drain| drain.steady_per_second, 0),
-            ratio(drains, of_peer, |drain| drain.steady_per_second),
+            ratio_of(|drain| drain.steady_per_second),
             cell(|drain| drain.late_per_second, 0),
-            ratio(drains, of_peer, |drain| drain.late_per_second),
+            ratio_of(|drain| drain.late_per_second),
             cell(|drain| drain.cpu_seconds, 1),
             cell(|drain| drain.taken.resident_bytes_peak as f64 / 1e6, 0),
             cell(|drain| drain.taken.disturbed * 100.0, 0),
         ]);
     }
     let rows = grouped(backlog.rows as f64, 0);
-    format!("**{}**, {rows} rows\n\n{table}", backlog.scenario.name())
+    format!(
+        "**{}**, {rows} rows; {}\n\n{table}",
+        backlog.scenario.name(),
+        world::title(layout, link)
+    )
 }
 
-/// The steady load.
-pub fn latency_section(measured: &Rounds<Latency>) -> String {
+/// The steady load behind one link.
+pub fn latency_section(
+    layout: Layout,
+    link: Delay,
+    span: Span,
+    measured: &Rounds<Latency>,
+) -> String {
     let mut table = Table::with_header([
         "median (least–greatest)",
         "p50, ms",
@@ -71,21 +91,37 @@ pub fn latency_section(measured: &Rounds<Latency>) -> String {
         "CPU, % of a core",
         "memory, MB",
     ]);
-    for (peer, of_peer) in measured {
+    let mut aims = Vec::new();
+    for (placed, of_peer) in behind_link(measured, link) {
         let cell = |figure: fn(&Latency) -> f64, decimals| spread(of_peer, figure, decimals);
         table.push([
-            peer.name().to_owned(),
+            placed.peer.name().to_owned(),
             cell(|latency| latency.p50_ms, 1),
             cell(|latency| latency.p99_ms, 1),
             cell(|latency| latency.max_ms, 1),
             cell(|latency| latency.cpu_percent, 0),
             cell(|latency| latency.resident_bytes_peak as f64 / 1e6, 0),
         ]);
+        if let Some(rival) = placed.peer.rival() {
+            let what = format!("p50 ms of {} by that of {}; {layout}", placed.name(), rival.name());
+            let rival = Placed { peer: rival, link };
+            let found = ratio(measured, of_peer, rival, |latency| latency.p50_ms, 2);
+            aims.push(Target::at_most(what, 1.0, found));
+        }
     }
-    format!(
-        "**Commit → consumer, {ROWS_PER_SECOND} transactions of one row a second, {MEASURED_SECONDS} s after \
-         {WARM_UP_SECONDS} s of warm-up**\n\n{table}"
-    )
+    let Span { warm_up, measured } = span;
+    let title = format!(
+        "Commit → consumer, {ROWS_PER_SECOND} transactions of one row a second, {measured} s after {warm_up} s of \
+         warm-up; {}",
+        world::title(layout, link)
+    );
+    let section = Section { world: World::of(link), title, table, targets: aims };
+    let aims = targets([&section]).map_or_else(String::new, |aims| format!("\n{aims}"));
+    format!("{section}{aims}")
+}
+
+fn behind_link<T>(rounds: &Rounds<T>, link: Delay) -> impl Iterator<Item = &(Placed, Vec<T>)> {
+    rounds.iter().filter(move |(placed, _)| placed.link == link)
 }
 
 fn spread<T>(measured: &[T], figure: fn(&T) -> f64, decimals: usize) -> String {
@@ -93,12 +129,16 @@ fn spread<T>(measured: &[T], figure: fn(&T) -> f64, decimals: usize) -> String {
 }
 
 /// Of each round for itself.
-fn ratio(drains: &Rounds<Drain>, of_peer: &[Drain], figure: fn(&Drain) -> f64) -> String {
-    let Some((_, of_reference)) = drains.iter().find(|(peer, _)| *peer == REFERENCE) else {
-        return Spread::shown(None);
-    };
-    let pairs = of_peer.iter().zip(of_reference);
-    Spread::shown(Spread::of(pairs.map(|(own, reference)| figure(own) / figure(reference)), 1))
+fn ratio<T>(
+    rounds: &Rounds<T>,
+    own: &[T],
+    other: Placed,
+    figure: impl Fn(&T) -> f64,
+    decimals: usize,
+) -> Option<Spread> {
+    let (_, of_other) = rounds.iter().find(|(placed, _)| *placed == other)?;
+    let pairs = own.iter().zip(of_other);
+    Spread::of(pairs.map(|(own, other)| figure(own) / figure(other)), decimals)
 }
 
 impl Report {

@@ -1,39 +1,49 @@
 //! The servers that all runs share.
 
 use std::sync::Arc;
-use std::thread;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
+use crate::brokers::Brokers;
+use crate::harness::link::Delay;
 use crate::harness::scene::Scene;
-use crate::harness::servers::{Kafka, MySql};
+use crate::harness::servers::MySql;
 
 /// A power cut is not what is measured, and the filling is quicker so.
 const MYSQL_ARGUMENTS: [&str; 3] =
     ["--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=512M"];
 
-/// The topics of the run before are gone soon, so that the disk does not fill.
-const KAFKA_PROPERTIES: [&str; 1] = ["log.segment.delete.delay.ms=1000"];
-
 pub struct Site {
     pub mysql: Arc<MySql>,
-    pub kafka: Arc<Kafka>,
+    brokers: Brokers,
+    partitions: i32,
+}
+
+pub fn start_mysql() -> Arc<MySql> {
+    println!("starting MySQL …");
+    Arc::new(MySql::start("mysql-8.0", &MYSQL_ARGUMENTS))
 }
 
 impl Site {
-    pub fn start() -> Result<Site> {
-        println!("starting MySQL and Kafka …");
-        let mysql = thread::spawn(|| Arc::new(MySql::start("mysql-8.0", &MYSQL_ARGUMENTS)));
-        let kafka = Arc::new(Kafka::start(&KAFKA_PROPERTIES));
-        let mysql = mysql.join().map_err(|_| anyhow!("MySQL does not start"))?;
-        Ok(Site { mysql, kafka })
+    /// Beside a MySQL that goes on from one site to the next.
+    pub fn start(mysql: &Arc<MySql>, brokers: u32, links: &[Delay], partitions: i32) -> Site {
+        println!("starting {brokers} broker(s) …");
+        Site { mysql: Arc::clone(mysql), brokers: Brokers::start(brokers, links), partitions }
     }
 
     pub fn scene(&self, label: &str) -> Scene {
-        Scene::on(Arc::clone(&self.mysql), Arc::clone(&self.kafka), label)
+        let (mysql, kafka) = (Arc::clone(&self.mysql), Arc::clone(&self.brokers.kafka));
+        let mut scene = Scene::on(mysql, kafka, label);
+        scene.partitions = self.partitions;
+        scene
+    }
+
+    /// What a peer behind this link begins with.
+    pub fn bootstrap(&self, link: Delay) -> Result<&str> {
+        self.brokers.bootstrap(link)
     }
 
     pub fn broker_pids(&self) -> Vec<u32> {
-        vec![self.kafka.pid()]
+        self.brokers.pids()
     }
 }
