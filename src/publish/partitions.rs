@@ -71,6 +71,12 @@ impl<const PRODUCERS: usize> Partitions<PRODUCERS> {
         false
     }
 
+    /// Records are in flight to this partition, or wait for it.
+    pub fn is_busy(&self, id: PartitionId) -> bool {
+        let partition = &self.partitions[id.0 as usize];
+        partition.in_flight > 0 || !partition.waiting.is_empty()
+    }
+
     /// The partition has acknowledged a record of this producer.
     pub fn note_acknowledged(&mut self, id: PartitionId, now: Instant) {
         let partition = &mut self.partitions[id.0 as usize];

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::committer::Committer;
 use super::lane::Lane;
@@ -21,10 +21,10 @@ use crate::publish::reports::{Bell, Tag};
 use crate::publish::sequence::SequenceHeader;
 use crate::publish::{Answers, Error, Options, Order, SERVE_INTERVAL, Sealed, Stored};
 
-/// The next transaction begins when the one before it is acknowledged, or has been on its way for so long: on
-/// loopback that keeps transactions from becoming so small that they cost more than they carry, and behind a link the
-/// next one need not wait for a round trip.
-const PACE: Duration = Duration::from_millis(5);
+/// The next transaction begins when the checkpoint of the one before it is acknowledged, and all but so many of its
+/// records. Sooner, its own checkpoint would have to wait, and would join the transaction a round trip late; and a
+/// backlog would be cut into transactions so small that they cost more than they carry.
+const UNACKNOWLEDGED_MAX: usize = 32;
 
 /// The publisher's thread.
 pub(super) struct Overlap<'a> {
@@ -45,8 +45,8 @@ pub(super) struct Overlap<'a> {
     checkpoint: checkpoint::Options,
     cut_off: Arc<AtomicBool>,
     answers: &'a Answers,
-    /// When the next transaction may begin; `None` where the reader knows that it may.
-    paced_until: Option<Instant>,
+    /// The reader knows that the next transaction may begin.
+    is_ready_told: bool,
     is_stopping: bool,
 }
 
@@ -84,7 +84,7 @@ impl<'a> Overlap<'a> {
             checkpoint,
             cut_off,
             answers,
-            paced_until: None,
+            is_ready_told: true,
             is_stopping: false,
         })
     }
@@ -95,10 +95,7 @@ impl<'a> Overlap<'a> {
                 self.abort_behind(&error);
                 return Err(error);
             }
-            let now = Instant::now();
-            let paced = self.paced_until.map(|until| until.saturating_duration_since(now));
-            let paced = paced.filter(|_| self.open.len() < self.lanes.len());
-            self.bell.wait(paced.unwrap_or(SERVE_INTERVAL));
+            self.bell.wait(SERVE_INTERVAL);
         }
         Ok(())
     }
@@ -114,13 +111,15 @@ impl<'a> Overlap<'a> {
         Ok(())
     }
 
+    /// Tells the reader when another batch would leave at once.
     fn tell_ready(&mut self) {
-        let Some(paced_until) = self.paced_until else { return };
+        let is_free = self.open.len() < self.lanes.len() && self.waiting.is_empty();
+        if self.is_ready_told || !is_free || self.partitions.is_busy(CHECKPOINT_PARTITION) {
+            return;
+        }
         let last = self.open.back().map(|open| &self.lanes[open.lane].acknowledgements);
-        let is_acknowledged = last.is_none_or(|it| it.are_all_here());
-        let is_due = is_acknowledged || paced_until <= Instant::now();
-        if is_due && self.open.len() < self.lanes.len() && self.waiting.is_empty() {
-            self.paced_until = None;
+        if last.is_none_or(|last| last.missing() <= UNACKNOWLEDGED_MAX) {
+            self.is_ready_told = true;
             self.answers.ready();
         }
     }
@@ -218,7 +217,7 @@ impl<'a> Overlap<'a> {
             report_by: self.lanes[lane].report_by(),
             is_committing: false,
         });
-        self.paced_until = Some(Instant::now() + PACE);
+        self.is_ready_told = false;
         self.send_last()?;
         Ok(true)
     }
@@ -229,6 +228,10 @@ impl<'a> Overlap<'a> {
         let open = self.open.back_mut().expect("one was begun");
         let lane = &self.lanes[open.lane];
         let (producer, checkpoint_index) = (open.lane, open.sealed.batch.len());
+        let waiting = Waiting { producer, index: checkpoint_index, partition: 0 };
+        if self.partitions.take(CHECKPOINT_PARTITION, waiting, now) {
+            open.send(lane, &self.checkpoint.key, CHECKPOINT_PARTITION, waiting)?;
+        }
         for index in 0..checkpoint_index {
             let record = open.sealed.batch.record(index);
             if record.is_in_kafka {
@@ -240,10 +243,6 @@ impl<'a> Overlap<'a> {
             if self.partitions.take(id, waiting, now) {
                 open.send(lane, &self.checkpoint.key, id, waiting)?;
             }
-        }
-        let waiting = Waiting { producer, index: checkpoint_index, partition: 0 };
-        if self.partitions.take(CHECKPOINT_PARTITION, waiting, now) {
-            open.send(lane, &self.checkpoint.key, CHECKPOINT_PARTITION, waiting)?;
         }
         Ok(())
     }
