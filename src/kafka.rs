@@ -47,7 +47,7 @@ pub struct Options {
 }
 
 /// What librdkafka does where nobody set `topic.metadata.refresh.interval.ms`.
-const METADATA_REFRESH_INTERVAL: Duration = Duration::from_mins(5);
+const METADATA_REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 
 /// How long one request to a broker may take before it counts as failed. librdkafka's own default for
 /// `socket.timeout.ms` is 60 s, which is too long to find out that a broker is gone.

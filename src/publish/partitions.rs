@@ -206,13 +206,13 @@ mod tests {
                     }
                 }
             }
-            for partition in 0..4 {
+            for (partition, &id) in ids.iter().enumerate() {
                 let flying = in_flight.entry(partition).or_default();
                 while !flying.is_empty() {
                     let first = flying.remove(0);
                     known.insert((partition, first.producer), now);
-                    partitions.note_acknowledged(ids[partition], now);
-                    while let Some(next) = partitions.next(ids[partition], now) {
+                    partitions.note_acknowledged(id, now);
+                    while let Some(next) = partitions.next(id, now) {
                         sent.entry(partition).or_default().push(next);
                         flying.push(next);
                         check(&known, flying, partition, now);
