@@ -2,7 +2,7 @@
 //!
 //! Transactional producers are used in turn ("lanes"): a broker refuses to begin the next transaction of an
 //! id until the markers of its last one are written, and librdkafka then waits 20 ms; and while one transaction
-//! waits for its broker, the next ones are on their way ([`overlap`]).
+//! waits for its broker, the next ones are on their way (`overlap`).
 
 mod claim;
 mod committer;
