@@ -7,7 +7,7 @@
 
 mod client;
 pub mod idempotent;
-mod partitions;
+pub(crate) mod partitions;
 mod producer;
 mod reports;
 pub mod sequence;

@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use murmur2::{KAFKA_SEED, murmur2};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Headers};
 use tokio::task::JoinHandle;
@@ -18,6 +17,7 @@ use crate::checkpoint::{Checkpoint, PartitionCounts};
 use crate::coordinates::Coordinates;
 use crate::kafka::{self, Delivery, Reader, reader};
 use crate::publish::idempotent::RECORDS_AHEAD_MAX;
+use crate::publish::partitions::partition_of;
 use crate::publish::sequence::{SEQUENCE_HEADER, SequenceHeader};
 use crate::telemetry::clock::iso_8601_of_millis;
 
@@ -171,13 +171,11 @@ impl Found {
     fn holds(&self, key: &[u8], sequence: u64) -> bool {
         // Records of a partition arrive in order: what was deleted before the highest was there.
         self.sequences.contains(&sequence)
-            || self.highest.get(&partition(key, self.partitions)).is_some_and(|it| sequence <= *it)
+            || self
+                .highest
+                .get(&partition_of(key, self.partitions))
+                .is_some_and(|it| sequence <= *it)
     }
-}
-
-/// As every Java client computes it.
-fn partition(key: &[u8], partitions: u32) -> u32 {
-    (murmur2(key, KAFKA_SEED) & 0x7fff_ffff) % partitions.max(1)
 }
 
 struct Search {
@@ -237,7 +235,7 @@ impl Search {
 
     fn take(&self, tail: &mut Tail, record: &BorrowedMessage<'_>, partitions: u32) {
         let Some(sequence) = self.sequence(record) else { return };
-        let now_at = record.key().map(|key| partition(key, partitions));
+        let now_at = record.key().map(|key| partition_of(key, partitions));
         tail.is_of_fewer_partitions |= now_at != u32::try_from(record.partition()).ok();
         if sequence > self.after {
             tail.sequences.push(sequence);
@@ -276,26 +274,9 @@ mod tests {
     }
 
     #[test]
-    fn keys_go_where_java_clients_send_them() {
-        // Those of Kafka's own test of its murmur2, with the sign taken off.
-        for (key, hash) in [
-            ("21", -973_932_308_i32),
-            ("foobar", -790_332_482),
-            ("a-little-bit-long-string", -985_981_536),
-            ("a-little-bit-longer-string", -1_486_304_829),
-            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
-        ] {
-            let hash = u32::from_ne_bytes(hash.to_ne_bytes()) & 0x7fff_ffff;
-            for partitions in [1, 3, 12] {
-                assert_eq!(partition(key.as_bytes(), partitions), hash % partitions, "{key}");
-            }
-        }
-    }
-
-    #[test]
     fn a_row_is_there_by_its_number_or_by_a_later_one_where_some_may_be_deleted() {
         let key = b"foobar";
-        let of_key = partition(key, 12);
+        let of_key = partition_of(key, 12);
         let found = |highest| Found {
             sequences: HashSet::from([5, 9]),
             partitions: 12,

@@ -123,25 +123,6 @@ pub(super) struct Topic<R: Reports> {
 unsafe impl<R: Reports> Send for Topic<R> {}
 
 impl<R: Reports> Topic<R> {
-    /// The partition of a key, where the topic has so many: as the Java client's, so that either finds what the
-    /// other wrote.
-    pub fn partition_of(&self, key: &[u8], partitions: usize) -> usize {
-        let count = i32::try_from(partitions).expect("fewer partitions than 2^31");
-        // SAFETY: the topic lives, the key is borrowed until the call returns, and nothing else of what it may be
-        // given is read for a key that is there.
-        let partition = unsafe {
-            native::rd_kafka_msg_partitioner_murmur2(
-                self.rkt.as_ptr(),
-                key.as_ptr().cast(),
-                key.len(),
-                count,
-                ptr::null_mut(),
-                ptr::null_mut(),
-            )
-        };
-        usize::try_from(partition).expect("a partition is one of its topic")
-    }
-
     /// Hands a record to librdkafka, which copies it. It never waits.
     ///
     /// # Errors

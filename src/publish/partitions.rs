@@ -9,9 +9,16 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use murmur2::{KAFKA_SEED, murmur2};
+
 /// A partition that has acknowledged nothing of a producer for longer may have forgotten it. Brokers keep a
 /// producer for a day where nobody configured less (`producer.id.expiration.ms`).
 const KNOWN_FOR: Duration = Duration::from_secs(1);
+
+/// The partition of a key, where its topic has so many: as every Java client computes it.
+pub(crate) fn partition_of(key: &[u8], partitions: u32) -> u32 {
+    (murmur2(key, KAFKA_SEED) & 0x7fff_ffff) % partitions.max(1)
+}
 
 /// A partition of a destination topic, or the one that the checkpoint goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +129,23 @@ mod tests {
     use super::*;
 
     const PRODUCERS: usize = 3;
+
+    #[test]
+    fn keys_go_where_java_clients_send_them() {
+        // Those of Kafka's own test of its murmur2, with the sign taken off.
+        for (key, hash) in [
+            ("21", -973_932_308_i32),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+            ("a-little-bit-longer-string", -1_486_304_829),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+        ] {
+            let hash = u32::from_ne_bytes(hash.to_ne_bytes()) & 0x7fff_ffff;
+            for partitions in [1, 3, 12] {
+                assert_eq!(partition_of(key.as_bytes(), partitions), hash % partitions, "{key}");
+            }
+        }
+    }
 
     fn record(producer: usize, index: usize) -> Waiting {
         Waiting { producer, index, partition: 0 }

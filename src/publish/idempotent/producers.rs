@@ -15,6 +15,7 @@ use rdkafka::producer::Producer;
 use super::reported::Reported;
 use crate::batch::TopicId;
 use crate::publish::client::{Client, Record, Topic};
+use crate::publish::partitions::partition_of;
 use crate::publish::reports::Context;
 use crate::publish::{Error, Unacknowledged, producer};
 
@@ -132,8 +133,9 @@ impl Destination {
     /// # Errors
     /// librdkafka does not take it.
     pub fn send(&self, record: Record<'_>) -> Result<(), KafkaError> {
-        let partition = self.topics[0].partition_of(record.key, self.producers.len());
-        let topic = &self.topics[self.producers[partition]];
+        let count = u32::try_from(self.producers.len()).expect("fewer partitions than 2^32");
+        let partition = partition_of(record.key, count);
+        let topic = &self.topics[self.producers[partition as usize]];
         let number = i32::try_from(partition).expect("fewer partitions than 2^31");
         topic.send(&Record { partition: Some(number), ..record })
     }

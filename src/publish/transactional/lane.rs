@@ -79,11 +79,6 @@ impl Lane {
         producer::learn_partitions(&self.client, &self.topics[topic.0 as usize].name);
     }
 
-    /// The partition of a key, where the topic of this id has so many.
-    pub fn partition_of(&self, topic: TopicId, key: &[u8], partitions: usize) -> usize {
-        self.topics[topic.0 as usize].partition_of(key, partitions)
-    }
-
     /// Sends a record to the topic of this id.
     pub fn send(&self, topic: TopicId, record: &Record<'_>) -> Result<(), Error> {
         self.send_to(&self.topics[topic.0 as usize], record)

@@ -16,7 +16,7 @@ use super::lane::Lane;
 use super::{CHECKPOINT_PARTITION, LANES, Transactional};
 use crate::checkpoint;
 use crate::publish::client::Record;
-use crate::publish::partitions::{PartitionId, Partitions, Waiting};
+use crate::publish::partitions::{PartitionId, Partitions, Waiting, partition_of};
 use crate::publish::reports::{Bell, Tag};
 use crate::publish::sequence::SequenceHeader;
 use crate::publish::{Answers, Error, Options, Order, SERVE_INTERVAL, Sealed, Stored};
@@ -237,8 +237,9 @@ impl<'a> Overlap<'a> {
             if record.is_in_kafka {
                 continue;
             }
-            let (topic, partitions) = (record.topic, &self.topics[record.topic.0 as usize]);
-            let partition = lane.partition_of(topic, record.key, partitions.len());
+            let partitions = &self.topics[record.topic.0 as usize];
+            let count = u32::try_from(partitions.len()).expect("fewer partitions than 2^32");
+            let partition = partition_of(record.key, count) as usize;
             let (id, waiting) = (partitions[partition], Waiting { producer, index, partition });
             if self.partitions.take(id, waiting, now) {
                 open.send(lane, &self.checkpoint.key, id, waiting)?;
