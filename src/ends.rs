@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::coordinates::Uuid;
 use crate::error::Error;
 use crate::kafka::{self, Reader, reader};
+use crate::publish::transactional::Opening;
 use crate::topics::{self, Topics};
 use crate::{panics, preflight, publish};
 
@@ -121,6 +122,12 @@ async fn ask_checkpoint(config: &Config, ask: Ask) -> Result<Option<Checkpoint>,
     blocking(move || ask(&kafka, &name, &options))
         .await?
         .map_err(|source| checkpoint_error(config, source))
+}
+
+/// What the relay's lanes are opened with.
+#[must_use]
+pub fn opening(config: &Config) -> Opening {
+    Opening::new(&config.kafka, &config.publish, &config.checkpoint, config.batch)
 }
 
 /// Holds the configuration of `[[outbox]]` against the one that a checkpoint was written under.

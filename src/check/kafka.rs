@@ -137,11 +137,8 @@ impl Cluster {
 
 /// The ids that the relay itself uses cannot be tried: that would fence it.
 async fn try_transactions(config: &Config) -> Result<Finding, Error> {
-    let (kafka, options) = (config.kafka.clone(), config.publish.clone());
-    let (checkpoint, limits) = (config.checkpoint.clone(), config.batch);
-    let tried = ends::blocking(move || {
-        transactional::try_transactions(&kafka, &options, &checkpoint, limits)
-    });
+    let opening = ends::opening(config);
+    let tried = ends::blocking(move || transactional::try_transactions(&opening));
     let timeout = config.publish.transaction_timeout;
     let finding = |id| {
         Finding::Holds(format!(

@@ -16,16 +16,14 @@ use std::sync::mpsc::Receiver;
 
 pub use self::claim::Claim;
 use self::lane::Lane;
-pub use self::opening::Connected;
-use self::opening::Opening;
+pub use self::opening::{Connected, Opening};
 use self::overlap::Overlap;
 use super::client::Record;
 use super::partitions::PartitionId;
 use super::reports::{Bell, Tag};
 use super::{Answers, Error, Options, Order};
-use crate::batch::Limits;
 use crate::checkpoint::{self, Checkpoint};
-use crate::kafka::{self, Delivery, Early};
+use crate::kafka::{self, Delivery};
 
 /// Lanes that carry batches, so many transactions at once.
 pub const LANES: usize = 4;
@@ -57,39 +55,19 @@ pub struct Transactional {
 
 impl Transactional {
     /// Makes the producers and initialises all transactional ids: transactions that a predecessor left open
-    /// are finished or aborted, and it can write nothing more. `cut_off` turns true when no broker answers.
+    /// are finished or aborted, and it can write nothing more.
     ///
     /// # Errors
     /// Kafka cannot be reached, or refuses the ids.
-    pub fn open(
-        kafka: &kafka::Options,
-        options: &Options,
-        checkpoint: &checkpoint::Options,
-        limits: Limits,
-        batch_bytes_max: Option<usize>,
-        cut_off: Arc<AtomicBool>,
-    ) -> Result<Transactional, Error> {
-        let early = Early::not();
-        Connected::connect(kafka, options, checkpoint, limits, batch_bytes_max, cut_off, early)?
-            .fence()
+    pub fn open(opening: Opening) -> Result<Transactional, Error> {
+        Connected::connect(opening)?.fence()
     }
 
     /// Initialises the transactional ids of a relay of another name, and lets them go: it can write nothing more.
     ///
     /// # Errors
     /// Kafka cannot be reached, or refuses the ids.
-    pub fn fence(
-        kafka: &kafka::Options,
-        options: &Options,
-        name: &str,
-        checkpoint: &checkpoint::Options,
-        limits: Limits,
-    ) -> Result<(), Error> {
-        let (topic, cut_off) = (checkpoint.topic.as_str(), Arc::default());
-        let (bell, early) = (Arc::default(), Early::not());
-        let batch_bytes_max = None;
-        let opening =
-            Opening { kafka, options, topic, limits, batch_bytes_max, cut_off, bell, early };
+    pub fn fence(opening: &Opening, name: &str) -> Result<(), Error> {
         kafka::end(opening.lanes(name)?);
         Ok(())
     }
@@ -163,17 +141,9 @@ impl Transactional {
 ///
 /// # Errors
 /// Kafka cannot be reached, or refuses it.
-pub fn try_transactions(
-    kafka: &kafka::Options,
-    options: &Options,
-    checkpoint: &checkpoint::Options,
-    limits: Limits,
-) -> Result<String, Error> {
-    let id = lane_id(&options.name, "check");
-    let (topic, cut_off) = (checkpoint.topic.as_str(), Arc::default());
-    let (bell, early) = (Arc::default(), Early::not());
-    let batch_bytes_max = None;
-    Opening { kafka, options, topic, limits, batch_bytes_max, cut_off, bell, early }.lane(&id)?;
+pub fn try_transactions(opening: &Opening) -> Result<String, Error> {
+    let id = lane_id(opening.name(), "check");
+    opening.lane(&id)?;
     Ok(id)
 }
 

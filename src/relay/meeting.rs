@@ -204,19 +204,10 @@ fn connect_lanes(
 ) -> Task<Result<Connected, Error>> {
     let config = config.clone();
     Task::spawn(async move {
-        let (kafka, options) = (config.kafka.clone(), config.publish.clone());
-        let (checkpoint, limits) = (config.checkpoint.clone(), config.batch);
-        let connect = move || {
-            Connected::connect(
-                &kafka,
-                &options,
-                &checkpoint,
-                limits,
-                batch_bytes_max,
-                cut_off,
-                early,
-            )
-        };
+        let mut opening = ends::opening(&config);
+        (opening.batch_bytes_max, opening.cut_off) = (batch_bytes_max, cut_off);
+        opening.early = early;
+        let connect = move || Connected::connect(opening);
         blocking(connect).await?.map_err(|source| publish_error(&config, source))
     })
 }

@@ -73,10 +73,8 @@ pub(super) async fn until_unchanged<S: PartialEq>(
 /// Initialises all transactional ids of a relay of another name.
 pub(super) async fn fence_other(config: &Config, owner: &str) -> Result<(), Error> {
     tracing::info!(owner, "the checkpoint is of a relay of another name, which is fenced");
-    let (kafka, options) = (config.kafka.clone(), config.publish.clone());
-    let (checkpoint, limits) = (config.checkpoint.clone(), config.batch);
-    let name = owner.to_owned();
-    let fence = move || Transactional::fence(&kafka, &options, &name, &checkpoint, limits);
+    let (opening, name) = (ends::opening(config), owner.to_owned());
+    let fence = move || Transactional::fence(&opening, &name);
     blocking(fence).await?.map_err(|source| Error::OwnerNotFenced {
         brokers: config.kafka.to_string(),
         key: config.checkpoint.key.clone(),

@@ -337,12 +337,11 @@ pub(super) async fn fence(
     batch_bytes_max: Option<usize>,
     cut_off: Arc<AtomicBool>,
 ) -> Result<Transactional, Error> {
-    let (kafka, options) = (config.kafka.clone(), config.publish.clone());
-    let (checkpoint, limits) = (config.checkpoint.clone(), config.batch);
-    let open = move || {
-        Transactional::open(&kafka, &options, &checkpoint, limits, batch_bytes_max, cut_off)
-    };
-    blocking(open).await?.map_err(|source| publish_error(config, source))
+    let mut opening = ends::opening(config);
+    (opening.batch_bytes_max, opening.cut_off) = (batch_bytes_max, cut_off);
+    blocking(move || Transactional::open(opening))
+        .await?
+        .map_err(|source| publish_error(config, source))
 }
 
 /// Generation, and number of the last relayed row. A generation begins with every start that has none to go on

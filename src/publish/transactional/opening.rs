@@ -25,30 +25,25 @@ const QUICK_TIME: Duration = Duration::from_secs(1);
 /// A checkpoint topic that somebody made has at most so many partitions, less one.
 const TOMBSTONES_MAX: usize = 1_000;
 
-/// What every lane of a relay is opened with.
-pub(super) struct Opening<'a> {
-    pub kafka: &'a kafka::Options,
-    pub options: &'a Options,
-    /// That of the checkpoint.
-    pub topic: &'a str,
-    pub limits: Limits,
+/// What the lanes of a relay are opened with.
+pub struct Opening {
+    kafka: kafka::Options,
+    options: Options,
+    checkpoint: checkpoint::Options,
+    limits: Limits,
+    /// `batch.size` of the producers; `None`: as the configuration says.
     pub batch_bytes_max: Option<usize>,
+    /// Turns true when no broker answers.
     pub cut_off: Arc<AtomicBool>,
     pub early: Early,
     /// Rings when any lane has something to serve.
-    pub bell: Arc<Bell>,
+    bell: Arc<Bell>,
 }
 
 /// The lanes of a relay, connected: nobody is fenced yet.
 pub struct Connected {
     lanes: Vec<ConnectedLane>,
-    kafka: kafka::Options,
-    options: Options,
-    checkpoint: checkpoint::Options,
-    limits: Limits,
-    batch_bytes_max: Option<usize>,
-    cut_off: Arc<AtomicBool>,
-    bell: Arc<Bell>,
+    opening: Opening,
 }
 
 struct ConnectedLane {
@@ -59,33 +54,13 @@ struct ConnectedLane {
 }
 
 impl Connected {
-    /// Makes the producers of all transactional ids, and connects them. `cut_off` turns true when no broker answers.
+    /// Makes the producers of all transactional ids, and connects them.
     ///
     /// # Errors
     /// Kafka cannot be reached, or nobody wants them any more.
-    pub fn connect(
-        kafka: &kafka::Options,
-        options: &Options,
-        checkpoint: &checkpoint::Options,
-        limits: Limits,
-        batch_bytes_max: Option<usize>,
-        cut_off: Arc<AtomicBool>,
-        early: Early,
-    ) -> Result<Connected, Error> {
-        let (topic, bell) = (checkpoint.topic.as_str(), Arc::<Bell>::default());
-        let opening = Opening {
-            kafka,
-            options,
-            topic,
-            limits,
-            batch_bytes_max,
-            cut_off: cut_off.clone(),
-            early,
-            bell: bell.clone(),
-        };
-        let lanes = opening.connect_all(&options.name)?;
-        let (kafka, options, checkpoint) = (kafka.clone(), options.clone(), checkpoint.clone());
-        Ok(Connected { lanes, kafka, options, checkpoint, limits, batch_bytes_max, cut_off, bell })
+    pub fn connect(opening: Opening) -> Result<Connected, Error> {
+        let lanes = opening.connect_all(&opening.options.name)?;
+        Ok(Connected { lanes, opening })
     }
 
     /// Initialises all transactional ids: transactions that a predecessor left open are finished or aborted, and it
@@ -94,27 +69,43 @@ impl Connected {
     /// # Errors
     /// Kafka cannot be reached, or refuses the ids.
     pub fn fence(self) -> Result<Transactional, Error> {
-        let Connected { lanes, kafka, options, checkpoint, limits, batch_bytes_max, cut_off, bell } =
-            self;
-        let opening = Opening {
-            kafka: &kafka,
-            options: &options,
-            topic: &checkpoint.topic,
-            limits,
-            batch_bytes_max,
-            cut_off: cut_off.clone(),
-            early: Early::not(),
-            bell: bell.clone(),
-        };
+        let Connected { lanes, opening } = self;
+        // Producers that are made from now on are needed at once.
+        let opening = Opening { early: Early::not(), ..opening };
         let mut lanes = opening.initialise_all(lanes)?;
+        let Opening { options, checkpoint, cut_off, bell, .. } = opening;
         kafka::end(lanes.split_off(used_lanes(options.delivery)));
         Ok(Transactional { lanes, next_lane: 0, options, checkpoint, cut_off, bell })
     }
 }
 
-impl Opening<'_> {
+impl Opening {
+    /// For producers that are made when they are needed, with batches as the configuration says.
+    pub fn new(
+        kafka: &kafka::Options,
+        options: &Options,
+        checkpoint: &checkpoint::Options,
+        limits: Limits,
+    ) -> Opening {
+        Opening {
+            kafka: kafka.clone(),
+            options: options.clone(),
+            checkpoint: checkpoint.clone(),
+            limits,
+            batch_bytes_max: None,
+            cut_off: Arc::default(),
+            early: Early::not(),
+            bell: Arc::default(),
+        }
+    }
+
+    /// The name of the relay.
+    pub(super) fn name(&self) -> &str {
+        &self.options.name
+    }
+
     /// All lanes of a relay, which fence whoever had their ids.
-    pub fn lanes(&self, name: &str) -> Result<Vec<Lane>, Error> {
+    pub(super) fn lanes(&self, name: &str) -> Result<Vec<Lane>, Error> {
         self.initialise_all(self.connect_all(name)?)
     }
 
@@ -133,7 +124,7 @@ impl Opening<'_> {
         in_parallel(lanes, |ConnectedLane { id, lane, spare }| self.initialise(&id, lane, spare))
     }
 
-    pub fn lane(&self, transactional_id: &str) -> Result<Lane, Error> {
+    pub(super) fn lane(&self, transactional_id: &str) -> Result<Lane, Error> {
         self.initialise(transactional_id, self.connect(transactional_id)?, None)
     }
 
@@ -161,7 +152,8 @@ impl Opening<'_> {
     }
 
     fn connect(&self, transactional_id: &str) -> Result<Lane, Error> {
-        let Opening { kafka, options, topic, limits, batch_bytes_max, cut_off, early, bell } = self;
+        let Opening { kafka, options, limits, batch_bytes_max, cut_off, early, bell, .. } = self;
+        let topic = self.checkpoint.topic.as_str();
         let records_max = (limits.records_max + 1).max(TOMBSTONES_MAX);
         let mut config = producer::config(kafka, options, records_max, *batch_bytes_max)?;
         config
