@@ -8,7 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::{BaseProducer, Producer};
 
-use super::client::{Client, Topic};
+use super::client::Client;
 use super::reports::{Context, Refused, Reports};
 use super::{Error, Options, Unacknowledged};
 use crate::kafka;
@@ -76,10 +76,6 @@ fn fetch_metadata<R: Reports>(
             return Err(error);
         }
     }
-}
-
-pub(super) fn refused<R: Reports>(index: usize, topic: &Topic<R>, error: KafkaError) -> Refused {
-    Refused { index, slot: 0, topic: topic.name.to_string(), error }
 }
 
 /// The error of a record that will never be acknowledged as it is; gives back what says less.

@@ -89,19 +89,13 @@ impl Lane {
     }
 
     fn send_to(&self, topic: &Topic<Acknowledgements>, record: &Record<'_>) -> Result<(), Error> {
-        topic.send(record).map_err(|error| {
-            let index = Tag::unpack(record.tag).index;
-            self.classify_unsent(producer::refused(index, topic, error))
-        })
-    }
-
-    fn classify_unsent(&self, Refused { index, topic, error, .. }: Refused) -> Error {
-        match error.rdkafka_error_code() {
+        topic.send(record).map_err(|source| match source.rdkafka_error_code() {
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
-                Error::Refused { index, sequence: None, topic, source: error }
+                let (index, topic) = (Tag::unpack(record.tag).index, topic.name.to_string());
+                Error::Refused { index, sequence: None, topic, source }
             }
-            _ => self.classify("send a record", error),
-        }
+            _ => self.classify("send a record", source),
+        })
     }
 
     /// Waits until the broker has acknowledged every record of the transaction, or refused one.
