@@ -76,10 +76,9 @@ impl Transactional {
     /// key's. Nothing of it is visible before all of it is.
     ///
     /// # Errors
-    /// They are not in Kafka, or nobody knows.
+    /// They are not in Kafka, or nobody knows; these lanes must not be used again.
     pub fn forget(&mut self, partitions: &[i32]) -> Result<(), Error> {
-        let lane = &self.lanes[self.next_lane];
-        self.next_lane = (self.next_lane + 1) % self.lanes.len();
+        let lane = self.lane();
         lane.begin(partitions.len() + 1)?;
         let tombstone = |index, partition| Record {
             value: None,
@@ -91,7 +90,7 @@ impl Transactional {
         }
         lane.send_checkpoint(&tombstone(partitions.len(), None))?;
         lane.await_acknowledged()?;
-        lane.commit()
+        self.commit()
     }
 
     /// Publishes the batches that are ordered, until the order to stop.
@@ -115,14 +114,31 @@ impl Transactional {
     /// # Errors
     /// It is not in Kafka, or nobody knows; these lanes must not be used again.
     pub fn store(&mut self, checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
-        let lane = &self.lanes[self.next_lane];
-        self.next_lane = (self.next_lane + 1) % self.lanes.len();
+        let value = self.send_alone(checkpoint)?;
+        self.commit()?;
+        Ok(value)
+    }
+
+    /// Sends a checkpoint in a transaction of its own, which stays open. Answers with its record.
+    fn send_alone(&self, checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
+        let lane = self.lane();
         lane.begin(1)?;
         let value = checkpoint.to_json();
         lane.send_checkpoint(&self.checkpoint_record(&value, 0))?;
         lane.await_acknowledged()?;
-        lane.commit()?;
         Ok(value)
+    }
+
+    /// The lane whose turn it is.
+    fn lane(&self) -> &Lane {
+        &self.lanes[self.next_lane]
+    }
+
+    /// Commits the transaction of the lane whose turn it is; the next transaction is the next lane's.
+    fn commit(&mut self) -> Result<(), Error> {
+        let lane = &self.lanes[self.next_lane];
+        self.next_lane = (self.next_lane + 1) % self.lanes.len();
+        lane.commit()
     }
 
     /// Turns true when no broker answers any more.

@@ -18,13 +18,9 @@ impl Transactional {
     /// # Errors
     /// It is not acknowledged, or nobody knows where it is; these lanes must not be used again.
     pub fn send_claim(&mut self, checkpoint: &Checkpoint) -> Result<Claim, Error> {
-        let lane = &self.lanes[self.next_lane];
-        lane.begin(1)?;
-        let value = checkpoint.to_json();
-        lane.send_checkpoint(&self.checkpoint_record(&value, 0))?;
-        lane.await_acknowledged()?;
+        let value = self.send_alone(checkpoint)?;
         // None, where the answer to the first try was lost.
-        let place = lane.acknowledgements.last().filter(|(_, offset)| *offset >= 0);
+        let place = self.lane().acknowledgements.last().filter(|(_, offset)| *offset >= 0);
         let (partition, offset) = place.ok_or(Error::NoOffset)?;
         Ok(Claim { partition, offset, value })
     }
@@ -34,13 +30,11 @@ impl Transactional {
     /// # Errors
     /// It does not, or nobody knows; these lanes must not be used again.
     pub fn commit_claim(&mut self) -> Result<(), Error> {
-        let lane = &self.lanes[self.next_lane];
-        self.next_lane = (self.next_lane + 1) % self.lanes.len();
-        lane.commit()
+        self.commit()
     }
 
     /// Takes the claim back.
     pub fn abort_claim(self) {
-        self.lanes[self.next_lane].abort();
+        self.lane().abort();
     }
 }
