@@ -4,6 +4,7 @@
 //! was not looked up before.
 
 mod growth;
+mod metadata;
 mod record_size;
 mod rights;
 
@@ -16,6 +17,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::Instant;
 
 use self::growth::Growth;
+use self::metadata::Metadata;
 pub use self::record_size::record_batch_bytes;
 pub use self::rights::Looked;
 use self::rights::allows;
@@ -362,21 +364,14 @@ impl Topics {
     /// configuration of topics that do not exist, too.
     async fn partitions(&self, name: &str) -> Result<Option<(usize, usize)>, Error> {
         let failed = |source| Error::LookUp { topic: name.to_owned(), source };
-        let asked = self.ask(name, |admin, topic| {
-            let metadata = admin.inner().fetch_metadata(Some(topic), kafka::REQUEST_TIMEOUT)?;
-            let topics = metadata.topics();
-            let error = topics.iter().find_map(|topic| topic.error()).map(RDKafkaErrorCode::from);
-            let partitions = topics.iter().flat_map(|topic| topic.partitions());
-            let replicas = partitions.clone().map(|partition| partition.replicas().len()).min();
-            Ok((error, partitions.count(), replicas.unwrap_or_default()))
-        });
-        match asked.await.map_err(failed)? {
-            (None, partitions, replicas) => Ok(Some((partitions, replicas))),
-            (
-                Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic),
-                ..,
-            ) => Ok(None),
-            (Some(code), ..) => Err(failed(KafkaError::MetadataFetch(code))),
+        let Metadata { error, partitions, replicas } =
+            self.ask(name, metadata::fetch).await.map_err(failed)?;
+        match error {
+            None => Ok(Some((partitions, replicas))),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                Ok(None)
+            }
+            Some(code) => Err(failed(KafkaError::MetadataFetch(code))),
         }
     }
 

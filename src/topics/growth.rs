@@ -8,6 +8,7 @@ use rdkafka::error::KafkaError;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::metadata;
 use crate::batch::TopicId;
 use crate::kafka;
 
@@ -61,7 +62,7 @@ fn count_all(admin: &kafka::Admin, topics: Vec<(TopicId, Arc<str>)>) -> Vec<(Top
 }
 
 fn count(admin: &kafka::Admin, name: &str) -> Result<u32, KafkaError> {
-    let metadata = admin.inner().fetch_metadata(Some(name), kafka::REQUEST_TIMEOUT)?;
-    let partitions = metadata.topics().iter().map(|topic| topic.partitions().len()).sum::<usize>();
+    // A topic that the broker does not show has no partitions: it has not grown.
+    let partitions = metadata::fetch(admin, name)?.partitions;
     Ok(u32::try_from(partitions).unwrap_or(u32::MAX))
 }
