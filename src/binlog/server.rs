@@ -19,7 +19,7 @@ use self::ahead::Ahead;
 pub use self::binlogs::{BinlogFile, BinlogFilters, ListedEvent, RegisteredReplica};
 pub use self::lock::{HeldLock, LockLogin, NOTICED_AFTER, Taken};
 pub use self::replication::ReplicationSource;
-pub use self::tables::{Listed, TableAccess, spelled};
+pub use self::tables::{Listed, SYSTEM_DATABASES, TableAccess, spelled};
 use super::connection::{Answer, Conn, typed};
 use super::{Options, tls};
 use crate::coordinates::Uuid;

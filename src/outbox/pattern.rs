@@ -5,13 +5,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{Error, ghost};
+use crate::binlog::server::SYSTEM_DATABASES;
 
 /// Longest name of a database or a table in MySQL, in characters.
 /// <https://dev.mysql.com/doc/refman/8.4/en/identifier-length.html>
 const NAME_CHARS_MAX: usize = 64;
-
-/// Databases that every server has.
-const SYSTEM_DATABASES: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
 
 /// Which tables an `[[outbox]]` is about.
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -33,6 +33,10 @@ pub struct Listed {
     pub columns: Vec<String>,
 }
 
+/// Databases that every server has.
+pub const SYSTEM_DATABASES: [&str; 4] =
+    ["information_schema", "mysql", "performance_schema", "sys"];
+
 /// From this version on, a server lists the rights on columns that roles have.
 const LISTS_RIGHTS_OF_ROLES: (u16, u16, u16) = (8, 0, 19);
 
@@ -267,10 +271,10 @@ fn condition((database, table): (&[String], &[String])) -> (String, Vec<String>)
         }
     };
     let sql = format!(
-        "TABLE_SCHEMA {} AND TABLE_NAME {} \
-         AND TABLE_SCHEMA NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema')",
+        "TABLE_SCHEMA {} AND TABLE_NAME {} AND TABLE_SCHEMA NOT IN ('{}')",
         operator(database),
-        operator(table)
+        operator(table),
+        SYSTEM_DATABASES.join("', '")
     );
     (sql, vec![value(database), value(table)])
 }
@@ -299,6 +303,8 @@ mod tests {
         let (sql, values) = condition((&pieces(&["50%_|"]), &pieces(&["tenant_", "%", ""])));
         assert!(sql.starts_with("TABLE_SCHEMA = ? AND TABLE_NAME LIKE ? ESCAPE '|' AND"), "{sql}");
         assert_eq!(values, ["50%_|", "tenant|_%|%%"]);
+        let left_out = "NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')";
+        assert!(sql.ends_with(left_out), "{sql}");
     }
 
     #[test]
