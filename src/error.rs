@@ -187,6 +187,10 @@ pub enum Fate {
 }
 
 impl Fate {
+    pub fn is_halt(&self) -> bool {
+        matches!(self, Fate::Halt { .. })
+    }
+
     /// A halt with another thing that helps.
     fn with_hint(self, more: impl std::fmt::Display) -> Fate {
         match self {
@@ -387,7 +391,7 @@ impl Error {
             | Error::RecordRefused { .. }
             | Error::MissingColumn(_)
             | Error::Ambiguous(_)
-            | Error::Topics { .. } => matches!(self.fate(), Fate::Halt { .. }),
+            | Error::Topics { .. } => self.fate().is_halt(),
             _ => false,
         }
     }

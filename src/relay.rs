@@ -275,11 +275,10 @@ impl Relay<'_> {
         is_noted
     }
 
-    /// What comes before is published, and then the relay halts.
+    /// What comes before is published, and then the relay halts. Never true of a server that is lost: that one is
+    /// connected to again.
     fn halts_behind_rows(&self, error: &Error) -> bool {
-        error.is_of_one_transaction()
-            && matches!(error.fate(), Fate::Halt { .. })
-            && !self.waits_for(error)
+        error.is_of_one_transaction() && error.fate().is_halt() && !self.waits_for(error)
     }
 
     /// It may heal. A server or broker that lets nobody in halts a relay that it never let in: its configuration
@@ -345,5 +344,10 @@ preset = "eventuate-local"
         relay.has_claimed = true;
         assert!(!relay.halts_behind_rows(&denied), "its password may be changing");
         assert!(!relay.halts_behind_rows(&Error::OutboxChanged), "it is of no transaction");
+        let gone = server::Error::MySql(mysql_async::Error::Driver(
+            mysql_async::DriverError::ConnectionClosed,
+        ));
+        let gone = Error::Binlog { server: "db.example.org:3306".to_owned(), source: gone.into() };
+        assert!(!relay.halts_behind_rows(&gone), "it may return");
     }
 }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use super::Error;
 use super::broker::is_illegal;
-use super::{Error, Fate};
 use crate::binlog::{self, transaction};
 use crate::coordinates::Coordinates;
 use crate::topics;
@@ -74,13 +74,14 @@ impl Error {
             Error::Ambiguous(_) => false,
             error => error.is_of_one_transaction(),
         };
-        is_one && matches!(self.fate(), Fate::Halt { .. })
+        is_one && self.fate().is_halt()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Fate;
 
     fn over(source: binlog::Error) -> Error {
         Error::Binlog { server: "db:3306".to_owned(), source }

@@ -43,7 +43,6 @@ impl Failover {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Fate;
 
     fn not_applied(missing: &str) -> Error {
         Error::Start {
@@ -60,7 +59,7 @@ mod tests {
         let mut is_halt = |missing: &str, seconds: u64| {
             let now = begin + Duration::from_secs(seconds);
             let error = failover.bound(not_applied(&format!("{UUID}:{missing}")), now);
-            matches!(error.fate(), Fate::Halt { .. })
+            error.fate().is_halt()
         };
         assert!(!is_halt("5-9", 0) && !is_halt("5-9", 59));
         assert!(!is_halt("8-9", 70) && !is_halt("8-9", 129));
@@ -76,6 +75,6 @@ mod tests {
         let error = failover.bound(Error::Task("panic".to_owned()), at(50));
         assert!(matches!(error, Error::Task(_)));
         let error = failover.bound(not_applied(ONE), at(90));
-        assert!(!matches!(error.fate(), Fate::Halt { .. }));
+        assert!(!error.fate().is_halt());
     }
 }

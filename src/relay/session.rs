@@ -245,8 +245,7 @@ impl<'a> Session<'a> {
     /// In `idempotent` delivery, a halt says as well that no row after the checkpoint is in Kafka: else the
     /// configuration of `[[outbox]]` could not be mended.
     fn is_drained_by(&self, error: &Error) -> bool {
-        let is_halt = matches!(error.fate(), Fate::Halt { .. });
-        is_halt && self.config.publish.delivery == Delivery::Idempotent
+        error.fate().is_halt() && self.config.publish.delivery == Delivery::Idempotent
     }
 
     async fn finish(&mut self, is_clean: bool) -> Result<(), Error> {
@@ -277,7 +276,8 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The server went away. A lock or dump that another relay took is no such loss: nothing may be sent behind it.
+/// The server went away, and is connected to again. A lock or dump that another relay took is no such loss: nothing
+/// may be sent behind it. An error that halts is none, either.
 fn is_server_lost(error: &Error) -> bool {
     error.peer() == Some(Peer::MySql) && error.fate() == Fate::Retry
 }
