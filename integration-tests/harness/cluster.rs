@@ -11,9 +11,10 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::Metadata;
 
-use super::link::{Delay, LinkedListeners};
+use super::link::Delay;
+use super::listeners::{Fronted, properties_beside};
 use super::refusing::Faults;
-use super::servers::{Kafka, beside_proxy, lasting_ports};
+use super::servers::{Kafka, lasting_ports};
 use super::watchdog;
 
 const BROKERS: usize = 3;
@@ -58,12 +59,13 @@ impl Cluster {
     pub fn start_beside_links(further: &[&str], delays: &[Delay]) -> Cluster {
         let mut linked = Vec::new();
         let cluster = Cluster::start_with(further, |_, port| {
-            let LinkedListeners { properties, addresses } = LinkedListeners::beside(port, delays);
-            linked.push(addresses);
+            let fronted: Vec<_> = delays.iter().copied().map(Fronted::by_link).collect();
+            let properties = properties_beside(port, &fronted);
+            linked.push(fronted);
             properties
         });
         let addresses_of = |number: usize| {
-            linked.iter().map(|of_broker| of_broker[number].as_str()).collect::<Vec<_>>()
+            linked.iter().map(|of_broker| of_broker[number].address.as_str()).collect::<Vec<_>>()
         };
         let linked = (0..delays.len()).map(|number| addresses_of(number).join(",")).collect();
         Cluster { linked, ..cluster }
@@ -75,7 +77,7 @@ impl Cluster {
         let proxied = lasting_ports::<BROKERS>();
         let proxies = proxied.map(|port| faults.stand_before(&format!("127.0.0.1:{port}")));
         let cluster = Cluster::start_with(&[], |index, port| {
-            beside_proxy(port, proxied[index], proxies[index]).to_vec()
+            properties_beside(port, &[Fronted::by_proxy(proxied[index], proxies[index])])
         });
         (cluster, proxies.map(|port| format!("127.0.0.1:{port}")).join(","))
     }

@@ -19,8 +19,6 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::servers::lasting_ports;
-
 /// In flight for each direction of a connection, so that a receiver that stands still is felt by its sender. At
 /// 64 KiB each that is 64 MiB, more than loopback carries in any delay that is allowed.
 const CHUNKS_IN_FLIGHT_MAX: usize = 1024;
@@ -184,35 +182,6 @@ fn wake_on_time() {
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
     thread::Builder::new().name(name.to_owned()).spawn(work).expect("start a thread");
-}
-
-/// The listeners that a broker has behind links, one for each delay, beside its plain one. Clients learn of brokers
-/// from brokers, so each listener says the address of its link. Brokers reach each other without delay.
-pub struct LinkedListeners {
-    /// In the order of the delays.
-    pub addresses: Vec<String>,
-    /// `servers/kafka`'s.
-    pub properties: Vec<String>,
-}
-
-impl LinkedListeners {
-    /// `port` is the plain listener's.
-    pub fn beside(port: u16, delays: &[Delay]) -> LinkedListeners {
-        let mut advertised = format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port}");
-        let mut protocols =
-            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
-        let (mut addresses, mut properties) = (Vec::new(), Vec::new());
-        for (number, &delay) in delays.iter().enumerate() {
-            let [behind] = lasting_ports();
-            let address = Link::to(&format!("127.0.0.1:{behind}"), delay).address();
-            properties.push(format!("listeners+=LINK{number}://127.0.0.1:{behind}"));
-            advertised += &format!(",LINK{number}://{address}");
-            protocols += &format!(",LINK{number}:PLAINTEXT");
-            addresses.push(address);
-        }
-        properties.extend([advertised, protocols]);
-        LinkedListeners { addresses, properties }
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod kafka;
 pub mod lagging;
 pub mod ledger;
 pub mod link;
+pub mod listeners;
 pub mod oracle;
 pub mod process;
 pub mod produce;

@@ -16,7 +16,8 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::lagging::LaggingProxy;
-use super::link::{Delay, LinkedListeners};
+use super::link::Delay;
+use super::listeners::{Fronted, properties_beside};
 use super::process::Process;
 use super::proxy::Proxy;
 use super::refusing::Faults;
@@ -279,11 +280,9 @@ impl Kafka {
     /// Starts a broker that is reached through links with these delays, and without any as well. The addresses are
     /// in the order of the delays.
     pub fn start_beside_links(properties: &[&str], delays: &[Delay]) -> (Kafka, Vec<String>) {
-        let port = free_port();
-        let linked = LinkedListeners::beside(port, delays);
-        let own = linked.properties.iter().map(String::as_str);
-        let properties: Vec<&str> = own.chain(properties.iter().copied()).collect();
-        (Kafka::start_on(port, &properties), linked.addresses)
+        let fronted: Vec<_> = delays.iter().copied().map(Fronted::by_link).collect();
+        let kafka = Kafka::start_fronted(properties, &fronted);
+        (kafka, fronted.into_iter().map(|front| front.address).collect())
     }
 
     /// The same with a proxy that can show topics shorter than they are.
@@ -309,13 +308,19 @@ impl Kafka {
         properties: &[&str],
         proxy_to: impl Fn(&str) -> (P, u16),
     ) -> (P, Kafka, String) {
-        let (port, proxied) = (free_port(), free_port());
+        let proxied = free_port();
         let (proxy, proxy_port) = proxy_to(&format!("127.0.0.1:{proxied}"));
-        let own = beside_proxy(port, proxied, proxy_port);
-        let own = own.each_ref().map(String::as_str);
-        let kafka = Kafka::start_on(port, &[&own[..], properties].concat());
-        let address = format!("127.0.0.1:{proxy_port}");
-        (proxy, kafka, address)
+        let fronted = Fronted::by_proxy(proxied, proxy_port);
+        let kafka = Kafka::start_fronted(properties, std::slice::from_ref(&fronted));
+        (proxy, kafka, fronted.address)
+    }
+
+    fn start_fronted(properties: &[&str], fronted: &[Fronted]) -> Kafka {
+        let port = free_port();
+        let own = properties_beside(port, fronted);
+        let own = own.iter().map(String::as_str);
+        let properties: Vec<&str> = own.chain(properties.iter().copied()).collect();
+        Kafka::start_on(port, &properties)
     }
 
     /// Starts a second broker of this one's cluster.
@@ -433,17 +438,6 @@ impl Kafka {
     fn own(&self) -> &OwnKafka {
         self.own.as_ref().expect("this test has a broker of its own")
     }
-}
-
-/// A broker's properties that have clients of the proxy come back to the proxy, which stands before the port
-/// `proxied`, and all others to `port`.
-pub fn beside_proxy(port: u16, proxied: u16, proxy: u16) -> [String; 3] {
-    [
-        format!("listeners+=PROXIED://127.0.0.1:{proxied}"),
-        format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{proxy}"),
-        "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT"
-            .to_owned(),
-    ]
 }
 
 /// Topics are never made by accident, and an abandoned transaction ends soon after its timeout.
