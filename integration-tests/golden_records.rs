@@ -3,7 +3,6 @@
 //! what it did wrong (see `golden/README.md`) is expected right.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use mysql_async::Value;
 use serde::Deserialize;
@@ -12,7 +11,6 @@ use serde_json::Value as Json;
 use crate::harness::binlog::WrittenRow;
 use crate::harness::consumer::Record;
 use crate::harness::ledger::{Content, OutboxRow};
-use crate::harness::link::Delay;
 use crate::harness::oracle::partition_of;
 use crate::harness::relay::{RelaySequence, RelaySetup, SOON};
 use crate::harness::say;
@@ -83,17 +81,15 @@ fn records_are_those_of_eventuate_on_9() {
 #[test]
 fn records_are_those_of_eventuate_behind_a_link_and_under_load() {
     let _permit = permit_for_own_servers();
-    let delay = Delay::of(Duration::from_micros(2_500));
-    let (kafka, addresses) = Kafka::start_beside_links(&[], &[delay]);
-    let kafka = Arc::new(kafka);
+    let (kafka, brokers) = Kafka::start_far();
     for delivery in [Delivery::ExactlyOnce, Delivery::Idempotent] {
         let stage = |label| Scene::on(shared_mysql(), Arc::clone(&kafka), label).with(delivery);
         let (load, golden) = (stage("golden_load"), stage("golden_link"));
         let workload = Workload::start(&load, &Plan::with_seed_of_the_day(&load.name));
         let outboxes = Workload::outboxes(&load);
-        let setup = load.setup_behind_link(&addresses[0], delay);
+        let setup = load.setup_behind_link(&brokers);
         let mut relay = RelaySetup { outboxes, ..setup }.start();
-        let setup = golden.setup_behind_link(&addresses[0], delay);
+        let setup = golden.setup_behind_link(&brokers);
         records_are_those_of_eventuate(&golden, &setup);
         load.judge_clean_to_the_end(&workload.finish(), &mut relay, SOON);
     }

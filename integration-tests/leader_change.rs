@@ -12,7 +12,6 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::harness::cluster::Cluster;
 use crate::harness::kafka::topic_config;
-use crate::harness::link::Delay;
 use crate::harness::oracle::partition_of;
 use crate::harness::relay::{Relay, RelaySetup};
 use crate::harness::say;
@@ -64,15 +63,14 @@ fn leader_changes_repeat_nothing_in_idempotent_delivery() {
 /// A round trip of 5 ms: requests that the broker has not seen yet are lost with it.
 #[test]
 fn leader_changes_behind_a_link_lose_repeat_and_reorder_nothing() {
-    let permit = permit_for_a_cluster();
-    let delay = Delay::of(Duration::from_micros(2_500));
-    let cluster = Arc::new(Cluster::start_beside_links(&[], &[delay]));
-    let permit = Arc::new(permit);
+    let permit = Arc::new(permit_for_a_cluster());
+    let (cluster, brokers) = Cluster::start_far();
+    let cluster = Arc::new(cluster);
     for (delivery, changes) in
         [(Delivery::ExactlyOnce, &CHANGES[3..]), (Delivery::Idempotent, &CHANGES[..1])]
     {
         let stage = Stage::on(&cluster, &permit, "leader_change_link", delivery);
-        let setup = stage.scene.setup_behind_link(cluster.linked(0), delay);
+        let setup = stage.scene.setup_behind_link(&brokers);
         let setup = RelaySetup { outboxes: Workload::outboxes(&stage.scene), ..setup };
         change_leaders_under_one_relay(&stage, &setup, changes);
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use crate::harness::link::{Delay, Link};
+use crate::harness::link::{Delay, Distant, Link};
 use crate::harness::relay::SOON;
 use crate::harness::scene::{Delivery, Scene};
 use crate::harness::servers::{Kafka, permit_for_own_servers, shared_mysql};
@@ -121,12 +121,10 @@ fn a_relay_behind_links_that_is_killed_in_between_relays_every_row_once() {
     let (kafka, addresses) = Kafka::start_beside_links(&[], &[Delay::of(ONE_WAY), delay]);
     assert_brokers_are_behind(&addresses[0], ONE_WAY);
     assert_brokers_are_behind(&addresses[1], delay.one_way());
-    let kafka = Arc::new(kafka);
+    let (kafka, brokers) = (Arc::new(kafka), Distant { bootstrap: addresses[1].clone(), delay });
     for delivery in [Delivery::ExactlyOnce, Delivery::Idempotent] {
         let scene = Scene::on(shared_mysql(), Arc::clone(&kafka), "linked").with(delivery);
-        let mut setup = scene.relay_setup();
-        setup.kafka_bootstrap.clone_from(&addresses[1]);
-        setup.mysql_address = Link::to(&setup.mysql_address, delay).address();
+        let setup = scene.setup_behind_link(&brokers);
         scene.create_topic("account");
         let (mut writer, mut inbox) = (PlainWriter::on(&scene), scene.inbox());
         for written in [0, 10] {

@@ -11,7 +11,6 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::harness::consumer::{Inbox, Isolation};
-use crate::harness::link::Delay;
 use crate::harness::relay::{Relay, RelaySetup};
 use crate::harness::say;
 use crate::harness::scene::{Delivery, Scene};
@@ -51,12 +50,10 @@ fn kills_at_random_lose_repeat_and_reorder_nothing_in_idempotent_delivery() {
 #[test]
 fn kills_at_random_behind_a_link_lose_repeat_and_reorder_nothing() {
     let _permit = permit_for_own_servers();
-    let delay = Delay::of(Duration::from_micros(2_500));
-    let (kafka, addresses) = Kafka::start_beside_links(&[], &[delay]);
-    let kafka = Arc::new(kafka);
+    let (kafka, brokers) = Kafka::start_far();
     for delivery in [Delivery::ExactlyOnce, Delivery::Idempotent] {
         let scene = Scene::on(shared_mysql(), Arc::clone(&kafka), "storm_link").with(delivery);
-        storm(&scene, scene.setup_behind_link(&addresses[0], delay), 8, 1_000);
+        storm(&scene, scene.setup_behind_link(&brokers), 8, 1_000);
     }
 }
 

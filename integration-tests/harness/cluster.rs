@@ -11,7 +11,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::Metadata;
 
-use super::link::Delay;
+use super::link::{Delay, Distant};
 use super::listeners::{Fronted, properties_beside};
 use super::refusing::Faults;
 use super::servers::{Kafka, lasting_ports};
@@ -69,6 +69,14 @@ impl Cluster {
         };
         let linked = (0..delays.len()).map(|number| addresses_of(number).join(",")).collect();
         Cluster { linked, ..cluster }
+    }
+
+    /// The same with one link, of [`Delay::FAR`].
+    pub fn start_far() -> (Cluster, Distant) {
+        let delay = Delay::FAR;
+        let cluster = Cluster::start_beside_links(&[], &[delay]);
+        let bootstrap = cluster.linked(0).to_owned();
+        (cluster, Distant { bootstrap, delay })
     }
 
     /// Starts brokers that a relay reaches through proxies with these faults, and everybody else directly. The

@@ -30,6 +30,12 @@ const DELAY_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Delay(Duration);
 
+/// Brokers behind a link, as a relay reaches them that is far from both of its servers.
+pub struct Distant {
+    pub bootstrap: String,
+    pub delay: Delay,
+}
+
 /// A running proxy. It ends with the process: neither a test's nor a benchmark's has anything to give back.
 #[derive(Debug, Clone, Copy)]
 pub struct Link {
@@ -49,6 +55,8 @@ type Chunk = (Instant, Vec<u8>);
 
 impl Delay {
     pub const NONE: Delay = Delay(Duration::ZERO);
+    /// A round trip of 5 ms.
+    pub const FAR: Delay = Delay(Duration::from_micros(2_500));
 
     pub fn of(one_way: Duration) -> Delay {
         Delay(one_way)

@@ -11,7 +11,7 @@ use super::binlog::{self, WrittenRow};
 use super::consumer::{Inbox, Isolation, Record};
 use super::kafka::{create_topic, write_record};
 use super::ledger::{Expected, Ledger};
-use super::link::{Delay, Link};
+use super::link::{Distant, Link};
 use super::oracle::{self, Verdict};
 use super::proxy::Proxy;
 use super::relay::{Outbox, Relay, RelaySequence, RelaySetup, SOON};
@@ -161,11 +161,11 @@ impl Scene {
         (proxy, setup)
     }
 
-    /// A relay far from both servers: `kafka` is the brokers' address behind a link of this delay.
-    pub fn setup_behind_link(&self, kafka: &str, delay: Delay) -> RelaySetup {
+    /// A relay as far from MySQL as from these brokers, which are the scene's.
+    pub fn setup_behind_link(&self, brokers: &Distant) -> RelaySetup {
         let setup = self.relay_setup();
-        let mysql_address = Link::to(&setup.mysql_address, delay).address();
-        RelaySetup { mysql_address, kafka_bootstrap: kafka.to_owned(), ..setup }
+        let mysql_address = Link::to(&setup.mysql_address, brokers.delay).address();
+        RelaySetup { mysql_address, kafka_bootstrap: brokers.bootstrap.clone(), ..setup }
     }
 
     pub fn outbox(&self, table: &str, preset: &str) -> Outbox {

@@ -16,7 +16,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::lagging::LaggingProxy;
-use super::link::Delay;
+use super::link::{Delay, Distant};
 use super::listeners::{Fronted, properties_beside};
 use super::process::Process;
 use super::proxy::Proxy;
@@ -277,14 +277,6 @@ impl Kafka {
         })
     }
 
-    /// Starts a broker that is reached through links with these delays, and without any as well. The addresses are
-    /// in the order of the delays.
-    pub fn start_beside_links(properties: &[&str], delays: &[Delay]) -> (Kafka, Vec<String>) {
-        let fronted: Vec<_> = delays.iter().copied().map(Fronted::by_link).collect();
-        let kafka = Kafka::start_fronted(properties, &fronted);
-        (kafka, fronted.into_iter().map(|front| front.address).collect())
-    }
-
     /// The same with a proxy that can show topics shorter than they are.
     pub fn start_beside_lagging_proxy() -> (LaggingProxy, Kafka, String) {
         Kafka::start_beside(&[], |upstream| {
@@ -302,6 +294,21 @@ impl Kafka {
         let stand_before = |upstream: &str| ((), faults.stand_before(upstream));
         let ((), kafka, address) = Kafka::start_beside(properties, stand_before);
         (kafka, address)
+    }
+
+    /// Starts a broker that is reached through links with these delays, and without any as well. The addresses are
+    /// in the order of the delays.
+    pub fn start_beside_links(properties: &[&str], delays: &[Delay]) -> (Kafka, Vec<String>) {
+        let fronted: Vec<_> = delays.iter().copied().map(Fronted::by_link).collect();
+        let kafka = Kafka::start_fronted(properties, &fronted);
+        (kafka, fronted.into_iter().map(|front| front.address).collect())
+    }
+
+    /// The same with one link, of [`Delay::FAR`].
+    pub fn start_far() -> (Arc<Kafka>, Distant) {
+        let delay = Delay::FAR;
+        let (kafka, addresses) = Kafka::start_beside_links(&[], &[delay]);
+        (Arc::new(kafka), Distant { bootstrap: addresses.join(","), delay })
     }
 
     fn start_beside<P>(
