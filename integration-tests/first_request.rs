@@ -123,6 +123,24 @@ fn lost_answers_repeat_nothing() {
     }
 }
 
+/// The records of a transaction are on their way by one connection while those before them are stalled on another.
+#[test]
+fn records_never_overtake_those_of_a_connection_that_stalls() {
+    let _permit = permit_for_own_servers();
+    let broker = Broker::start(&[]);
+    for delivery in DELIVERIES {
+        let mut stage = broker.stage("stalled", delivery);
+        stage.start_relay();
+        // Every producer is known to the partition, and its transactions follow each other at once.
+        stage.write_singly(40);
+        stage.wait_for_rows_after(0);
+        stage.fail(Which::Every(3), Fault::Stall(Duration::from_millis(60)), 40);
+        stage.write_singly(200);
+        stage.wait_for_rows_after(20);
+        stage.finish();
+    }
+}
+
 /// One partition's records are in Kafka, and their producer does not know it yet, while another partition's are
 /// refused: both happen where replicas fall behind. Whatever the producer does about the latter must not let it
 /// send the former as new ones.

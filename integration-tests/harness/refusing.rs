@@ -1,5 +1,5 @@
 //! A proxy to a broker that refuses single Produce requests in the broker's place, as one does that does not lead
-//! the partition yet or lacks replicas, or that spoils their answers. Everything else passes as it is.
+//! the partition yet or lacks replicas, that spoils their answers, or that stalls. Everything else passes as it is.
 //!
 //! A request that is to fail waits until a later one of its partition has come too, but not for long: whether one
 //! was in flight behind it is counted, and is the client's choice. A connection's answers keep their order.
@@ -36,6 +36,8 @@ pub enum Fault {
     Refuse(Error),
     /// The broker takes it, and is said to have answered this.
     Misreport(Error),
+    /// The broker gets it, and all behind it on its connection, so much later.
+    Stall(Duration),
     /// The broker takes it. Its answer and all behind it are lost with the connection.
     CutOff,
 }
@@ -211,6 +213,9 @@ impl Connection {
                     thread::sleep(WAIT_FOR_LATER);
                     later.pass_answers();
                 });
+            }
+            if let Some(Fault::Stall(stalled)) = fault {
+                thread::sleep(stalled);
             }
             let is_refused = matches!(fault, Some(Fault::Refuse(_)));
             if !is_refused && frames::write(&mut to, &request).is_err() {

@@ -84,6 +84,66 @@ impl<R: Reports> Client<R> {
         Ok(Topic { rkt, name: name.into(), producer: self.producer.clone() })
     }
 
+    /// Lets librdkafka keep back what it is given for these partitions, until they are released. A transaction gets
+    /// them meanwhile.
+    ///
+    /// # Errors
+    /// librdkafka does not know one of them.
+    pub fn hold<'a>(
+        &self,
+        partitions: impl Iterator<Item = (&'a Topic<R>, i32)>,
+    ) -> Result<(), KafkaError> {
+        self.of_partitions(partitions, native::rd_kafka_pause_partitions)
+    }
+
+    /// Sends what was kept back for these partitions.
+    ///
+    /// # Errors
+    /// As [`Client::hold`].
+    pub fn release<'a>(
+        &self,
+        partitions: impl Iterator<Item = (&'a Topic<R>, i32)>,
+    ) -> Result<(), KafkaError> {
+        self.of_partitions(partitions, native::rd_kafka_resume_partitions)?;
+        // Nothing else wakes the threads that send. It does not wait.
+        // SAFETY: the producer lives.
+        unsafe { native::rd_kafka_flush(self.producer.client().native_ptr(), 0) };
+        Ok(())
+    }
+
+    fn of_partitions<'a>(
+        &self,
+        partitions: impl Iterator<Item = (&'a Topic<R>, i32)>,
+        call: unsafe extern "C" fn(
+            *mut native::rd_kafka_t,
+            *mut native::rd_kafka_topic_partition_list_t,
+        ) -> native::rd_kafka_resp_err_t,
+    ) -> Result<(), KafkaError> {
+        // SAFETY: the producer and the topics live, and the topics' names with them; the list is ours, has as many
+        // elements as it says, and is given back once.
+        let failed = unsafe {
+            let list = native::rd_kafka_topic_partition_list_new(0);
+            for (topic, partition) in partitions {
+                let name = native::rd_kafka_topic_name(topic.rkt.as_ptr());
+                native::rd_kafka_topic_partition_list_add(list, name, partition);
+            }
+            let mut failed = call(self.producer.client().native_ptr(), list);
+            let count = usize::try_from((*list).cnt).expect("a list has no fewer than 0");
+            for index in 0..count {
+                match (*(*list).elems.add(index)).err {
+                    native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+                    error => failed = error,
+                }
+            }
+            native::rd_kafka_topic_partition_list_destroy(list);
+            RDKafkaErrorCode::from(failed)
+        };
+        match failed {
+            RDKafkaErrorCode::NoError => Ok(()),
+            failed => Err(KafkaError::PauseResume(failed.to_string())),
+        }
+    }
+
     /// Reads what librdkafka has to report: acknowledgements, log lines, errors.
     pub fn serve(&self) {
         while self.queue.has_more() {

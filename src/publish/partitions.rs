@@ -1,8 +1,9 @@
 //! Which record may be handed to which producer now, so that each partition keeps the order of the stream while
-//! several producers write to it in turn.
+//! several producers write to it in admission.
 //!
-//! A record waits here while records before it are in flight to its partition from another producer. And it waits
-//! while another one is in flight from a producer that the partition may not know: a broker takes any request for
+//! A record waits while records before it are in flight to its partition from another producer: in its own producer,
+//! which keeps it back and adds the partition to its transaction meanwhile. And it waits here while another one is in
+//! flight from a producer that the partition may not know: a broker takes any request for
 //! the first one of such a producer, also the second where it has just refused the first (KAFKA-15591). So a
 //! producer's first record goes to a partition alone.
 
@@ -24,14 +25,24 @@ pub(crate) fn partition_of(key: &[u8], partitions: u32) -> u32 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PartitionId(pub u32);
 
-/// A record that waits for its partition.
+/// A record that may have to wait for its partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Waiting {
     pub producer: usize,
     /// Of the record in its batch.
     pub index: usize,
-    /// Its partition in its topic.
-    pub partition: usize,
+}
+
+/// What is to be done with a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It is sent.
+    Send,
+    /// It is given to its producer, which keeps it back until [`Partitions::note_acknowledged`] says so, and enters the
+    /// partition into its transaction meanwhile. `is_first`: the producer keeps back nothing of the partition yet.
+    Hold { is_first: bool },
+    /// It stays here, until [`Partitions::next`] gives it out.
+    Wait,
 }
 
 /// Every partition that this session sends to.
@@ -44,6 +55,9 @@ struct Partition<const PRODUCERS: usize> {
     in_flight: u32,
     /// Whose records those are.
     producer: usize,
+    /// Records that are kept back by another producer, and by which.
+    held: u32,
+    holder: usize,
     /// When the partition has acknowledged a record of the producer last.
     acknowledged_at: [Option<Instant>; PRODUCERS],
     waiting: VecDeque<Waiting>,
@@ -60,63 +74,95 @@ impl<const PRODUCERS: usize> Partitions<PRODUCERS> {
         self.partitions.push(Partition {
             in_flight: 0,
             producer: 0,
+            held: 0,
+            holder: 0,
             acknowledged_at: [None; PRODUCERS],
             waiting: VecDeque::new(),
         });
         PartitionId(id)
     }
 
-    /// Takes the next record of the stream: `true` where it is to be handed to its producer now. Else it waits, and
-    /// [`Partitions::next`] gives it out.
-    pub fn take(&mut self, id: PartitionId, record: Waiting, now: Instant) -> bool {
+    /// Takes the next record of the stream.
+    pub fn take(&mut self, id: PartitionId, record: Waiting, now: Instant) -> Admission {
         let partition = &mut self.partitions[id.0 as usize];
-        if partition.waiting.is_empty() && partition.admits(record.producer, now) {
-            partition.send(record.producer);
-            return true;
+        let admission = match partition.waiting.is_empty() {
+            true => partition.admission(record.producer, now),
+            false => Admission::Wait,
+        };
+        match admission {
+            Admission::Wait => partition.waiting.push_back(record),
+            admission => partition.note(admission, record.producer),
         }
-        partition.waiting.push_back(record);
-        false
+        admission
     }
 
-    /// Records are in flight to this partition, or wait for it.
+    /// Records are in flight to this partition, or are to be.
     pub fn is_busy(&self, id: PartitionId) -> bool {
-        let partition = &self.partitions[id.0 as usize];
-        partition.in_flight > 0 || !partition.waiting.is_empty()
+        self.partitions[id.0 as usize].in_flight > 0 || self.is_waited_for(id)
     }
 
-    /// The partition has acknowledged a record of this producer.
-    pub fn note_acknowledged(&mut self, id: PartitionId, now: Instant) {
+    /// Records are kept back until this partition has acknowledged what is in flight to it.
+    pub fn is_waited_for(&self, id: PartitionId) -> bool {
+        let partition = &self.partitions[id.0 as usize];
+        partition.held > 0 || !partition.waiting.is_empty()
+    }
+
+    /// The partition has acknowledged a record of the producer whose records are in flight. Answers with the producer
+    /// that is to release now what it keeps back for this partition, if one is.
+    pub fn note_acknowledged(&mut self, id: PartitionId, now: Instant) -> Option<usize> {
         let partition = &mut self.partitions[id.0 as usize];
         partition.in_flight -= 1;
         partition.acknowledged_at[partition.producer] = Some(now);
+        if partition.in_flight > 0 || partition.held == 0 {
+            return None;
+        }
+        partition.in_flight = std::mem::take(&mut partition.held);
+        partition.producer = partition.holder;
+        Some(partition.holder)
     }
 
-    /// The next record that waited for this partition, if it is to be handed to its producer now.
-    pub fn next(&mut self, id: PartitionId, now: Instant) -> Option<Waiting> {
+    /// The next record that waited for this partition, and what is to be done with it, if it need not wait longer.
+    pub fn next(&mut self, id: PartitionId, now: Instant) -> Option<(Waiting, Admission)> {
         let partition = &mut self.partitions[id.0 as usize];
         let record = *partition.waiting.front()?;
-        if !partition.admits(record.producer, now) {
+        let admission = partition.admission(record.producer, now);
+        if admission == Admission::Wait {
             return None;
         }
         partition.waiting.pop_front();
-        partition.send(record.producer);
-        Some(record)
+        partition.note(admission, record.producer);
+        Some((record, admission))
     }
 }
 
 impl<const PRODUCERS: usize> Partition<PRODUCERS> {
-    fn admits(&self, producer: usize, now: Instant) -> bool {
-        self.in_flight == 0 || self.producer == producer && self.knows(producer, now)
+    fn admission(&self, producer: usize, now: Instant) -> Admission {
+        if self.held > 0 {
+            let is_more = self.holder == producer && self.knows(producer, now);
+            return if is_more { Admission::Hold { is_first: false } } else { Admission::Wait };
+        }
+        if self.in_flight == 0 || self.producer == producer && self.knows(producer, now) {
+            return Admission::Send;
+        }
+        // A producer keeps back only what is for a partition that it has sent to before.
+        match self.producer != producer && self.acknowledged_at[producer].is_some() {
+            true => Admission::Hold { is_first: true },
+            false => Admission::Wait,
+        }
     }
 
+    fn note(&mut self, admission: Admission, producer: usize) {
+        match admission {
+            Admission::Send => (self.in_flight, self.producer) = (self.in_flight + 1, producer),
+            Admission::Hold { .. } => (self.held, self.holder) = (self.held + 1, producer),
+            Admission::Wait => {}
+        }
+    }
+
+    /// The partition has acknowledged a record of this producer lately.
     fn knows(&self, producer: usize, now: Instant) -> bool {
         self.acknowledged_at[producer]
             .is_some_and(|at| now.saturating_duration_since(at) <= KNOWN_FOR)
-    }
-
-    fn send(&mut self, producer: usize) {
-        self.in_flight += 1;
-        self.producer = producer;
     }
 }
 
@@ -148,105 +194,149 @@ mod tests {
     }
 
     fn record(producer: usize, index: usize) -> Waiting {
-        Waiting { producer, index, partition: 0 }
+        Waiting { producer, index }
     }
+
+    const SEND: Admission = Admission::Send;
+    const HOLD: Admission = Admission::Hold { is_first: true };
+    const HOLD_TOO: Admission = Admission::Hold { is_first: false };
 
     #[test]
     fn the_first_record_of_a_producer_goes_to_a_partition_alone_and_so_does_one_after_a_pause() {
         let mut partitions = Partitions::<PRODUCERS>::new();
         let (id, begun) = (partitions.add(), Instant::now());
-        assert!(partitions.take(id, record(0, 0), begun));
-        assert!(!partitions.take(id, record(0, 1), begun));
-        assert!(!partitions.take(id, record(0, 2), begun));
+        assert_eq!(partitions.take(id, record(0, 0), begun), SEND);
+        assert_eq!(partitions.take(id, record(0, 1), begun), Admission::Wait);
+        assert_eq!(partitions.take(id, record(0, 2), begun), Admission::Wait);
         assert_eq!(partitions.next(id, begun), None, "the first is in flight");
-        partitions.note_acknowledged(id, begun);
+        assert_eq!(partitions.note_acknowledged(id, begun), None);
         // The partition knows the producer now: what waited goes together.
-        assert_eq!(partitions.next(id, begun), Some(record(0, 1)));
-        assert_eq!(partitions.next(id, begun), Some(record(0, 2)));
-        assert!(partitions.take(id, record(0, 3), begun));
-        (0..3).for_each(|_| partitions.note_acknowledged(id, begun));
+        assert_eq!(partitions.next(id, begun), Some((record(0, 1), SEND)));
+        assert_eq!(partitions.next(id, begun), Some((record(0, 2), SEND)));
+        assert_eq!(partitions.take(id, record(0, 3), begun), SEND);
+        (0..3).for_each(|_| assert_eq!(partitions.note_acknowledged(id, begun), None));
         let later = begun + KNOWN_FOR + Duration::from_millis(1);
-        assert!(partitions.take(id, record(0, 4), later));
-        assert!(!partitions.take(id, record(0, 5), later), "it may be forgotten");
+        assert_eq!(partitions.take(id, record(0, 4), later), SEND);
+        assert_eq!(
+            partitions.take(id, record(0, 5), later),
+            Admission::Wait,
+            "it may be forgotten"
+        );
     }
 
     #[test]
     fn a_record_waits_for_those_of_another_producer_and_for_no_other_partition() {
         let mut partitions = Partitions::<PRODUCERS>::new();
         let (id, other, now) = (partitions.add(), partitions.add(), Instant::now());
-        assert!(partitions.take(id, record(0, 0), now));
-        assert!(!partitions.take(id, record(1, 1), now));
-        assert!(partitions.take(other, record(1, 2), now));
-        assert!(!partitions.take(id, record(0, 3), now), "it stands behind one that waits");
+        assert_eq!(partitions.take(id, record(0, 0), now), SEND);
+        assert_eq!(
+            partitions.take(id, record(1, 1), now),
+            Admission::Wait,
+            "it has no such partition yet"
+        );
+        assert_eq!(partitions.take(other, record(1, 2), now), SEND);
+        assert_eq!(
+            partitions.take(id, record(0, 3), now),
+            Admission::Wait,
+            "it stands behind one that waits"
+        );
         partitions.note_acknowledged(id, now);
-        assert_eq!(partitions.next(id, now), Some(record(1, 1)));
+        assert_eq!(partitions.next(id, now), Some((record(1, 1), SEND)));
+        // The first producer has sent to this partition before.
+        assert_eq!(partitions.next(id, now), Some((record(0, 3), HOLD)));
+        assert_eq!(partitions.take(id, record(0, 4), now), HOLD_TOO);
+        assert_eq!(partitions.take(id, record(2, 5), now), Admission::Wait);
+        assert_eq!(partitions.note_acknowledged(id, now), Some(0));
         assert_eq!(partitions.next(id, now), None);
         partitions.note_acknowledged(id, now);
-        assert_eq!(partitions.next(id, now), Some(record(0, 3)));
-        assert_eq!(partitions.next(id, now), None);
+        partitions.note_acknowledged(id, now);
+        assert_eq!(partitions.next(id, now), Some((record(2, 5), SEND)));
+    }
+
+    /// A partition as its leader would see it.
+    #[derive(Default)]
+    struct Leader {
+        in_flight: Vec<Waiting>,
+        held: Vec<Waiting>,
+        written: Vec<Waiting>,
+        known: HashMap<usize, Instant>,
+    }
+
+    impl Leader {
+        fn act(&mut self, record: Waiting, admission: Admission, now: Instant) {
+            match admission {
+                Admission::Send => {
+                    self.in_flight.push(record);
+                    self.check(now);
+                }
+                Admission::Hold { is_first } => {
+                    assert_eq!(is_first, self.held.is_empty());
+                    assert!(self.known.contains_key(&record.producer));
+                    self.held.push(record);
+                }
+                Admission::Wait => {}
+            }
+        }
+
+        fn check(&self, now: Instant) {
+            let producer = self.in_flight[0].producer;
+            assert!(self.in_flight.iter().all(|one| one.producer == producer));
+            let is_known = |at: &Instant| now - *at <= KNOWN_FOR;
+            assert!(self.in_flight.len() == 1 || self.known.get(&producer).is_some_and(is_known));
+        }
+
+        /// Acknowledges the oldest record in flight, if there is one.
+        fn acknowledge(
+            &mut self,
+            partitions: &mut Partitions<PRODUCERS>,
+            id: PartitionId,
+            now: Instant,
+        ) {
+            if self.in_flight.is_empty() {
+                return;
+            }
+            let first = self.in_flight.remove(0);
+            self.known.insert(first.producer, now);
+            self.written.push(first);
+            if let Some(producer) = partitions.note_acknowledged(id, now) {
+                assert!(self.in_flight.is_empty());
+                self.in_flight = std::mem::take(&mut self.held);
+                assert!(self.in_flight.iter().all(|one| one.producer == producer));
+            }
+            while let Some((record, admission)) = partitions.next(id, now) {
+                self.act(record, admission, now);
+            }
+        }
     }
 
     proptest! {
-        /// Whatever is sent and acknowledged in whichever order: each partition gets its records in the order of the
-        /// stream, never those of two producers at once, never two of a producer that it may not know; and all leave.
+        /// Whatever is sent and acknowledged whenever: each partition gets its records in the order of the stream,
+        /// never those of two producers at once, never two of a producer that it may not know; and all leave.
         #[test]
         fn every_partition_keeps_the_order_of_the_stream(
-            stream in prop::collection::vec((0usize..4, 0usize..PRODUCERS, 0u64..700), 1..200),
-            acknowledge in prop::collection::vec(0usize..4, 0..400),
+            stream in prop::collection::vec((0usize..4, 0usize..PRODUCERS, 0u64..400), 1..300),
+            acknowledge in prop::collection::vec(0usize..4, 0..600),
         ) {
             let mut partitions = Partitions::<PRODUCERS>::new();
             let ids: Vec<PartitionId> = (0..4).map(|_| partitions.add()).collect();
-            let mut now = Instant::now();
-            let mut sent: HashMap<usize, Vec<Waiting>> = HashMap::new();
-            let mut in_flight: HashMap<usize, Vec<Waiting>> = HashMap::new();
-            let mut known: HashMap<(usize, usize), Instant> = HashMap::new();
-            let mut turns = acknowledge.into_iter();
-            let check = |known: &HashMap<(usize, usize), Instant>, flying: &[Waiting], partition, now: Instant| {
-                let last = flying.last().unwrap();
-                assert!(flying.iter().all(|one| one.producer == last.producer));
-                let is_known = known.get(&(partition, last.producer)).is_some_and(|at| now - *at <= KNOWN_FOR);
-                assert!(flying.len() == 1 || is_known);
-            };
-            let total = stream.len();
+            let mut leaders: Vec<Leader> = (0..4).map(|_| Leader::default()).collect();
+            let (mut now, total) = (Instant::now(), stream.len());
+            let mut acknowledge = acknowledge.into_iter();
             for (index, (partition, producer, millis)) in stream.into_iter().enumerate() {
                 now += Duration::from_millis(millis);
-                if partitions.take(ids[partition], record(producer, index), now) {
-                    sent.entry(partition).or_default().push(record(producer, index));
-                    in_flight.entry(partition).or_default().push(record(producer, index));
-                    check(&known, &in_flight[&partition], partition, now);
-                }
-                for partition in turns.by_ref().take(2) {
-                    let flying = in_flight.entry(partition).or_default();
-                    if flying.is_empty() {
-                        continue;
-                    }
-                    let first = flying.remove(0);
-                    known.insert((partition, first.producer), now);
-                    partitions.note_acknowledged(ids[partition], now);
-                    while let Some(next) = partitions.next(ids[partition], now) {
-                        sent.entry(partition).or_default().push(next);
-                        flying.push(next);
-                        check(&known, flying, partition, now);
-                    }
+                let admission = partitions.take(ids[partition], record(producer, index), now);
+                leaders[partition].act(record(producer, index), admission, now);
+                for partition in acknowledge.by_ref().take(2) {
+                    leaders[partition].acknowledge(&mut partitions, ids[partition], now);
                 }
             }
-            for (partition, &id) in ids.iter().enumerate() {
-                let flying = in_flight.entry(partition).or_default();
-                while !flying.is_empty() {
-                    let first = flying.remove(0);
-                    known.insert((partition, first.producer), now);
-                    partitions.note_acknowledged(id, now);
-                    while let Some(next) = partitions.next(id, now) {
-                        sent.entry(partition).or_default().push(next);
-                        flying.push(next);
-                        check(&known, flying, partition, now);
-                    }
+            for (leader, id) in leaders.iter_mut().zip(ids) {
+                while !leader.in_flight.is_empty() {
+                    leader.acknowledge(&mut partitions, id, now);
                 }
+                prop_assert!(leader.written.is_sorted_by_key(|record| record.index));
             }
-            prop_assert_eq!(sent.values().map(Vec::len).sum::<usize>(), total);
-            for records in sent.values() {
-                prop_assert!(records.is_sorted_by_key(|record| record.index));
-            }
+            prop_assert_eq!(leaders.iter().map(|leader| leader.written.len()).sum::<usize>(), total);
         }
     }
 }

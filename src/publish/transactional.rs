@@ -48,6 +48,8 @@ pub struct Transactional {
     next_lane: usize,
     options: Options,
     checkpoint: checkpoint::Options,
+    /// Where the claim went, and all checkpoints of the session go.
+    checkpoint_partition: Option<i32>,
     cut_off: Arc<AtomicBool>,
     /// Rings when any lane has something to serve.
     bell: Arc<Bell>,

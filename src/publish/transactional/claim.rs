@@ -22,6 +22,7 @@ impl Transactional {
         // None, where the answer to the first try was lost.
         let place = self.lane().acknowledgements.last().filter(|(_, offset)| *offset >= 0);
         let (partition, offset) = place.ok_or(Error::NoOffset)?;
+        self.checkpoint_partition = Some(partition);
         Ok(Claim { partition, offset, value })
     }
 

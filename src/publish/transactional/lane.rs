@@ -18,6 +18,14 @@ const ANSWER_INTERVAL: Duration = Duration::from_millis(5);
 /// librdkafka looks once a second which records are too old.
 const REPORT_MARGIN: Duration = Duration::from_secs(10);
 
+/// A partition as a client names it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// `None`: that of the checkpoint.
+    pub topic: Option<TopicId>,
+    pub partition: i32,
+}
+
 /// One transactional producer.
 pub(super) struct Lane {
     pub client: Arc<Client<Acknowledgements>>,
@@ -77,6 +85,24 @@ impl Lane {
     /// know.
     pub fn learn_partitions(&self, topic: TopicId) {
         producer::learn_partitions(&self.client, &self.topics[topic.0 as usize].name);
+    }
+
+    /// Keeps back what it is given for these partitions.
+    pub fn hold(&self, places: impl Iterator<Item = Place>) -> Result<(), Error> {
+        let held = self.client.hold(places.map(|place| self.find(place)));
+        held.map_err(|source| Error::Kafka { doing: "hold records back", source })
+    }
+
+    /// Sends what was kept back for these partitions.
+    pub fn release(&self, places: impl Iterator<Item = Place>) -> Result<(), Error> {
+        let release = self.client.release(places.map(|place| self.find(place)));
+        release.map_err(|source| Error::Kafka { doing: "release records", source })
+    }
+
+    fn find(&self, place: Place) -> (&Topic<Acknowledgements>, i32) {
+        let topic =
+            place.topic.map_or(&self.checkpoint_topic, |topic| &self.topics[topic.0 as usize]);
+        (topic, place.partition)
     }
 
     /// Sends a record to the topic of this id.

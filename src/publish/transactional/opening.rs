@@ -75,7 +75,15 @@ impl Connected {
         let mut lanes = opening.initialise_all(lanes)?;
         let Opening { options, checkpoint, cut_off, bell, .. } = opening;
         kafka::end(lanes.split_off(used_lanes(options.delivery)));
-        Ok(Transactional { lanes, next_lane: 0, options, checkpoint, cut_off, bell })
+        Ok(Transactional {
+            lanes,
+            next_lane: 0,
+            options,
+            checkpoint,
+            checkpoint_partition: None,
+            cut_off,
+            bell,
+        })
     }
 }
 

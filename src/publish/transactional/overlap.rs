@@ -1,30 +1,35 @@
 //! Transactions that overlap: each lane carries one, and the next one is sent while those before it are acknowledged
 //! and committed.
 //!
-//! The order holds for two reasons. A record goes to its partition only when all before it there are acknowledged,
-//! or are of the same producer ([`Partitions`]). And a transaction is committed only after the one before it was: so
+//! The order holds for two reasons. A record leaves for its partition only when all before it there are acknowledged,
+//! or are of the same producer ([`Partitions`]); until then its producer keeps it back, and adds the partition to the
+//! transaction. And a transaction is committed only after the one before it was: so
 //! of those that are on their way, a beginning is in Kafka, and the checkpoint of its last one says which.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::committer::Committer;
-use super::lane::Lane;
+use super::lane::{Lane, Place};
 use super::{CHECKPOINT_PARTITION, LANES, Transactional};
+use crate::batch::TopicId;
 use crate::checkpoint;
 use crate::publish::client::Record;
-use crate::publish::partitions::{PartitionId, Partitions, Waiting, partition_of};
+use crate::publish::partitions::{Admission, PartitionId, Partitions, Waiting, partition_of};
 use crate::publish::reports::{Bell, Tag};
 use crate::publish::sequence::SequenceHeader;
 use crate::publish::{Answers, Error, Options, Order, SERVE_INTERVAL, Sealed, Stored};
 
-/// The next transaction begins when the checkpoint of the one before it is acknowledged, and all but so many of its
-/// records. Sooner, its own checkpoint would have to wait, and would join the transaction a round trip late; and a
-/// backlog would be cut into transactions so small that they cost more than they carry.
+/// The next transaction begins when so few records of the one before it are not acknowledged. Sooner, a backlog would
+/// be cut into transactions so small that they cost more than they carry.
 const UNACKNOWLEDGED_MAX: usize = 32;
+
+/// It begins when the checkpoint of the one before is acknowledged, or so long after that one began, whichever is
+/// sooner: so its partitions are added while the records before are on their way.
+const PACE: Duration = Duration::from_millis(5);
 
 /// The publisher's thread.
 pub(super) struct Overlap<'a> {
@@ -33,13 +38,19 @@ pub(super) struct Overlap<'a> {
     /// By topic and partition.
     topics: Vec<Vec<PartitionId>>,
     partitions: Partitions<LANES>,
+    /// By the partition's id.
+    places: Vec<Place>,
     /// Ordered, and not begun.
     waiting: VecDeque<Sealed>,
     /// In stream order. The first is being committed, or the next to be.
     open: VecDeque<Open>,
     committer: Committer,
-    /// Partitions of records that were acknowledged just now; kept for its memory.
+    /// Partitions of records that were acknowledged just now; kept for its memory, as are the following.
     acknowledged: Vec<PartitionId>,
+    /// Lanes that are to release partitions, and those.
+    release: Vec<(usize, Place)>,
+    /// What is to be done with the records of the transaction that is begun just now.
+    admissions: Vec<(PartitionId, Waiting, Admission)>,
     bell: Arc<Bell>,
     options: Options,
     checkpoint: checkpoint::Options,
@@ -57,17 +68,27 @@ struct Open {
     /// The record of its checkpoint.
     value: Vec<u8>,
     header: SequenceHeader,
+    begun_at: Instant,
     report_by: Instant,
     is_committing: bool,
 }
 
 impl<'a> Overlap<'a> {
     pub fn new(transactional: Transactional, answers: &'a Answers) -> Result<Overlap<'a>, Error> {
-        let Transactional { lanes, next_lane, options, checkpoint, cut_off, bell } = transactional;
+        let Transactional {
+            lanes,
+            next_lane,
+            options,
+            checkpoint,
+            checkpoint_partition,
+            cut_off,
+            bell,
+        } = transactional;
+        let partition = checkpoint_partition.ok_or(Error::NoOffset)?;
         let committer = Committer::start(options.transaction_timeout, bell.clone());
         let mut partitions = Partitions::new();
-        let checkpoint_partition = partitions.add();
-        debug_assert_eq!(checkpoint_partition, CHECKPOINT_PARTITION);
+        let id = partitions.add();
+        debug_assert_eq!(id, CHECKPOINT_PARTITION);
         // What the claim was acknowledged for is of no batch.
         lanes.iter().for_each(|lane| lane.acknowledgements.expect(0));
         Ok(Overlap {
@@ -75,10 +96,13 @@ impl<'a> Overlap<'a> {
             next_lane,
             topics: Vec::new(),
             partitions,
+            places: vec![Place { topic: None, partition }],
             waiting: VecDeque::new(),
             open: VecDeque::new(),
             committer: committer.map_err(Error::Thread)?,
             acknowledged: Vec::new(),
+            release: Vec::new(),
+            admissions: Vec::new(),
             bell,
             options,
             checkpoint,
@@ -95,7 +119,8 @@ impl<'a> Overlap<'a> {
                 self.abort_behind(&error);
                 return Err(error);
             }
-            self.bell.wait(SERVE_INTERVAL);
+            let begins_in = self.begins_at().map(|at| at.saturating_duration_since(Instant::now()));
+            self.bell.wait(begins_in.unwrap_or(SERVE_INTERVAL));
         }
         Ok(())
     }
@@ -113,15 +138,24 @@ impl<'a> Overlap<'a> {
 
     /// Tells the reader when another batch would leave at once.
     fn tell_ready(&mut self) {
-        let is_free = self.open.len() < self.lanes.len() && self.waiting.is_empty();
-        if self.is_ready_told || !is_free || self.partitions.is_busy(CHECKPOINT_PARTITION) {
-            return;
-        }
-        let last = self.open.back().map(|open| &self.lanes[open.lane].acknowledgements);
-        if last.is_none_or(|last| last.missing() <= UNACKNOWLEDGED_MAX) {
+        if self.begins_at().is_some_and(|at| at <= Instant::now()) {
             self.is_ready_told = true;
             self.answers.ready();
         }
+    }
+
+    /// When another batch may leave; `None` until something changes that.
+    fn begins_at(&self) -> Option<Instant> {
+        let is_free = self.open.len() < self.lanes.len() && self.waiting.is_empty();
+        if self.is_ready_told || !is_free || self.partitions.is_waited_for(CHECKPOINT_PARTITION) {
+            return None;
+        }
+        let Some(last) = self.open.back() else { return Some(Instant::now()) };
+        if self.lanes[last.lane].acknowledgements.missing() > UNACKNOWLEDGED_MAX {
+            return None;
+        }
+        let is_acknowledged = !self.partitions.is_busy(CHECKPOINT_PARTITION);
+        Some(if is_acknowledged { last.begun_at } else { last.begun_at + PACE })
     }
 
     fn take_orders(&mut self, orders: &Receiver<Order>) -> Result<(), Error> {
@@ -130,12 +164,12 @@ impl<'a> Overlap<'a> {
                 Ok(Order::Publish(sealed)) => self.waiting.push_back(*sealed),
                 Ok(Order::LearnTopic { name, partitions, .. }) => {
                     self.lanes.iter_mut().try_for_each(|lane| lane.learn_topic(&name))?;
-                    self.topics.push((0..partitions).map(|_| self.partitions.add()).collect());
+                    self.topics.push(Vec::new());
+                    self.add_partitions(self.topics.len() - 1, partitions);
                 }
                 Ok(Order::GrowTopic { id, partitions }) => {
                     self.lanes.iter().for_each(|lane| lane.learn_partitions(id));
-                    let ids = &mut self.topics[id.0 as usize];
-                    ids.resize_with(partitions as usize, || self.partitions.add());
+                    self.add_partitions(id.0 as usize, partitions);
                 }
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => {
                     self.is_stopping = true;
@@ -143,6 +177,17 @@ impl<'a> Overlap<'a> {
                 }
                 Err(TryRecvError::Empty) => return Ok(()),
             }
+        }
+    }
+
+    /// The topic has so many partitions now.
+    fn add_partitions(&mut self, topic: usize, count: u32) {
+        let id = TopicId(u32::try_from(topic).expect("fewer topics than 2^32"));
+        let known = u32::try_from(self.topics[topic].len()).expect("fewer partitions than 2^32");
+        for number in known..count {
+            self.topics[topic].push(self.partitions.add());
+            let number = i32::try_from(number).expect("fewer partitions than 2^31");
+            self.places.push(Place { topic: Some(id), partition: number });
         }
     }
 
@@ -157,16 +202,35 @@ impl<'a> Overlap<'a> {
         }
         let now = Instant::now();
         let mut acknowledged = std::mem::take(&mut self.acknowledged);
-        for &partition in &acknowledged {
-            self.partitions.note_acknowledged(partition, now);
+        for &id in &acknowledged {
+            if let Some(lane) = self.partitions.note_acknowledged(id, now) {
+                self.release.push((lane, self.places[id.0 as usize]));
+            }
         }
-        for &partition in &acknowledged {
-            while let Some(record) = self.partitions.next(partition, now) {
-                self.send_waiting(partition, record)?;
+        self.release()?;
+        for &id in &acknowledged {
+            while let Some((record, admission)) = self.partitions.next(id, now) {
+                self.send_waiting(id, record, admission)?;
             }
         }
         acknowledged.clear();
         self.acknowledged = acknowledged;
+        Ok(())
+    }
+
+    fn release(&mut self) -> Result<(), Error> {
+        for (index, lane) in self.lanes.iter().enumerate() {
+            let mut places = self
+                .release
+                .iter()
+                .filter(|(of, _)| *of == index)
+                .map(|(_, place)| *place)
+                .peekable();
+            if places.peek().is_some() {
+                lane.release(places)?;
+            }
+        }
+        self.release.clear();
         Ok(())
     }
 
@@ -214,6 +278,7 @@ impl<'a> Overlap<'a> {
             value: sealed.checkpoint.to_json(),
             sealed,
             header: SequenceHeader::new(&self.options.name, generation),
+            begun_at: Instant::now(),
             report_by: self.lanes[lane].report_by(),
             is_committing: false,
         });
@@ -226,33 +291,48 @@ impl<'a> Overlap<'a> {
     fn send_last(&mut self) -> Result<(), Error> {
         let now = Instant::now();
         let open = self.open.back_mut().expect("one was begun");
-        let lane = &self.lanes[open.lane];
-        let (producer, checkpoint_index) = (open.lane, open.sealed.batch.len());
-        let waiting = Waiting { producer, index: checkpoint_index, partition: 0 };
-        if self.partitions.take(CHECKPOINT_PARTITION, waiting, now) {
-            open.send(lane, &self.checkpoint.key, CHECKPOINT_PARTITION, waiting)?;
-        }
-        for index in 0..checkpoint_index {
-            let record = open.sealed.batch.record(index);
-            if record.is_in_kafka {
-                continue;
-            }
+        let (lane, producer) = (&self.lanes[open.lane], open.lane);
+        let mut take = |id, record| {
+            let admission = self.partitions.take(id, record, now);
+            self.admissions.push((id, record, admission));
+        };
+        let index = open.sealed.batch.len();
+        take(CHECKPOINT_PARTITION, Waiting { producer, index });
+        for (index, record) in open.sealed.batch.unsent_records() {
             let partitions = &self.topics[record.topic.0 as usize];
             let count = u32::try_from(partitions.len()).expect("fewer partitions than 2^32");
             let partition = partition_of(record.key, count) as usize;
-            let (id, waiting) = (partitions[partition], Waiting { producer, index, partition });
-            if self.partitions.take(id, waiting, now) {
-                open.send(lane, &self.checkpoint.key, id, waiting)?;
+            take(partitions[partition], Waiting { producer, index });
+        }
+        let is_first = |admission: &Admission| *admission == Admission::Hold { is_first: true };
+        let held = self.admissions.iter().filter(|(_, _, admission)| is_first(admission));
+        let mut held = held.map(|(id, _, _)| self.places[id.0 as usize]).peekable();
+        if held.peek().is_some() {
+            lane.hold(held)?;
+        }
+        for (id, record, admission) in self.admissions.drain(..) {
+            if admission != Admission::Wait {
+                let (place, index) = (self.places[id.0 as usize], record.index);
+                open.send(lane, &self.checkpoint.key, place, Tag { index, partition: id })?;
             }
         }
         Ok(())
     }
 
     /// Sends a record that waited.
-    fn send_waiting(&mut self, id: PartitionId, record: Waiting) -> Result<(), Error> {
+    fn send_waiting(
+        &mut self,
+        id: PartitionId,
+        record: Waiting,
+        admission: Admission,
+    ) -> Result<(), Error> {
         let open = self.open.iter_mut().find(|open| open.lane == record.producer);
         let open = open.expect("a transaction is open until all its records are acknowledged");
-        open.send(&self.lanes[open.lane], &self.checkpoint.key, id, record)
+        let (lane, place) = (&self.lanes[open.lane], self.places[id.0 as usize]);
+        if admission == (Admission::Hold { is_first: true }) {
+            lane.hold(std::iter::once(place))?;
+        }
+        open.send(lane, &self.checkpoint.key, place, Tag { index: record.index, partition: id })
     }
 
     /// Readers of the partitions need not wait for the transactions behind one that is refused for good.
@@ -271,21 +351,22 @@ impl Open {
         &mut self,
         lane: &Lane,
         checkpoint_key: &str,
-        id: PartitionId,
-        Waiting { index, partition, .. }: Waiting,
+        place: Place,
+        tag: Tag,
     ) -> Result<(), Error> {
-        let tag = Tag { index, partition: id }.pack();
         let Sealed { batch, first_sequence, .. } = &self.sealed;
-        let sent = if index == batch.len() {
-            let (key, value) = (checkpoint_key.as_bytes(), Some(&*self.value));
-            lane.send_checkpoint(&Record { key, value, partition: None, sequence: None, tag })
-        } else {
-            let record = batch.record(index);
-            let sequence = Some(self.header.spell(first_sequence + index as u64));
-            let (key, value, partition) =
-                (record.key, Some(record.value), i32::try_from(partition));
-            let partition = Some(partition.expect("fewer partitions than 2^31"));
-            lane.send(record.topic, &Record { key, value, partition, sequence, tag })
+        let (index, partition, tag) = (tag.index, Some(place.partition), tag.pack());
+        let sent = match place.topic {
+            None => {
+                let (key, value) = (checkpoint_key.as_bytes(), Some(&*self.value));
+                lane.send_checkpoint(&Record { key, value, partition, sequence: None, tag })
+            }
+            Some(topic) => {
+                let record = batch.record(index);
+                let sequence = Some(self.header.spell(first_sequence + index as u64));
+                let (key, value) = (record.key, Some(record.value));
+                lane.send(topic, &Record { key, value, partition, sequence, tag })
+            }
         };
         sent.map_err(|error| error.of_rows(*first_sequence, batch.len()))
     }
