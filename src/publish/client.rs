@@ -2,8 +2,8 @@
 //! allocation of ours, and what librdkafka reports is read by the thread that waits for it.
 //!
 //! rdkafka's `send` allocates a topic's name and a list of headers and looks the topic up for every record, and
-//! its producer with a thread wakes that thread for every report. The three calls that it has no names for are
-//! made here, and nowhere else.
+//! its producer with a thread wakes that thread for every report. The calls that it has no names for are made here,
+//! and nowhere else.
 
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::{self, NonNull};
@@ -84,11 +84,11 @@ impl<R: Reports> Client<R> {
         Ok(Topic { rkt, name: name.into(), producer: self.producer.clone() })
     }
 
-    /// Lets librdkafka keep back what it is given for these partitions, until they are released. A transaction gets
-    /// them meanwhile.
+    /// Lets librdkafka keep back what it is given for these partitions, until they are released. It adds them to the
+    /// transaction meanwhile.
     ///
     /// # Errors
-    /// librdkafka does not know one of them.
+    /// librdkafka does not know the topic of one of them.
     pub fn hold<'a>(
         &self,
         partitions: impl Iterator<Item = (&'a Topic<R>, i32)>,
@@ -105,7 +105,8 @@ impl<R: Reports> Client<R> {
         partitions: impl Iterator<Item = (&'a Topic<R>, i32)>,
     ) -> Result<(), KafkaError> {
         self.of_partitions(partitions, native::rd_kafka_resume_partitions)?;
-        // Nothing else wakes the threads that send. It does not wait.
+        // A resumption wakes nobody, and a flush all threads with a connection. It does not wait. A thread without
+        // one looks once a second (`rd_kafka_max_block_ms`).
         // SAFETY: the producer lives.
         unsafe { native::rd_kafka_flush(self.producer.client().native_ptr(), 0) };
         Ok(())

@@ -1,11 +1,12 @@
 //! Which record may be handed to which producer now, so that each partition keeps the order of the stream while
 //! several producers write to it in admission.
 //!
-//! A record waits while records before it are in flight to its partition from another producer: in its own producer,
-//! which keeps it back and adds the partition to its transaction meanwhile. And it waits here while another one is in
-//! flight from a producer that the partition may not know: a broker takes any request for
-//! the first one of such a producer, also the second where it has just refused the first (KAFKA-15591). So a
-//! producer's first record goes to a partition alone.
+//! A record waits while records before it are in flight to its partition from another producer. The first that waits
+//! does so in its own producer, which adds the partition to its transaction meanwhile; the others wait here.
+//!
+//! A record also waits here while another one is in flight from a producer that the partition may not know. A broker
+//! takes any request for the first one of such a producer, also the second where it has just refused the first
+//! (KAFKA-15591). So a producer's first record goes to a partition alone.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -15,6 +16,10 @@ use murmur2::{KAFKA_SEED, murmur2};
 /// A partition that has acknowledged nothing of a producer for longer may have forgotten it. Brokers keep a
 /// producer for a day where nobody configured less (`producer.id.expiration.ms`).
 const KNOWN_FOR: Duration = Duration::from_secs(1);
+
+/// A producer holds records for one partition so often at most. librdkafka counts each pause and each resumption of a
+/// partition in 31 bits, and ignores them when the count has overflowed.
+const HOLDS_MAX: u32 = 1 << 29;
 
 /// The partition of a key, where its topic has so many: as every Java client computes it.
 pub(crate) fn partition_of(key: &[u8], partitions: u32) -> u32 {
@@ -38,9 +43,9 @@ pub(super) struct Waiting {
 pub(super) enum Admission {
     /// It is sent.
     Send,
-    /// It is given to its producer, which keeps it back until [`Partitions::note_acknowledged`] says so, and enters the
-    /// partition into its transaction meanwhile. `is_first`: the producer keeps back nothing of the partition yet.
-    Hold { is_first: bool },
+    /// It is given to its producer, which keeps it back until [`Partitions::note_acknowledged`] says so, and adds the
+    /// partition to its transaction meanwhile.
+    Hold,
     /// It stays here, until [`Partitions::next`] gives it out.
     Wait,
 }
@@ -55,9 +60,10 @@ struct Partition<const PRODUCERS: usize> {
     in_flight: u32,
     /// Whose records those are.
     producer: usize,
-    /// Records that are kept back by another producer, and by which.
-    held: u32,
-    holder: usize,
+    /// The producer that keeps a record back.
+    holder: Option<usize>,
+    /// How often each has done that.
+    holds: [u32; PRODUCERS],
     /// When the partition has acknowledged a record of the producer last.
     acknowledged_at: [Option<Instant>; PRODUCERS],
     waiting: VecDeque<Waiting>,
@@ -74,8 +80,8 @@ impl<const PRODUCERS: usize> Partitions<PRODUCERS> {
         self.partitions.push(Partition {
             in_flight: 0,
             producer: 0,
-            held: 0,
-            holder: 0,
+            holder: None,
+            holds: [0; PRODUCERS],
             acknowledged_at: [None; PRODUCERS],
             waiting: VecDeque::new(),
         });
@@ -104,21 +110,21 @@ impl<const PRODUCERS: usize> Partitions<PRODUCERS> {
     /// Records are kept back until this partition has acknowledged what is in flight to it.
     pub fn is_waited_for(&self, id: PartitionId) -> bool {
         let partition = &self.partitions[id.0 as usize];
-        partition.held > 0 || !partition.waiting.is_empty()
+        partition.holder.is_some() || !partition.waiting.is_empty()
     }
 
     /// The partition has acknowledged a record of the producer whose records are in flight. Answers with the producer
-    /// that is to release now what it keeps back for this partition, if one is.
+    /// that is to release the record now that it keeps back for this partition, if one is.
     pub fn note_acknowledged(&mut self, id: PartitionId, now: Instant) -> Option<usize> {
         let partition = &mut self.partitions[id.0 as usize];
         partition.in_flight -= 1;
         partition.acknowledged_at[partition.producer] = Some(now);
-        if partition.in_flight > 0 || partition.held == 0 {
+        if partition.in_flight > 0 {
             return None;
         }
-        partition.in_flight = std::mem::take(&mut partition.held);
-        partition.producer = partition.holder;
-        Some(partition.holder)
+        let holder = partition.holder.take()?;
+        partition.note(Admission::Send, holder);
+        Some(holder)
     }
 
     /// The next record that waited for this partition, and what is to be done with it, if it need not wait longer.
@@ -137,24 +143,26 @@ impl<const PRODUCERS: usize> Partitions<PRODUCERS> {
 
 impl<const PRODUCERS: usize> Partition<PRODUCERS> {
     fn admission(&self, producer: usize, now: Instant) -> Admission {
-        if self.held > 0 {
-            let is_more = self.holder == producer && self.knows(producer, now);
-            return if is_more { Admission::Hold { is_first: false } } else { Admission::Wait };
+        if self.holder.is_some() {
+            return Admission::Wait;
         }
         if self.in_flight == 0 || self.producer == producer && self.knows(producer, now) {
             return Admission::Send;
         }
-        // A producer keeps back only what is for a partition that it has sent to before.
-        match self.producer != producer && self.acknowledged_at[producer].is_some() {
-            true => Admission::Hold { is_first: true },
-            false => Admission::Wait,
-        }
+        // A producer that has sent to the partition before knows it.
+        let may_hold = self.producer != producer
+            && self.acknowledged_at[producer].is_some()
+            && self.holds[producer] < HOLDS_MAX;
+        if may_hold { Admission::Hold } else { Admission::Wait }
     }
 
     fn note(&mut self, admission: Admission, producer: usize) {
         match admission {
             Admission::Send => (self.in_flight, self.producer) = (self.in_flight + 1, producer),
-            Admission::Hold { .. } => (self.held, self.holder) = (self.held + 1, producer),
+            Admission::Hold => {
+                self.holder = Some(producer);
+                self.holds[producer] += 1;
+            }
             Admission::Wait => {}
         }
     }
@@ -198,8 +206,7 @@ mod tests {
     }
 
     const SEND: Admission = Admission::Send;
-    const HOLD: Admission = Admission::Hold { is_first: true };
-    const HOLD_TOO: Admission = Admission::Hold { is_first: false };
+    const HOLD: Admission = Admission::Hold;
 
     #[test]
     fn the_first_record_of_a_producer_goes_to_a_partition_alone_and_so_does_one_after_a_pause() {
@@ -244,20 +251,53 @@ mod tests {
         assert_eq!(partitions.next(id, now), Some((record(1, 1), SEND)));
         // The first producer has sent to this partition before.
         assert_eq!(partitions.next(id, now), Some((record(0, 3), HOLD)));
-        assert_eq!(partitions.take(id, record(0, 4), now), HOLD_TOO);
+        assert_eq!(partitions.take(id, record(0, 4), now), Admission::Wait);
         assert_eq!(partitions.take(id, record(2, 5), now), Admission::Wait);
         assert_eq!(partitions.note_acknowledged(id, now), Some(0));
+        assert_eq!(partitions.next(id, now), Some((record(0, 4), SEND)), "the producer is known");
         assert_eq!(partitions.next(id, now), None);
         partitions.note_acknowledged(id, now);
         partitions.note_acknowledged(id, now);
         assert_eq!(partitions.next(id, now), Some((record(2, 5), SEND)));
     }
 
+    #[test]
+    fn what_is_held_goes_alone_where_the_producer_may_be_forgotten_by_then() {
+        let mut partitions = Partitions::<PRODUCERS>::new();
+        let (id, begun) = (partitions.add(), Instant::now());
+        partitions.take(id, record(0, 0), begun);
+        partitions.note_acknowledged(id, begun);
+        partitions.take(id, record(1, 1), begun);
+        assert_eq!(partitions.take(id, record(0, 2), begun), HOLD);
+        assert_eq!(partitions.take(id, record(0, 3), begun), Admission::Wait);
+        let later = begun + KNOWN_FOR + Duration::from_millis(1);
+        assert_eq!(partitions.note_acknowledged(id, later), Some(0));
+        assert_eq!(partitions.next(id, later), None);
+        partitions.note_acknowledged(id, later);
+        assert_eq!(partitions.next(id, later), Some((record(0, 3), SEND)));
+    }
+
+    #[test]
+    fn a_producer_that_has_held_too_often_holds_no_more() {
+        let mut partitions = Partitions::<PRODUCERS>::new();
+        let (id, now) = (partitions.add(), Instant::now());
+        partitions.take(id, record(0, 0), now);
+        partitions.note_acknowledged(id, now);
+        partitions.partitions[0].holds[0] = HOLDS_MAX - 1;
+        for (index, admission) in [(1, HOLD), (3, Admission::Wait)] {
+            partitions.take(id, record(1, index), now);
+            assert_eq!(partitions.take(id, record(0, index + 1), now), admission);
+            partitions.note_acknowledged(id, now);
+            while partitions.next(id, now).is_some() {}
+            partitions.note_acknowledged(id, now);
+        }
+    }
+
     /// A partition as its leader would see it.
     #[derive(Default)]
     struct Leader {
         in_flight: Vec<Waiting>,
-        held: Vec<Waiting>,
+        held: Option<Waiting>,
         written: Vec<Waiting>,
         known: HashMap<usize, Instant>,
     }
@@ -269,10 +309,9 @@ mod tests {
                     self.in_flight.push(record);
                     self.check(now);
                 }
-                Admission::Hold { is_first } => {
-                    assert_eq!(is_first, self.held.is_empty());
+                Admission::Hold => {
                     assert!(self.known.contains_key(&record.producer));
-                    self.held.push(record);
+                    assert_eq!(self.held.replace(record), None);
                 }
                 Admission::Wait => {}
             }
@@ -300,8 +339,9 @@ mod tests {
             self.written.push(first);
             if let Some(producer) = partitions.note_acknowledged(id, now) {
                 assert!(self.in_flight.is_empty());
-                self.in_flight = std::mem::take(&mut self.held);
-                assert!(self.in_flight.iter().all(|one| one.producer == producer));
+                let released = self.held.take().unwrap();
+                assert_eq!(released.producer, producer);
+                self.act(released, Admission::Send, now);
             }
             while let Some((record, admission)) = partitions.next(id, now) {
                 self.act(record, admission, now);

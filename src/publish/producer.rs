@@ -41,6 +41,13 @@ pub(super) fn config(
     Ok(config)
 }
 
+/// The brokers, as the client met them.
+pub(super) struct Cluster {
+    pub brokers: usize,
+    /// Of a request to a broker that was connected.
+    pub round_trip: Duration,
+}
+
 /// Makes a producer that a broker has answered, twice: by its first answer librdkafka learns the broker's id, and
 /// has no broker until it has noted that down; `init_transactions` would look again only after 500 ms. `wake`: as
 /// [`Client::new`] has it.
@@ -49,26 +56,30 @@ pub(super) fn connect<R: Reports>(
     context: Context<R>,
     topic: &str,
     wake: impl Fn() + Send + Sync + 'static,
-) -> Result<Client<R>, Error> {
+) -> Result<(Client<R>, Cluster), Error> {
     let client = Client::new(config, context, wake)?;
-    client.serve_while(|producer| {
+    let cluster = client.serve_while(|producer| {
         let client = producer.client();
-        fetch_metadata(client, topic)
-            .and_then(|()| fetch_metadata(client, topic))
-            .map_err(|error| kafka::Error::of_client(&client.context().failure, error))
+        let meet = || {
+            fetch_metadata(client, topic)?;
+            let begun = Instant::now();
+            let brokers = fetch_metadata(client, topic)?;
+            Ok(Cluster { brokers, round_trip: begun.elapsed() })
+        };
+        meet().map_err(|error| kafka::Error::of_client(&client.context().failure, error))
     })?;
-    Ok(client)
+    Ok((client, cluster))
 }
 
-/// Waits for a broker's answer, as long as somebody wants it.
+/// Waits for a broker's answer, as long as somebody wants it. Answers with how many brokers there are.
 fn fetch_metadata<R: Reports>(
     client: &rdkafka::client::Client<Context<R>>,
     topic: &str,
-) -> Result<(), KafkaError> {
+) -> Result<usize, KafkaError> {
     let deadline = Instant::now() + kafka::REQUEST_TIMEOUT;
     loop {
         let error = match client.fetch_metadata(Some(topic), WANTED_INTERVAL) {
-            Ok(_) => return Ok(()),
+            Ok(metadata) => return Ok(metadata.brokers().len()),
             Err(error) => error,
         };
         let is_over = Instant::now() > deadline || client.context().is_unwanted();

@@ -7,6 +7,7 @@
 //! (docs/requests-in-flight.md).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -14,6 +15,7 @@ use rdkafka::producer::Producer;
 
 use super::reported::Reported;
 use crate::batch::TopicId;
+use crate::kafka;
 use crate::publish::client::{Client, Record, Topic};
 use crate::publish::partitions::partition_of;
 use crate::publish::reports::Context;
@@ -22,6 +24,10 @@ use crate::publish::{Error, Unacknowledged, producer};
 /// Each has a connection to each broker, and a thread for it. Behind a round trip of 5 ms, twelve partitions of one
 /// broker gain no more from more of them.
 pub(super) const PRODUCERS: usize = 8;
+
+/// A single broker whose round trip is shorter gets one producer. There are no round trips to overlap then, and eight
+/// would make smaller requests and take half as much processor time again in a backlog.
+const NEAR: Duration = Duration::from_millis(1);
 
 /// `max.message.bytes` of a topic where nobody set it.
 const BATCH_BYTES_DEFAULT: usize = 1_048_588;
@@ -49,7 +55,7 @@ pub(super) struct Destination {
 }
 
 impl Producers {
-    /// Makes them. The first is answered by a broker before; the others connect meanwhile.
+    /// Makes them. The first is answered by a broker before; the others connect meanwhile, if they are needed.
     ///
     /// # Errors
     /// Kafka cannot be reached.
@@ -61,8 +67,14 @@ impl Producers {
     ) -> Result<Producers, Error> {
         let others = (1..PRODUCERS).map(|_| Client::new(config, context(), wake.clone()));
         let others = others.collect::<Result<Vec<_>, _>>()?;
-        let mut clients = vec![producer::connect(config, context(), checkpoint_topic, wake)?];
-        clients.extend(others);
+        let (first, cluster) = producer::connect(config, context(), checkpoint_topic, wake)?;
+        let mut clients = vec![first];
+        if cluster.brokers == 1 && cluster.round_trip < NEAR {
+            kafka::end(others);
+        } else {
+            clients.extend(others);
+        }
+        tracing::debug!(producers = clients.len(), round_trip = ?cluster.round_trip, "connected");
         Ok(Producers { clients, destinations: Vec::new(), next: 0 })
     }
 

@@ -171,7 +171,7 @@ impl Opening {
         let acknowledgements = Arc::new(Acknowledgements::default());
         let context = Context::of(acknowledgements.clone(), cut_off.clone()).early(early.clone());
         let (bell, wake) = (bell.clone(), bell.clone());
-        let client = producer::connect(&config, context, topic, move || wake.ring())?;
+        let (client, _) = producer::connect(&config, context, topic, move || wake.ring())?;
         let doing = "look up the checkpoint topic";
         let checkpoint_topic = client.topic(topic);
         let checkpoint_topic = checkpoint_topic.map_err(|source| Error::Kafka { doing, source })?;

@@ -31,6 +31,10 @@ const UNACKNOWLEDGED_MAX: usize = 32;
 /// sooner: so its partitions are added while the records before are on their way.
 const PACE: Duration = Duration::from_millis(5);
 
+/// Before that checkpoint is acknowledged, so few records of the one before may be missing. With more, the brokers are
+/// busy, and larger transactions cost them less.
+const EARLY_UNACKNOWLEDGED_MAX: usize = 16;
+
 /// The publisher's thread.
 pub(super) struct Overlap<'a> {
     lanes: Vec<Lane>,
@@ -151,11 +155,12 @@ impl<'a> Overlap<'a> {
             return None;
         }
         let Some(last) = self.open.back() else { return Some(Instant::now()) };
-        if self.lanes[last.lane].acknowledgements.missing() > UNACKNOWLEDGED_MAX {
-            return None;
+        let missing = self.lanes[last.lane].acknowledgements.missing();
+        if !self.partitions.is_busy(CHECKPOINT_PARTITION) {
+            (missing <= UNACKNOWLEDGED_MAX).then_some(last.begun_at)
+        } else {
+            (missing <= EARLY_UNACKNOWLEDGED_MAX).then_some(last.begun_at + PACE)
         }
-        let is_acknowledged = !self.partitions.is_busy(CHECKPOINT_PARTITION);
-        Some(if is_acknowledged { last.begun_at } else { last.begun_at + PACE })
     }
 
     fn take_orders(&mut self, orders: &Receiver<Order>) -> Result<(), Error> {
@@ -207,12 +212,13 @@ impl<'a> Overlap<'a> {
                 self.release.push((lane, self.places[id.0 as usize]));
             }
         }
-        self.release()?;
         for &id in &acknowledged {
             while let Some((record, admission)) = self.partitions.next(id, now) {
                 self.send_waiting(id, record, admission)?;
             }
         }
+        // Last, so that what is released leaves with what has come after it.
+        self.release()?;
         acknowledged.clear();
         self.acknowledged = acknowledged;
         Ok(())
@@ -304,8 +310,8 @@ impl<'a> Overlap<'a> {
             let partition = partition_of(record.key, count) as usize;
             take(partitions[partition], Waiting { producer, index });
         }
-        let is_first = |admission: &Admission| *admission == Admission::Hold { is_first: true };
-        let held = self.admissions.iter().filter(|(_, _, admission)| is_first(admission));
+        let is_held = |admission: &Admission| *admission == Admission::Hold;
+        let held = self.admissions.iter().filter(|(_, _, admission)| is_held(admission));
         let mut held = held.map(|(id, _, _)| self.places[id.0 as usize]).peekable();
         if held.peek().is_some() {
             lane.hold(held)?;
@@ -329,7 +335,7 @@ impl<'a> Overlap<'a> {
         let open = self.open.iter_mut().find(|open| open.lane == record.producer);
         let open = open.expect("a transaction is open until all its records are acknowledged");
         let (lane, place) = (&self.lanes[open.lane], self.places[id.0 as usize]);
-        if admission == (Admission::Hold { is_first: true }) {
+        if admission == Admission::Hold {
             lane.hold(std::iter::once(place))?;
         }
         open.send(lane, &self.checkpoint.key, place, Tag { index: record.index, partition: id })
