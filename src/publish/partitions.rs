@@ -1,5 +1,5 @@
 //! Which record may be handed to which producer now, so that each partition keeps the order of the stream while
-//! several producers write to it in admission.
+//! several producers write to it in turn.
 //!
 //! A record waits while records before it are in flight to its partition from another producer. The first that waits
 //! does so in its own producer, which adds the partition to its transaction meanwhile; the others wait here.
@@ -24,6 +24,12 @@ const HOLDS_MAX: u32 = 1 << 29;
 /// The partition of a key, where its topic has so many: as every Java client computes it.
 pub(crate) fn partition_of(key: &[u8], partitions: u32) -> u32 {
     (murmur2(key, KAFKA_SEED) & 0x7fff_ffff) % partitions.max(1)
+}
+
+/// The index of a key's partition among those of its topic.
+pub(super) fn index_of<T>(key: &[u8], partitions: &[T]) -> usize {
+    let count = u32::try_from(partitions.len()).expect("fewer partitions than 2^32");
+    partition_of(key, count) as usize
 }
 
 /// A partition of a destination topic, or the one that the checkpoint goes to.
@@ -91,9 +97,10 @@ impl<const PRODUCERS: usize> Partitions<PRODUCERS> {
     /// Takes the next record of the stream.
     pub fn take(&mut self, id: PartitionId, record: Waiting, now: Instant) -> Admission {
         let partition = &mut self.partitions[id.0 as usize];
-        let admission = match partition.waiting.is_empty() {
-            true => partition.admission(record.producer, now),
-            false => Admission::Wait,
+        let admission = if partition.waiting.is_empty() {
+            partition.admission(record.producer, now)
+        } else {
+            Admission::Wait
         };
         match admission {
             Admission::Wait => partition.waiting.push_back(record),
@@ -102,9 +109,9 @@ impl<const PRODUCERS: usize> Partitions<PRODUCERS> {
         admission
     }
 
-    /// Records are in flight to this partition, or are to be.
-    pub fn is_busy(&self, id: PartitionId) -> bool {
-        self.partitions[id.0 as usize].in_flight > 0 || self.is_waited_for(id)
+    /// Records are in flight to this partition.
+    pub fn has_in_flight(&self, id: PartitionId) -> bool {
+        self.partitions[id.0 as usize].in_flight > 0
     }
 
     /// Records are kept back until this partition has acknowledged what is in flight to it.

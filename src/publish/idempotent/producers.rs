@@ -17,7 +17,7 @@ use super::reported::Reported;
 use crate::batch::TopicId;
 use crate::kafka;
 use crate::publish::client::{Client, Record, Topic};
-use crate::publish::partitions::partition_of;
+use crate::publish::partitions::index_of;
 use crate::publish::reports::Context;
 use crate::publish::{Error, Unacknowledged, producer};
 
@@ -145,9 +145,8 @@ impl Destination {
     /// # Errors
     /// librdkafka does not take it.
     pub fn send(&self, record: Record<'_>) -> Result<(), KafkaError> {
-        let count = u32::try_from(self.producers.len()).expect("fewer partitions than 2^32");
-        let partition = partition_of(record.key, count);
-        let topic = &self.topics[self.producers[partition as usize]];
+        let partition = index_of(record.key, &self.producers);
+        let topic = &self.topics[self.producers[partition]];
         let number = i32::try_from(partition).expect("fewer partitions than 2^31");
         topic.send(&Record { partition: Some(number), ..record })
     }

@@ -20,7 +20,7 @@ const REPORT_MARGIN: Duration = Duration::from_secs(10);
 
 /// A partition as a client names it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct TopicPartition {
     /// `None`: that of the checkpoint.
     pub topic: Option<TopicId>,
     pub partition: i32,
@@ -88,21 +88,20 @@ impl Lane {
     }
 
     /// Keeps back what it is given for these partitions.
-    pub fn hold(&self, places: impl Iterator<Item = Place>) -> Result<(), Error> {
-        let held = self.client.hold(places.map(|place| self.find(place)));
+    pub fn hold(&self, partitions: &[TopicPartition]) -> Result<(), Error> {
+        let held = self.client.hold(partitions.iter().map(|it| self.find(it)));
         held.map_err(|source| Error::Kafka { doing: "hold records back", source })
     }
 
     /// Sends what was kept back for these partitions.
-    pub fn release(&self, places: impl Iterator<Item = Place>) -> Result<(), Error> {
-        let release = self.client.release(places.map(|place| self.find(place)));
-        release.map_err(|source| Error::Kafka { doing: "release records", source })
+    pub fn release(&self, partitions: &[TopicPartition]) -> Result<(), Error> {
+        let released = self.client.release(partitions.iter().map(|it| self.find(it)));
+        released.map_err(|source| Error::Kafka { doing: "release records", source })
     }
 
-    fn find(&self, place: Place) -> (&Topic<Acknowledgements>, i32) {
-        let topic =
-            place.topic.map_or(&self.checkpoint_topic, |topic| &self.topics[topic.0 as usize]);
-        (topic, place.partition)
+    fn find(&self, it: &TopicPartition) -> (&Topic<Acknowledgements>, i32) {
+        let topic = it.topic.map_or(&self.checkpoint_topic, |topic| &self.topics[topic.0 as usize]);
+        (topic, it.partition)
     }
 
     /// Sends a record to the topic of this id.

@@ -2,9 +2,11 @@
 //! and committed.
 //!
 //! The order holds for two reasons. A record leaves for its partition only when all before it there are acknowledged,
-//! or are of the same producer ([`Partitions`]); until then its producer keeps it back, and adds the partition to the
-//! transaction. And a transaction is committed only after the one before it was: so
+//! or are of the same producer ([`Partitions`]). And a transaction is committed only after the one before it was: so
 //! of those that are on their way, a beginning is in Kafka, and the checkpoint of its last one says which.
+//!
+//! The first record that waits for a partition is held by its own producer, which adds the partition to its transaction
+//! meanwhile.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,12 +15,12 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::committer::Committer;
-use super::lane::{Lane, Place};
+use super::lane::{Lane, TopicPartition};
 use super::{CHECKPOINT_PARTITION, LANES, Transactional};
 use crate::batch::TopicId;
 use crate::checkpoint;
 use crate::publish::client::Record;
-use crate::publish::partitions::{Admission, PartitionId, Partitions, Waiting, partition_of};
+use crate::publish::partitions::{Admission, PartitionId, Partitions, Waiting, index_of};
 use crate::publish::reports::{Bell, Tag};
 use crate::publish::sequence::SequenceHeader;
 use crate::publish::{Answers, Error, Options, Order, SERVE_INTERVAL, Sealed, Stored};
@@ -43,7 +45,7 @@ pub(super) struct Overlap<'a> {
     topics: Vec<Vec<PartitionId>>,
     partitions: Partitions<LANES>,
     /// By the partition's id.
-    places: Vec<Place>,
+    topic_partitions: Vec<TopicPartition>,
     /// Ordered, and not begun.
     waiting: VecDeque<Sealed>,
     /// In stream order. The first is being committed, or the next to be.
@@ -51,10 +53,11 @@ pub(super) struct Overlap<'a> {
     committer: Committer,
     /// Partitions of records that were acknowledged just now; kept for its memory, as are the following.
     acknowledged: Vec<PartitionId>,
-    /// Lanes that are to release partitions, and those.
-    release: Vec<(usize, Place)>,
-    /// What is to be done with the records of the transaction that is begun just now.
-    admissions: Vec<(PartitionId, Waiting, Admission)>,
+    /// What each lane is to release.
+    released: [Vec<TopicPartition>; LANES],
+    /// What is to be held of the transaction that is begun just now, and what is to be sent of it.
+    held: Vec<TopicPartition>,
+    admitted: Vec<Tag>,
     bell: Arc<Bell>,
     options: Options,
     checkpoint: checkpoint::Options,
@@ -100,13 +103,14 @@ impl<'a> Overlap<'a> {
             next_lane,
             topics: Vec::new(),
             partitions,
-            places: vec![Place { topic: None, partition }],
+            topic_partitions: vec![TopicPartition { topic: None, partition }],
             waiting: VecDeque::new(),
             open: VecDeque::new(),
             committer: committer.map_err(Error::Thread)?,
             acknowledged: Vec::new(),
-            release: Vec::new(),
-            admissions: Vec::new(),
+            released: Default::default(),
+            held: Vec::new(),
+            admitted: Vec::new(),
             bell,
             options,
             checkpoint,
@@ -156,10 +160,10 @@ impl<'a> Overlap<'a> {
         }
         let Some(last) = self.open.back() else { return Some(Instant::now()) };
         let missing = self.lanes[last.lane].acknowledgements.missing();
-        if !self.partitions.is_busy(CHECKPOINT_PARTITION) {
-            (missing <= UNACKNOWLEDGED_MAX).then_some(last.begun_at)
-        } else {
+        if self.partitions.has_in_flight(CHECKPOINT_PARTITION) {
             (missing <= EARLY_UNACKNOWLEDGED_MAX).then_some(last.begun_at + PACE)
+        } else {
+            (missing <= UNACKNOWLEDGED_MAX).then_some(last.begun_at)
         }
     }
 
@@ -192,7 +196,7 @@ impl<'a> Overlap<'a> {
         for number in known..count {
             self.topics[topic].push(self.partitions.add());
             let number = i32::try_from(number).expect("fewer partitions than 2^31");
-            self.places.push(Place { topic: Some(id), partition: number });
+            self.topic_partitions.push(TopicPartition { topic: Some(id), partition: number });
         }
     }
 
@@ -209,7 +213,7 @@ impl<'a> Overlap<'a> {
         let mut acknowledged = std::mem::take(&mut self.acknowledged);
         for &id in &acknowledged {
             if let Some(lane) = self.partitions.note_acknowledged(id, now) {
-                self.release.push((lane, self.places[id.0 as usize]));
+                self.released[lane].push(self.topic_partitions[id.0 as usize]);
             }
         }
         for &id in &acknowledged {
@@ -225,18 +229,12 @@ impl<'a> Overlap<'a> {
     }
 
     fn release(&mut self) -> Result<(), Error> {
-        for (index, lane) in self.lanes.iter().enumerate() {
-            let mut places = self
-                .release
-                .iter()
-                .filter(|(of, _)| *of == index)
-                .map(|(_, place)| *place)
-                .peekable();
-            if places.peek().is_some() {
-                lane.release(places)?;
+        for (lane, released) in self.lanes.iter().zip(&mut self.released) {
+            if !released.is_empty() {
+                lane.release(released)?;
+                released.clear();
             }
         }
-        self.release.clear();
         Ok(())
     }
 
@@ -298,29 +296,26 @@ impl<'a> Overlap<'a> {
         let now = Instant::now();
         let open = self.open.back_mut().expect("one was begun");
         let (lane, producer) = (&self.lanes[open.lane], open.lane);
-        let mut take = |id, record| {
-            let admission = self.partitions.take(id, record, now);
-            self.admissions.push((id, record, admission));
+        let mut take = |id: PartitionId, index| {
+            match self.partitions.take(id, Waiting { producer, index }, now) {
+                Admission::Wait => return,
+                Admission::Hold => self.held.push(self.topic_partitions[id.0 as usize]),
+                Admission::Send => {}
+            }
+            self.admitted.push(Tag { index, partition: id });
         };
-        let index = open.sealed.batch.len();
-        take(CHECKPOINT_PARTITION, Waiting { producer, index });
+        take(CHECKPOINT_PARTITION, open.sealed.batch.len());
         for (index, record) in open.sealed.batch.unsent_records() {
             let partitions = &self.topics[record.topic.0 as usize];
-            let count = u32::try_from(partitions.len()).expect("fewer partitions than 2^32");
-            let partition = partition_of(record.key, count) as usize;
-            take(partitions[partition], Waiting { producer, index });
+            take(partitions[index_of(record.key, partitions)], index);
         }
-        let is_held = |admission: &Admission| *admission == Admission::Hold;
-        let held = self.admissions.iter().filter(|(_, _, admission)| is_held(admission));
-        let mut held = held.map(|(id, _, _)| self.places[id.0 as usize]).peekable();
-        if held.peek().is_some() {
-            lane.hold(held)?;
+        if !self.held.is_empty() {
+            lane.hold(&self.held)?;
+            self.held.clear();
         }
-        for (id, record, admission) in self.admissions.drain(..) {
-            if admission != Admission::Wait {
-                let (place, index) = (self.places[id.0 as usize], record.index);
-                open.send(lane, &self.checkpoint.key, place, Tag { index, partition: id })?;
-            }
+        for tag in self.admitted.drain(..) {
+            let to = self.topic_partitions[tag.partition.0 as usize];
+            open.send(lane, &self.checkpoint.key, to, tag)?;
         }
         Ok(())
     }
@@ -334,11 +329,11 @@ impl<'a> Overlap<'a> {
     ) -> Result<(), Error> {
         let open = self.open.iter_mut().find(|open| open.lane == record.producer);
         let open = open.expect("a transaction is open until all its records are acknowledged");
-        let (lane, place) = (&self.lanes[open.lane], self.places[id.0 as usize]);
+        let (lane, to) = (&self.lanes[open.lane], self.topic_partitions[id.0 as usize]);
         if admission == Admission::Hold {
-            lane.hold(std::iter::once(place))?;
+            lane.hold(&[to])?;
         }
-        open.send(lane, &self.checkpoint.key, place, Tag { index: record.index, partition: id })
+        open.send(lane, &self.checkpoint.key, to, Tag { index: record.index, partition: id })
     }
 
     /// Readers of the partitions need not wait for the transactions behind one that is refused for good.
@@ -357,12 +352,12 @@ impl Open {
         &mut self,
         lane: &Lane,
         checkpoint_key: &str,
-        place: Place,
+        to: TopicPartition,
         tag: Tag,
     ) -> Result<(), Error> {
         let Sealed { batch, first_sequence, .. } = &self.sealed;
-        let (index, partition, tag) = (tag.index, Some(place.partition), tag.pack());
-        let sent = match place.topic {
+        let (index, partition, tag) = (tag.index, Some(to.partition), tag.pack());
+        let sent = match to.topic {
             None => {
                 let (key, value) = (checkpoint_key.as_bytes(), Some(&*self.value));
                 lane.send_checkpoint(&Record { key, value, partition, sequence: None, tag })
