@@ -6,8 +6,8 @@ use std::cmp::Ordering;
 use crate::binlog::{Server, Start, start};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
+use crate::connect;
 use crate::coordinates::Coordinates;
-use crate::ends;
 use crate::error::Error;
 
 /// Where the server could not read on, if there is such a place.
@@ -46,7 +46,7 @@ impl Cut {
         let Some(cut) = &self.0 else { return Ok(start) };
         let behind = start::behind_cut(server, &start, cut).await;
         let origin = start::Origin::Checkpoint(cut.clone());
-        let behind = behind.map_err(|source| ends::start_error(config, origin, source))?;
+        let behind = behind.map_err(|source| connect::start_error(config, origin, source))?;
         Ok(behind.unwrap_or(start))
     }
 }

@@ -11,10 +11,11 @@ use super::recovery::ensure_not_replaced;
 use crate::binlog::server::{HeldLock, LockLogin, NOTICED_AFTER, Taken};
 use crate::binlog::{self, Server};
 use crate::config::Config;
+use crate::connect::binlog_error;
 use crate::coordinates::Uuid;
-use crate::ends::{binlog_error, look_at_checkpoint};
 use crate::error::Error;
 use crate::preflight::mysql::WITHOUT_LOCK;
+use crate::sink::{Connector, Destinations, none_without_store};
 
 /// Who sends records without a transaction around them holds the lock of this name and the place's id.
 const SENDING_LOCK: &str = "binlog-relay";
@@ -28,12 +29,12 @@ const OUTLAST_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// The server cannot be asked, or somebody has taken over from this instance meanwhile.
-pub(super) async fn outlast_predecessor(
-    relay: &mut Relay<'_>,
+pub(super) async fn wait_for_predecessor<C: Connector, D: Destinations>(
+    relay: &mut Relay<'_, C>,
     place_id: Uuid,
     server: &mut Server,
     login: Option<LockLogin>,
-    line: &mut Line,
+    line: &mut Line<D>,
 ) -> Result<Option<HeldLock>, Error> {
     let config = relay.config;
     let mysql_error = |source: binlog::server::Error| binlog_error(config, source.into());
@@ -41,7 +42,7 @@ pub(super) async fn outlast_predecessor(
     let lock = match server.lock(name.clone(), OUTLAST_TIMEOUT, login).await.map_err(mysql_error)? {
         Taken::Held(lock) => Some(lock),
         Taken::ByOther(lock) => {
-            ensure_not_replaced(relay, look_at_checkpoint(config).await?.as_ref())?;
+            ensure_not_replaced(relay, none_without_store(relay.sink.look().await)?.as_ref())?;
             tracing::warn!(
                 "the relay before this one is connected to MySQL and did not end within {} s: what it had on its way \
                  may come twice",
@@ -63,7 +64,7 @@ pub(super) async fn outlast_predecessor(
             None
         }
     };
-    if line.may_be_ahead() {
+    if line.has_window() {
         line.note_predecessor_end(server.binlog_end().await.map_err(mysql_error)?);
     }
     Ok(lock)

@@ -2,7 +2,7 @@
 
 use super::Error;
 use crate::binlog::server::{Server, Variables};
-use crate::preflight::Finding;
+use crate::finding::Finding;
 
 /// The price of a server without named locks.
 pub const WITHOUT_LOCK: &str =
