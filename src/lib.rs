@@ -25,12 +25,10 @@
 //! - [`kafka`], [`secret`], `nearest`, `panics`: what all of them share
 
 pub mod batch;
-pub mod binlog;
 pub mod check;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
-pub mod coordinates;
 pub mod ends;
 pub mod envelope;
 pub mod error;
@@ -47,3 +45,8 @@ pub mod schema;
 pub mod secret;
 pub mod telemetry;
 pub mod topics;
+
+/// The source: a replica's dump stream as transactions of rows.
+pub use mysql_binlog as binlog;
+/// File and offset, GTIDs and their sets.
+pub use mysql_binlog::coordinates;
