@@ -26,6 +26,8 @@ use crate::{checkpoint, envelope, kafka, preflight, publish, secret, topics};
 pub enum Error {
     #[error("MySQL {server}: {source}")]
     Binlog { server: String, source: binlog::Error },
+    #[error("MySQL {server}: another session holds the lock that this relay had")]
+    LeaseLost { server: String },
     #[error("MySQL {server}: cannot begin at {origin}: {source}")]
     Start { server: String, origin: start::Origin, source: start::Error },
     #[error("MySQL {server}: {source}")]
@@ -212,6 +214,8 @@ impl Error {
     pub fn fate(&self) -> Fate {
         match self {
             Error::Binlog { source, .. } => binlog_fate(source),
+            // Only a relay with our identity asks for it.
+            Error::LeaseLost { .. } => Fate::MaybeTakenOver,
             Error::Start { origin, source, .. } => fate_of_start(origin, source),
             Error::Preflight { source, .. } => preflight_fate(source),
             Error::Kafka { source, .. } => kafka_fate(source),
@@ -300,7 +304,9 @@ impl Error {
     /// What it is about, as the metric names it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::Binlog { source: binlog::Error::Server(_), .. } => ErrorKind::MySql,
+            Error::Binlog { source: binlog::Error::Server(_), .. } | Error::LeaseLost { .. } => {
+                ErrorKind::MySql
+            }
             Error::Binlog { .. } | Error::Decode { .. } | Error::DamagedAgain(_) => {
                 ErrorKind::Binlog
             }

@@ -11,6 +11,7 @@
 //! - [`config`]: a configuration that is valid by construction
 //! - [`error`]: the fate of every error: retry, halt with a hint, or taken over
 //! - [`http`]: health, metrics and status for whoever asks
+//! - [`lease`]: a named lock of MySQL, held by a connection of its own
 //! - [`preflight`]: what must hold before a row is read
 //! - [`resume`]: what of the rows after a checkpoint is in Kafka already
 //! - [`publish`]: the publisher's thread; a batch is one Kafka transaction, or one of several on their way
@@ -34,6 +35,7 @@ pub mod envelope;
 pub mod error;
 pub mod http;
 pub mod kafka;
+pub mod lease;
 mod nearest;
 pub mod outbox;
 mod panics;

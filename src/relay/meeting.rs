@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::Relay;
 use super::recovery::{batch_limits, ensure_server_id, look_at_mysql};
-use crate::binlog::server::{self, LockLogin};
+use crate::binlog::server;
 use crate::binlog::{DumpLogin, Identity, Server};
 use crate::config::Config;
 use crate::ends::{
@@ -22,6 +22,7 @@ use crate::ends::{
 use crate::error::Error;
 use crate::kafka::early::Wanted;
 use crate::kafka::{Delivery, Early, Reader};
+use crate::lease::LeaseLogin;
 use crate::panics;
 use crate::publish::idempotent::Idempotent;
 use crate::publish::transactional::Connected;
@@ -46,7 +47,7 @@ pub(super) struct Met {
 /// Connections to MySQL that nothing is asked on yet.
 pub(super) struct Logins {
     dump: Task<Result<DumpLogin, server::Error>>,
-    lock: Option<Task<Result<LockLogin, server::Error>>>,
+    lock: Option<Task<Result<LeaseLogin, server::Error>>>,
 }
 
 impl Logins {
@@ -56,7 +57,7 @@ impl Logins {
     }
 
     /// The same of the lock's.
-    pub async fn lock(self) -> Option<LockLogin> {
+    pub async fn lock(self) -> Option<LeaseLogin> {
         self.lock?.done().await.ok()?.ok()
     }
 }
@@ -133,7 +134,7 @@ fn log_in(config: &Config, cluster_id: &str, server: &Server) -> Logins {
     let server_uuid = server.server_uuid().map(str::to_owned);
     let lock = (config.publish.delivery == Delivery::Idempotent).then(|| {
         let (options, uuid) = (config.mysql.clone(), server_uuid.clone().unwrap_or_default());
-        Task::spawn(async move { LockLogin::new(&options, &uuid).await })
+        Task::spawn(async move { LeaseLogin::new(&options, &uuid).await })
     });
     let (options, replica) = (config.mysql.clone(), ends::replica(config, cluster_id));
     let dump = async move { DumpLogin::new(&options, &replica, server_uuid.as_deref()).await };

@@ -18,7 +18,6 @@ use super::predecessor::outlast_predecessor;
 use super::signature::Signature;
 use super::{CLAIM_PAUSE, Relay, backoff};
 use crate::batch::Limits;
-use crate::binlog::server::HeldLock;
 use crate::binlog::{self, Identity, Interest, Replica, Server, Source, Start, TableFilter};
 use crate::checkpoint::{self, Checkpoint, Seen};
 use crate::config::Config;
@@ -30,6 +29,7 @@ use crate::ends::{
 };
 use crate::error::Error;
 use crate::kafka::{Delivery, Reader};
+use crate::lease::Lease;
 use crate::outbox::OutboxOptions;
 use crate::publish::idempotent::{self, Idempotent};
 use crate::publish::transactional::{self, Connected, Transactional};
@@ -43,9 +43,7 @@ use crate::{outbox, preflight};
 ///
 /// # Errors
 /// Either end cannot be reached, or does not fit the checkpoint.
-pub(super) async fn recover(
-    relay: &mut Relay<'_>,
-) -> Result<(Source, Line, Option<HeldLock>), Error> {
+pub(super) async fn recover(relay: &mut Relay<'_>) -> Result<(Source, Line, Option<Lease>), Error> {
     let config = relay.config;
     if relay.has_claimed {
         // Who was cut off or paused may have been replaced: look before fencing the one that did.
@@ -145,7 +143,7 @@ async fn open_source(
     filter: TableFilter,
     mut logins: Logins,
     line: &mut Line,
-) -> Result<(Source, Option<HeldLock>), Error> {
+) -> Result<(Source, Option<Lease>), Error> {
     let config = relay.config;
     let replica = ends::replica(config, cluster_id);
     let login = logins.dump().await;

@@ -85,16 +85,8 @@ impl DumpLogin {
         replica: &Replica,
         server_uuid: Option<&str>,
     ) -> Result<DumpLogin, server::Error> {
-        let mut conn = Conn::connect(options).await?;
         let session = session_sql(options, replica);
-        let statements = [server::SERVER_UUID_SQL, &session];
-        // MariaDB has no such variable.
-        let statements = &statements[usize::from(server_uuid.is_none())..];
-        let answers = server::within(patience(options), conn.ask(statements)).await?;
-        let uuid = server::uuid_of(answers)?;
-        if let Some(was) = server_uuid {
-            server::ensure_same(was, uuid)?;
-        }
+        let conn = Conn::connect_to(options, server_uuid, &session, patience(options)).await?;
         Ok(DumpLogin { conn, at: Instant::now() })
     }
 }
@@ -364,7 +356,6 @@ impl Compressed {
     }
 }
 
-/// Tells the server who we are, what its stream is to be like, and that we are a replica.
 /// What the session of a dump is told before it registers.
 fn session_sql(options: &Options, replica: &Replica) -> String {
     let heartbeat_nanos = options.heartbeat.as_nanos();

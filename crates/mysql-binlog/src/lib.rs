@@ -28,12 +28,16 @@ pub mod transaction;
 pub mod value;
 mod words;
 
+/// Rows and errors of statements are of this crate's types.
+pub use mysql_async;
+
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use self::connection::{Answer, Conn};
 use self::dump::Dump;
 pub use self::dump::DumpLogin;
 pub use self::options::{Options, Replica, TlsMode, TlsOptions};

@@ -3,7 +3,6 @@
 
 mod ahead;
 mod binlogs;
-mod lock;
 mod replication;
 pub(super) mod session;
 mod tables;
@@ -17,7 +16,6 @@ use tokio::time::Instant;
 
 use self::ahead::Ahead;
 pub use self::binlogs::{BinlogFile, BinlogFilters, ListedEvent, RegisteredReplica};
-pub use self::lock::{HeldLock, LockLogin, NOTICED_AFTER, Taken};
 pub use self::replication::ReplicationSource;
 pub use self::tables::{Listed, SYSTEM_DATABASES, TableAccess, spelled};
 use super::connection::{Answer, Conn, typed};
@@ -77,8 +75,6 @@ pub enum Error {
     Timeout { timeout: Duration },
     #[error("behind the same address is now another server, {is}; it was {was} a moment ago")]
     OtherServer { was: String, is: String },
-    #[error("another session holds the lock that this relay had")]
-    LockTaken,
     #[error("the server answered {answer:?} to {question}")]
     UnexpectedAnswer { question: &'static str, answer: String },
 }
@@ -263,6 +259,14 @@ impl Server {
             .next()
             .map(|(value,)| value)
             .ok_or_else(|| Error::UnexpectedAnswer { question: "a SELECT", answer: sql.to_owned() })
+    }
+
+    /// Runs a statement, and returns the rows of its answer.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses the statement, or a row is not of this type.
+    pub async fn query<T: FromRow + Send + 'static>(&mut self, sql: &str) -> Result<Vec<T>, Error> {
+        self.rows(sql).await
     }
 
     async fn rows<T: FromRow + Send + 'static>(&mut self, sql: &str) -> Result<Vec<T>, Error> {

@@ -7,7 +7,7 @@
 //! of their own: a server or proxy may wait for its socket while the next one is in its buffer already.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use mysql_async::{DriverError, Error, Params, Row, ServerError, Value};
 use mysql_common::io::ParseBuf;
@@ -31,7 +31,7 @@ const COM_PING: u8 = 14;
 /// (<https://dev.mysql.com/doc/dev/mysql-server/latest/mysql__com_8h.html>).
 const SERVER_MORE_RESULTS_EXISTS: u16 = 0x0008;
 
-/// A connection for statements.
+/// A connection for statements, to one server. It is not made again when it is lost; [`server::Server`] is.
 pub struct Conn {
     /// `None`: it is the dump's by now.
     packets: Option<Packets>,
@@ -73,6 +73,28 @@ impl Conn {
             is_set_up: false,
             is_amid_answer: false,
         })
+    }
+
+    /// Connects, checks that the server has this UUID, and runs `settings`. `None` skips the check, as MariaDB has no
+    /// UUID. Check and settings take one round trip where the server allows several statements at once.
+    ///
+    /// # Errors
+    /// As [`Conn::connect`]; it is another server, refuses the settings, or does not answer within `timeout`.
+    pub async fn connect_to(
+        options: &Options,
+        server_uuid: Option<&str>,
+        settings: &str,
+        timeout: Duration,
+    ) -> Result<Conn, server::Error> {
+        let mut conn = Conn::connect(options).await?;
+        let statements = [server::SERVER_UUID_SQL, settings];
+        let statements = &statements[usize::from(server_uuid.is_none())..];
+        let answers = server::within(timeout, conn.ask(statements)).await?;
+        let uuid = server::uuid_of(answers)?;
+        if let Some(was) = server_uuid {
+            server::ensure_same(was, uuid)?;
+        }
+        Ok(conn)
     }
 
     /// Gives the connection away, with all its settings.
