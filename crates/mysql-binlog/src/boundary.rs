@@ -4,8 +4,11 @@
 
 use std::time::Duration;
 
+use tokio::io::AsyncRead;
+
 use super::server::{ListedEvent, Server};
 use super::{Error, Place, Source, server};
+use crate::catalog::Catalog;
 use crate::coordinates::Coordinates;
 
 /// The end of a transaction is looked for at most for so long, in the stream and then in the list …
@@ -17,7 +20,7 @@ const END_BYTES_MAX: u64 = 4 << 30;
 /// Events asked of the list at once.
 const EVENTS_A_PAGE: usize = 1_000;
 
-impl Source {
+impl<S: AsyncRead + Unpin, C: Catalog> Source<S, C> {
     /// Reads up to the offset from which relaying begins, and says where the last boundary is.
     ///
     /// # Errors
@@ -39,7 +42,8 @@ impl Source {
             Ok(Err(error)) => tracing::debug!(%error, "read on to the end of the transaction"),
         }
         let begin = self.place().coordinates.clone();
-        let listed = tokio::time::timeout(END_WITHIN, listed_end(&mut self.tables.server, begin));
+        let listed =
+            tokio::time::timeout(END_WITHIN, self.tables.catalog.end_of_transaction(begin));
         match listed.await {
             Ok(Ok(end)) => end,
             Ok(Err(error)) => {

@@ -19,8 +19,8 @@ use tokio::net::TcpStream;
 
 pub use self::buffer::Buffer;
 use self::login::{Account, Encryption, Greeted};
-pub use self::login::{ERR, OK, command, is_end, ok_or_error, serialized, server_error};
-pub use self::packets::{PIECE_BYTES_MAX, Packets, invalid};
+pub use self::login::{END, ERR, OK, command, is_end, ok_or_error, serialized, server_error};
+pub use self::packets::{PIECE_BYTES_MAX, Packets, Stream, invalid};
 pub use self::sql::{Answer, Conn, typed, with_params};
 use super::server::Error;
 use super::tls::{self, Connector};

@@ -15,11 +15,14 @@ use std::time::Duration;
 
 use mysql_async::DriverError;
 use mysql_common::packets::{ComBinlogDump, ComRegisterSlave};
+use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
 use self::payload::Payload;
 pub use self::payload::stated;
-use super::connection::{self, Conn, PIECE_BYTES_MAX, Packets, command, invalid, serialized};
+use super::connection::{
+    self, Conn, PIECE_BYTES_MAX, Packets, Stream, command, invalid, serialized,
+};
 use super::event_type::{FORMAT_DESCRIPTION, TRANSACTION_PAYLOAD};
 use super::options::{Options, Replica, SILENCE_MIN};
 use super::raw_event::{self, HEADER_BYTES, RawEvent};
@@ -96,8 +99,8 @@ fn patience(options: &Options) -> Duration {
 }
 
 /// A dump, as far as it was read.
-pub struct Dump {
-    packets: Packets,
+pub struct Dump<S = Box<dyn Stream>> {
+    packets: Packets<S>,
     /// Events end with a CRC32.
     has_checksums: bool,
     reading: Reading,
@@ -156,13 +159,31 @@ impl Dump {
             .with_pos(offset)
             .with_filename(from.file().as_bytes());
         server::within(patience, command(&mut packets, &serialized(&dump))).await?;
-        Ok(Dump {
+        Ok(Dump::new(packets))
+    }
+}
+
+impl<S: Stream> Dump<S> {
+    /// Ends the dump in an orderly way.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn close(mut self) -> Result<(), mysql_async::Error> {
+        command(&mut self.packets, &[COM_QUIT]).await?;
+        Ok(self.packets.shut_down().await?)
+    }
+}
+
+impl<S: AsyncRead + Unpin> Dump<S> {
+    /// Reads the packets of a dump that was asked for.
+    pub fn new(packets: Packets<S>) -> Dump<S> {
+        Dump {
             packets,
             has_checksums: false,
             reading: Reading::Packet,
             long: Vec::new(),
             current: Current::Packet(0..0),
-        })
+        }
     }
 
     /// The event that was taken last, without its checksum.
@@ -198,15 +219,6 @@ impl Dump {
     /// The connection broke.
     pub fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.packets.poll_fill(context).map_err(Error::from)
-    }
-
-    /// Ends the dump in an orderly way.
-    ///
-    /// # Errors
-    /// The connection broke.
-    pub async fn close(mut self) -> Result<(), mysql_async::Error> {
-        command(&mut self.packets, &[COM_QUIT]).await?;
-        Ok(self.packets.shut_down().await?)
     }
 
     fn take_packet(&mut self) -> Result<bool, Error> {

@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
+use super::Error;
+use super::catalog::Catalog;
 use super::charset::Charset;
 use super::row::{RowDecoder, RowsEvent};
 use super::server::spelled;
 use super::table::{self, Difference, Table, TableId, TableMap};
-use super::{Error, Server};
 use crate::coordinates::Coordinates;
 
 /// What is done with the rows of a table.
@@ -125,8 +126,8 @@ impl From<Unknown> for Error {
 }
 
 /// What is known of the tables of a stream.
-pub struct Tables {
-    pub(super) server: Server,
+pub struct Tables<C> {
+    pub(crate) catalog: C,
     filter: TableFilter,
     layouts: Layouts,
     /// The tables of the open transaction by their ids.
@@ -137,11 +138,11 @@ pub struct Tables {
     ghosts: Vec<String>,
 }
 
-impl Tables {
-    pub fn new(server: Server, filter: TableFilter) -> Tables {
+impl<C: Catalog> Tables<C> {
+    pub fn new(catalog: C, filter: TableFilter) -> Tables<C> {
         let layouts = Layouts::default();
         let (mapped, ghosts) = (Vec::new(), Vec::new());
-        Tables { server, filter, layouts, mapped, uncounted: None, ghosts }
+        Tables { catalog, filter, layouts, mapped, uncounted: None, ghosts }
     }
 
     /// Whether rows of the table are relayed.
@@ -227,7 +228,7 @@ impl Tables {
         if unknown.is_empty() {
             return Ok(());
         }
-        let charsets = self.server.collation_charsets(&unknown).await?;
+        let charsets = self.catalog.collation_charsets(&unknown).await?;
         let known: Vec<_> = charsets
             .into_iter()
             .filter_map(|(id, name)| Some((id, Charset::from_name(&name)?)))
@@ -246,7 +247,7 @@ impl Tables {
         let table = match Table::from_metadata(map) {
             Some(table) => table,
             None => {
-                let columns = self.server.columns(schema, name).await?;
+                let columns = self.catalog.columns(schema, name).await?;
                 match Table::from_schema(map, &columns) {
                     Ok(table) => table,
                     Err(source) => {
@@ -278,7 +279,7 @@ impl Tables {
         if !lacks_columns {
             return Ok(());
         }
-        match self.server.has_column_rights_only(schema, table).await? {
+        match self.catalog.has_column_rights_only(schema, table).await? {
             None => Ok(()),
             Some(account) => Err(Error::ColumnRights {
                 table: format!("{}.{}", spelled(schema), spelled(table)),

@@ -273,7 +273,7 @@ fn encrypt_with(pem: &[u8], password: &[u8]) -> Result<Vec<u8>, ErrorStack> {
 ///
 /// # Errors
 /// The connection broke.
-pub async fn command(packets: &mut Packets, command: &[u8]) -> Result<(), Error> {
+pub async fn command<S: Stream>(packets: &mut Packets<S>, command: &[u8]) -> Result<(), Error> {
     packets.restart_sequence();
     Ok(packets.write(command).await?)
 }

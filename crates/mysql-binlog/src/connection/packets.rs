@@ -41,7 +41,7 @@ pub struct Packets<S = Box<dyn Stream>> {
     is_continued: bool,
 }
 
-impl<S: Stream> Packets<S> {
+impl<S: AsyncRead + Unpin> Packets<S> {
     pub fn new(stream: S) -> Packets<S> {
         Packets {
             stream,
@@ -52,33 +52,9 @@ impl<S: Stream> Packets<S> {
         }
     }
 
-    /// Goes on over another stream that is made of this one, such as TLS over TCP.
-    ///
-    /// # Errors
-    /// That of making it.
-    pub async fn try_map_stream<T: Stream, E>(
-        self,
-        wrap: impl AsyncFnOnce(S) -> Result<T, E>,
-    ) -> Result<Packets<T>, E> {
-        let Packets { stream, buffer, sequence, piece_left, is_continued } = self;
-        let stream = wrap(stream).await?;
-        Ok(Packets { stream, buffer, sequence, piece_left, is_continued })
-    }
-
-    /// The same where nothing can fail.
-    pub fn map_stream<T: Stream>(self, wrap: impl FnOnce(S) -> T) -> Packets<T> {
-        let Packets { stream, buffer, sequence, piece_left, is_continued } = self;
-        Packets { stream: wrap(stream), buffer, sequence, piece_left, is_continued }
-    }
-
     /// Something has arrived that was not taken yet.
     pub fn holds_bytes(&self) -> bool {
         !self.buffer.held().is_empty()
-    }
-
-    /// A command begins a new count.
-    pub fn restart_sequence(&mut self) {
-        self.sequence = 0;
     }
 
     /// What a range of the buffer holds, until the next call of [`Packets::poll_fill`].
@@ -206,6 +182,32 @@ impl<S: Stream> Packets<S> {
                 std::future::poll_fn(|context| self.poll_fill(context)).await?;
             }
         }
+    }
+}
+
+impl<S: Stream> Packets<S> {
+    /// Goes on over another stream that is made of this one, such as TLS over TCP.
+    ///
+    /// # Errors
+    /// That of making it.
+    pub async fn try_map_stream<T: Stream, E>(
+        self,
+        wrap: impl AsyncFnOnce(S) -> Result<T, E>,
+    ) -> Result<Packets<T>, E> {
+        let Packets { stream, buffer, sequence, piece_left, is_continued } = self;
+        let stream = wrap(stream).await?;
+        Ok(Packets { stream, buffer, sequence, piece_left, is_continued })
+    }
+
+    /// The same where nothing can fail.
+    pub fn map_stream<T: Stream>(self, wrap: impl FnOnce(S) -> T) -> Packets<T> {
+        let Packets { stream, buffer, sequence, piece_left, is_continued } = self;
+        Packets { stream: wrap(stream), buffer, sequence, piece_left, is_continued }
+    }
+
+    /// A command begins a new count.
+    pub fn restart_sequence(&mut self) {
+        self.sequence = 0;
     }
 
     /// Sends a packet of fewer than 16 MiB.
