@@ -23,7 +23,7 @@ demo: ## Relay events from MySQL to Kafka while the relay is killed again and ag
 .PHONY: test
 test: ## Format, lints, documentation, and all tests against real servers
 	@$(MAKE) --jobs=2 servers checks
-	RUST_TEST_THREADS=$(test_threads) cargo test --release
+	RUST_TEST_THREADS=$(test_threads) cargo test --release --workspace
 
 .PHONY: stock-clients
 stock-clients: ## Eventuate's own clients read what the relay writes (a part of make test)
@@ -99,7 +99,7 @@ bench-peers-build:
 
 .PHONY: checks
 checks:
-	$(cargo) fmt --check
-	$(cargo) clippy --release --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(cargo) doc --release --no-deps
-	$(cargo) test --release --no-run
+	$(cargo) fmt --all --check
+	$(cargo) clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(cargo) doc --release --workspace --no-deps
+	$(cargo) test --release --workspace --no-run

@@ -4,8 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use binlog_relay::binlog::{Options, Server, TlsMode, TlsOptions};
-use binlog_relay::secret::Secret;
+use binlog_relay::binlog::{Options, Password, Server, TlsMode, TlsOptions};
 
 use crate::harness::relay::SOON;
 use crate::harness::scene::{Delivery, Scene};
@@ -114,7 +113,7 @@ fn the_clock_of_a_server_is_right_in_the_hour_that_comes_twice() {
             host: login.host.clone(),
             port: login.port,
             user: RELAY_USER.to_owned(),
-            password: Secret::parse(RELAY_PASSWORD, &|_| None).expect("it is plain text"),
+            password: Password::fixed(RELAY_PASSWORD),
             server_id: None,
             heartbeat: Duration::from_secs(1),
             tls: TlsOptions { mode: TlsMode::Preferred, ca: None, cert: None, key: None },

@@ -205,7 +205,7 @@ fn build_mysql(mysql: &Section<'_>, tls: &Section<'_>) -> Result<binlog::Options
         host,
         port,
         user: mysql.field("user")?.some_text()?,
-        password: mysql.field("password")?.secret()?,
+        password: mysql.field("password")?.secret()?.into(),
         server_id: server_id.and_then(NonZeroU32::new),
         heartbeat: mysql.field("heartbeat")?.duration(bounds(HEARTBEAT))?,
         tls: build_tls(tls)?,

@@ -27,6 +27,8 @@ use crate::{envelope, preflight, secret};
 pub enum Error {
     #[error("MySQL {server}: {source}")]
     Binlog { server: String, source: binlog::Error },
+    #[error("MySQL {server}: another session holds the lock that this relay had")]
+    LeaseLost { server: String },
     #[error("MySQL {server}: cannot begin at {origin}: {source}")]
     Start { server: String, origin: start::Origin, source: start::Error },
     #[error("MySQL {server}: {source}")]
@@ -162,6 +164,8 @@ impl Error {
     pub fn fate(&self) -> Fate {
         match self {
             Error::Binlog { source, .. } => binlog_fate(source),
+            // Only a relay with our identity asks for it.
+            Error::LeaseLost { .. } => Fate::MaybeTakenOver,
             Error::Start { origin, source, .. } => fate_of_start(origin, source),
             Error::Preflight { source, .. } => preflight_fate(source),
             Error::Sink(error) => error.fate.clone(),
@@ -240,7 +244,9 @@ impl Error {
     /// What it is about, as the metric names it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::Binlog { source: binlog::Error::Server(_), .. } => ErrorKind::MySql,
+            Error::Binlog { source: binlog::Error::Server(_), .. } | Error::LeaseLost { .. } => {
+                ErrorKind::MySql
+            }
             Error::Binlog { .. } | Error::Decode { .. } | Error::DamagedAgain(_) => {
                 ErrorKind::Binlog
             }

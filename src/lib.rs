@@ -11,6 +11,7 @@
 //! - [`config`]: a configuration that is valid by construction
 //! - [`error`]: whatever ends a session, with its fate and hint
 //! - [`http`]: health, metrics and status for whoever asks
+//! - [`lease`]: a named lock of MySQL, held by a connection of its own
 //! - [`preflight`]: what must hold before a row is read
 //! - [`sink`]: the seam to where records go; [`sink::kafka`] is the only room that knows rdkafka
 //! - [`resend`]: the rows after a checkpoint that a predecessor may have sent
@@ -24,19 +25,18 @@
 //! - [`delivery`], [`fate`], [`finding`], [`secret`], `nearest`, `tasks`: what all of them share
 
 pub mod batch;
-pub mod binlog;
 pub mod check;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod connect;
-pub mod coordinates;
 pub mod delivery;
 pub mod envelope;
 pub mod error;
 pub mod fate;
 pub mod finding;
 pub mod http;
+pub mod lease;
 mod nearest;
 pub mod outbox;
 pub mod preflight;
@@ -47,3 +47,8 @@ pub mod secret;
 pub mod sink;
 mod tasks;
 pub mod telemetry;
+
+/// The source: a replica's dump stream as transactions of rows.
+pub use mysql_binlog as binlog;
+/// File and offset, GTIDs and their sets.
+pub use mysql_binlog::coordinates;

@@ -10,6 +10,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::binlog::Password;
+
 /// Most bytes of a file that a secret takes. A password, a token or a PEM chain is far below it; an
 /// endless device given by mistake must not fill the memory.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -92,6 +94,13 @@ impl Secret {
             }
         }
         Ok(revealed)
+    }
+}
+
+/// The source asks for it at each connection.
+impl From<Secret> for Password {
+    fn from(secret: Secret) -> Password {
+        Password::looked_up(move || secret.reveal())
     }
 }
 

@@ -151,9 +151,8 @@ fn server_fate(error: &server::Error) -> Fate {
             halt(format!("GRANT {right} ON *.* TO {account}"))
         }
         server::Error::Timeout { .. } | server::Error::OtherServer { .. } => Fate::Retry,
-        // Only a relay with our identity asks for it.
-        server::Error::LockTaken => Fate::MaybeTakenOver,
-        server::Error::Secret(error) => secret_fate(error),
+        // It is always one of ours.
+        server::Error::Password(error) => error.downcast_ref().map_or(Fate::Retry, secret_fate),
         server::Error::Tls(error) if error.is_transient() => Fate::Retry,
         server::Error::Tls(error) => halt(error.hint()),
         server::Error::UnexpectedAnswer { .. } => {

@@ -9,12 +9,12 @@ use std::pin::pin;
 use futures_util::future::{Either, select};
 
 use super::Relay;
-use crate::binlog::server::{self, LockLogin};
-use crate::binlog::{self, DumpLogin, Identity, Replica, Server};
+use crate::binlog::{self, DumpLogin, Identity, Replica, Server, server};
 use crate::config::Config;
 use crate::connect::{self, binlog_error, preflight_error};
 use crate::delivery::Delivery;
 use crate::error::Error;
+use crate::lease::LeaseLogin;
 use crate::preflight;
 use crate::sink::{Connector, Sink};
 use crate::tasks::Task;
@@ -38,7 +38,7 @@ pub(super) struct Primary {
 /// Connections to MySQL that nothing is asked on yet.
 pub(super) struct Logins {
     dump: Task<Result<DumpLogin, server::Error>>,
-    lock: Option<Task<Result<LockLogin, server::Error>>>,
+    lock: Option<Task<Result<LeaseLogin, server::Error>>>,
 }
 
 impl Logins {
@@ -48,7 +48,7 @@ impl Logins {
     }
 
     /// The same of the lock's.
-    pub async fn lock(self) -> Option<LockLogin> {
+    pub async fn lock(self) -> Option<LeaseLogin> {
         self.lock?.done().await.ok()?.ok()
     }
 }
@@ -111,7 +111,7 @@ fn log_in(config: &Config, replica: &Replica, server: &Server) -> Logins {
     let server_uuid = server.server_uuid().map(str::to_owned);
     let lock = (config.kafka.publish.delivery == Delivery::Idempotent).then(|| {
         let (options, uuid) = (config.mysql.clone(), server_uuid.clone().unwrap_or_default());
-        Task::spawn(async move { LockLogin::new(&options, &uuid).await })
+        Task::spawn(async move { LeaseLogin::new(&options, &uuid).await })
     });
     let (options, replica) = (config.mysql.clone(), replica.clone());
     let dump = async move { DumpLogin::new(&options, &replica, server_uuid.as_deref()).await };

@@ -8,12 +8,12 @@ use std::time::Duration;
 use super::Relay;
 use super::line::Line;
 use super::recovery::ensure_not_replaced;
-use crate::binlog::server::{HeldLock, LockLogin, NOTICED_AFTER, Taken};
 use crate::binlog::{self, Server};
 use crate::config::Config;
 use crate::connect::binlog_error;
 use crate::coordinates::Uuid;
 use crate::error::Error;
+use crate::lease::{self, Lease, LeaseLogin, NOTICED_AFTER, Taken};
 use crate::preflight::mysql::WITHOUT_LOCK;
 use crate::sink::{Connector, Destinations, none_without_store};
 
@@ -33,13 +33,14 @@ pub(super) async fn wait_for_predecessor<C: Connector, D: Destinations>(
     relay: &mut Relay<'_, C>,
     place_id: Uuid,
     server: &mut Server,
-    login: Option<LockLogin>,
+    login: Option<LeaseLogin>,
     line: &mut Line<D>,
-) -> Result<Option<HeldLock>, Error> {
+) -> Result<Option<Lease>, Error> {
     let config = relay.config;
     let mysql_error = |source: binlog::server::Error| binlog_error(config, source.into());
     let name = format!("{SENDING_LOCK} {place_id}");
-    let lock = match server.lock(name.clone(), OUTLAST_TIMEOUT, login).await.map_err(mysql_error)? {
+    let taken = lease::take(server, &config.mysql, name.clone(), OUTLAST_TIMEOUT, login).await;
+    let lock = match taken.map_err(mysql_error)? {
         Taken::Held(lock) => Some(lock),
         Taken::ByOther(lock) => {
             ensure_not_replaced(relay, none_without_store(relay.sink.look().await)?.as_ref())?;
@@ -50,7 +51,7 @@ pub(super) async fn wait_for_predecessor<C: Connector, D: Destinations>(
             );
             // MySQL ends one dump of our replica UUID, not always that of the one who holds the lock. Without its lock
             // it ends by itself.
-            if server.end_holder(&name).await.map_err(mysql_error)? {
+            if lease::end_holder(server, &name).await.map_err(mysql_error)? {
                 tokio::time::sleep(NOTICED_AFTER).await;
             }
             Some(lock)
@@ -76,18 +77,18 @@ pub(super) async fn wait_for_predecessor<C: Connector, D: Destinations>(
 /// The work's own, or that another session has the lock.
 pub(super) async fn while_held(
     config: &Config,
-    lock: &mut Option<HeldLock>,
+    lock: &mut Option<Lease>,
     work: impl Future<Output = Result<(), Error>>,
 ) -> Result<(), Error> {
     let lost = async {
         match lock {
-            Some(lock) => lock.ensure_held().await,
+            Some(lock) => lock.lost().await,
             None => std::future::pending().await,
         }
     };
     tokio::select! {
         biased; // nothing more is read once the lock is lost
-        error = lost => Err(binlog_error(config, error.into())),
+        () = lost => Err(Error::LeaseLost { server: config.mysql.to_string() }),
         worked = work => worked,
     }
 }

@@ -17,13 +17,13 @@ use super::resume_point::{LineOptions, RelayedPart, ResumePoint};
 use super::stamp::Stamp;
 use super::takeover::{TakenOver, take_over};
 use super::{CLAIM_PAUSE, Relay, backoff};
-use crate::binlog::server::HeldLock;
 use crate::binlog::{Identity, Interest, Server, Source, Start, TableFilter};
 use crate::checkpoint::{Checkpoint, CheckpointOptions};
 use crate::config::Config;
 use crate::connect::{self, binlog_error, ensure_continuable, find_start};
 use crate::coordinates::Coordinates;
 use crate::error::Error;
+use crate::lease::Lease;
 use crate::outbox::{self, OutboxOptions};
 use crate::resend::ResendWindow;
 use crate::sink::{Claimed, Connector, Guarantee, Sink, none_without_store};
@@ -34,7 +34,7 @@ pub(super) struct Recovered<D> {
     pub source: Source,
     pub line: Line<D>,
     /// Says that nobody else sends, where that is not the sink's guarantee.
-    pub lock: Option<HeldLock>,
+    pub lock: Option<Lease>,
 }
 
 type DestinationsOf<C> = <<C as Connector>::Sink as Sink>::Destinations;
@@ -108,7 +108,7 @@ async fn hold_lock<C: Connector, D: crate::sink::Destinations>(
     source: &mut Source,
     logins: Logins,
     line: &mut Line<D>,
-) -> Result<Option<HeldLock>, Error> {
+) -> Result<Option<Lease>, Error> {
     let place_id = connect::place_id(relay.config, cluster_id);
     let login = logins.lock().await;
     wait_for_predecessor(relay, place_id, source.server(), login, line).await

@@ -308,7 +308,7 @@ mod tests {
             (of_code(1053, "Server shutdown in progress"), true),
             // Somebody else may send by now.
             (of_code(1236, replica), false),
-            (of_server(server::Error::LockTaken), false),
+            (Error::LeaseLost { server: "db:3306".to_owned() }, false),
             (Error::OutboxChanged, false),
         ] {
             assert_eq!(is_server_lost(&error), is_lost, "{error:?}");

@@ -3,6 +3,7 @@
 use super::Error;
 use crate::binlog::server::{Server, Variables};
 use crate::finding::Finding;
+use crate::lease;
 
 /// The price of a server without named locks.
 pub const WITHOUT_LOCK: &str =
@@ -39,7 +40,7 @@ pub async fn ensure_updates_logged(
 /// # Errors
 /// The server cannot be asked.
 pub async fn weigh_lock(server: &mut Server) -> Result<Finding, Error> {
-    Ok(match server.lock_refusal("binlog-relay-check").await? {
+    Ok(match lease::refusal(server, "binlog-relay-check").await? {
         None => Finding::Holds("the server gives out named locks".to_owned()),
         Some(refused) => Finding::doubtful(
             format!("the server gives out no named lock: {refused}; {WITHOUT_LOCK}"),

@@ -176,7 +176,8 @@ fn resume_point(stored: Option<&Checkpoint>) -> ResumePoint {
         sequence: stored.map_or(0, |stored| stored.sequence),
         part: RelayedPart::of(stored),
         window: None,
-        start: stored.and_then(|stored| Coordinates::new(&*stored.binlog_filename, stored.offset).ok()),
+        start: stored
+            .and_then(|stored| Coordinates::new(&*stored.binlog_filename, stored.offset).ok()),
     }
 }
 

@@ -1,0 +1,434 @@
+//! The source over streams without a server: whatever the stream is and however its bytes arrive, the changes are the
+//! same, and those of generated binlogs are the ones that were written.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use proptest::prelude::*;
+use tokio::io::{AsyncWriteExt, ReadBuf};
+
+use super::*;
+use crate::coordinates::Uuid;
+use crate::feed::{Feed, FeedStream, feed};
+use crate::file::{FileStream, MAGIC};
+use crate::row::{Cell, RowDecoder};
+use crate::tables::Interest;
+use crate::write::{Column, TableShape, Writer};
+use crate::{FixedCatalog, raw_event};
+
+const FILE: &str = "binlog.000001";
+
+/// What a line would see of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Seen {
+    /// The first column of a row, with the end of its event and its transaction.
+    Row(Vec<u8>, RowsAt, Option<String>),
+    Committed(Place),
+    RolledBack(Place),
+}
+
+fn start() -> Start {
+    Start {
+        read_from: Coordinates::start_of_file(FILE).unwrap(),
+        gtid_set: None,
+        file_timestamp: None,
+        start_offset: None,
+        gtids_are_complete: true,
+    }
+}
+
+fn source<S: AsyncRead + Unpin>(stream: S) -> Source<S, FixedCatalog> {
+    let is_outbox = |_: &str, table: &str| match table {
+        "events" | "message" => Interest::Outbox,
+        _ => Interest::None,
+    };
+    Source::over(stream, Duration::MAX, start(), FixedCatalog::default(), Arc::new(is_outbox))
+}
+
+/// Reads to the end of the stream, and returns why it ended.
+async fn follow<S: AsyncRead + Unpin>(source: &mut Source<S, FixedCatalog>) -> (Vec<Seen>, Error) {
+    let mut seen = Vec::new();
+    loop {
+        if let Err(error) = source.read().await {
+            return (seen, error);
+        }
+        let is_rolled_back = match source.interpret().await {
+            Err(error) => return (seen, error),
+            Ok(Change::Nothing | Change::Ghosts(_)) => continue,
+            Ok(Change::Rows(rows)) => {
+                append_rows(&mut seen, &rows);
+                continue;
+            }
+            Ok(Change::Committed) => false,
+            Ok(Change::RolledBack) => true,
+        };
+        let place = source.place().clone();
+        seen.push(if is_rolled_back { Seen::RolledBack(place) } else { Seen::Committed(place) });
+    }
+}
+
+fn append_rows(seen: &mut Vec<Seen>, rows: &Rows<'_>) {
+    let decoder = RowDecoder::new(rows.table, &[0]);
+    let mut left = rows.event.rows();
+    let gtid = rows.gtid.map(ToString::to_string);
+    while !left.is_empty() {
+        let mut cells = [Cell::Absent];
+        decoder.decode(&mut left, rows.event.present(), &mut cells).unwrap();
+        let Cell::Bytes(id) = cells[0] else { panic!("the first column is NOT NULL") };
+        seen.push(Seen::Row(id.to_vec(), rows.at, gtid.clone()));
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+fn followed<S: AsyncRead + Unpin>(stream: S) -> (Vec<Seen>, String) {
+    runtime().block_on(async {
+        let (seen, error) = follow(&mut source(stream)).await;
+        (seen, error.to_string())
+    })
+}
+
+/// A stream that delivers a few bytes at a time, as many as the list says, over and over, and sometimes makes us wait.
+struct Split<'a> {
+    bytes: &'a [u8],
+    lengths: &'a [usize],
+    reads: usize,
+}
+
+impl AsyncRead for Split<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let length = self.lengths[self.reads % self.lengths.len()];
+        self.reads += 1;
+        if length == 0 {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let length = length.min(self.bytes.len()).min(room.remaining());
+        let (now, later) = self.bytes.split_at(length);
+        room.put_slice(now);
+        self.bytes = later;
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn fed(events: &[Vec<u8>]) -> FeedStream {
+    let (feed, stream) = feed();
+    events.iter().for_each(|event| feed.push(event));
+    feed.end();
+    stream
+}
+
+/// The packets that a server would send.
+fn packets(events: &[Vec<u8>]) -> Vec<u8> {
+    let mut packets = Vec::new();
+    let mut stream = fed(events);
+    runtime().block_on(async {
+        tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut packets).await.unwrap()
+    });
+    packets
+}
+
+fn recording(name: &str) -> Vec<u8> {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/recordings"));
+    std::fs::read(folder.join(name).with_extension("binlog")).unwrap()
+}
+
+fn events_of(mut file: &[u8]) -> Vec<Vec<u8>> {
+    let mut events = Vec::new();
+    file = &file[MAGIC.len()..];
+    while let Some(length) = raw_event::stated_length(file) {
+        let (event, rest) = file.split_at(length);
+        events.push(event.to_vec());
+        file = rest;
+    }
+    events
+}
+
+#[test]
+fn a_recording_is_the_same_from_its_file_from_memory_and_from_a_connection() {
+    for (name, rows) in
+        [("single-row", 40), ("twenty-rows", 60), ("other-tables", 20), ("tram", 20)]
+    {
+        let file = recording(name);
+        let (seen, end) = followed(FileStream::new(&file[..]));
+        let count = seen.iter().filter(|seen| matches!(seen, Seen::Row(..))).count();
+        assert_eq!(count, rows, "{name}");
+        assert!(end.starts_with("the server ended the dump stream after binlog."), "{end}");
+        let events = events_of(&file);
+        assert_eq!(followed(fed(&events)), (seen.clone(), end.clone()), "{name}");
+        for arrive_at_once in [1, 100, 1 << 20] {
+            let (ours, mut theirs) = tokio::io::duplex(arrive_at_once);
+            let packets = packets(&events);
+            let followed = runtime().block_on(async {
+                let sending = tokio::spawn(async move { theirs.write_all(&packets).await });
+                let (seen, error) = follow(&mut source(ours)).await;
+                sending.await.unwrap().unwrap();
+                (seen, error.to_string())
+            });
+            assert_eq!(followed, (seen.clone(), end.clone()), "{name}, {arrive_at_once}");
+        }
+    }
+}
+
+/// A transaction that is written, and what must be seen of it.
+#[derive(Debug, Clone)]
+struct Written {
+    /// Ids of the rows, one list a statement.
+    statements: Vec<Vec<i64>>,
+    kind: Kind,
+    /// Rows of another table come before ours.
+    has_other_rows: bool,
+    /// A new file begins behind it.
+    rotates: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Compressed,
+    RolledBack,
+    Ddl,
+}
+
+fn written() -> impl Strategy<Value = Written> {
+    let kind = prop_oneof![
+        4 => Just(Kind::Plain),
+        2 => Just(Kind::Compressed),
+        1 => Just(Kind::RolledBack),
+        1 => Just(Kind::Ddl),
+    ];
+    let statements = prop::collection::vec(prop::collection::vec(any::<i64>(), 1..6), 1..4);
+    (statements, kind, any::<bool>(), prop::bool::weighted(0.2)).prop_map(
+        |(statements, kind, has_other_rows, rotates)| Written {
+            statements,
+            kind,
+            has_other_rows,
+            rotates,
+        },
+    )
+}
+
+fn shapes() -> (TableShape, TableShape) {
+    let columns = || vec![Column::big_int("id"), Column::long_text("data").nullable()];
+    (
+        TableShape::new(7, "shop", "events", columns()),
+        TableShape::new(8, "shop", "stock", columns()),
+    )
+}
+
+/// Writes transactions, and says what must be seen of them: of the rows, their ids and GTIDs only.
+fn write(
+    writer: &mut Writer,
+    transactions: &[Written],
+    has_gtids: bool,
+) -> (Vec<Vec<u8>>, Vec<(i64, Option<String>)>) {
+    let server = Uuid::from_bytes([7; 16]);
+    let mut events = writer.dump_head(FILE, 4);
+    events.push(writer.format_description());
+    events.push(writer.previous_gtids(&Default::default()));
+    let mut rows = Vec::new();
+    for (written, number) in transactions.iter().zip(1..) {
+        let committed_at = 1_700_000_000_000_000 + number;
+        events.push(if has_gtids {
+            writer.gtid(server, number, Some(committed_at))
+        } else {
+            writer.anonymous_gtid(committed_at)
+        });
+        match written.kind {
+            Kind::Ddl => events.push(writer.query("shop", "CREATE TABLE t (id INT)")),
+            Kind::Compressed => {
+                let mut inside = Writer::inside_payload();
+                let inner = body(&mut inside, written);
+                events.push(writer.transaction_payload(&inner));
+            }
+            Kind::Plain | Kind::RolledBack => events.extend(body(writer, written)),
+        }
+        if written.kind != Kind::Ddl {
+            let gtid = has_gtids.then(|| format!("{server}:{number}"));
+            rows.extend(written.statements.iter().flatten().map(|id| (*id, gtid.clone())));
+        }
+        if written.rotates {
+            events.push(writer.heartbeat());
+            events.push(writer.rotate(&format!("binlog.{:06}", number + 1)));
+            events.push(writer.made_up_rotate());
+            events.push(writer.format_description());
+        }
+    }
+    (events, rows)
+}
+
+fn body(writer: &mut Writer, written: &Written) -> Vec<Vec<u8>> {
+    let (table, other) = shapes();
+    let mut events = vec![writer.begin()];
+    if written.has_other_rows {
+        let row = vec![Some(vec![0; 8]), None];
+        events.extend([writer.table_map(&other), writer.write_rows(&other, &[row])]);
+    }
+    for ids in &written.statements {
+        let row = |id: &i64| {
+            let data = vec![b'x'; id.unsigned_abs() as usize % 300];
+            vec![Some(id.to_le_bytes().to_vec()), Some(data)]
+        };
+        let rows: Vec<_> = ids.iter().map(row).collect();
+        events.extend([writer.table_map(&table), writer.write_rows(&table, &rows)]);
+    }
+    events.push(match written.kind {
+        Kind::RolledBack => writer.rollback(),
+        _ => writer.xid(1),
+    });
+    events
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_was_written_is_seen_however_its_bytes_arrive(
+        transactions in prop::collection::vec(written(), 1..12),
+        has_gtids in any::<bool>(),
+        has_checksums in any::<bool>(),
+        lengths in prop::collection::vec(0..200usize, 1..20).prop_filter("some bytes arrive", |it| it.iter().any(|length| *length > 0)),
+    ) {
+        let mut writer = Writer::new(FILE, has_checksums);
+        let (events, rows) = write(&mut writer, &transactions, has_gtids);
+        let packets = packets(&events);
+        let split = Split { bytes: &packets, lengths: &lengths, reads: 0 };
+        let (seen, end) = followed(split);
+        prop_assert!(end.starts_with("the server ended the dump stream"), "{}", end);
+        prop_assert_eq!(&followed(fed(&events)), &(seen.clone(), end));
+        let seen_rows: Vec<_> = seen.iter().filter_map(|seen| match seen {
+            Seen::Row(id, _, gtid) => {
+                Some((i64::from_le_bytes(id[..].try_into().unwrap()), gtid.clone()))
+            }
+            _ => None,
+        }).collect();
+        prop_assert_eq!(seen_rows, rows);
+        let rolled_back = seen.iter().filter(|seen| matches!(seen, Seen::RolledBack(_))).count();
+        let expected = transactions.iter().filter(|it| it.kind == Kind::RolledBack).count();
+        prop_assert_eq!(rolled_back, expected);
+        match seen.last() {
+            Some(Seen::Committed(place) | Seen::RolledBack(place)) => {
+                let coordinates = Coordinates::new(writer.file(), writer.end()).unwrap();
+                // The head of a file moves no boundary.
+                let is_in_head = transactions.last().is_some_and(|last| last.rotates);
+                if is_in_head {
+                    prop_assert_eq!(place.coordinates.file(), writer.file());
+                } else {
+                    prop_assert_eq!(&place.coordinates, &coordinates);
+                }
+            }
+            other => prop_assert!(false, "{:?} is no boundary", other),
+        }
+    }
+
+    #[test]
+    fn a_byte_that_changed_is_an_error_or_changes_nothing(
+        at in any::<prop::sample::Index>(), bit in 0..8u8,
+    ) {
+        let transactions = [Kind::Plain, Kind::Compressed].map(|kind| Written {
+            statements: vec![vec![1, 2], vec![3]], kind, has_other_rows: true, rotates: false,
+        });
+        let mut writer = Writer::new(FILE, true);
+        let (mut events, _) = write(&mut writer, &transactions, true);
+        let (whole, _) = followed(fed(&events));
+        // The first one has no checksum yet.
+        let index = 1 + at.index(events.len() - 1);
+        let at = at.index(events[index].len());
+        events[index][at] ^= 1 << bit;
+        let (seen, _) = followed(fed(&events));
+        prop_assert!(whole.starts_with(&seen), "{:?}", seen);
+    }
+}
+
+#[test]
+fn an_event_of_16_mib_and_more_is_whole_from_a_file_and_from_memory() {
+    let (table, _) = shapes();
+    // Packets of one byte less than a whole piece, of just one, and of more.
+    for data_bytes in [0xFF_FFFF - 50, 0xFF_FFFF - 49, 0xFF_FFFF - 48, 0x100_FFFF] {
+        let mut writer = Writer::new(FILE, true);
+        let data = vec![b'x'; data_bytes];
+        let row = vec![Some(1_i64.to_le_bytes().to_vec()), Some(data)];
+        let events = [
+            writer.format_description(),
+            writer.anonymous_gtid(1),
+            writer.begin(),
+            writer.table_map(&table),
+            writer.write_rows(&table, &[row]),
+            writer.xid(1),
+        ];
+        let file = [&MAGIC[..], &events.concat()].concat();
+        let (seen, end) = followed(fed(&events));
+        assert_eq!(seen.len(), 2, "{end}");
+        assert_eq!(followed(FileStream::new(&file[..])), (seen, end));
+    }
+}
+
+#[test]
+fn a_feed_wakes_the_source_and_its_end_is_told() {
+    runtime().block_on(async {
+        let (feed, stream) = feed();
+        let mut source = source(stream);
+        let mut writer = Writer::new(FILE, true);
+        assert!(!source.try_read().unwrap());
+        let feeding = async {
+            tokio::task::yield_now().await;
+            feed.push(&writer.format_description());
+            feed
+        };
+        let (read, feed) = tokio::join!(source.read(), feeding);
+        read.unwrap();
+        assert!(matches!(source.interpret().await, Ok(Change::Nothing)));
+        feed.refuse(1236, "Could not find first log file name");
+        match source.read().await {
+            Err(error @ Error::Stream { .. }) => {
+                let text = error.to_string();
+                assert!(
+                    text.ends_with("ERROR 1236 (HY000): Could not find first log file name"),
+                    "{text}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+        drop(feed);
+        let error = source.read().await.unwrap_err();
+        assert!(error.to_string().ends_with("the server closed the connection"), "{error}");
+    });
+}
+
+#[test]
+fn a_stream_that_is_silent_for_too_long_is_dead() {
+    runtime().block_on(async {
+        let (_feed, stream): (Feed, _) = feed();
+        let filter: TableFilter = Arc::new(|_, _| Interest::None);
+        let silence_max = Duration::from_millis(10);
+        let mut source =
+            Source::over(stream, silence_max, start(), FixedCatalog::default(), filter);
+        match source.read().await {
+            Err(Error::Silent { silence, .. }) => assert_eq!(silence, silence_max),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn columns_that_the_binlog_does_not_name_are_asked_of_the_catalog() {
+    let (table, _) = shapes();
+    let table = TableShape { has_names: false, ..table };
+    let mut writer = Writer::new(FILE, false);
+    let events = [
+        writer.format_description(),
+        writer.anonymous_gtid(1),
+        writer.begin(),
+        writer.table_map(&table),
+        writer.write_rows(&table, &[vec![Some(vec![0; 8]), None]]),
+    ];
+    let (seen, error) = followed(fed(&events));
+    assert_eq!(seen, []);
+    assert!(error.starts_with("the columns of shop.events"), "{error}");
+}
