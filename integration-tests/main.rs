@@ -8,6 +8,7 @@ mod commands;
 mod compressed;
 mod database_ids;
 mod delivery;
+mod documents;
 mod eventuate_takeover;
 mod failures;
 mod first_request;
