@@ -31,6 +31,7 @@ mod link;
 mod long_gtid_set;
 mod mysql_failures;
 mod mysql_tls;
+mod readme;
 mod refusals;
 mod renamed;
 mod replicas;
