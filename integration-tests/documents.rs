@@ -23,6 +23,20 @@ fn every_link_between_documents_leads_to_a_file_and_a_heading() {
 }
 
 #[test]
+fn every_file_that_a_document_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let missing: Vec<_> = documents()
+        .iter()
+        .flat_map(|(path, text)| {
+            let named = files_named_in(text).into_iter();
+            let missing = named.filter(|name| !root.join(name).exists());
+            missing.map(|name| format!("{}: {name}", path.display())).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
 fn the_readme_takes_five_minutes() {
     let words = include_str!("../README.md").split_whitespace().count();
     assert!(words <= README_WORDS_MAX, "README.md has {words} words");
@@ -96,6 +110,27 @@ fn broken_links(path: &Path, text: &str) -> Vec<String> {
     let links = links_of(text);
     let broken = links.iter().filter(is_local).filter(|link| leads_nowhere(link));
     broken.map(|link| format!("{}: {link}", path.display())).collect()
+}
+
+/// Files and folders of the repository that stand between backticks; `*` and NAME stand for several.
+fn files_named_in(text: &str) -> Vec<String> {
+    let folders = [
+        "src/",
+        "crates/",
+        "integration-tests/",
+        "benches/",
+        "examples/",
+        "docker/",
+        "deploy/",
+        "docs/",
+    ];
+    let text = without_code_blocks(text);
+    let quoted = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+    let is_file = |name: &&str| {
+        folders.iter().any(|folder| name.starts_with(folder))
+            && !["::", "*", "NAME", " ", "…"].iter().any(|part| name.contains(part))
+    };
+    quoted.filter(is_file).map(str::to_owned).collect()
 }
 
 /// Where the links of a text lead, code aside.
