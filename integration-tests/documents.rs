@@ -37,6 +37,22 @@ fn every_file_that_a_document_names_is_there() {
 }
 
 #[test]
+fn every_make_target_that_a_document_names_is_there() {
+    let makefile = include_str!("../Makefile");
+    for (path, text) in documents() {
+        let quoted = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+        let indented = text.lines().filter_map(|line| line.strip_prefix("    "));
+        for command in quoted.chain(indented) {
+            let Some(rest) = command.strip_prefix("make ") else { continue };
+            let is_part = |c: char| c.is_ascii_lowercase() || c == '-';
+            let target = rest.split(|c| !is_part(c)).next().unwrap_or_default();
+            let is_there = makefile.lines().any(|line| line.starts_with(&format!("{target}:")));
+            assert!(is_there, "{}: make {target}", path.display());
+        }
+    }
+}
+
+#[test]
 fn the_readme_takes_five_minutes() {
     let words = include_str!("../README.md").split_whitespace().count();
     assert!(words <= README_WORDS_MAX, "README.md has {words} words");
