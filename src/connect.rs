@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use sha2::{Digest, Sha256};
 
+use crate::binlog::start::Binlogs;
 use crate::binlog::{self, Identity, Replica, Server, Start, start};
 use crate::checkpoint::{Checkpoint, CheckpointOptions};
 use crate::config::Config;
@@ -45,7 +46,7 @@ pub fn ensure_continuable(checkpoint: &Checkpoint, fingerprint: &str) -> Result<
 /// The server does not have the place, or none is named.
 pub async fn find_start(
     config: &Config,
-    server: &mut Server,
+    server: &mut impl Binlogs,
     identity: &Identity,
     stored: Option<&Checkpoint>,
 ) -> Result<Start, Error> {

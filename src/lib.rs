@@ -7,7 +7,8 @@
 //! - [`relay`]: the line end to end: recovery, the loop, draining
 //! - [`schema`]: the SQL that makes a preset's tables and the relay's user
 //! - [`check`]: every requirement of both ends, asked beside a running relay
-//! - [`connect`]: the primary, connected and asked, nothing changed
+//! - [`primary`]: the seam to where rows come from, and MySQL behind it
+//! - [`connect`]: who a relay is to its primary, and where reading begins there
 //! - [`config`]: a configuration that is valid by construction
 //! - [`error`]: whatever ends a session, with its fate and hint
 //! - [`http`]: health, metrics and status for whoever asks
@@ -40,6 +41,7 @@ pub mod lease;
 mod nearest;
 pub mod outbox;
 pub mod preflight;
+pub mod primary;
 pub mod relay;
 pub mod resend;
 pub mod schema;

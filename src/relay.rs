@@ -40,10 +40,13 @@ use self::recovery::Recovered;
 use self::refusal::{OneByOne, Refusal};
 use self::session::Session;
 use self::suspect::{Reached, Suspect};
+use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::Error;
 use crate::fate::Fate;
-use crate::sink::Connector;
+use crate::primary::{MySql, Primaries};
+use crate::sink::kafka::Kafka;
+use crate::sink::{Connector, none_without_store};
 use crate::tasks::{self, Panicked};
 use crate::telemetry::metrics::Peer;
 use crate::telemetry::{State, Telemetry};
@@ -54,6 +57,40 @@ const TURN_INTERVAL: Duration = Duration::from_secs(1);
 /// A relay that fences us stores its claim only after it fenced all ids: we look no sooner.
 const CLAIM_PAUSE: Duration = Duration::from_secs(1);
 
+/// Where a relay lives: what it connects to, session after session.
+pub trait World {
+    type Primaries: Primaries;
+    type Sinks: Connector;
+
+    fn primaries(&self) -> &Self::Primaries;
+    fn sinks(&self) -> &Self::Sinks;
+}
+
+/// The world of a configuration: MySQL and Kafka.
+struct Configured<'a> {
+    mysql: MySql<'a>,
+    kafka: &'a Kafka,
+}
+
+impl<'a> Configured<'a> {
+    fn new(config: &'a Config) -> Configured<'a> {
+        Configured { mysql: MySql(config), kafka: &config.kafka }
+    }
+}
+
+impl<'a> World for Configured<'a> {
+    type Primaries = MySql<'a>;
+    type Sinks = Kafka;
+
+    fn primaries(&self) -> &MySql<'a> {
+        &self.mysql
+    }
+
+    fn sinks(&self) -> &Kafka {
+        self.kafka
+    }
+}
+
 /// Turns true when the relay is to drain and stop.
 pub type Stop = watch::Receiver<bool>;
 
@@ -61,9 +98,9 @@ pub type Stop = watch::Receiver<bool>;
 const ONE_RECORD: usize = 1;
 
 /// What stays the same from session to session.
-struct Relay<'a, C> {
+struct Relay<'a, W> {
     config: &'a Config,
-    sink: &'a C,
+    world: &'a W,
     telemetry: Arc<Telemetry>,
     /// What failed in the session before this one.
     failed: Option<Option<Peer>>,
@@ -97,9 +134,19 @@ struct Relay<'a, C> {
 /// # Errors
 /// What a person must act on, or that another instance has taken over.
 pub async fn run(config: &Config, telemetry: Arc<Telemetry>, stop: Stop) -> Result<(), Error> {
+    run_in(&Configured::new(config), config, telemetry, stop).await
+}
+
+/// The same in any world.
+async fn run_in<W: World>(
+    world: &W,
+    config: &Config,
+    telemetry: Arc<Telemetry>,
+    stop: Stop,
+) -> Result<(), Error> {
     let ended = tokio::select! {
         biased; // prefer the relay's result over the heartbeat
-        ended = relay_until(config, telemetry.clone(), stop) => ended,
+        ended = relay_until(world, config, telemetry.clone(), stop) => ended,
         never = heartbeat(&telemetry) => match never {},
     };
     if let Err(error) = &ended {
@@ -118,12 +165,13 @@ async fn heartbeat(telemetry: &Telemetry) -> Infallible {
     }
 }
 
-async fn relay_until(
+async fn relay_until<W: World>(
+    world: &W,
     config: &Config,
     telemetry: Arc<Telemetry>,
     mut stop: Stop,
 ) -> Result<(), Error> {
-    let mut relay = Relay::new(config, &config.kafka, telemetry);
+    let mut relay = Relay::new(config, world, telemetry);
     let instance = &relay.instance;
     tracing::info!(name = config.name, instance, version = env!("CARGO_PKG_VERSION"), "starting");
     let mut suspect: Option<Suspect> = None;
@@ -153,11 +201,11 @@ async fn relay_until(
     }
 }
 
-impl<'a, C: Connector> Relay<'a, C> {
-    fn new(config: &'a Config, sink: &'a C, telemetry: Arc<Telemetry>) -> Relay<'a, C> {
+impl<'a, W: World> Relay<'a, W> {
+    fn new(config: &'a Config, world: &'a W, telemetry: Arc<Telemetry>) -> Relay<'a, W> {
         Relay {
             config,
-            sink,
+            world,
             telemetry,
             failed: None,
             instance: uuid::Uuid::new_v4().to_string(),
@@ -177,7 +225,7 @@ impl<'a, C: Connector> Relay<'a, C> {
     }
 }
 
-impl<C: Connector> Relay<'_, C> {
+impl<W: World> Relay<'_, W> {
     async fn session(&mut self, stop: &mut Stop) -> Result<(), Error> {
         self.began = Instant::now();
         let Recovered { source, line, mut lock } = tokio::select! {
@@ -185,7 +233,7 @@ impl<C: Connector> Relay<'_, C> {
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
             recovered = supervised(recovery::recover(self)) => recovered?,
         };
-        let mut session = Session::new(self.config, source, line);
+        let mut session = Session::<W>::new(self.config, source, line);
         let followed = while_held(self.config, &mut lock, session.follow(stop));
         let followed = supervised(followed).await;
         self.failover = Failover::default();
@@ -203,6 +251,11 @@ impl<C: Connector> Relay<'_, C> {
         }
         // The lock goes when all that was sent is acknowledged.
         supervised(session.end(followed, &mut self.reached)).await
+    }
+
+    /// The checkpoint that is stored by now.
+    async fn look(&self) -> Result<Option<Checkpoint>, Error> {
+        Ok(none_without_store(self.world.sinks().look().await)?)
     }
 
     /// Waits before the next session, and says for what.
@@ -337,7 +390,8 @@ preset = "eventuate-local"
         std::fs::write(file.path(), CONFIG).unwrap();
         let config = Config::load(file.path(), &[]).unwrap();
         let telemetry = Arc::new(Telemetry::new("orders", "db.example.org:3306".to_owned()));
-        let mut relay = Relay::new(&config, &config.kafka, telemetry);
+        let world = Configured::new(&config);
+        let mut relay = Relay::new(&config, &world, telemetry);
         let denied = mysql_async::ServerError {
             code: 1045,
             message: "Access denied for user 'relay'@'db' (using password: YES)".to_owned(),

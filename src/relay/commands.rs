@@ -6,12 +6,11 @@
 
 use std::cmp::Ordering;
 use std::io::Write;
-use std::num::NonZeroU32;
 
 use super::stamp::Stamp;
-use super::{connecting, line, recovery, running, takeover};
+use super::{line, recovery, running, takeover};
 use crate::binlog::server::BinlogFile;
-use crate::binlog::{self, Place, Replica, Server, Source, Start, start};
+use crate::binlog::{self, Place, Server, Start, start};
 use crate::checkpoint::{Checkpoint, CheckpointOptions};
 use crate::config::Config;
 use crate::connect;
@@ -19,6 +18,7 @@ use crate::coordinates::{Coordinates, GtidSet, StartFrom, Uuid};
 use crate::delivery::Delivery;
 use crate::error::Error;
 use crate::outbox;
+use crate::primary::{MySql, Primaries, mysql};
 use crate::sink::{About, Connector, SinkError};
 
 /// A relay that is fenced while it is not yet clear by whom begins a new session and fences us.
@@ -36,7 +36,7 @@ pub async fn set_checkpoint(
     out: &mut dyn Write,
 ) -> Result<(), Error> {
     let failed = |source: binlog::Error| connect::binlog_error(config, source);
-    let (mut server, identity) = connecting::look_at_mysql(config).await?;
+    let (mut server, identity) = MySql(config).look().await?;
     server.forget_ahead();
     let start = start::resolve(&mut server, &identity, to).await;
     let start =
@@ -115,15 +115,10 @@ async fn find_place(
     if start.start_offset.is_none() {
         return Ok((asked, true));
     }
-    let id = uuid::Uuid::new_v4();
-    let [a, b, c, d, ..] = id.into_bytes();
-    let replica = Replica {
-        server_id: NonZeroU32::new(u32::from_be_bytes([a, b, c, d])).unwrap_or(NonZeroU32::MAX),
-        uuid: Uuid::from_bytes(id.into_bytes()),
-    };
-    let mut source = open(config, &replica, start, server).await?;
+    let mut source =
+        mysql::open_without_rows(&config.mysql, &mysql::replica_of_nobody(), start, server).await?;
     let reached = source.reach_start().await.cloned();
-    close(source).await;
+    mysql::close(source).await;
     let reached = reached?;
     let is_boundary = reached.coordinates >= asked.coordinates;
     Ok((if is_boundary { reached } else { asked }, is_boundary))
@@ -225,52 +220,10 @@ async fn ensure_absent_by_mysql(config: &Config, cluster_id: &str) -> Result<(),
 }
 
 async fn end_dumps(config: &Config, owner: Option<String>, cluster_id: &str) {
-    end_dump(config, &connect::replica(config, cluster_id)).await;
+    let mysql = MySql(config);
+    mysql.end_dump(&connect::replica(config, cluster_id)).await;
     if let Some(owner) = owner {
-        end_dump(config, &connect::replica_named(config, &owner, cluster_id)).await;
-    }
-}
-
-/// A relay that idles would learn with its next row only that it was fenced. MySQL ends its dump when
-/// another one of the same replica begins; then it looks, and ends itself.
-pub(super) async fn end_dump(config: &Config, replica: &Replica) {
-    let ended = async {
-        let mut server = Server::connect(&config.mysql).await?;
-        let start = Start {
-            read_from: start::dumpable(server.binlog_end().await?),
-            gtid_set: None,
-            file_timestamp: None,
-            start_offset: None,
-            gtids_are_complete: false,
-        };
-        let mut source = open(config, replica, start, server).await?;
-        // The first event says that the server has begun to send.
-        let read = source.read().await;
-        close(source).await;
-        read
-    };
-    if let Err(error) = ended.await {
-        tracing::warn!(
-            "a relay that is running learns with its next row only that it was fenced: {}",
-            crate::telemetry::Causes(&error)
-        );
-    }
-}
-
-async fn open(
-    config: &Config,
-    replica: &Replica,
-    start: Start,
-    server: Server,
-) -> Result<Source, binlog::Error> {
-    let filter = std::sync::Arc::new(|_: &str, _: &str| binlog::Interest::None);
-    Source::open(None, &config.mysql, replica, start, server, filter).await
-}
-
-async fn close(source: Source) {
-    // It was read to where it was needed: that the server does not hear of the end changes nothing.
-    if let Err(error) = source.close().await {
-        tracing::debug!(%error, "close the dump connection");
+        mysql.end_dump(&connect::replica_named(config, &owner, cluster_id)).await;
     }
 }
 

@@ -3,7 +3,8 @@
 
 use std::cmp::Ordering;
 
-use crate::binlog::{Server, Start, start};
+use crate::binlog::start::Binlogs;
+use crate::binlog::{Start, start};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::connect;
@@ -40,7 +41,7 @@ impl Cut {
     pub async fn leave(
         &self,
         config: &Config,
-        server: &mut Server,
+        server: &mut impl Binlogs,
         start: Start,
     ) -> Result<Start, Error> {
         let Some(cut) = &self.0 else { return Ok(start) };

@@ -7,8 +7,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::commands::end_dump;
-use super::connecting::{Ends, Logins, Primary, connect_ends};
+use super::connecting::{Ends, connect_ends};
 use super::line::Line;
 use super::line::ledger::Ledger;
 use super::predecessor::wait_for_predecessor;
@@ -16,63 +15,66 @@ use super::progress::Observer;
 use super::resume_point::{LineOptions, RelayedPart, ResumePoint};
 use super::stamp::Stamp;
 use super::takeover::{TakenOver, take_over};
-use super::{CLAIM_PAUSE, Relay, backoff};
-use crate::binlog::{Identity, Interest, Server, Source, Start, TableFilter};
+use super::{CLAIM_PAUSE, Relay, World, backoff};
+use crate::binlog::start::Binlogs;
+use crate::binlog::{Identity, Interest, Source, Start, TableFilter};
 use crate::checkpoint::{Checkpoint, CheckpointOptions};
 use crate::config::Config;
 use crate::connect::{self, binlog_error, ensure_continuable, find_start};
 use crate::coordinates::Coordinates;
 use crate::error::Error;
-use crate::lease::Lease;
 use crate::outbox::{self, OutboxOptions};
+use crate::primary::{Dumping, Locks, Primaries, Primary};
 use crate::resend::ResendWindow;
-use crate::sink::{Claimed, Connector, Guarantee, Sink, none_without_store};
+use crate::sink::{Claimed, Connector, Guarantee, Sink};
 use crate::telemetry::clock::micros_since_1970;
 
 /// Both ends of a session, connected behind the checkpoint.
-pub(super) struct Recovered<D> {
-    pub source: Source,
-    pub line: Line<D>,
+pub(super) struct Recovered<W: World> {
+    pub source: SourceOf<W>,
+    pub line: Line<DestinationsOf<W>>,
     /// Says that nobody else sends, where that is not the sink's guarantee.
-    pub lock: Option<Lease>,
+    pub lock: Option<LockOf<W>>,
 }
 
-type DestinationsOf<C> = <<C as Connector>::Sink as Sink>::Destinations;
+pub(super) type PrimaryOf<W> = <<W as World>::Primaries as Primaries>::Primary;
+pub(super) type SourceOf<W> =
+    Source<<PrimaryOf<W> as Primary>::Stream, <PrimaryOf<W> as Primary>::Server>;
+pub(super) type LockOf<W> = <<PrimaryOf<W> as Primary>::Locks as Locks>::Lock;
+pub(super) type DestinationsOf<W> =
+    <<<W as World>::Sinks as Connector>::Sink as Sink>::Destinations;
 
 /// Fences all predecessors, reads the checkpoint and connects both ends there.
 ///
 /// # Errors
 /// Either end cannot be reached, or does not fit the checkpoint.
-pub(super) async fn recover<C: Connector>(
-    relay: &mut Relay<'_, C>,
-) -> Result<Recovered<DestinationsOf<C>>, Error> {
+pub(super) async fn recover<W: World>(relay: &mut Relay<'_, W>) -> Result<Recovered<W>, Error> {
     let config = relay.config;
     if relay.has_claimed {
         // We may have been replaced while disconnected. Read the checkpoint first, or we would fence our replacement.
-        ensure_not_replaced(relay, none_without_store(relay.sink.look().await)?.as_ref())?;
+        ensure_not_replaced(relay, relay.look().await?.as_ref())?;
     }
-    let Ends { primary, mut sink } = connect_ends(relay).await?;
-    let Primary { mut server, identity, replica, logins } = primary;
-    let guarantee = sink.guarantee();
-    let cluster_id = sink.cluster_id().to_owned();
-
-    let TakenOver { stored, owner } = take_over(relay, &mut sink, &mut server, &identity).await?;
+    let mut ends = connect_ends(relay).await?;
+    let TakenOver { stored, owner } = take_over(relay, &mut ends).await?;
+    let Ends { mut primary, sink } = ends;
     let stored = stored.as_ref();
     ensure_not_gone(relay, stored)?;
 
     let fingerprint = outbox::fingerprint(&config.outbox);
     stored.map_or(Ok(()), |stored| ensure_continuable(stored, &fingerprint))?;
-    let start = find_start(config, &mut server, &identity, stored).await?;
+    let identity = primary.identity().clone();
+    let start = find_start(config, primary.server(), &identity, stored).await?;
     // Of a transaction that was relayed in part, the rest counts.
     let start = match RelayedPart::of(stored) {
         Some(_) => start,
-        None => relay.cut.leave(config, &mut server, start).await?,
+        None => relay.cut.leave(config, primary.server(), start).await?,
     };
-    let ahead_until = ahead_until(config, &mut server, &start).await?;
-    server.forget_ahead();
+    let ahead_until = ahead_until(config, primary.server(), &start).await?;
+    primary.forget_ahead();
 
     let resume_point = resume_point(relay, &identity, stored, &start, fingerprint);
     relay.predecessor = stored.and_then(|checkpoint| checkpoint.instance.clone());
+    let (guarantee, cluster_id) = (sink.guarantee(), sink.cluster_id().to_owned());
     let claimed = sink.claim(claim(&start, stored, &resume_point)).await?;
     (relay.predecessor, relay.has_claimed) = (None, true);
     let outboxes = outbox::as_on_server(&config.outbox, identity.folds_case);
@@ -80,20 +82,19 @@ pub(super) async fn recover<C: Connector>(
     let observer = Observer::new(relay.telemetry.clone(), relay.failed.is_none());
     let mut line = Line::new(options, Ledger::new(resume_point), claimed, observer);
     if let Some(owner) = owner {
-        end_dump(config, &connect::replica_named(config, &owner, &cluster_id)).await;
+        let replica = connect::replica_named(config, &owner, &cluster_id);
+        relay.world.primaries().end_dump(&replica).await;
     }
 
     tracing::info!(
         server = %config.mysql, version = identity.version, server_uuid = %identity.server_uuid,
         read_from = %start.read_from, relay_after_offset = start.start_offset, "relaying"
     );
-    let mut logins = logins;
-    let login = logins.dump().await;
-    let filter = table_filter(outboxes);
-    let source = Source::open(login, &config.mysql, &replica, start, server, filter).await;
-    let mut source = source.map_err(|source| binlog_error(config, source))?;
+    let Dumping { mut source, mut locks } = primary.dump(start, table_filter(outboxes)).await?;
+    // A predecessor that was fenced may still have records in flight, where they are in no transaction.
     let lock = if guarantee != Guarantee::Atomic || line.has_window() {
-        hold_lock(relay, &cluster_id, &mut source, logins, &mut line).await?
+        let lock_id = connect::place_id(config, &cluster_id);
+        wait_for_predecessor(relay, lock_id, source.server(), &mut locks, &mut line).await?
     } else {
         None
     };
@@ -101,23 +102,10 @@ pub(super) async fn recover<C: Connector>(
     Ok(Recovered { source, line, lock })
 }
 
-/// A predecessor that was fenced may still have records in flight, where they are in no transaction.
-async fn hold_lock<C: Connector, D: crate::sink::Destinations>(
-    relay: &mut Relay<'_, C>,
-    cluster_id: &str,
-    source: &mut Source,
-    logins: Logins,
-    line: &mut Line<D>,
-) -> Result<Option<Lease>, Error> {
-    let place_id = connect::place_id(relay.config, cluster_id);
-    let login = logins.lock().await;
-    wait_for_predecessor(relay, place_id, source.server(), login, line).await
-}
-
 /// Where the binlog ends for now, if a GTID set is known: what is in the set ends there or before.
 async fn ahead_until(
     config: &Config,
-    server: &mut Server,
+    server: &mut impl Binlogs,
     start: &Start,
 ) -> Result<Option<Coordinates>, Error> {
     if start.gtid_set.is_none() {
@@ -129,8 +117,8 @@ async fn ahead_until(
 }
 
 /// Where the numbering of rows goes on.
-fn resume_point<C>(
-    relay: &Relay<'_, C>,
+fn resume_point<W>(
+    relay: &Relay<'_, W>,
     identity: &Identity,
     stored: Option<&Checkpoint>,
     start: &Start,
@@ -155,12 +143,12 @@ fn resume_point<C>(
 ///
 /// # Errors
 /// The checkpoint will never be readable.
-pub(super) async fn successor<C: Connector>(
-    relay: &Relay<'_, C>,
+pub(super) async fn successor<W: World>(
+    relay: &Relay<'_, W>,
 ) -> Result<Option<(String, String)>, Error> {
     loop {
         tokio::time::sleep(CLAIM_PAUSE).await;
-        match relay.sink.stored().await.map_err(Error::from) {
+        match relay.world.sinks().stored().await.map_err(Error::from) {
             Ok(checkpoint) => {
                 return Ok(relay.replaced_by(checkpoint.as_ref()));
             }
@@ -181,8 +169,8 @@ pub(super) async fn successor<C: Connector>(
     }
 }
 
-pub(super) fn ensure_not_replaced<C>(
-    relay: &Relay<'_, C>,
+pub(super) fn ensure_not_replaced<W>(
+    relay: &Relay<'_, W>,
     stored: Option<&Checkpoint>,
 ) -> Result<(), Error> {
     match relay.replaced_by(stored).filter(|_| relay.has_claimed) {
@@ -192,7 +180,7 @@ pub(super) fn ensure_not_replaced<C>(
 }
 
 /// To begin anew in the middle of a run would repeat or lose rows.
-fn ensure_not_gone<C>(relay: &Relay<'_, C>, stored: Option<&Checkpoint>) -> Result<(), Error> {
+fn ensure_not_gone<W>(relay: &Relay<'_, W>, stored: Option<&Checkpoint>) -> Result<(), Error> {
     if stored.is_none() && relay.has_claimed {
         let CheckpointOptions { topic, key } = relay.config.kafka.checkpoint.clone();
         return Err(Error::CheckpointGone { key, topic });
@@ -200,7 +188,7 @@ fn ensure_not_gone<C>(relay: &Relay<'_, C>, stored: Option<&Checkpoint>) -> Resu
     Ok(())
 }
 
-impl<C> Relay<'_, C> {
+impl<W> Relay<'_, W> {
     /// The instance that claimed the checkpoint after this one, and when it wrote it. One that was there
     /// before is no successor.
     fn replaced_by(&self, stored: Option<&Checkpoint>) -> Option<(String, String)> {
@@ -278,8 +266,8 @@ fn claim(start: &Start, stored: Option<&Checkpoint>, resume_point: &ResumePoint)
     stamp.sign(claim, window.as_ref())
 }
 
-fn line_options<C, D>(
-    relay: &Relay<'_, C>,
+fn line_options<W, D>(
+    relay: &Relay<'_, W>,
     outboxes: &[OutboxOptions],
     claimed: &Claimed<D>,
     ahead_until: Option<Coordinates>,

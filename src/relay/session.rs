@@ -8,15 +8,15 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
-use super::Stop;
 use super::line::Line;
+use super::recovery::{DestinationsOf, SourceOf};
 use super::suspect::Reached;
-use crate::binlog::{self, Change, Source};
+use super::{Stop, World};
+use crate::binlog::{self, Change};
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::error::{Error, WayOut};
 use crate::fate::Fate;
-use crate::sink::Destinations;
 use crate::telemetry::Causes;
 use crate::telemetry::metrics::Peer;
 
@@ -40,18 +40,22 @@ const LEADING_EVENTS_MAX: u32 = 64;
 const COALESCING: Duration = Duration::from_micros(300);
 
 /// Both ends, connected.
-pub(super) struct Session<'a, D> {
+pub(super) struct Session<'a, W: World> {
     config: &'a Config,
     server: String,
-    source: Source,
-    line: Line<D>,
+    source: SourceOf<W>,
+    line: Line<DestinationsOf<W>>,
     events: u32,
     /// Nothing was read since a backlog was waited for.
     has_coalesced: bool,
 }
 
-impl<'a, D: Destinations> Session<'a, D> {
-    pub fn new(config: &'a Config, source: Source, line: Line<D>) -> Session<'a, D> {
+impl<'a, W: World> Session<'a, W> {
+    pub fn new(
+        config: &'a Config,
+        source: SourceOf<W>,
+        line: Line<DestinationsOf<W>>,
+    ) -> Session<'a, W> {
         let server = config.mysql.to_string();
         Session { config, server, source, line, events: 0, has_coalesced: false }
     }

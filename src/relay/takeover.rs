@@ -4,14 +4,15 @@
 //! not stop. That relay is fenced, too, and the checkpoint is read again. Once it is claimed, a moment's dump as the
 //! other's replica ends the other's own: it then looks who has the checkpoint.
 
-use super::Relay;
+use super::connecting::{Ends, EndsOf};
 use super::recovery::ensure_not_replaced;
-use crate::binlog::{Identity, Server};
+use super::{Relay, World};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::connect;
 use crate::error::Error;
-use crate::sink::{Connector, Sink};
+use crate::primary::Primary;
+use crate::sink::Sink;
 
 /// An owner that writes the checkpoint again and again is fenced this often.
 const FENCES_MAX: usize = 5;
@@ -23,22 +24,21 @@ pub(super) struct TakenOver {
     pub owner: Option<String>,
 }
 
-/// Fences all predecessors, then reads the checkpoint. MySQL is asked for its binlogs meanwhile, and answers when they
-/// are looked at.
+/// Fences all predecessors, then reads the checkpoint. The primary is asked for its binlogs meanwhile, and answers
+/// when they are looked at.
 ///
 /// # Errors
 /// The fence is refused, the checkpoint cannot be read, or somebody has taken over from this instance.
-pub(super) async fn take_over<C: Connector>(
-    relay: &Relay<'_, C>,
-    sink: &mut C::Sink,
-    server: &mut Server,
-    identity: &Identity,
+pub(super) async fn take_over<W: World>(
+    relay: &Relay<'_, W>,
+    ends: &mut EndsOf<W>,
 ) -> Result<TakenOver, Error> {
+    let Ends { primary, sink } = ends;
     let config = relay.config;
     sink.fence(&config.name).await?;
     tracing::debug!("fenced all predecessors");
     // Nobody stores a later checkpoint any more, so what MySQL says now is as new as the one that is read.
-    let (stored, asked) = tokio::join!(sink.stored(), server.ask_binlogs_ahead(identity.has_gtids));
+    let (stored, is_asked) = tokio::join!(sink.stored(), primary.ask_ahead());
     let stored = stored?;
     tracing::debug!(is_there = stored.is_some(), "read the checkpoint");
     ensure_not_replaced(relay, stored.as_ref())?;
@@ -51,8 +51,8 @@ pub(super) async fn take_over<C: Connector>(
     };
     let (stored, owner) = until_unchanged(config, stored, owner_of, fence_and_read).await?;
     // Until it was fenced, the other relay may have gone on.
-    if owner.is_some() || asked.is_err() {
-        server.forget_ahead();
+    if owner.is_some() || !is_asked {
+        primary.forget_ahead();
     }
     Ok(TakenOver { stored, owner })
 }
