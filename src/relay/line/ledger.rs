@@ -10,6 +10,7 @@ use crate::binlog::{LayoutId, Passed, Place};
 use crate::checkpoint::Checkpoint;
 use crate::coordinates::{Coordinates, Gtid};
 use crate::error::Error;
+use crate::relay::planted::{Bug, is_planted};
 use crate::relay::resume_point::{RelayedPart, ResumePoint};
 use crate::relay::stamp::Stamp;
 use crate::resend::ResendWindow;
@@ -108,9 +109,16 @@ impl Ledger {
             self.rows_done += u64::from(is_relayed()?);
             return Ok(true);
         }
-        let is_of = |part: &mut RelayedPart| part.gtid.is_none() || part.gtid.as_ref() == gtid;
+        let is_of = |part: &mut RelayedPart| {
+            part.gtid.is_none()
+                || part.gtid.as_ref() == gtid
+                || is_planted(Bug::PartOfAnyTransaction)
+        };
         if let Some(part) = self.part.take_if(is_of) {
             (self.rows_done, self.skip_left) = (part.rows, part.rows);
+            if is_planted(Bug::SkipOffByOne) {
+                self.skip_left -= 1;
+            }
         }
         if self.skip_left == 0 {
             return Ok(false);
@@ -143,7 +151,9 @@ impl Ledger {
         if self.skip_left > 0 {
             return Err(Error::FewerRows { rows_done: self.rows_done, at: at.clone() });
         }
-        self.rows_done = 0;
+        if !is_planted(Bug::PartNotForgotten) {
+            self.rows_done = 0;
+        }
         self.unreadable = None;
         self.has_unreadable_prefix = false;
         self.payload_rows.clear();
@@ -180,12 +190,15 @@ impl Ledger {
     pub fn cut(&mut self, cut: Cut, records: usize, place: &Place) -> u64 {
         let records = records as u64;
         if let Cut::Part(_) = cut {
-            self.rows_done += records;
+            self.rows_done += records + u64::from(is_planted(Bug::CheckpointAhead));
         }
         let first_sequence = self.sequence + 1;
         self.sequence += records;
         let next_sequence = self.sequence + 1;
-        self.window.take_if(|window| window.is_passed(&place.coordinates, next_sequence));
+        self.window.take_if(|window| {
+            window.is_passed(&place.coordinates, next_sequence)
+                || is_planted(Bug::WindowClosedEarly)
+        });
         first_sequence
     }
 
