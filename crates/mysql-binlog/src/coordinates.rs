@@ -21,6 +21,7 @@ pub use gtid_event::{ANONYMOUS_GTID_LOG_EVENT, GTID_LOG_EVENT, GTID_TAGGED_LOG_E
 pub const FIRST_EVENT_OFFSET: u64 = 4;
 
 /// Why a text or an event body is not a place in a binlog.
+#[allow(missing_docs, reason = "each has its words")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("{0:?} is no binlog file name; it ends in a dot and a number, as in binlog.000012")]

@@ -14,6 +14,7 @@ use crate::coordinates::{Coordinates, GtidSet, StartFrom, Uuid};
 const DUMP_OFFSET_MAX: u64 = u32::MAX as u64;
 
 /// Why there is no place to begin.
+#[allow(missing_docs, reason = "each has its words")]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -48,7 +49,9 @@ pub enum Error {
 /// Who named the place that a relay begins at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
+    /// A stored position.
     Checkpoint(Coordinates),
+    /// The configuration.
     StartFrom(StartFrom),
     /// Who asks for another place.
     To(StartFrom),
@@ -67,7 +70,9 @@ impl fmt::Display for Origin {
 /// A stored place that reading is to go on from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resume {
+    /// A position in the binlog of the server that is named here.
     pub coordinates: Coordinates,
+    /// Every GTID before it, if they are known. On another server, this finds the position.
     pub gtid_set: Option<GtidSet>,
     /// `None`: written by another relay, which did not name its server.
     pub server_uuid: Option<Uuid>,

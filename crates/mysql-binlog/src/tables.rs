@@ -17,9 +17,11 @@ use crate::coordinates::Coordinates;
 /// What is done with the rows of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interest {
+    /// They are passed over.
     None,
     /// They are copies that a tool makes while it alters a table: not relayed, but counted.
     Ghost,
+    /// They are handed out.
     Outbox,
 }
 

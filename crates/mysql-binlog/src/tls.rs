@@ -113,6 +113,7 @@ impl AsyncWrite for Stream {
 }
 
 /// Why there is no TLS connection.
+#[allow(missing_docs, reason = "each has its words")]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("read {}", path.display())]

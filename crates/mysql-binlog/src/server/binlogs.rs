@@ -13,16 +13,22 @@ pub(super) fn gtid_set_sql(variable: &str) -> String {
 /// One file of SHOW BINARY LOGS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BinlogFile {
+    /// Such as `binlog.000012`.
     pub name: String,
+    /// The offset behind its last event.
     pub size_bytes: u64,
 }
 
 /// One line of SHOW BINLOG EVENTS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedEvent {
+    /// Offset of the event's first byte.
     pub begin: u64,
+    /// The name that the server has for it, such as `Write_rows`.
     pub event_type: String,
+    /// Offset behind the event, of which the list has the lower 32 bits only.
     pub end: u64,
+    /// What the server prints of the event.
     pub info: String,
 }
 
@@ -40,6 +46,7 @@ enum Listed {
 /// A replica that the server sends its binlog to, as it has registered itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegisteredReplica {
+    /// The number that the replica registered with.
     pub server_id: u32,
     /// Empty where it did not say.
     pub host: String,
@@ -51,7 +58,9 @@ pub struct RegisteredReplica {
 /// (<https://dev.mysql.com/doc/refman/8.4/en/replication-options-binary-log.html>).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BinlogFilters {
+    /// The only databases that are logged, if there are any here (`binlog-do-db`).
     pub do_db: Vec<String>,
+    /// Databases that are not logged (`binlog-ignore-db`).
     pub ignore_db: Vec<String>,
 }
 

@@ -18,16 +18,25 @@ const CANNOT: [u16; 5] =
 /// Whether a user can read a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TableAccess {
+    /// The user may SELECT from it.
     Readable,
+    /// There is no such table.
     Missing,
-    Denied { account: String },
+    /// The user may not.
+    Denied {
+        /// The account that the server takes the user for, as GRANT names it.
+        account: String,
+    },
 }
 
 /// A table as information_schema lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
+    /// Its database.
     pub database: String,
+    /// Its name.
     pub name: String,
+    /// Its storage engine; `None` for a view.
     pub engine: Option<String>,
     /// Names in the order of the rows; none when it was dropped a moment ago.
     pub columns: Vec<String>,
