@@ -159,10 +159,7 @@ impl FromStr for Coordinates {
 
 /// A number as servers print it. `u64::from_str` would take a plus sign too.
 fn parse_digits(text: &str) -> Option<u64> {
-    match text.bytes().next()?.is_ascii_digit() {
-        true => text.parse().ok(),
-        false => None,
-    }
+    if text.bytes().next()?.is_ascii_digit() { text.parse().ok() } else { None }
 }
 
 /// Where a relay without a checkpoint begins.
@@ -191,18 +188,16 @@ impl FromStr for StartFrom {
         }
         if let Some(set) = text.strip_prefix("gtid:") {
             let set: GtidSet = set.parse()?;
-            return match set.is_empty() {
-                true => Err(Error::EmptyGtidSet),
-                false => Ok(Self::Gtid(set)),
-            };
+            return if set.is_empty() { Err(Error::EmptyGtidSet) } else { Ok(Self::Gtid(set)) };
         }
         if !text.contains(':') {
             return Err(Error::StartFrom(text.to_owned()));
         }
         let coordinates: Coordinates = text.parse()?;
-        match coordinates.offset < FIRST_EVENT_OFFSET {
-            true => Err(Error::BeforeFirstEvent(coordinates)),
-            false => Ok(Self::Coordinates(coordinates)),
+        if coordinates.offset < FIRST_EVENT_OFFSET {
+            Err(Error::BeforeFirstEvent(coordinates))
+        } else {
+            Ok(Self::Coordinates(coordinates))
         }
     }
 }

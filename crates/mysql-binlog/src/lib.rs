@@ -82,7 +82,6 @@
 
 #![warn(missing_docs)]
 
-pub mod boundary;
 mod bytes;
 mod catalog;
 pub mod charset;
@@ -108,6 +107,7 @@ pub mod table;
 mod tables;
 pub mod tls;
 pub mod transaction;
+mod transaction_end;
 pub mod value;
 mod words;
 #[cfg(any(test, feature = "write"))]

@@ -151,9 +151,10 @@ impl Server {
     pub async fn identity(&mut self) -> Result<Identity, Error> {
         let version: String = self.one(VERSION_SQL).await?;
         let is_mariadb = version.contains("MariaDB");
-        let uuid = match is_mariadb {
-            true => "00000000-0000-0000-0000-000000000000".to_owned(),
-            false => self.one(SERVER_UUID_SQL).await?,
+        let uuid = if is_mariadb {
+            "00000000-0000-0000-0000-000000000000".to_owned()
+        } else {
+            self.one(SERVER_UUID_SQL).await?
         };
         self.server_uuid = Some(uuid.clone());
         let server_uuid = uuid

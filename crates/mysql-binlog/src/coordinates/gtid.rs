@@ -100,9 +100,10 @@ impl FromStr for Tag {
     fn from_str(text: &str) -> Result<Self, Error> {
         let first_is_legal = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         let rest_is_legal = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        match first_is_legal && rest_is_legal && text.len() <= TAG_LENGTH_MAX {
-            true => Ok(Self(text.to_ascii_lowercase().into())),
-            false => Err(Error::Tag(text.to_owned())),
+        if first_is_legal && rest_is_legal && text.len() <= TAG_LENGTH_MAX {
+            Ok(Self(text.to_ascii_lowercase().into()))
+        } else {
+            Err(Error::Tag(text.to_owned()))
         }
     }
 }

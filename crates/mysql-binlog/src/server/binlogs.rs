@@ -122,9 +122,10 @@ impl Server {
     /// Renamed in 8.2, the old name removed in 8.4
     /// (<https://dev.mysql.com/doc/refman/8.4/en/show-binary-log-status.html>).
     pub(super) fn binlog_status_sql(&self) -> &'static str {
-        match self.conn.server_version() >= (8, 2, 0) {
-            true => "SHOW BINARY LOG STATUS",
-            false => "SHOW MASTER STATUS",
+        if self.conn.server_version() >= (8, 2, 0) {
+            "SHOW BINARY LOG STATUS"
+        } else {
+            "SHOW MASTER STATUS"
         }
     }
 
@@ -221,9 +222,10 @@ impl Server {
                 Some(_) => Listed::Inside,
             }),
             Err(Error::MySql(mysql_async::Error::Server(error))) if error.code == WRONG_OFFSET => {
-                match error.message.contains("Event too big") {
-                    true => Ok(Listed::TooLarge),
-                    false => Ok(Listed::Inside),
+                if error.message.contains("Event too big") {
+                    Ok(Listed::TooLarge)
+                } else {
+                    Ok(Listed::Inside)
                 }
             }
             Err(error) => Err(error),
@@ -250,10 +252,7 @@ impl Server {
     /// Renamed in 8.0.22, the old name removed in 8.4
     /// (<https://dev.mysql.com/doc/refman/8.4/en/show-replicas.html>).
     pub(super) fn replicas_sql(&self) -> &'static str {
-        match self.conn.server_version() >= (8, 0, 22) {
-            true => "SHOW REPLICAS",
-            false => "SHOW SLAVE HOSTS",
-        }
+        if self.conn.server_version() >= (8, 0, 22) { "SHOW REPLICAS" } else { "SHOW SLAVE HOSTS" }
     }
 
     /// Reads the first event of the oldest binlog, as only a replica may. Needs REPLICATION SLAVE.

@@ -240,9 +240,10 @@ impl Server {
 }
 
 pub(super) fn rights_on_columns_sql(server_version: (u16, u16, u16)) -> String {
-    let of_roles = match server_version >= LISTS_RIGHTS_OF_ROLES {
-        true => " UNION ALL SELECT 1 FROM information_schema.ROLE_COLUMN_GRANTS",
-        false => "",
+    let of_roles = if server_version >= LISTS_RIGHTS_OF_ROLES {
+        " UNION ALL SELECT 1 FROM information_schema.ROLE_COLUMN_GRANTS"
+    } else {
+        ""
     };
     format!(
         "SELECT COUNT(*) FROM (SELECT 1 FROM information_schema.COLUMN_PRIVILEGES{of_roles} LIMIT 1) AS rights"
