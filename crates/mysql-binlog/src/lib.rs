@@ -77,7 +77,7 @@
 //! - [`table`]: from a table map to columns by name; [`row`]: from the bytes of a row to those of its columns; [`value`]:
 //!   from the bytes of a column to text or a number
 //! - [`coordinates`]: file and offset, GTIDs and their sets
-//! - [`feed`], [`file`], [`Catalog`]: a source without a server, for recordings, tests and simulations
+//! - [`feed`](mod@feed), [`file`](mod@file), [`Catalog`]: a source without a server, for recordings, tests and simulations
 //! - `write`: makes binlog events, for tests (feature `write`)
 
 #![warn(missing_docs)]

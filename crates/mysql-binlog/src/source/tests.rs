@@ -222,12 +222,15 @@ fn shapes() -> (TableShape, TableShape) {
     )
 }
 
+/// `None` under `gtid_mode=OFF`.
+type MaybeGtid = Option<String>;
+
 /// Writes transactions, and says what must be seen of them: of the rows, their ids and GTIDs only.
 fn write(
     writer: &mut Writer,
     transactions: &[Written],
     has_gtids: bool,
-) -> (Vec<Vec<u8>>, Vec<(i64, Option<String>)>) {
+) -> (Vec<Vec<u8>>, Vec<(i64, MaybeGtid)>) {
     let server = Uuid::from_bytes([7; 16]);
     let mut events = writer.dump_head(FILE, 4);
     events.push(writer.format_description());
