@@ -20,12 +20,12 @@ pub struct Limits {
 
 /// Index of a destination topic in the table of known topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TopicId(pub u32);
+pub struct DestinationId(pub u32);
 
 /// One record as the publisher sends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordRef<'a> {
-    pub topic: TopicId,
+    pub topic: DestinationId,
     pub key: &'a [u8],
     pub value: &'a [u8],
     /// It was found there: it counts, and is not sent.
@@ -34,7 +34,7 @@ pub struct RecordRef<'a> {
 
 #[derive(Debug, Clone)]
 struct Span {
-    topic: TopicId,
+    topic: DestinationId,
     key: Range<usize>,
     value: Range<usize>,
     is_in_kafka: bool,
@@ -105,19 +105,19 @@ impl Batch {
     }
 
     /// Makes the draft a record: its first `key_len` bytes are the key, the rest is the value.
-    pub fn push(&mut self, topic: TopicId, key_len: usize, committed_at: CommitTime) {
+    pub fn push(&mut self, topic: DestinationId, key_len: usize, committed_at: CommitTime) {
         self.unsent += 1;
         self.push_span(topic, key_len, committed_at, false);
     }
 
     /// The same of a record that was found in Kafka.
-    pub fn push_found(&mut self, topic: TopicId, key_len: usize, committed_at: CommitTime) {
+    pub fn push_found(&mut self, topic: DestinationId, key_len: usize, committed_at: CommitTime) {
         self.push_span(topic, key_len, committed_at, true);
     }
 
     fn push_span(
         &mut self,
-        topic: TopicId,
+        topic: DestinationId,
         key_len: usize,
         committed_at: CommitTime,
         is_in_kafka: bool,
@@ -279,7 +279,7 @@ mod tests {
     fn push(batch: &mut Batch, text: &str) {
         batch.draft().extend_from_slice(text.as_bytes());
         batch.draft().extend_from_slice(text.as_bytes());
-        batch.push(TopicId(7), text.len(), CommitTime::from_seconds(0));
+        batch.push(DestinationId(7), text.len(), CommitTime::from_seconds(0));
     }
 
     fn keys(batch: &Batch) -> Vec<String> {
@@ -352,7 +352,7 @@ mod tests {
             batch.draft().extend_from_slice(text.as_bytes());
             batch.draft().extend_from_slice(text.as_bytes());
             assert_eq!(batch.draft_key(text.len()), text.as_bytes());
-            batch.push_found(TopicId(7), text.len(), CommitTime::from_seconds(0));
+            batch.push_found(DestinationId(7), text.len(), CommitTime::from_seconds(0));
         };
         found(&mut batch, "a");
         push(&mut batch, "b");

@@ -4,25 +4,24 @@
 //! opened, no record is produced, topics are created on trial only, and the transactional id is one that no
 //! relay uses. What cannot be asked because of what failed before it has no line.
 
-mod kafka;
+mod destinations;
 mod mysql;
 mod place;
 mod report;
 
 pub use self::report::{Line, Report, Status};
 use crate::config::Config;
+use crate::sink::kafka::check::Cluster;
 
 /// Asks both ends at once, then what needs both.
 pub async fn check(config: &Config) -> Report {
     let (mut of_mysql, mut of_kafka) = (Report::default(), Report::default());
-    let (server, cluster) = tokio::join!(
-        mysql::Fit::ask(config, &mut of_mysql),
-        kafka::Cluster::ask(config, &mut of_kafka),
-    );
-    let (mut server, cluster) = (server, cluster);
+    let (mut server, (cluster, findings)) =
+        tokio::join!(mysql::Fit::ask(config, &mut of_mysql), Cluster::ask(&config.kafka));
+    of_kafka.take_all(findings);
     if let (Some(server), Some(cluster)) = (&mut server, &cluster) {
         server.ask_server_id(config, cluster.id(), &mut of_mysql).await;
-        cluster.ask_destinations(config, server.samples(), &mut of_kafka).await;
+        destinations::ask(cluster, server.samples(), &mut of_kafka).await;
     }
     let mut report = of_mysql;
     report.append(of_kafka);

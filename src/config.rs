@@ -19,11 +19,15 @@ use std::time::Duration;
 
 pub use error::{Error, Place};
 
+use crate::checkpoint::{CheckpointOptions, NAME_LENGTH_MAX};
 use crate::coordinates::{self, StartFrom};
-use crate::kafka::Delivery;
+use crate::delivery::Delivery;
 use crate::outbox::{self, OutboxOptions, Preset};
 use crate::secret::{Environment, environment};
-use crate::{batch, binlog, checkpoint, http, kafka, publish, topics};
+use crate::sink::kafka::connection::{ClientError, KafkaOptions};
+use crate::sink::kafka::topics::TopicOptions;
+use crate::sink::kafka::{Kafka, PublishOptions};
+use crate::{batch, binlog, http};
 use read::{Field, Section};
 
 /// Longest name of a Kafka topic (`org.apache.kafka.common.internals.Topic`).
@@ -71,11 +75,7 @@ pub struct Config {
     /// `None` is an error only where there is no checkpoint.
     pub start_from: Option<StartFrom>,
     pub mysql: binlog::Options,
-    pub kafka: kafka::Options,
-    pub topics: topics::Options,
-    pub checkpoint: checkpoint::Options,
-    pub publish: publish::Options,
-    pub batch: batch::Limits,
+    pub kafka: Kafka,
     /// At least one; no two are sure to match one table.
     pub outbox: Vec<OutboxOptions>,
     /// `None`: no HTTP.
@@ -115,7 +115,7 @@ impl Config {
 
     fn build(root: &Section<'_>, file: Arc<str>, is_overridden: bool) -> Result<Self, Error> {
         let (mysql, kafka) = (root.section("mysql")?, root.section("kafka")?);
-        let name = root.field("name")?.identifier(checkpoint::NAME_LENGTH_MAX)?;
+        let name = root.field("name")?.identifier(NAME_LENGTH_MAX)?;
         let delivery = kafka.field("delivery")?.one_of(&[
             ("exactly-once", Delivery::ExactlyOnce),
             ("idempotent", Delivery::Idempotent),
@@ -125,15 +125,17 @@ impl Config {
             shutdown_timeout: root.field("shutdown_timeout")?.duration(bounds(SHUTDOWN_TIMEOUT))?,
             start_from: mysql.optional("start_from").map(build_start_from).transpose()?,
             mysql: build_mysql(&mysql, &root.section("mysql.tls")?)?,
-            kafka: build_kafka(&kafka, &root.section("kafka.properties")?, timeout)?,
-            topics: build_topics(&kafka, delivery)?,
-            checkpoint: build_checkpoint(&kafka, &name)?,
-            publish: publish::Options {
-                name: name.clone(),
-                transaction_timeout: timeout,
-                delivery,
+            kafka: Kafka {
+                connection: build_connection(&kafka, &root.section("kafka.properties")?, timeout)?,
+                topics: build_topics(&kafka, delivery)?,
+                checkpoint: build_checkpoint(&kafka, &name)?,
+                publish: PublishOptions {
+                    name: name.clone(),
+                    transaction_timeout: timeout,
+                    delivery,
+                },
+                limits: build_batch(&root.section("batch")?)?,
             },
-            batch: build_batch(&root.section("batch")?)?,
             outbox: build_outboxes(root)?,
             http: build_http(&root.section("http")?)?,
             name,
@@ -168,18 +170,18 @@ fn build_start_from(field: Field<'_>) -> Result<StartFrom, Error> {
     })
 }
 
-fn build_kafka(
+fn build_connection(
     kafka: &Section<'_>,
     properties: &Section<'_>,
     transaction_timeout: Duration,
-) -> Result<kafka::Options, Error> {
-    let options = kafka::Options {
+) -> Result<KafkaOptions, Error> {
+    let options = KafkaOptions {
         bootstrap_servers: build_bootstrap_servers(&kafka.field("bootstrap_servers")?)?,
         properties: properties::build(properties, transaction_timeout)?,
     };
     options.validate().map_err(|error| {
         let named = properties.entries().find(|(property, _)| {
-            matches!(&error, kafka::Error::Property { name, .. } if name == property)
+            matches!(&error, ClientError::Property { name, .. } if name == property)
         });
         let place = named.as_ref().map_or(properties.place(), |(_, field)| field.place());
         Error::Properties { place: place.clone(), source: Box::new(error) }
@@ -272,9 +274,9 @@ fn build_bootstrap_servers(field: &Field<'_>) -> Result<String, Error> {
     }
 }
 
-fn build_topics(kafka: &Section<'_>, delivery: Delivery) -> Result<topics::Options, Error> {
+fn build_topics(kafka: &Section<'_>, delivery: Delivery) -> Result<TopicOptions, Error> {
     let number = |name, most| kafka.optional(name).map(|field| field.number(1..=most)).transpose();
-    Ok(topics::Options {
+    Ok(TopicOptions {
         create: kafka.field("create_topics")?.boolean()?,
         partitions: number("topic_partitions", PARTITIONS_MAX)?,
         replication: number("topic_replication", REPLICATION_MAX)?,
@@ -283,14 +285,14 @@ fn build_topics(kafka: &Section<'_>, delivery: Delivery) -> Result<topics::Optio
     })
 }
 
-fn build_checkpoint(kafka: &Section<'_>, name: &str) -> Result<checkpoint::Options, Error> {
+fn build_checkpoint(kafka: &Section<'_>, name: &str) -> Result<CheckpointOptions, Error> {
     let topic_field = kafka.field("checkpoint_topic")?;
     let topic = topic_field.identifier(TOPIC_LENGTH_MAX)?;
     if matches!(topic.as_str(), "." | "..") {
         return Err(topic_field.unexpected("a name that is legal for a Kafka topic"));
     }
     let key = kafka.optional("checkpoint_key").map(|field| field.some_text()).transpose()?;
-    Ok(checkpoint::Options { topic, key: key.unwrap_or_else(|| name.to_owned()) })
+    Ok(CheckpointOptions { topic, key: key.unwrap_or_else(|| name.to_owned()) })
 }
 
 fn build_batch(batch: &Section<'_>) -> Result<batch::Limits, Error> {
@@ -432,15 +434,18 @@ preset = "eventuate-local"
             (config.mysql.tls.ca, config.mysql.tls.cert, config.mysql.tls.key),
             (None, None, None)
         );
-        assert_eq!(config.kafka.bootstrap_servers, "127.0.0.1:9092");
-        assert!(config.kafka.properties.is_empty());
-        assert!(config.topics.create);
-        assert_eq!((config.topics.partitions, config.topics.replication), (None, None));
-        assert_eq!(config.checkpoint.topic, "offset.storage.topic");
-        assert_eq!(config.checkpoint.key, "orders");
-        assert_eq!(config.publish.name, "orders");
-        assert_eq!(config.publish.transaction_timeout, Duration::from_secs(30));
-        assert_eq!((config.batch.records_max, config.batch.bytes_max), (10_000, 16 << 20));
+        assert_eq!(config.kafka.connection.bootstrap_servers, "127.0.0.1:9092");
+        assert!(config.kafka.connection.properties.is_empty());
+        assert!(config.kafka.topics.create);
+        assert_eq!((config.kafka.topics.partitions, config.kafka.topics.replication), (None, None));
+        assert_eq!(config.kafka.checkpoint.topic, "offset.storage.topic");
+        assert_eq!(config.kafka.checkpoint.key, "orders");
+        assert_eq!(config.kafka.publish.name, "orders");
+        assert_eq!(config.kafka.publish.transaction_timeout, Duration::from_secs(30));
+        assert_eq!(
+            (config.kafka.limits.records_max, config.kafka.limits.bytes_max),
+            (10_000, 16 << 20)
+        );
         assert_eq!(config.outbox.len(), 1);
         assert_eq!(config.outbox[0].table.to_string(), "eventuate.events");
         assert_eq!(config.outbox[0].preset, Preset::EventuateLocal);
@@ -454,10 +459,17 @@ preset = "eventuate-local"
         assert_eq!(config.mysql.server_id.unwrap().get(), 4711);
         assert_eq!(config.mysql.password.reveal().unwrap(), "value-of-MYSQL_PASSWORD");
         assert_eq!(config.mysql.tls.ca.unwrap(), Path::new("/etc/binlog-relay/ca.pem"));
-        assert_eq!((config.topics.partitions, config.topics.replication), (Some(12), Some(3)));
-        let properties: Vec<_> = config.kafka.properties.keys().map(String::as_str).collect();
+        assert_eq!(
+            (config.kafka.topics.partitions, config.kafka.topics.replication),
+            (Some(12), Some(3))
+        );
+        let properties: Vec<_> =
+            config.kafka.connection.properties.keys().map(String::as_str).collect();
         assert_eq!(properties, ["sasl.mechanism", "security.protocol", "socket.keepalive.enable"]);
-        assert_eq!(config.kafka.properties["socket.keepalive.enable"].reveal().unwrap(), "true");
+        assert_eq!(
+            config.kafka.connection.properties["socket.keepalive.enable"].reveal().unwrap(),
+            "true"
+        );
         assert_eq!(config.outbox[0].outbox_id, Some(1));
     }
 
@@ -817,6 +829,7 @@ preset = "eventuate-local"
         let revealed = |config: Config| -> Vec<(String, String)> {
             config
                 .kafka
+                .connection
                 .properties
                 .into_iter()
                 .map(|(name, value)| (name, value.reveal().unwrap()))
@@ -976,8 +989,8 @@ preset = "eventuate-local"
         ])
         .unwrap();
         assert_eq!((config.mysql.user.as_str(), config.name.as_str()), ("x=y", "1.0"));
-        assert_eq!((config.batch.bytes_max, config.batch.records_max), (65536, 5));
-        assert!(!config.topics.create);
+        assert_eq!((config.kafka.limits.bytes_max, config.kafka.limits.records_max), (65536, 5));
+        assert!(!config.kafka.topics.create);
         assert_eq!(config.outbox[0].table.to_string(), "a.b");
         assert_eq!(config.mysql.heartbeat, Duration::from_secs(3));
         for (given, expected) in [
@@ -1035,7 +1048,7 @@ preset = "eventuate-local"
             "kafka.properties.ssl.key.password=geheim",
         ]);
         let config = config.unwrap();
-        assert_eq!(config.kafka.properties["sasl.password"].reveal().unwrap(), "geheim");
+        assert_eq!(config.kafka.connection.properties["sasl.password"].reveal().unwrap(), "geheim");
         assert!(!format!("{config:?} {config:#?}").contains("geheim"), "{config:?}");
         for line in [
             "password = \"geheim",
@@ -1089,7 +1102,7 @@ preset = "eventuate-local"
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, MINIMAL).unwrap();
         let config = Config::load(file.path(), &["name=shop".to_owned()]).unwrap();
-        assert_eq!(config.checkpoint.key, "shop");
+        assert_eq!(config.kafka.checkpoint.key, "shop");
         let error = Config::load(Path::new("/no/such.toml"), &[]).unwrap_err();
         assert_eq!(error.to_string(), "cannot read the configuration file /no/such.toml");
         assert!(error.hint().unwrap().contains("--config"));

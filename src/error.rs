@@ -1,25 +1,26 @@
 //! The fate of every error, in one place: it may heal and is tried again, a person must act, or another
 //! instance has taken over.
 
-mod broker;
 mod cure;
-mod kafka_codes;
 mod mysql_codes;
 mod primary;
 mod way_out;
 
-use self::broker::{
-    checkpoint_fate, kafka_fate, publish_fate, reader_fate, refused_fate, topics_fate,
-};
+use std::error::Error as StdError;
+use std::sync::Arc;
+
 use self::primary::{
     binlog_fate, hint_of_damage, preflight_fate, start_fate, start_from_fate, to_fate,
 };
 pub use self::way_out::WayOut;
 use crate::binlog::{self, row, start};
 use crate::coordinates::{Coordinates, Gtid};
+use crate::fate::{Fate, halt};
 use crate::outbox::{Ambiguous, MissingColumn};
+use crate::sink::{About, Destinational, SinkError};
+use crate::tasks::Panicked;
 use crate::telemetry::metrics::{ErrorKind, Peer};
-use crate::{checkpoint, envelope, kafka, preflight, publish, secret, topics};
+use crate::{envelope, preflight, secret};
 
 /// Whatever ends a session of the relay.
 #[derive(Debug, thiserror::Error)]
@@ -32,14 +33,8 @@ pub enum Error {
     Start { server: String, origin: start::Origin, source: start::Error },
     #[error("MySQL {server}: {source}")]
     Preflight { server: String, source: preflight::mysql::Error },
-    #[error("Kafka {brokers}: {source}")]
-    Kafka { brokers: String, source: kafka::Error },
-    #[error("Kafka {brokers}: {source}")]
-    Topics { brokers: String, source: topics::Error },
-    #[error("Kafka {brokers}: {source}")]
-    Publish { brokers: String, source: publish::Error },
-    #[error("Kafka {brokers}: {source}")]
-    Checkpoint { brokers: String, source: checkpoint::Error },
+    #[error(transparent)]
+    Sink(#[from] SinkError),
     #[error(
         "row {number} of {table} in the event that ends at {at} cannot be a record: {source}",
         number = row + 1
@@ -75,7 +70,8 @@ pub enum Error {
         row: u64,
         topic: String,
         bytes: usize,
-        source: rdkafka::error::KafkaError,
+        fate: Fate,
+        source: Arc<dyn StdError + Send + Sync>,
     },
     #[error(
         "the topic {topic} refuses a batch, and how large it may be is not known; sending records one by one, to find \
@@ -93,17 +89,6 @@ pub enum Error {
     )]
     CheckpointGone { key: String, topic: String },
     #[error(
-        "Kafka {brokers}: the checkpoint of key {key:?} in {topic} is of the relay {owner}, which cannot be fenced: \
-         {source}"
-    )]
-    OwnerNotFenced {
-        brokers: String,
-        key: String,
-        topic: String,
-        owner: String,
-        source: publish::Error,
-    },
-    #[error(
         "the checkpoint of key {key:?} in {topic} is of the relay {owner}, which writes it again each time that it is \
          fenced"
     )]
@@ -117,8 +102,6 @@ pub enum Error {
          configuration of [[outbox]]"
     )]
     OutboxChangedBehind,
-    #[error("Kafka {brokers}: {source}")]
-    Resume { brokers: String, source: kafka::reader::Error },
     #[error(
         "the checkpoint says that {rows_done} rows of the transaction at {at} are in Kafka, but it has fewer"
     )]
@@ -142,10 +125,8 @@ pub enum Error {
         "the topic {topic} takes batches of {bytes_max} bytes only; going on with smaller ones"
     )]
     SmallerBatches { topic: String, bytes_max: usize },
-    #[error("start the publisher's thread: {0}")]
-    Thread(std::io::Error),
-    #[error("a task of the relay ended unexpectedly: {0}")]
-    Task(String),
+    #[error(transparent)]
+    Task(#[from] Panicked),
     #[error("taken over by instance {instance}, whose last checkpoint is of {recorded_at}")]
     TakenOver { instance: String, recorded_at: String },
     #[error(
@@ -175,40 +156,9 @@ pub enum Error {
     Print(std::io::Error),
 }
 
-/// What is to be done about an error.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
-    /// It may heal: recover and go on.
-    Retry,
-    /// A person must act; the hint says how.
-    Halt { hint: String },
-    /// Somebody else may have this relay's identity: the checkpoint tells.
-    MaybeTakenOver,
-    /// Somebody else has.
-    TakenOver,
-}
-
-impl Fate {
-    pub fn is_halt(&self) -> bool {
-        matches!(self, Fate::Halt { .. })
-    }
-
-    /// A halt with another thing that helps.
-    fn with_hint(self, more: impl std::fmt::Display) -> Fate {
-        match self {
-            Fate::Halt { hint } => halt(format!("{hint}; {more}")),
-            fate => fate,
-        }
-    }
-}
-
 const OTHER_HISTORY: &str = "the server was restored, reset or replaced: point the relay at the server of the \
      checkpoint, or begin elsewhere on this one with `binlog-relay checkpoint set --to earliest` (or latest, a \
      place, a GTID set)";
-
-fn halt(hint: impl Into<String>) -> Fate {
-    Fate::Halt { hint: hint.into() }
-}
 
 impl Error {
     pub fn fate(&self) -> Fate {
@@ -218,21 +168,13 @@ impl Error {
             Error::LeaseLost { .. } => Fate::MaybeTakenOver,
             Error::Start { origin, source, .. } => fate_of_start(origin, source),
             Error::Preflight { source, .. } => preflight_fate(source),
-            Error::Kafka { source, .. } => kafka_fate(source),
-            Error::Topics { source, .. } => topics_fate(source),
-            Error::Publish { source, .. } => publish_fate(source),
-            Error::OwnerNotFenced { owner, source, .. } => {
-                publish_fate(source).with_hint(format_args!(
-                    "or give this relay the name {owner} again, or a checkpoint_key of its own"
-                ))
-            }
-            Error::Checkpoint { source, .. } => checkpoint_fate(source),
+            Error::Sink(error) => error.fate.clone(),
             Error::Row { source, .. } => row_fate(&source.problem),
             Error::RecordTooLarge { topic, .. } => halt(format!(
                 "raise max.message.bytes of the topic {topic} (and what its consumers fetch), then start the \
                  relay again; everything before that transaction is in Kafka"
             )),
-            Error::RecordRefused { topic, source, .. } => refused_fate(topic, source),
+            Error::RecordRefused { fate, .. } => fate.clone(),
             Error::MissingColumn(_) => {
                 halt("give the table the columns of the preset, or [[outbox]] another preset")
             }
@@ -247,7 +189,6 @@ impl Error {
             ),
             Error::OutboxChanged => halt_until_old_outbox("the whole transaction again"),
             Error::OutboxChangedBehind => halt_until_old_outbox("again what was sent after it"),
-            Error::Resume { source, .. } => reader_fate(source),
             Error::SplitBeforePart { .. } => halt(
                 "raise [batch] max_records and max_bytes until that transaction fits, and start again",
             ),
@@ -260,7 +201,6 @@ impl Error {
             Error::SmallerBatches { .. }
             | Error::OneByOne { .. }
             | Error::OwnerWrites { .. }
-            | Error::Thread(_)
             | Error::Task(_) => Fate::Retry,
             Error::TakenOver { .. } => Fate::TakenOver,
             Error::NameContested { .. } => halt(
@@ -314,26 +254,18 @@ impl Error {
             | Error::Preflight { .. }
             | Error::MissingColumn(_)
             | Error::Ambiguous(_) => ErrorKind::Preflight,
-            Error::Row { .. }
-            | Error::RecordTooLarge { .. }
-            | Error::RecordRefused { .. }
-            | Error::Publish { source: publish::Error::Refused { .. }, .. } => ErrorKind::Row,
-            Error::Kafka { .. } => ErrorKind::Kafka,
-            Error::Topics { .. }
-            | Error::Resume { .. }
-            | Error::SmallerBatches { .. }
-            | Error::OneByOne { .. } => ErrorKind::Topic,
-            Error::Publish { source: publish::Error::Fenced, .. } | Error::TakenOver { .. } => {
-                ErrorKind::Fenced
+            Error::Row { .. } | Error::RecordTooLarge { .. } | Error::RecordRefused { .. } => {
+                ErrorKind::Row
             }
-            Error::Publish { .. } | Error::OwnerNotFenced { .. } => ErrorKind::Publish,
+            Error::Sink(error) => error.kind,
+            Error::SmallerBatches { .. } | Error::OneByOne { .. } => ErrorKind::Topic,
             Error::OfOneTransaction { source, .. } | Error::NotTold { source, .. } => source.kind(),
             Error::Running { .. }
+            | Error::TakenOver { .. }
             | Error::TakenBack { .. }
             | Error::NameContested { .. }
             | Error::OwnerWrites { .. } => ErrorKind::Fenced,
-            Error::Checkpoint { .. }
-            | Error::NoCheckpoint { .. }
+            Error::NoCheckpoint { .. }
             | Error::NotReadBack { .. }
             | Error::ClockBehind { .. }
             | Error::NoStart { .. }
@@ -343,7 +275,7 @@ impl Error {
             | Error::FewerRows { .. }
             | Error::SplitBeforePart { .. }
             | Error::RolledBackPart { .. } => ErrorKind::Checkpoint,
-            Error::Thread(_) | Error::Task(_) | Error::Print(_) => ErrorKind::Internal,
+            Error::Task(_) | Error::Print(_) => ErrorKind::Internal,
         }
     }
 
@@ -363,18 +295,8 @@ impl Error {
     /// A server or broker is there, and does not let us in.
     pub fn is_rejection(&self) -> bool {
         match self {
-            error if error.is_rejected_login() => true,
-            Error::Kafka { source, .. }
-            | Error::Checkpoint {
-                source: checkpoint::Error::Read(kafka::reader::Error::Kafka { source, .. }),
-                ..
-            }
-            | Error::Resume { source: kafka::reader::Error::Kafka { source, .. }, .. }
-            | Error::Publish { source: publish::Error::Client(source), .. }
-            | Error::OwnerNotFenced { source: publish::Error::Client(source), .. } => {
-                matches!(source, kafka::Error::Unreachable(failure) if failure.is_rejection())
-            }
-            _ => false,
+            Error::Sink(error) => matches!(error.about, About::Login),
+            error => error.is_rejected_login(),
         }
     }
 
@@ -385,19 +307,19 @@ impl Error {
             Error::Binlog { source: binlog::Error::Checksum { .. }, .. } => true,
             // What can be read before it is whole.
             error if primary::refused_dump(error).is_some() => true,
-            // Waited for; what comes before need not wait with it.
-            Error::Topics {
-                source: topics::Error::Missing { .. } | topics::Error::TooFewBrokers { .. },
-                ..
-            } => true,
+            Error::Sink(error) => match error.about {
+                // Waited for; what comes before need not wait with it.
+                About::Destination(Destinational::Awaited) => true,
+                About::Destination(_) => error.fate.is_halt(),
+                _ => false,
+            },
             Error::Binlog { .. }
             | Error::Row { .. }
             | Error::Decode { .. }
             | Error::RecordTooLarge { .. }
             | Error::RecordRefused { .. }
             | Error::MissingColumn(_)
-            | Error::Ambiguous(_)
-            | Error::Topics { .. } => self.fate().is_halt(),
+            | Error::Ambiguous(_) => self.fate().is_halt(),
             _ => false,
         }
     }

@@ -43,10 +43,10 @@ const PASSING: [u16; 15] =
 
 /// The answer to [`take`].
 #[derive(Debug)]
-pub enum Taken {
-    Held(Lease),
+pub enum Taken<L = Lease> {
+    Held(L),
     /// Another session held the lock for the whole patience. The lease keeps asking for it.
-    ByOther(Lease),
+    ByOther(L),
     /// The server gives out no named locks.
     Refused(Error),
 }

@@ -7,46 +7,48 @@
 //! - [`relay`]: the line end to end: recovery, the loop, draining
 //! - [`schema`]: the SQL that makes a preset's tables and the relay's user
 //! - [`check`]: every requirement of both ends, asked beside a running relay
-//! - [`ends`]: both ends, connected and asked, nothing changed
+//! - [`primary`]: the seam to where rows come from, and MySQL behind it
+//! - [`connect`]: who a relay is to its primary, and where reading begins there
 //! - [`config`]: a configuration that is valid by construction
-//! - [`error`]: the fate of every error: retry, halt with a hint, or taken over
+//! - [`error`]: whatever ends a session, with its fate and hint
 //! - [`http`]: health, metrics and status for whoever asks
 //! - [`lease`]: a named lock of MySQL, held by a connection of its own
 //! - [`preflight`]: what must hold before a row is read
-//! - [`resume`]: what of the rows after a checkpoint is in Kafka already
-//! - [`publish`]: the publisher's thread; a batch is one Kafka transaction, or one of several on their way
-//! - [`checkpoint`]: the place, read from and written to Kafka
-//! - [`topics`]: destination topics: looked up, created, measured
+//! - [`sink`]: the seam to where records go; [`sink::kafka`] is the only room that knows rdkafka
+//! - [`resend`]: the rows after a checkpoint that a predecessor may have sent
+//! - [`checkpoint`]: the record of a checkpoint
 //! - [`batch`]: the buffer of records between reading and publishing
 //! - [`envelope`]: a row becomes the bytes of a record
 //! - [`outbox`]: which table goes where, by which columns
 //! - [`binlog`]: the source: a replica's dump stream as transactions of rows
 //! - [`telemetry`]: logs, metrics, and the state that HTTP shows
 //! - [`coordinates`]: file and offset, GTIDs and their sets
-//! - [`kafka`], [`secret`], `nearest`, `panics`: what all of them share
+//! - [`delivery`], [`fate`], [`finding`], [`secret`], `nearest`, `tasks`: what all of them share
 
 pub mod batch;
 pub mod check;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
-pub mod ends;
+pub mod connect;
+pub mod delivery;
 pub mod envelope;
 pub mod error;
+pub mod fate;
+pub mod finding;
 pub mod http;
-pub mod kafka;
 pub mod lease;
 mod nearest;
 pub mod outbox;
-mod panics;
 pub mod preflight;
-pub mod publish;
+pub mod primary;
 pub mod relay;
-pub mod resume;
+pub mod resend;
 pub mod schema;
 pub mod secret;
+pub mod sink;
+mod tasks;
 pub mod telemetry;
-pub mod topics;
 
 /// The source: a replica's dump stream as transactions of rows.
 pub use mysql_binlog as binlog;

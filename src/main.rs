@@ -10,11 +10,13 @@ use binlog_relay::checkpoint::Checkpoint;
 use binlog_relay::cli::{Cli, Command, Request};
 use binlog_relay::config::Config;
 use binlog_relay::coordinates::StartFrom;
-use binlog_relay::error::{Error, Fate};
+use binlog_relay::error::Error;
+use binlog_relay::fate::Fate;
 use binlog_relay::http::{self, Http};
 use binlog_relay::outbox::Preset;
+use binlog_relay::sink::none_without_store;
 use binlog_relay::telemetry::Telemetry;
-use binlog_relay::{check, ends, relay, schema, telemetry};
+use binlog_relay::{check, relay, schema, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -121,11 +123,11 @@ fn answer_http(
 
 fn show_checkpoint(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
-    let stored = runtime.block_on(ends::show_checkpoint(config));
+    let stored = none_without_store(runtime.block_on(config.kafka.stored()));
     let checkpoint = match stored {
         Ok(Some(checkpoint)) => checkpoint,
         Ok(None) => {
-            let checkpoint = &config.checkpoint;
+            let checkpoint = &config.kafka.checkpoint;
             tell(
                 &format!(
                     "there is no checkpoint of key {:?} in {}",
@@ -135,7 +137,7 @@ fn show_checkpoint(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
             );
             return Ok(ExitCode::from(EXIT_HALTED));
         }
-        Err(error) => return Ok(answer(Err(error))),
+        Err(error) => return Ok(answer(Err(error.into()))),
     };
     let text = if json { checkpoint.to_json() } else { describe(&checkpoint)?.into_bytes() };
     let mut out = std::io::stdout().lock();

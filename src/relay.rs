@@ -5,22 +5,22 @@
 //! same code. A session ends with a drain, or with the error that decides what comes next.
 
 mod backoff;
-mod beginning;
+mod commands;
+mod connecting;
 mod contest;
 mod cut;
 mod failover;
-mod line;
-mod meeting;
-mod observe;
-mod owner;
-mod place;
+pub mod line;
 mod predecessor;
-mod presence;
+mod progress;
 mod recovery;
 mod refusal;
+mod resume_point;
+mod running;
 mod session;
-mod signature;
+mod stamp;
 mod suspect;
+mod takeover;
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -31,17 +31,23 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub use self::commands::{reset_checkpoint, set_checkpoint};
 use self::contest::Contest;
 use self::cut::Cut;
 use self::failover::Failover;
-pub use self::place::{reset_checkpoint, set_checkpoint};
 use self::predecessor::while_held;
+use self::recovery::Recovered;
 use self::refusal::{OneByOne, Refusal};
 use self::session::Session;
 use self::suspect::{Reached, Suspect};
+use crate::checkpoint::Checkpoint;
 use crate::config::Config;
-use crate::error::{Error, Fate};
-use crate::panics;
+use crate::error::Error;
+use crate::fate::Fate;
+use crate::primary::{MySql, Primaries};
+use crate::sink::kafka::Kafka;
+use crate::sink::{Connector, none_without_store};
+use crate::tasks::{self, Panicked};
 use crate::telemetry::metrics::Peer;
 use crate::telemetry::{State, Telemetry};
 
@@ -51,6 +57,40 @@ const TURN_INTERVAL: Duration = Duration::from_secs(1);
 /// A relay that fences us stores its claim only after it fenced all ids: we look no sooner.
 const CLAIM_PAUSE: Duration = Duration::from_secs(1);
 
+/// Where a relay lives: what it connects to, session after session.
+pub trait World {
+    type Primaries: Primaries;
+    type Sinks: Connector;
+
+    fn primaries(&self) -> &Self::Primaries;
+    fn sinks(&self) -> &Self::Sinks;
+}
+
+/// The world of a configuration: MySQL and Kafka.
+struct Configured<'a> {
+    mysql: MySql<'a>,
+    kafka: &'a Kafka,
+}
+
+impl<'a> Configured<'a> {
+    fn new(config: &'a Config) -> Configured<'a> {
+        Configured { mysql: MySql(config), kafka: &config.kafka }
+    }
+}
+
+impl<'a> World for Configured<'a> {
+    type Primaries = MySql<'a>;
+    type Sinks = Kafka;
+
+    fn primaries(&self) -> &MySql<'a> {
+        &self.mysql
+    }
+
+    fn sinks(&self) -> &Kafka {
+        self.kafka
+    }
+}
+
 /// Turns true when the relay is to drain and stop.
 pub type Stop = watch::Receiver<bool>;
 
@@ -58,8 +98,9 @@ pub type Stop = watch::Receiver<bool>;
 const ONE_RECORD: usize = 1;
 
 /// What stays the same from session to session.
-struct Relay<'a> {
+struct Relay<'a, W> {
     config: &'a Config,
+    world: &'a W,
     telemetry: Arc<Telemetry>,
     /// What failed in the session before this one.
     failed: Option<Option<Peer>>,
@@ -93,10 +134,20 @@ struct Relay<'a> {
 /// # Errors
 /// What a person must act on, or that another instance has taken over.
 pub async fn run(config: &Config, telemetry: Arc<Telemetry>, stop: Stop) -> Result<(), Error> {
+    run_in(&Configured::new(config), config, telemetry, stop).await
+}
+
+/// The same in any world.
+async fn run_in<W: World>(
+    world: &W,
+    config: &Config,
+    telemetry: Arc<Telemetry>,
+    stop: Stop,
+) -> Result<(), Error> {
     let ended = tokio::select! {
-        biased; // the relay's own end wins
-        ended = relay_until(config, telemetry.clone(), stop) => ended,
-        never = keep_turning(&telemetry) => match never {},
+        biased; // prefer the relay's result over the heartbeat
+        ended = relay_until(world, config, telemetry.clone(), stop) => ended,
+        never = heartbeat(&telemetry) => match never {},
     };
     if let Err(error) = &ended {
         let reason = error.reason();
@@ -107,19 +158,20 @@ pub async fn run(config: &Config, telemetry: Arc<Telemetry>, stop: Stop) -> Resu
 }
 
 /// Shows that this thread is not stuck, whatever the relay waits for.
-async fn keep_turning(telemetry: &Telemetry) -> Infallible {
+async fn heartbeat(telemetry: &Telemetry) -> Infallible {
     loop {
         telemetry.turn();
         tokio::time::sleep(TURN_INTERVAL).await;
     }
 }
 
-async fn relay_until(
+async fn relay_until<W: World>(
+    world: &W,
     config: &Config,
     telemetry: Arc<Telemetry>,
     mut stop: Stop,
 ) -> Result<(), Error> {
-    let mut relay = Relay::new(config, telemetry);
+    let mut relay = Relay::new(config, world, telemetry);
     let instance = &relay.instance;
     tracing::info!(name = config.name, instance, version = env!("CARGO_PKG_VERSION"), "starting");
     let mut suspect: Option<Suspect> = None;
@@ -127,7 +179,7 @@ async fn relay_until(
         let error = match relay.session(&mut stop).await {
             Ok(()) => return Ok(()),
             // What was not drained is said, and is not a clean end.
-            Err(error) if *stop.borrow() => return Err(relay.name_successor(error).await?),
+            Err(error) if *stop.borrow() => return Err(relay.resolve_takeover(error).await?),
             Err(error) => error,
         };
         relay.show_failed(&error);
@@ -149,10 +201,11 @@ async fn relay_until(
     }
 }
 
-impl<'a> Relay<'a> {
-    fn new(config: &'a Config, telemetry: Arc<Telemetry>) -> Relay<'a> {
+impl<'a, W: World> Relay<'a, W> {
+    fn new(config: &'a Config, world: &'a W, telemetry: Arc<Telemetry>) -> Relay<'a, W> {
         Relay {
             config,
+            world,
             telemetry,
             failed: None,
             instance: uuid::Uuid::new_v4().to_string(),
@@ -172,15 +225,15 @@ impl<'a> Relay<'a> {
     }
 }
 
-impl Relay<'_> {
+impl<W: World> Relay<'_, W> {
     async fn session(&mut self, stop: &mut Stop) -> Result<(), Error> {
         self.began = Instant::now();
-        let (source, line, mut lock) = tokio::select! {
+        let Recovered { source, line, mut lock } = tokio::select! {
             biased; // a stop wins: nothing is on its way yet
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
             recovered = supervised(recovery::recover(self)) => recovered?,
         };
-        let mut session = Session::new(self.config, source, line);
+        let mut session = Session::<W>::new(self.config, source, line);
         let followed = while_held(self.config, &mut lock, session.follow(stop));
         let followed = supervised(followed).await;
         self.failover = Failover::default();
@@ -198,6 +251,11 @@ impl Relay<'_> {
         }
         // The lock goes when all that was sent is acknowledged.
         supervised(session.end(followed, &mut self.reached)).await
+    }
+
+    /// The checkpoint that is stored by now.
+    async fn look(&self) -> Result<Option<Checkpoint>, Error> {
+        Ok(none_without_store(self.world.sinks().look().await)?)
     }
 
     /// Waits before the next session, and says for what.
@@ -234,11 +292,12 @@ impl Relay<'_> {
             self.batch_bytes_max = Some(*bytes_max);
         }
         if let Error::OneByOne { .. } = &error {
-            let sequence = self.refused.take().map_or(0, |refused| refused.sequence);
+            let sequence = self.refused.take().map_or(0, |refused| refused.refused.sequence);
             let bytes_max_before = self.batch_bytes_max.replace(ONE_RECORD);
             self.one_by_one = Some(OneByOne { sequence, bytes_max_before });
         }
-        let (lived, timeout) = (self.began.elapsed(), self.config.publish.transaction_timeout);
+        let (lived, timeout) =
+            (self.began.elapsed(), self.config.kafka.publish.transaction_timeout);
         self.contest.note_ended(lived, timeout);
         let error = self.failover.bound(error, Instant::now());
         let is_repeated = self.cut.is_repeated_by(&error)
@@ -246,11 +305,11 @@ impl Relay<'_> {
         match error.fate() {
             Fate::Retry if is_repeated => Err(Error::DamagedAgain(Box::new(error))),
             Fate::Retry => Ok(error),
-            Fate::Halt { .. } if self.waits_for(&error) => Ok(error),
+            Fate::Halt { .. } if self.is_transient(&error) => Ok(error),
             // The next session names the row, behind what comes before it.
             Fate::Halt { .. } if self.notes_refusal(&error) => Ok(error),
             Fate::Halt { .. } | Fate::TakenOver => Err(error),
-            Fate::MaybeTakenOver => match self.name_successor(error).await? {
+            Fate::MaybeTakenOver => match self.resolve_takeover(error).await? {
                 taken_over @ Error::TakenOver { .. } => Err(taken_over),
                 _ if self.contest.note_fenced(lived, timeout) => {
                     Err(Error::NameContested { name: self.config.name.clone() })
@@ -278,17 +337,17 @@ impl Relay<'_> {
     /// What comes before is published, and then the relay halts. Never true of a server that is lost: that one is
     /// connected to again.
     fn halts_behind_rows(&self, error: &Error) -> bool {
-        error.is_of_one_transaction() && error.fate().is_halt() && !self.waits_for(error)
+        error.is_of_one_transaction() && error.fate().is_halt() && !self.is_transient(error)
     }
 
     /// It may heal. A server or broker that lets nobody in halts a relay that it never let in: its configuration
     /// is wrong. One that did may be changing its keys.
-    fn waits_for(&self, error: &Error) -> bool {
+    fn is_transient(&self, error: &Error) -> bool {
         error.fate() == Fate::Retry || self.has_claimed && error.is_rejection()
     }
 
     /// Turns an error that may mean that somebody took over into one that says who did.
-    async fn name_successor(&self, error: Error) -> Result<Error, Error> {
+    async fn resolve_takeover(&self, error: Error) -> Result<Error, Error> {
         if error.fate() != Fate::MaybeTakenOver {
             return Ok(error);
         }
@@ -305,7 +364,7 @@ async fn supervised<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T
     AssertUnwindSafe(work)
         .catch_unwind()
         .await
-        .unwrap_or_else(|panic| Err(Error::Task(panics::words(&*panic))))
+        .unwrap_or_else(|panic| Err(Panicked(tasks::words(&*panic)).into()))
 }
 
 #[cfg(test)]
@@ -331,7 +390,8 @@ preset = "eventuate-local"
         std::fs::write(file.path(), CONFIG).unwrap();
         let config = Config::load(file.path(), &[]).unwrap();
         let telemetry = Arc::new(Telemetry::new("orders", "db.example.org:3306".to_owned()));
-        let mut relay = Relay::new(&config, telemetry);
+        let world = Configured::new(&config);
+        let mut relay = Relay::new(&config, &world, telemetry);
         let denied = mysql_async::ServerError {
             code: 1045,
             message: "Access denied for user 'relay'@'db' (using password: YES)".to_owned(),

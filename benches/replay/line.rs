@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use binlog_relay::batch::{Batch, Cut, Limits, RecordRef, TopicId};
+use binlog_relay::batch::{Batch, Cut, DestinationId, Limits, RecordRef};
 use binlog_relay::binlog::raw_event::RawEvent;
 use binlog_relay::binlog::row::{Bitmap, Cell, RowsEvent};
 use binlog_relay::binlog::table::{Table, TableId, TableMap};
@@ -13,9 +13,9 @@ use binlog_relay::binlog::transaction::{RowsAt, Start, Step, Tracker};
 use binlog_relay::coordinates::Coordinates;
 use binlog_relay::envelope::{self, Outcome, RowPlace};
 use binlog_relay::outbox::{CELLS_MAX, OutboxOptions, Route};
-use binlog_relay::publish::sequence::{SEQUENCE_HEADER, SequenceHeader, sequence_header_len};
+use binlog_relay::sink::kafka::sequence::{SEQUENCE_HEADER, SequenceHeader, sequence_header_len};
+use binlog_relay::sink::kafka::topics::record_batch_bytes;
 use binlog_relay::telemetry::clock::CommitTime;
-use binlog_relay::topics::record_batch_bytes;
 
 use super::recording::{Events, Recording};
 
@@ -38,7 +38,7 @@ pub struct Line {
     /// The tables of the open transaction by their ids; `None` for one that is no outbox.
     tables: Vec<(u64, Option<usize>)>,
     layouts: Vec<Layout>,
-    topics: HashMap<Arc<str>, TopicId>,
+    topics: HashMap<Arc<str>, DestinationId>,
     topic: String,
     filling: Batch,
     spare: Batch,
@@ -175,7 +175,7 @@ impl Line {
         let topic = match self.topics.get(self.topic.as_str()) {
             Some(topic) => *topic,
             None => {
-                let id = TopicId(self.topics.len() as u32);
+                let id = DestinationId(self.topics.len() as u32);
                 self.topics.insert(self.topic.as_str().into(), id);
                 id
             }

@@ -234,7 +234,8 @@ pub fn java(name: &str) -> Command {
     command
 }
 
-fn servers_directory() -> PathBuf {
+/// Where the scripts put what they fetch.
+pub fn servers_directory() -> PathBuf {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     std::env::var_os("BINLOG_RELAY_SERVERS_DIR")
         .map_or_else(|| repository.join(".servers"), PathBuf::from)

@@ -6,12 +6,12 @@ use super::report::Report;
 use crate::binlog::server::{BinlogFilters, Variables};
 use crate::binlog::{Identity, Server};
 use crate::config::Config;
-use crate::ends;
+use crate::connect;
+use crate::delivery::Delivery;
 use crate::envelope;
 use crate::error::Error;
-use crate::kafka::Delivery;
+use crate::finding::Finding;
 use crate::outbox::{self, OutboxOptions, Preset};
-use crate::preflight::Finding;
 use crate::preflight::mysql::{self as preflight, ColumnRights, Found, OutboxTable};
 use crate::telemetry::Causes;
 
@@ -42,7 +42,7 @@ pub(super) struct Sample {
 impl Fit {
     /// `None` when there is nobody to ask more.
     pub(super) async fn ask(config: &Config, report: &mut Report) -> Option<Fit> {
-        let (server, identity) = match ends::connect_mysql(config).await {
+        let (server, identity) = match connect::connect_mysql(config).await {
             Ok(connected) => connected,
             Err(error) => {
                 report.fail("mysql.connection", &error);
@@ -118,7 +118,7 @@ impl Fit {
         }
         let slave = preflight::ensure_replication_slave(&mut self.server).await;
         self.has_binlog &= report.take("mysql.replication_slave", slave.map_err(failed(config)));
-        if config.publish.delivery == Delivery::Idempotent {
+        if config.kafka.publish.delivery == Delivery::Idempotent {
             let lock = preflight::weigh_lock(&mut self.server).await;
             report.take("mysql.lock", lock.map_err(failed(config)));
         }
@@ -213,7 +213,7 @@ impl Fit {
         report: &mut Report,
     ) {
         if self.has_binlog {
-            let replica = ends::replica(config, cluster_id);
+            let replica = connect::replica(config, cluster_id);
             let free = preflight::ensure_server_id(&mut self.server, &replica).await;
             report.take("mysql.server_id", free.map_err(failed(config)));
         }
@@ -225,5 +225,5 @@ impl Fit {
 }
 
 fn failed(config: &Config) -> impl Fn(preflight::Error) -> Error + Copy {
-    move |source| ends::preflight_error(config, source)
+    move |source| connect::preflight_error(config, source)
 }

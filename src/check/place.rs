@@ -7,37 +7,38 @@ use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::coordinates::Coordinates;
 use crate::error::Error;
-use crate::preflight::Finding;
+use crate::finding::Finding;
+use crate::sink::{Connector, none_without_store};
 use crate::telemetry::binlogs::Binlogs;
-use crate::{ends, outbox};
+use crate::{connect, outbox};
 
 /// When less than this part of the kept binlogs has been passed, the place is near to be purged.
 const PASSED_PERCENT_MIN: u64 = 20;
 
 /// `None`: only what Kafka says can be asked.
 pub(super) async fn ask(config: &Config, fit: Option<&mut Fit>, report: &mut Report) {
-    let stored = match ends::look_at_checkpoint(config).await {
+    let stored = match none_without_store(config.kafka.look().await) {
         Ok(stored) => stored,
         Err(error) => {
-            report.fail("checkpoint.stored", &error);
+            report.fail("checkpoint.stored", &error.into());
             return;
         }
     };
     if !report.take("checkpoint.stored", describe(config, stored.as_ref())) {
         return;
     }
-    if let Some(owner) = ends::other_owner(config, stored.as_ref()) {
+    if let Some(owner) = connect::other_owner(config, stored.as_ref()) {
         report.take("checkpoint.owner", Ok(weigh_owner(config, &owner)));
     }
     if let Some(checkpoint) = &stored {
         let fingerprint = outbox::fingerprint(&config.outbox);
-        let continuable = ends::ensure_continuable(checkpoint, &fingerprint).map(|()| {
+        let continuable = connect::ensure_continuable(checkpoint, &fingerprint).map(|()| {
             Finding::Holds("the configuration of [[outbox]] can go on from it".to_owned())
         });
         report.take("checkpoint.outbox", continuable);
     }
     let Some(fit) = fit.filter(|fit| fit.has_binlog) else { return };
-    let start = ends::find_start(config, &mut fit.server, &fit.identity, stored.as_ref()).await;
+    let start = connect::find_start(config, &mut fit.server, &fit.identity, stored.as_ref()).await;
     let start = match start {
         Ok(start) => start,
         Err(error) => {
@@ -49,12 +50,12 @@ pub(super) async fn ask(config: &Config, fit: Option<&mut Fit>, report: &mut Rep
     report.holds("checkpoint.place", format!("relaying would go on from {place}"));
     match fit.server.binlog_files().await {
         Ok(files) => drop(report.take("checkpoint.lag", Ok(weigh_lag(&place, &files)))),
-        Err(error) => report.fail("checkpoint.lag", &ends::binlog_error(config, error.into())),
+        Err(error) => report.fail("checkpoint.lag", &connect::binlog_error(config, error.into())),
     }
 }
 
 fn describe(config: &Config, stored: Option<&Checkpoint>) -> Result<Finding, Error> {
-    let topic = &config.checkpoint.topic;
+    let topic = &config.kafka.checkpoint.topic;
     match (stored, &config.start_from) {
         (Some(stored), _) => {
             let Checkpoint { binlog_filename: file, offset, sequence, .. } = stored;
@@ -67,7 +68,7 @@ fn describe(config: &Config, stored: Option<&Checkpoint>) -> Result<Finding, Err
         (None, Some(_)) => {
             Ok(Finding::Holds(format!("there is none in {topic}: start_from is used")))
         }
-        (None, None) => Err(ends::no_start(config)),
+        (None, None) => Err(connect::no_start(config)),
     }
 }
 

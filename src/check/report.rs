@@ -5,7 +5,8 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::preflight::Finding;
+use crate::finding::Finding;
+use crate::sink::kafka::check::Findings;
 use crate::telemetry::Causes;
 
 /// How a requirement stands.
@@ -95,6 +96,13 @@ impl Report {
             }
         }
         true
+    }
+
+    /// Takes what was found at the Kafka end.
+    pub(super) fn take_all(&mut self, findings: Findings) {
+        for (name, found) in findings {
+            self.take(name, found.map_err(Error::from));
+        }
     }
 
     pub(super) fn holds(&mut self, name: &'static str, detail: String) {

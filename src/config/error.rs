@@ -5,7 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{kafka, secret};
+use crate::secret;
+use crate::sink::kafka::connection::ClientError;
 
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +52,7 @@ pub enum Error {
     #[error("{place}: {what} is not in this version")]
     NotInThisVersion { place: Place, what: String },
     #[error("{place}: {source}")]
-    Properties { place: Place, source: Box<kafka::Error> },
+    Properties { place: Place, source: Box<ClientError> },
     #[error("{place}: {key}: {problem}")]
     Rule { place: Place, key: String, problem: String, hint: String },
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::error::Error;
 use super::read::{Field, Section};
-use crate::kafka::token::TOKEN_FILE;
 use crate::secret::Secret;
+use crate::sink::kafka::connection::token::TOKEN_FILE;
 
 /// Properties that the guarantees rest on, with librdkafka's other names for them, and why each is
 /// not open. What ends with `*` is matched by its beginning.

@@ -3,12 +3,12 @@
 //! It is by the cause: a topic without a leader is not cured by another `bootstrap_servers`. The log of `run`,
 //! `/readyz`, `/status` and `check` all have it from here.
 
-use super::broker::{kafka_cure, publish_cure, reader_cure, topics_cure};
+use super::Error;
 use super::primary::{WAIT_FOR_REPLICA, binlog_cure, server_cure};
-use super::{Error, Fate};
 use crate::binlog::start;
+use crate::fate::Fate;
+use crate::preflight;
 use crate::telemetry::{Causes, Reason};
-use crate::{checkpoint, preflight};
 
 impl Error {
     /// Why the relay does not relay, in words for people, and what they can do about it.
@@ -41,22 +41,10 @@ impl Error {
             Error::Start { source: start::Error::NotApplied { .. }, .. } => {
                 spoken(Some(WAIT_FOR_REPLICA))
             }
-            Error::Kafka { source, .. } => spoken(kafka_cure(source)),
-            Error::Topics { source, .. } => spoken(topics_cure(source)),
-            Error::Publish { source, .. } | Error::OwnerNotFenced { source, .. } => {
-                spoken(publish_cure(source))
-            }
-            Error::Checkpoint { source: checkpoint::Error::Read(source), .. }
-            | Error::Resume { source, .. } => spoken(reader_cure(source)),
-            Error::Checkpoint { source: checkpoint::Error::Outdated { .. }, .. } => {
-                spoken(Some("nothing: the relay reads it again"))
-            }
+            Error::Sink(error) => error.hint.clone(),
             Error::SmallerBatches { .. } | Error::OneByOne { .. } => Some("nothing: the relay goes on at once".to_owned()),
             Error::OwnerWrites { .. } => {
                 spoken(Some("stop one of the two relays: they have one checkpoint_key"))
-            }
-            Error::Thread(_) => {
-                spoken(Some("raise the limit of threads of the relay's process or container"))
             }
             Error::Task(_) => Some(
                 "nothing, if it comes once: report it, with the log; if it comes again, the relay halts".to_owned(),
@@ -69,109 +57,14 @@ impl Error {
 
 #[cfg(test)]
 mod tests {
-    use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-
     use super::*;
     use crate::binlog::{self, server};
-    use crate::kafka::reader;
-    use crate::publish::{self, Unacknowledged};
-    use crate::topics;
-
-    fn publishing(source: publish::Error) -> Error {
-        Error::Publish { brokers: "kafka:9092".to_owned(), source }
-    }
-
-    fn sending(code: Code) -> Error {
-        let source = KafkaError::MessageProduction(code);
-        publishing(publish::Error::Kafka { doing: "have a record acknowledged", source })
-    }
 
     fn refused_by_mysql(code: u16, message: &str) -> Error {
         let (message, state) = (message.to_owned(), "HY000".to_owned());
         let source = mysql_async::ServerError { code, message, state };
         let source = server::Error::MySql(mysql_async::Error::Server(source));
         Error::Binlog { server: "db:3306".to_owned(), source: source.into() }
-    }
-
-    fn asking(question: impl FnOnce(String) -> reader::Error) -> Error {
-        let source = question("checkpoint topic offsets".to_owned());
-        Error::Checkpoint { brokers: "kafka:9092".to_owned(), source: source.into() }
-    }
-
-    fn looking_up(code: Code) -> Error {
-        let source = KafkaError::MetadataFetch(code);
-        let source = topics::Error::LookUp { topic: "orders".to_owned(), source };
-        Error::Topics { brokers: "kafka:9092".to_owned(), source }
-    }
-
-    #[test]
-    fn what_is_waited_for_has_the_hint_of_its_cause() {
-        let second = std::time::Duration::from_secs(1);
-        let not_acknowledged = |why| {
-            let topic = "orders".to_owned();
-            publishing(publish::Error::NotAcknowledged { topic, timeout: second, why })
-        };
-        let no_coordinator = |code| {
-            let (id, source) = ("orders-0".to_owned(), KafkaError::Global(code));
-            publishing(publish::Error::NoCoordinator { id, timeout: second, source })
-        };
-        let out_of_sync = Unacknowledged::OutOfSync { partition: 0, in_sync: 1, replicas: 3 };
-        let no_leader = Unacknowledged::NoLeader { without: 1, partitions: 3 };
-        for (error, words) in [
-            (not_acknowledged(out_of_sync), "min.insync.replicas"),
-            (not_acknowledged(no_leader), "--unavailable-partitions"),
-            (not_acknowledged(Unacknowledged::NoBroker), "start the brokers"),
-            (not_acknowledged(Unacknowledged::NoFault { replicas: 1 }), "min.insync.replicas"),
-            (sending(Code::NotEnoughReplicas), "min.insync.replicas"),
-            (sending(Code::NotEnoughReplicasAfterAppend), "min.insync.replicas"),
-            (sending(Code::LeaderNotAvailable), "--unavailable-partitions"),
-            (sending(Code::NotLeaderForPartition), "--unavailable-partitions"),
-            (sending(Code::UnknownTopicOrPartition), "create it"),
-            (sending(Code::CoordinatorNotAvailable), "__transaction_state"),
-            (sending(Code::ConcurrentTransactions), "find-hanging"),
-            (sending(Code::MessageSizeTooLarge), "max.message.bytes"),
-            (sending(Code::KafkaStorageError), "disk"),
-            (sending(Code::ThrottlingQuotaExceeded), "quota"),
-            (sending(Code::UnsupportedFeature), "does not heal by waiting"),
-            (sending(Code::Resolve), "name service"),
-            (no_coordinator(Code::CoordinatorNotAvailable), "__transaction_state"),
-            (no_coordinator(Code::OperationTimedOut), "__transaction_state"),
-            (no_coordinator(Code::AllBrokersDown), "start the brokers"),
-            (looking_up(Code::LeaderNotAvailable), "--unavailable-partitions"),
-            (asking(|topic| reader::Error::HeldBack { topic, waited: second }), "find-hanging"),
-            (asking(|topic| reader::Error::NoTopic { topic }), "create it"),
-            (asking(|topic| reader::Error::Timeout { topic }), "--describe"),
-        ] {
-            let hint = error.hint().unwrap();
-            assert_eq!(error.fate(), Fate::Retry, "{error}");
-            assert!(hint.contains(words), "{error}: {hint}");
-            assert_eq!(hint.contains("start the brokers"), words == "start the brokers", "{hint}");
-        }
-    }
-
-    #[test]
-    fn kafka_codes_that_no_waiting_heals_halt() {
-        for code in [
-            Code::UnsupportedVersion,
-            Code::UnsupportedForMessageFormat,
-            Code::UnsupportedCompressionType,
-            Code::InvalidConfig,
-            Code::InvalidPartitions,
-            Code::InvalidReplicaAssignment,
-            Code::PolicyViolation,
-            Code::InvalidTimestamp,
-            Code::InvalidRecord,
-            Code::InvalidTopic,
-            Code::InvalidTransactionTimeout,
-            Code::SecurityDisabled,
-            Code::TopicAuthorizationFailed,
-            Code::ClusterAuthorizationFailed,
-            Code::TransactionalIdAuthorizationFailed,
-        ] {
-            let error = sending(code);
-            assert!(matches!(error.fate(), Fate::Halt { .. }), "{code:?}");
-            assert!(!error.hint().unwrap().contains("start the brokers"), "{code:?}");
-        }
     }
 
     #[test]

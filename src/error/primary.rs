@@ -4,9 +4,10 @@
 use mysql_async::{DriverError, IoError};
 
 use super::mysql_codes::{Meaning, meaning, refusal};
-use super::{Error, Fate, OTHER_HISTORY, halt, look_at_binlog, secret_fate};
+use super::{Error, OTHER_HISTORY, look_at_binlog, secret_fate};
 use crate::binlog::{self, server, start, table, transaction};
 use crate::coordinates::Coordinates;
+use crate::fate::{Fate, halt};
 use crate::preflight;
 
 /// Every reason for which the server ends a dump has this number.

@@ -3,10 +3,9 @@
 use std::fmt;
 
 use super::Error;
-use super::broker::is_illegal;
 use crate::binlog::{self, transaction};
 use crate::coordinates::Coordinates;
-use crate::topics;
+use crate::sink::{About, Destinational};
 
 /// How a transaction that cannot be relayed is given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,9 +66,8 @@ impl Error {
         };
         let is_one = match self {
             Error::Binlog { source, .. } => is_in_binlog(source),
-            // Of the topic's name; a right that is missing stops what comes after it as well.
-            Error::Topics { source, .. } => {
-                is_illegal(source) || matches!(source, topics::Error::TooMany { .. })
+            Error::Sink(error) => {
+                matches!(error.about, About::Destination(Destinational::Unfit))
             }
             Error::Ambiguous(_) => false,
             error => error.is_of_one_transaction(),
@@ -81,7 +79,7 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Fate;
+    use crate::fate::Fate;
 
     fn over(source: binlog::Error) -> Error {
         Error::Binlog { server: "db:3306".to_owned(), source }

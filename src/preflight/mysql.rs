@@ -13,9 +13,9 @@ pub use self::tables::{
     ColumnRights, Found, OutboxTable, ensure_columns, ensure_logged, ensure_table,
     ensure_transactional, find_tables, weigh_ghosts,
 };
-use super::Finding;
 use crate::binlog::server::{self, BinlogFilters, Server, Variables};
 use crate::binlog::{Identity, Replica, TlsMode};
+use crate::finding::Finding;
 use crate::outbox::{self, MissingColumn, OutboxOptions};
 use crate::telemetry::Causes;
 

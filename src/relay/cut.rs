@@ -3,11 +3,12 @@
 
 use std::cmp::Ordering;
 
-use crate::binlog::{Server, Start, start};
+use crate::binlog::start::Binlogs;
+use crate::binlog::{Start, start};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
+use crate::connect;
 use crate::coordinates::Coordinates;
-use crate::ends;
 use crate::error::Error;
 
 /// Where the server could not read on, if there is such a place.
@@ -40,13 +41,13 @@ impl Cut {
     pub async fn leave(
         &self,
         config: &Config,
-        server: &mut Server,
+        server: &mut impl Binlogs,
         start: Start,
     ) -> Result<Start, Error> {
         let Some(cut) = &self.0 else { return Ok(start) };
         let behind = start::behind_cut(server, &start, cut).await;
         let origin = start::Origin::Checkpoint(cut.clone());
-        let behind = behind.map_err(|source| ends::start_error(config, origin, source))?;
+        let behind = behind.map_err(|source| connect::start_error(config, origin, source))?;
         Ok(behind.unwrap_or(start))
     }
 }

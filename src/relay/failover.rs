@@ -43,6 +43,7 @@ impl Failover {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tasks::Panicked;
 
     fn not_applied(missing: &str) -> Error {
         Error::Start {
@@ -72,7 +73,7 @@ mod tests {
         let (mut failover, begin) = (Failover::default(), Instant::now());
         let at = |seconds| begin + Duration::from_secs(seconds);
         failover.bound(not_applied(ONE), begin);
-        let error = failover.bound(Error::Task("panic".to_owned()), at(50));
+        let error = failover.bound(Error::Task(Panicked("panic".to_owned())), at(50));
         assert!(matches!(error, Error::Task(_)));
         let error = failover.bound(not_applied(ONE), at(90));
         assert!(!error.fate().is_halt());

@@ -5,22 +5,24 @@
 
 use std::time::Duration;
 
-use super::Relay;
 use super::line::Line;
 use super::recovery::ensure_not_replaced;
-use crate::binlog::{self, Server};
+use super::{Relay, World};
+use crate::binlog::start::Binlogs;
 use crate::config::Config;
+use crate::connect::binlog_error;
 use crate::coordinates::Uuid;
-use crate::ends::{binlog_error, look_at_checkpoint};
 use crate::error::Error;
-use crate::lease::{self, Lease, LeaseLogin, NOTICED_AFTER, Taken};
+use crate::lease::{NOTICED_AFTER, Taken};
 use crate::preflight::mysql::WITHOUT_LOCK;
+use crate::primary::{Lock, Locks};
+use crate::sink::Destinations;
 
 /// Who sends records without a transaction around them holds the lock of this name and the place's id.
 const SENDING_LOCK: &str = "binlog-relay";
 
 /// A predecessor that was paused, or whose machine is gone without a word, is not waited for any longer.
-const OUTLAST_TIMEOUT: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Waits until no predecessor has records on its way, which only those of `idempotent` delivery have after they
 /// were fenced. One that lives has lost its dump to ours; it ends when what it sent is acknowledged, and its
@@ -28,29 +30,27 @@ const OUTLAST_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// The server cannot be asked, or somebody has taken over from this instance meanwhile.
-pub(super) async fn outlast_predecessor(
-    relay: &mut Relay<'_>,
-    place_id: Uuid,
-    server: &mut Server,
-    login: Option<LeaseLogin>,
-    line: &mut Line,
-) -> Result<Option<Lease>, Error> {
+pub(super) async fn wait_for_predecessor<W: World, L: Locks<Server: Binlogs>>(
+    relay: &mut Relay<'_, W>,
+    lock_id: Uuid,
+    server: &mut L::Server,
+    locks: &mut L,
+    line: &mut Line<impl Destinations>,
+) -> Result<Option<L::Lock>, Error> {
     let config = relay.config;
-    let mysql_error = |source: binlog::server::Error| binlog_error(config, source.into());
-    let name = format!("{SENDING_LOCK} {place_id}");
-    let taken = lease::take(server, &config.mysql, name.clone(), OUTLAST_TIMEOUT, login).await;
-    let lock = match taken.map_err(mysql_error)? {
+    let name = format!("{SENDING_LOCK} {lock_id}");
+    let lock = match locks.take(server, name.clone(), PATIENCE).await? {
         Taken::Held(lock) => Some(lock),
         Taken::ByOther(lock) => {
-            ensure_not_replaced(relay, look_at_checkpoint(config).await?.as_ref())?;
+            ensure_not_replaced(relay, relay.look().await?.as_ref())?;
             tracing::warn!(
                 "the relay before this one is connected to MySQL and did not end within {} s: what it had on its way \
                  may come twice",
-                OUTLAST_TIMEOUT.as_secs()
+                PATIENCE.as_secs()
             );
             // MySQL ends one dump of our replica UUID, not always that of the one who holds the lock. Without its lock
             // it ends by itself.
-            if lease::end_holder(server, &name).await.map_err(mysql_error)? {
+            if locks.end_holder(server, &name).await? {
                 tokio::time::sleep(NOTICED_AFTER).await;
             }
             Some(lock)
@@ -64,8 +64,9 @@ pub(super) async fn outlast_predecessor(
             None
         }
     };
-    if line.may_be_ahead() {
-        line.note_predecessor_end(server.binlog_end().await.map_err(mysql_error)?);
+    if line.has_window() {
+        let end = server.binlog_end().await;
+        line.note_predecessor_end(end.map_err(|source| binlog_error(config, source.into()))?);
     }
     Ok(lock)
 }
@@ -76,7 +77,7 @@ pub(super) async fn outlast_predecessor(
 /// The work's own, or that another session has the lock.
 pub(super) async fn while_held(
     config: &Config,
-    lock: &mut Option<Lease>,
+    lock: &mut Option<impl Lock>,
     work: impl Future<Output = Result<(), Error>>,
 ) -> Result<(), Error> {
     let lost = async {

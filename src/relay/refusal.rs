@@ -1,19 +1,14 @@
 //! A record that a broker has refused: which row it is of, and what is done when that row comes again.
 
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-
 use super::Error;
 use super::suspect::Reached;
 use crate::checkpoint::Checkpoint;
-use crate::publish;
+use crate::sink::{About, Refused, SinkError, SizeLimit};
 
-/// A record that a broker has refused.
+/// A record that the sink has refused.
 #[derive(Debug, Clone)]
 pub struct Refusal {
-    /// Number of its row.
-    pub sequence: u64,
-    pub topic: String,
-    pub source: KafkaError,
+    pub refused: Refused,
     /// It was refused again after it had come to nothing.
     pub is_repeated: bool,
 }
@@ -35,21 +30,18 @@ pub enum Verdict {
 impl Refusal {
     /// `None` for an error that is of no row.
     pub fn of(error: &Error) -> Option<Refusal> {
-        let Error::Publish {
-            source: publish::Error::Refused { sequence: Some(sequence), topic, source, .. },
-            ..
-        } = error
-        else {
+        let Error::Sink(SinkError { about: About::Record(refused), .. }) = error else {
             return None;
         };
-        let (sequence, topic, source) = (*sequence, topic.clone(), source.clone());
-        Some(Refusal { sequence, topic, source, is_repeated: false })
+        Some(Refusal { refused: refused.clone(), is_repeated: false })
     }
 
     /// Follows the refusal before it, if there was one. `None`: this row was to be named, and was not.
     pub fn after(self, before: Option<&Refusal>) -> Option<Refusal> {
-        let is_same =
-            |before: &&Refusal| before.sequence == self.sequence && before.topic == self.topic;
+        let is_same = |before: &&Refusal| {
+            before.refused.sequence == self.refused.sequence
+                && before.refused.destination == self.refused.destination
+        };
         match before.filter(is_same) {
             None => Some(self),
             Some(before) if before.is_repeated => None,
@@ -57,25 +49,20 @@ impl Refusal {
         }
     }
 
-    /// Brokers judge what is sent, which is compressed, so the broker's word is what counts. `bytes`: of the record
-    /// alone, in a batch; `bytes_max`: what the topic takes, if we may know it; `sent_below`: size of the batches of
-    /// several records.
+    /// The sink judges what is sent, which is compressed: its word is what counts. `bytes`: of the record alone, in a
+    /// batch; `bytes_max`: what the destination takes, if we may know it; `sent_below`: size of the batches of several
+    /// records.
     pub fn verdict(&self, bytes: usize, bytes_max: Option<usize>, sent_below: usize) -> Verdict {
-        match (self.source.rdkafka_error_code(), bytes_max) {
-            (Some(RDKafkaErrorCode::MessageSizeTooLarge), Some(bytes_max)) => {
-                match bytes > bytes_max {
-                    true => Verdict::TooLarge { bytes_max },
-                    false if self.is_repeated => Verdict::Refused,
-                    false => Verdict::SendAgain,
-                }
+        match (self.refused.limit, bytes_max) {
+            (SizeLimit::OfRecords, Some(bytes_max)) if bytes > bytes_max => {
+                Verdict::TooLarge { bytes_max }
             }
-            // What the topic takes is not known, or it is the size of a segment that counts.
-            (
-                Some(
-                    RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge,
-                ),
-                _,
-            ) if bytes <= sent_below => Verdict::OneByOne,
+            (SizeLimit::OfRecords, Some(_)) if self.is_repeated => Verdict::Refused,
+            (SizeLimit::OfRecords, Some(_)) => Verdict::SendAgain,
+            // What the destination takes is not known, or it is another limit that counts.
+            (SizeLimit::OfRecords | SizeLimit::OfBatches, _) if bytes <= sent_below => {
+                Verdict::OneByOne
+            }
             _ => Verdict::Refused,
         }
     }
@@ -100,7 +87,12 @@ impl OneByOne {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::fate::Fate;
+    use crate::tasks::Panicked;
+    use crate::telemetry::metrics::ErrorKind;
 
     #[test]
     fn records_are_sent_one_by_one_until_what_was_refused_is_stored() {
@@ -109,49 +101,59 @@ mod tests {
             let of = |sequence| Checkpoint { sequence, ..Checkpoint::default() };
             Reached { stored: stored.map(of), ..Reached::default() }
         };
-        let lost = Error::Task("lost".to_owned());
+        let lost = Error::Task(Panicked("lost".to_owned()));
         for (stored, is_over) in [(None, false), (Some(6), false), (Some(7), true)] {
             assert_eq!(one_by_one.is_over(&reached(stored), &lost), is_over, "{stored:?}");
         }
-        let refused = error(9, RDKafkaErrorCode::MessageSizeTooLarge);
+        let refused = Error::Sink(error(9, SizeLimit::OfRecords));
         assert!(!one_by_one.is_over(&reached(Some(8)), &refused));
     }
 
-    fn error(sequence: u64, code: RDKafkaErrorCode) -> Error {
-        let (topic, source) = ("orders".to_owned(), KafkaError::MessageProduction(code));
-        let source = publish::Error::Refused { index: 0, sequence: Some(sequence), topic, source };
-        Error::Publish { brokers: "kafka:9092".to_owned(), source }
+    fn error(sequence: u64, limit: SizeLimit) -> SinkError {
+        let fate = Fate::Halt { hint: "raise the limit".to_owned() };
+        let destination = "orders".to_owned();
+        let cause = std::io::Error::other("too large");
+        let refused =
+            Refused { sequence, destination, limit, fate: fate.clone(), cause: Arc::new(cause) };
+        SinkError {
+            fate,
+            kind: ErrorKind::Row,
+            hint: None,
+            about: About::Record(refused),
+            sink: "Kafka kafka:9092".to_owned(),
+            source: "too large".into(),
+        }
     }
 
-    fn refused(sequence: u64, code: RDKafkaErrorCode) -> Refusal {
-        Refusal::of(&error(sequence, code)).unwrap()
+    fn refused(sequence: u64, limit: SizeLimit) -> Refusal {
+        Refusal::of(&Error::Sink(error(sequence, limit))).unwrap()
     }
 
     #[test]
     fn a_row_whose_record_is_refused_twice_is_named() {
-        use RDKafkaErrorCode::{InvalidRecord, MessageBatchTooLarge, MessageSizeTooLarge};
+        use SizeLimit::{None as NoLimit, OfBatches, OfRecords};
         let below = 1_000_000;
-        for (code, bytes, bytes_max, first) in [
-            (MessageSizeTooLarge, 2_000, Some(1_000), Verdict::TooLarge { bytes_max: 1_000 }),
-            (MessageSizeTooLarge, 500, Some(1_000), Verdict::SendAgain),
-            (MessageSizeTooLarge, 500, None, Verdict::OneByOne),
-            (MessageSizeTooLarge, 2_000_000, None, Verdict::Refused),
+        for (limit, bytes, bytes_max, first) in [
+            (OfRecords, 2_000, Some(1_000), Verdict::TooLarge { bytes_max: 1_000 }),
+            (OfRecords, 500, Some(1_000), Verdict::SendAgain),
+            (OfRecords, 500, None, Verdict::OneByOne),
+            (OfRecords, 2_000_000, None, Verdict::Refused),
             // A segment holds less than max.message.bytes.
-            (MessageBatchTooLarge, 500, Some(1_000), Verdict::OneByOne),
-            (MessageBatchTooLarge, 1_500_000, Some(2_000_000), Verdict::Refused),
-            (MessageBatchTooLarge, 2_500_000, Some(2_000_000), Verdict::Refused),
-            (InvalidRecord, 500, Some(1_000), Verdict::Refused),
+            (OfBatches, 500, Some(1_000), Verdict::OneByOne),
+            (OfBatches, 1_500_000, Some(2_000_000), Verdict::Refused),
+            (OfBatches, 2_500_000, Some(2_000_000), Verdict::Refused),
+            (NoLimit, 500, Some(1_000), Verdict::Refused),
         ] {
-            let refusal = refused(7, code).after(None).unwrap();
-            assert_eq!(refusal.verdict(bytes, bytes_max, below), first, "{code} {bytes}");
-            let again = refused(7, code).after(Some(&refusal)).unwrap();
+            let refusal = refused(7, limit).after(None).unwrap();
+            assert_eq!(refusal.verdict(bytes, bytes_max, below), first, "{limit:?} {bytes}");
+            let again = refused(7, limit).after(Some(&refusal)).unwrap();
             let verdict = again.verdict(bytes, bytes_max, 1);
             assert!(
                 matches!(verdict, Verdict::Refused | Verdict::TooLarge { .. }),
-                "{code} {bytes}: {verdict:?}"
+                "{limit:?} {bytes}: {verdict:?}"
             );
-            assert!(refused(7, code).after(Some(&again)).is_none());
-            assert!(!refused(8, code).after(Some(&again)).unwrap().is_repeated);
+            assert!(refused(7, limit).after(Some(&again)).is_none());
+            assert!(!refused(8, limit).after(Some(&again)).unwrap().is_repeated);
         }
     }
 }

@@ -8,13 +8,15 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
-use super::Stop;
 use super::line::Line;
+use super::recovery::{DestinationsOf, SourceOf};
 use super::suspect::Reached;
-use crate::binlog::{self, Change, Source};
+use super::{Stop, World};
+use crate::binlog::{self, Change};
 use crate::config::Config;
-use crate::error::{Error, Fate, WayOut};
-use crate::kafka::Delivery;
+use crate::delivery::Delivery;
+use crate::error::{Error, WayOut};
+use crate::fate::Fate;
 use crate::telemetry::Causes;
 use crate::telemetry::metrics::Peer;
 
@@ -38,18 +40,22 @@ const LEADING_EVENTS_MAX: u32 = 64;
 const COALESCING: Duration = Duration::from_micros(300);
 
 /// Both ends, connected.
-pub(super) struct Session<'a> {
+pub(super) struct Session<'a, W: World> {
     config: &'a Config,
     server: String,
-    source: Source,
-    line: Line,
+    source: SourceOf<W>,
+    line: Line<DestinationsOf<W>>,
     events: u32,
     /// Nothing was read since a backlog was waited for.
     has_coalesced: bool,
 }
 
-impl<'a> Session<'a> {
-    pub fn new(config: &'a Config, source: Source, line: Line) -> Session<'a> {
+impl<'a, W: World> Session<'a, W> {
+    pub fn new(
+        config: &'a Config,
+        source: SourceOf<W>,
+        line: Line<DestinationsOf<W>>,
+    ) -> Session<'a, W> {
         let server = config.mysql.to_string();
         Session { config, server, source, line, events: 0, has_coalesced: false }
     }
@@ -72,12 +78,12 @@ impl<'a> Session<'a> {
             // What is here already leaves together.
             let has_read = self.try_steps().await?;
             if !self.source.is_before_start() {
-                self.line.publish_whole(self.source.place(), self.source.open_gtid())?;
+                self.line.publish_whole(self.source.place(), self.source.open_gtid());
             }
             if has_read || self.coalesce_backlog() {
                 continue;
             }
-            self.line.learn_growth().await;
+            self.line.follow_changes().await;
             self.observe();
             let look_again = Instant::now() + IDLE_CHECKPOINT_INTERVAL;
             let checkpoint_due = self.line.stored_at() + IDLE_CHECKPOINT_INTERVAL;
@@ -92,7 +98,7 @@ impl<'a> Session<'a> {
                     read.map_err(|error| self.binlog_error(error))?;
                     self.step().await?;
                 }
-                () = tokio::time::sleep_until(due) => self.store_place_if_wanted()?,
+                () = tokio::time::sleep_until(due) => self.store_place_if_wanted(),
             }
         }
         Ok(())
@@ -121,7 +127,7 @@ impl<'a> Session<'a> {
             leading += u32::from(self.step().await?);
             self.events = self.events.wrapping_add(1);
             if self.events.is_multiple_of(EVENTS_PER_LOOK) {
-                self.store_place_if_wanted()?;
+                self.store_place_if_wanted();
                 self.observe();
                 return Ok(true);
             }
@@ -166,15 +172,16 @@ impl<'a> Session<'a> {
 
     /// A checkpoint of here would say the same as what was relayed.
     fn may_store(&self) -> bool {
-        !self.source.is_before_start() && !self.source.is_uncounted() && !self.line.is_uncounted()
+        !self.source.is_before_start()
+            && !self.source.is_uncounted()
+            && !self.line.has_unreadable_prefix()
     }
 
-    fn store_place_if_wanted(&mut self) -> Result<(), Error> {
-        match self.is_checkpoint_wanted()
+    fn store_place_if_wanted(&mut self) {
+        if self.is_checkpoint_wanted()
             && self.line.stored_at().elapsed() >= IDLE_CHECKPOINT_INTERVAL
         {
-            true => self.store_place(),
-            false => Ok(()),
+            self.line.store_place(self.source.place(), self.source.open_gtid());
         }
     }
 
@@ -182,10 +189,6 @@ impl<'a> Session<'a> {
     pub fn observe(&mut self) {
         let read = (!self.source.is_before_start()).then(|| self.source.progress());
         self.line.observe(self.source.place(), read);
-    }
-
-    fn store_place(&mut self) -> Result<(), Error> {
-        self.line.store_place(self.source.place(), self.source.open_gtid())
     }
 
     /// Ends the session: what is whole is published first, unless the way to Kafka itself failed.
@@ -245,13 +248,13 @@ impl<'a> Session<'a> {
     /// In `idempotent` delivery, a halt says as well that no row after the checkpoint is in Kafka: else the
     /// configuration of `[[outbox]]` could not be mended.
     fn is_drained_by(&self, error: &Error) -> bool {
-        error.fate().is_halt() && self.config.publish.delivery == Delivery::Idempotent
+        error.fate().is_halt() && self.config.kafka.publish.delivery == Delivery::Idempotent
     }
 
     async fn finish(&mut self, is_clean: bool) -> Result<(), Error> {
         self.line.finish(self.source.place(), self.source.open_gtid(), is_clean).await?;
         let place = self.source.place();
-        let is_clean = is_clean && !self.line.may_be_ahead();
+        let is_clean = is_clean && !self.line.has_window();
         tracing::info!(place = %place.coordinates, is_clean, "drained");
         Ok(())
     }

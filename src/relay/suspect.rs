@@ -6,7 +6,8 @@ use super::Error;
 use crate::binlog;
 use crate::checkpoint::Checkpoint;
 use crate::coordinates::Coordinates;
-use crate::publish;
+use crate::sink::{About, SinkError};
+use crate::tasks::Panicked;
 
 /// How far a session came.
 #[derive(Debug, Default)]
@@ -66,9 +67,8 @@ fn checksum(error: &Error) -> Option<&Coordinates> {
 /// The words of a panic, whichever thread or task it ended.
 fn panic(error: &Error) -> Option<&str> {
     match error {
-        Error::Task(words) | Error::Publish { source: publish::Error::Panicked(words), .. } => {
-            Some(words)
-        }
+        Error::Task(Panicked(words))
+        | Error::Sink(SinkError { about: About::Panic(words), .. }) => Some(words),
         _ => None,
     }
 }
@@ -76,7 +76,9 @@ fn panic(error: &Error) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fate::Fate;
     use crate::relay::supervised;
+    use crate::telemetry::metrics::ErrorKind;
 
     fn at(place: &str) -> Coordinates {
         place.parse().unwrap()
@@ -123,10 +125,16 @@ mod tests {
 
     #[test]
     fn what_comes_again_is_recognised_and_what_is_something_else_is_not() {
-        let task = |words: &str| Error::Task(words.to_owned());
+        let task = |words: &str| Error::Task(Panicked(words.to_owned()));
         let thread = |words: &str| {
-            let source = publish::Error::Panicked(words.to_owned());
-            Error::Publish { brokers: "kafka:9092".to_owned(), source }
+            Error::Sink(SinkError {
+                fate: Fate::Retry,
+                kind: ErrorKind::Publish,
+                hint: None,
+                about: About::Panic(words.to_owned()),
+                sink: "Kafka kafka:9092".to_owned(),
+                source: "a thread of the publisher panicked".into(),
+            })
         };
         for (before, error, is_repeated) in [
             (damaged("b.000002:700"), damaged("b.000002:700"), true),
@@ -145,7 +153,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_has_the_same_words_on_whichever_thread_it_came() {
         let blocking = || async {
-            crate::ends::blocking(|| panic!("row {}", 5)).await.map(|(): ()| ()).unwrap_err()
+            let panicked = crate::tasks::blocking(|| panic!("row {}", 5)).await;
+            Error::Task(panicked.map(|(): ()| ()).unwrap_err())
         };
         let here = supervised::<()>(async { panic!("row {}", 5) }).await.unwrap_err();
         let suspect = Suspect::of(blocking().await, Reached::default()).unwrap();

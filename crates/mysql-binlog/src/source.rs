@@ -125,11 +125,6 @@ impl Source {
         let dump = Dump::open(login, options, replica, from, server_uuid).await?;
         Ok(Source::new(dump, options.silence_max(), start, server, filter))
     }
-
-    /// The connection for SQL to the server that sends the dump.
-    pub fn server(&mut self) -> &mut Server {
-        self.catalog()
-    }
 }
 
 impl<S: AsyncRead + Unpin, C: Catalog> Source<S, C> {
@@ -160,6 +155,11 @@ impl<S: AsyncRead + Unpin, C: Catalog> Source<S, C> {
             silent_since: None,
             progress: Progress::default(),
         }
+    }
+
+    /// What answers questions about tables: the connection for SQL to the server that sends the dump.
+    pub fn server(&mut self) -> &mut C {
+        &mut self.tables.catalog
     }
 
     /// The last transaction boundary.

@@ -82,12 +82,89 @@ pub struct Resume {
     pub is_boundary: bool,
 }
 
+/// What a server says of its binlogs: where a dump can begin is found out from it.
+pub trait Binlogs {
+    /// All files, the oldest first.
+    ///
+    /// # Errors
+    /// It could not be asked, as with the others.
+    fn binlog_files(&mut self) -> impl Future<Output = Result<Vec<BinlogFile>, server::Error>>;
+
+    /// Where the binlog ends for now.
+    ///
+    /// # Errors
+    /// It has none.
+    fn binlog_end(&mut self) -> impl Future<Output = Result<Coordinates, server::Error>>;
+
+    /// Every GTID before a file.
+    ///
+    /// # Errors
+    /// The file is not there.
+    fn previous_gtids(
+        &mut self,
+        file: &str,
+    ) -> impl Future<Output = Result<GtidSet, server::Error>>;
+
+    /// The set in a variable: `gtid_executed` or `gtid_purged`.
+    ///
+    /// # Errors
+    /// It could not be asked.
+    fn gtid_set(
+        &mut self,
+        variable: &'static str,
+    ) -> impl Future<Output = Result<GtidSet, server::Error>>;
+
+    /// Whether it may still execute these GTIDs, as a replica that lags does.
+    ///
+    /// # Errors
+    /// It could not be asked.
+    fn may_execute(&mut self, set: &GtidSet) -> impl Future<Output = Result<bool, server::Error>>;
+
+    /// An event begins at the coordinates, or the file ends there.
+    ///
+    /// # Errors
+    /// It could not be asked.
+    fn is_event_boundary(
+        &mut self,
+        coordinates: &Coordinates,
+    ) -> impl Future<Output = Result<bool, server::Error>>;
+}
+
+impl Binlogs for Server {
+    async fn binlog_files(&mut self) -> Result<Vec<BinlogFile>, server::Error> {
+        Server::binlog_files(self).await
+    }
+
+    async fn binlog_end(&mut self) -> Result<Coordinates, server::Error> {
+        Server::binlog_end(self).await
+    }
+
+    async fn previous_gtids(&mut self, file: &str) -> Result<GtidSet, server::Error> {
+        Server::previous_gtids(self, file).await
+    }
+
+    async fn gtid_set(&mut self, variable: &'static str) -> Result<GtidSet, server::Error> {
+        Server::gtid_set(self, variable).await
+    }
+
+    async fn may_execute(&mut self, set: &GtidSet) -> Result<bool, server::Error> {
+        Server::may_execute(self, set).await
+    }
+
+    async fn is_event_boundary(
+        &mut self,
+        coordinates: &Coordinates,
+    ) -> Result<bool, server::Error> {
+        Server::is_event_boundary(self, coordinates).await
+    }
+}
+
 /// Finds the start for a relay that has no checkpoint.
 ///
 /// # Errors
 /// The start is not on this server; see [`Error`].
 pub async fn resolve(
-    server: &mut Server,
+    server: &mut impl Binlogs,
     identity: &Identity,
     from: &StartFrom,
 ) -> Result<Start, Error> {
@@ -121,7 +198,7 @@ pub async fn resolve(
 /// # Errors
 /// The checkpoint does not fit this server; see [`Error`].
 pub async fn resume(
-    server: &mut Server,
+    server: &mut impl Binlogs,
     identity: &Identity,
     resume: &Resume,
 ) -> Result<Start, Error> {
@@ -223,7 +300,7 @@ fn ensure_on_server(coordinates: &Coordinates, files: &[BinlogFile]) -> Result<(
 /// relayed is gone with it where the oldest file left begins with just the GTIDs of the checkpoint. A set that is
 /// merely contained in it, or contains it, proves nothing: after RESET MASTER the same numbers are others'.
 async fn after_lost_file(
-    server: &mut Server,
+    server: &mut impl Binlogs,
     identity: &Identity,
     resume: &Resume,
     files: &[BinlogFile],
@@ -257,7 +334,7 @@ async fn after_lost_file(
 /// # Errors
 /// The server cannot be asked.
 pub async fn behind_cut(
-    server: &mut Server,
+    server: &mut impl Binlogs,
     start: &Start,
     cut: &Coordinates,
 ) -> Result<Option<Start>, Error> {
@@ -281,7 +358,7 @@ pub async fn behind_cut(
 
 /// A start inside an event would relay what begins before it.
 async fn ensure_event_boundary(
-    server: &mut Server,
+    server: &mut impl Binlogs,
     coordinates: &Coordinates,
 ) -> Result<(), Error> {
     if server.is_event_boundary(coordinates).await? {
@@ -291,7 +368,7 @@ async fn ensure_event_boundary(
     }
 }
 
-async fn ensure_executed(server: &mut Server, set: &GtidSet) -> Result<(), Error> {
+async fn ensure_executed(server: &mut impl Binlogs, set: &GtidSet) -> Result<(), Error> {
     let unknown = set.difference(&server.gtid_set("gtid_executed").await?);
     if unknown.is_empty() { Ok(()) } else { Err(Error::Diverged { unknown }) }
 }
@@ -299,7 +376,7 @@ async fn ensure_executed(server: &mut Server, set: &GtidSet) -> Result<(), Error
 /// Everything before the newest file whose head names only relayed GTIDs was relayed; from there on,
 /// transactions that are in the set are passed over one by one.
 async fn resolve_gtid_set(
-    server: &mut Server,
+    server: &mut impl Binlogs,
     identity: &Identity,
     set: &GtidSet,
 ) -> Result<Start, Error> {

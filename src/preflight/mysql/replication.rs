@@ -2,8 +2,8 @@
 
 use super::Error;
 use crate::binlog::server::{Server, Variables};
+use crate::finding::Finding;
 use crate::lease;
-use crate::preflight::Finding;
 
 /// The price of a server without named locks.
 pub const WITHOUT_LOCK: &str =

@@ -1,0 +1,44 @@
+//! The destinations that the last rows of the outbox tables name.
+
+use std::collections::BTreeSet;
+
+use super::mysql::{SAMPLE_ROWS_MAX, Sample};
+use super::report::Report;
+use crate::envelope;
+use crate::finding::Finding;
+use crate::sink::kafka::check::Cluster;
+
+/// Asks for the topics of the samples. All others are known when their rows come.
+pub(super) async fn ask(cluster: &Cluster, samples: &[Sample], report: &mut Report) {
+    let mut topics = BTreeSet::new();
+    for Sample { table, preset, values } in samples {
+        for value in values {
+            match envelope::topic_of(*preset, value) {
+                Ok(topic) => drop(topics.insert(topic)),
+                Err(problem) => {
+                    let column = envelope::topic_column(*preset);
+                    let finding = Finding::Doubtful {
+                        detail: format!(
+                            "a row of {table} cannot be a record: column {column}: {problem}"
+                        ),
+                        cure: "correct the writer; such a row halts the relay, unless it was passed long ago"
+                            .to_owned(),
+                    };
+                    report.take("kafka.topic", Ok(finding));
+                }
+            }
+        }
+    }
+    let count = topics.len();
+    for topic in topics {
+        report.take_all(cluster.ask_destination(&topic).await);
+    }
+    let (are, topics) = if count == 1 { ("is", "topic") } else { ("are", "topics") };
+    report.holds(
+        "kafka.topics",
+        format!(
+            "{count} {topics} {are} named by the last {SAMPLE_ROWS_MAX} rows of each table; others are looked \
+             up when their rows come"
+        ),
+    );
+}

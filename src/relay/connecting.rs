@@ -1,0 +1,62 @@
+//! Both ends are connected at once: a start waits for the slower one only, and not for both. What is needed later
+//! connects meanwhile, too.
+//!
+//! Nothing is changed at either end, and nobody is fenced. The order of what is told stays: an error of the primary's
+//! comes before one of the sink's, and nothing is created there for a relay that cannot read.
+
+use std::pin::pin;
+
+use futures_util::future::{Either, select};
+
+use super::{Relay, World};
+use crate::connect;
+use crate::error::Error;
+use crate::primary::{Primaries, Primary};
+use crate::sink::{Connector, Sink};
+use crate::telemetry::metrics::Peer;
+
+/// Both ends of a session.
+pub(super) struct Ends<P, S> {
+    pub primary: P,
+    pub sink: S,
+}
+
+/// Both ends of a relay's sessions.
+pub(super) type EndsOf<W> =
+    Ends<<<W as World>::Primaries as Primaries>::Primary, <<W as World>::Sinks as Connector>::Sink>;
+
+/// Connects both ends.
+///
+/// # Errors
+/// Either cannot be reached, or does not fit.
+pub(super) async fn connect_ends<W: World>(relay: &Relay<'_, W>) -> Result<EndsOf<W>, Error> {
+    let config = relay.config;
+    let (mut primary, sink) = {
+        let primary = pin!(connect_primary(relay));
+        let sink = pin!(relay.world.sinks().connect(relay.batch_bytes_max));
+        // As long as the primary is away, the sink is not bothered.
+        if relay.failed == Some(Some(Peer::MySql)) {
+            (primary.await?, sink.await)
+        } else {
+            match select(primary, sink).await {
+                Either::Left((primary, sink)) => (primary?, sink.await),
+                Either::Right((sink, primary)) => (primary.await?, sink),
+            }
+        }
+    };
+    let sink = sink?;
+    relay.telemetry.connect(Peer::Kafka);
+    tracing::debug!(cluster_id = sink.cluster_id(), "the sink is connected");
+    primary.register(connect::replica(config, sink.cluster_id())).await?;
+    Ok(Ends { primary, sink })
+}
+
+async fn connect_primary<W: World>(
+    relay: &Relay<'_, W>,
+) -> Result<<W::Primaries as Primaries>::Primary, Error> {
+    let primary = relay.world.primaries().connect().await?;
+    let identity = primary.identity();
+    let server_uuid = identity.server_uuid.to_string();
+    relay.telemetry.meet(&identity.version, server_uuid, primary.clock());
+    Ok(primary)
+}

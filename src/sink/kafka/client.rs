@@ -1,0 +1,302 @@
+//! A producer with little between a record's bytes and librdkafka: a topic is looked up once, a record costs no
+//! allocation of ours, and what librdkafka reports is read by the thread that waits for it.
+//!
+//! rdkafka's `send` allocates a topic's name and a list of headers and looks the topic up for every record, and
+//! its producer with a thread wakes that thread for every report. The calls that it has no names for are made here,
+//! and nowhere else.
+
+use std::ffi::{CStr, CString, c_void};
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rdkafka::bindings as native;
+use rdkafka::bindings::rd_kafka_vu_s__bindgen_ty_1 as Field;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, Producer};
+
+use super::connection::{self, ClientError};
+use super::reports::{Context, Reports};
+use super::sequence::SEQUENCE_HEADER;
+
+/// While a call of librdkafka waits for a broker, what comes meanwhile is served so often.
+const SERVE_INTERVAL: Duration = Duration::from_millis(5);
+
+/// The name of the header as librdkafka takes it.
+const HEADER_NAME: &CStr = c"relay-sequence";
+const _: () = assert!(HEADER_NAME.count_bytes() == SEQUENCE_HEADER.len());
+
+/// What there is to send.
+pub(super) struct Record<'a> {
+    pub key: &'a [u8],
+    /// `None`: a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// `None`: that of the key.
+    pub partition: Option<i32>,
+    /// The value of the header `relay-sequence`, if it has one.
+    pub sequence: Option<&'a [u8]>,
+    /// What its report is to say.
+    pub tag: usize,
+}
+
+/// A producer, and who is told when it has something to report.
+pub(super) struct Client<R: Reports> {
+    queue: Queue<R>,
+    producer: Arc<BaseProducer<Context<R>>>,
+}
+
+impl<R: Reports> Client<R> {
+    /// Makes a producer. `wake` is called on a thread of librdkafka, under a lock of its own, whenever there is
+    /// something to [`Client::serve`] after there was nothing.
+    ///
+    /// # Errors
+    /// The configuration is refused.
+    pub fn new(
+        config: &ClientConfig,
+        context: Context<R>,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Client<R>, ClientError> {
+        let producer: BaseProducer<Context<R>> = connection::create(config, context)?;
+        let producer = Arc::new(producer);
+        let queue = Queue::of(producer.clone(), Box::new(wake));
+        Ok(Client { queue, producer })
+    }
+
+    /// All that rdkafka can do with a producer but sending.
+    pub fn producer(&self) -> &BaseProducer<Context<R>> {
+        &self.producer
+    }
+
+    /// A topic to send records to.
+    ///
+    /// # Errors
+    /// librdkafka takes no topic of this name.
+    pub fn topic(&self, name: &str) -> Result<Topic<R>, KafkaError> {
+        let c_name = CString::new(name)?;
+        let rk = self.producer.client().native_ptr();
+        // SAFETY: the producer lives, the name ends with a NUL, and without a configuration of its own the topic
+        // has that of the producer.
+        let rkt = unsafe { native::rd_kafka_topic_new(rk, c_name.as_ptr(), ptr::null_mut()) };
+        let refused = KafkaError::MessageProduction(RDKafkaErrorCode::InvalidTopic);
+        let rkt = NonNull::new(rkt).ok_or(refused)?;
+        Ok(Topic { rkt, name: name.into(), producer: self.producer.clone() })
+    }
+
+    /// Lets librdkafka keep back what it is given for these partitions, until they are released. It adds them to the
+    /// transaction meanwhile.
+    ///
+    /// # Errors
+    /// librdkafka does not know the topic of one of them.
+    pub fn hold<'a>(
+        &self,
+        partitions: impl Iterator<Item = (&'a Topic<R>, i32)>,
+    ) -> Result<(), KafkaError> {
+        self.of_partitions(partitions, native::rd_kafka_pause_partitions)
+    }
+
+    /// Sends what was kept back for these partitions.
+    ///
+    /// # Errors
+    /// As [`Client::hold`].
+    pub fn release<'a>(
+        &self,
+        partitions: impl Iterator<Item = (&'a Topic<R>, i32)>,
+    ) -> Result<(), KafkaError> {
+        self.of_partitions(partitions, native::rd_kafka_resume_partitions)?;
+        // A resumption wakes nobody, and a flush all threads with a connection. It does not wait. A thread without
+        // one looks once a second (`rd_kafka_max_block_ms`).
+        // SAFETY: the producer lives.
+        unsafe { native::rd_kafka_flush(self.producer.client().native_ptr(), 0) };
+        Ok(())
+    }
+
+    fn of_partitions<'a>(
+        &self,
+        partitions: impl Iterator<Item = (&'a Topic<R>, i32)>,
+        call: unsafe extern "C" fn(
+            *mut native::rd_kafka_t,
+            *mut native::rd_kafka_topic_partition_list_t,
+        ) -> native::rd_kafka_resp_err_t,
+    ) -> Result<(), KafkaError> {
+        // SAFETY: the producer and the topics live, and the topics' names with them; the list is ours, has as many
+        // elements as it says, and is given back once.
+        let failed = unsafe {
+            let list = native::rd_kafka_topic_partition_list_new(0);
+            for (topic, partition) in partitions {
+                let name = native::rd_kafka_topic_name(topic.rkt.as_ptr());
+                native::rd_kafka_topic_partition_list_add(list, name, partition);
+            }
+            let mut failed = call(self.producer.client().native_ptr(), list);
+            let count = usize::try_from((*list).cnt).expect("a list has no fewer than 0");
+            for index in 0..count {
+                match (*(*list).elems.add(index)).err {
+                    native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+                    error => failed = error,
+                }
+            }
+            native::rd_kafka_topic_partition_list_destroy(list);
+            RDKafkaErrorCode::from(failed)
+        };
+        match failed {
+            RDKafkaErrorCode::NoError => Ok(()),
+            failed => Err(KafkaError::PauseResume(failed.to_string())),
+        }
+    }
+
+    /// Reads what librdkafka has to report: acknowledgements, log lines, errors.
+    pub fn serve(&self) {
+        while self.queue.has_more() {
+            self.producer.poll(Duration::ZERO);
+        }
+    }
+
+    /// Does what waits for a broker, and serves meanwhile: logging in may need it.
+    pub fn serve_while<T>(&self, work: impl FnOnce(&BaseProducer<Context<R>>) -> T) -> T {
+        let is_done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let server = scope.spawn(|| {
+                while !is_done.load(Ordering::Acquire) {
+                    // Not by waiting in `poll`, which spins through the last millisecond of its time.
+                    self.serve();
+                    std::thread::park_timeout(SERVE_INTERVAL);
+                }
+            });
+            let done = work(&self.producer);
+            is_done.store(true, Ordering::Release);
+            server.thread().unpark();
+            done
+        })
+    }
+}
+
+/// A topic of one producer.
+pub(super) struct Topic<R: Reports> {
+    rkt: NonNull<native::rd_kafka_topic_t>,
+    pub name: Arc<str>,
+    /// It outlives the topic.
+    producer: Arc<BaseProducer<Context<R>>>,
+}
+
+// SAFETY: topics of librdkafka are counted references behind locks, for any thread
+// (<https://github.com/confluentinc/librdkafka/blob/master/INTRODUCTION.md#threads-and-callbacks>).
+unsafe impl<R: Reports> Send for Topic<R> {}
+
+impl<R: Reports> Topic<R> {
+    /// Hands a record to librdkafka, which copies it. It never waits.
+    ///
+    /// # Errors
+    /// librdkafka does not take it.
+    pub fn send(&self, record: &Record<'_>) -> Result<(), KafkaError> {
+        use native::rd_kafka_vtype_t as vtype;
+        let value = record.value.map_or((ptr::null(), 0), |value| (value.as_ptr(), value.len()));
+        let mut fields = [
+            field(vtype::RD_KAFKA_VTYPE_RKT, Field { rkt: self.rkt.as_ptr() }),
+            field(vtype::RD_KAFKA_VTYPE_MSGFLAGS, Field { i: native::RD_KAFKA_MSG_F_COPY }),
+            field(vtype::RD_KAFKA_VTYPE_KEY, memory(record.key.as_ptr(), record.key.len())),
+            field(vtype::RD_KAFKA_VTYPE_VALUE, memory(value.0, value.1)),
+            field(
+                vtype::RD_KAFKA_VTYPE_OPAQUE,
+                Field { ptr: ptr::without_provenance_mut(record.tag) },
+            ),
+            field(vtype::RD_KAFKA_VTYPE_PARTITION, Field { i32_: record.partition.unwrap_or(-1) }),
+            field(vtype::RD_KAFKA_VTYPE_END, Field { i: 0 }),
+        ];
+        let mut count = fields.len() - 1;
+        if let Some(sequence) = record.sequence {
+            let header = native::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_2 {
+                name: HEADER_NAME.as_ptr(),
+                val: sequence.as_ptr().cast(),
+                size: isize::try_from(sequence.len()).expect("a slice is no longer than that"),
+            };
+            fields[count] = field(vtype::RD_KAFKA_VTYPE_HEADER, Field { header });
+            count += 1;
+        }
+        let rk = self.producer.client().native_ptr();
+        // SAFETY: producer and topic live as long as `self`. Each field has the member of the union that its type
+        // stands for; key, value and header are borrowed until the call returns, and it copies all of them.
+        let error = unsafe { native::rd_kafka_produceva(rk, fields.as_ptr(), count) };
+        if error.is_null() {
+            return Ok(());
+        }
+        // SAFETY: the error is ours until it is destroyed, here and once.
+        let code = unsafe {
+            let code = native::rd_kafka_error_code(error);
+            native::rd_kafka_error_destroy(error);
+            code
+        };
+        Err(KafkaError::MessageProduction(code.into()))
+    }
+}
+
+impl<R: Reports> Drop for Topic<R> {
+    fn drop(&mut self) {
+        // SAFETY: it is ours, destroyed once, and before the producer that it is of.
+        unsafe { native::rd_kafka_topic_destroy(self.rkt.as_ptr()) };
+    }
+}
+
+fn field(vtype: native::rd_kafka_vtype_t, u: Field) -> native::rd_kafka_vu_t {
+    native::rd_kafka_vu_t { vtype, u }
+}
+
+fn memory(bytes: *const u8, size: usize) -> Field {
+    let ptr = bytes.cast_mut().cast();
+    Field { mem: native::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr, size } }
+}
+
+type Wake = Box<dyn Fn() + Send + Sync>;
+
+/// The queue of what a producer has to report.
+struct Queue<R: Reports> {
+    queue: NonNull<native::rd_kafka_queue_t>,
+    /// What librdkafka calls; boxed twice, so that it has an address as thin as C's.
+    wake: NonNull<Wake>,
+    /// It outlives the queue.
+    _producer: Arc<BaseProducer<Context<R>>>,
+}
+
+// SAFETY: a queue of librdkafka is a counted reference behind a lock, for any thread; `wake` is `Send + Sync`.
+unsafe impl<R: Reports> Send for Queue<R> {}
+// SAFETY: as above.
+unsafe impl<R: Reports> Sync for Queue<R> {}
+
+impl<R: Reports> Queue<R> {
+    fn of(producer: Arc<BaseProducer<Context<R>>>, wake: Wake) -> Queue<R> {
+        let wake = NonNull::from(Box::leak(Box::new(wake)));
+        let rk = producer.client().native_ptr();
+        // SAFETY: the producer lives; `wake` lives until the queue is dropped, which takes it back first.
+        let queue = unsafe {
+            let queue = native::rd_kafka_queue_get_main(rk);
+            native::rd_kafka_queue_cb_event_enable(queue, Some(call), wake.as_ptr().cast());
+            queue
+        };
+        let queue = NonNull::new(queue).expect("every client has a main queue");
+        Queue { queue, wake, _producer: producer }
+    }
+
+    fn has_more(&self) -> bool {
+        // SAFETY: the queue lives.
+        unsafe { native::rd_kafka_queue_length(self.queue.as_ptr()) > 0 }
+    }
+}
+
+impl<R: Reports> Drop for Queue<R> {
+    fn drop(&mut self) {
+        // SAFETY: librdkafka calls `wake` under the queue's lock, which it takes to forget it as well; so nobody
+        // calls it afterwards. Both are ours, and are given back once.
+        unsafe {
+            native::rd_kafka_queue_cb_event_enable(self.queue.as_ptr(), None, ptr::null_mut());
+            native::rd_kafka_queue_destroy(self.queue.as_ptr());
+            drop(Box::from_raw(self.wake.as_ptr()));
+        }
+    }
+}
+
+/// What librdkafka calls when a queue has something after it had nothing.
+unsafe extern "C" fn call(_: *mut native::rd_kafka_t, wake: *mut c_void) {
+    // SAFETY: it is the pointer that [`Queue::of`] gave, and lives as long as the queue may call.
+    let wake = unsafe { &*wake.cast::<Wake>() };
+    wake();
+}

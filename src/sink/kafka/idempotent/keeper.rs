@@ -1,0 +1,75 @@
+//! The thread that stores checkpoints, so that records need not wait for them.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::Event;
+use crate::checkpoint::Checkpoint;
+use crate::sink::Stored;
+use crate::sink::kafka::transactional::Transactional;
+use crate::sink::kafka::{PublishError, SERVE_INTERVAL};
+use crate::tasks;
+
+/// A checkpoint is stored so often at most. It is a transaction of its own, which costs the broker more than a
+/// small batch does; a restart finds what is behind it.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The thread that stores checkpoints, one after the other.
+pub(super) struct Keeper {
+    orders: Option<Sender<(u64, Checkpoint)>>,
+    thread: Option<JoinHandle<()>>,
+    pub is_storing: bool,
+    next_at: Instant,
+}
+
+impl Keeper {
+    pub fn start(mut lanes: Transactional, events: Sender<Event>) -> std::io::Result<Keeper> {
+        let (orders, inbox) = mpsc::channel::<(u64, Checkpoint)>();
+        let keep = move || {
+            loop {
+                let (number, checkpoint) = match inbox.recv_timeout(SERVE_INTERVAL) {
+                    Ok(order) => order,
+                    Err(RecvTimeoutError::Timeout) => {
+                        lanes.serve();
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => return,
+                };
+                let stored = panic::catch_unwind(AssertUnwindSafe(|| lanes.store(&checkpoint)));
+                // After a panic they are not used again: this error ends the publisher.
+                let stored = stored
+                    .unwrap_or_else(|panic| Err(PublishError::Panicked(tasks::words(&*panic))));
+                let stored = stored.map(|value| Stored { checkpoint, value, number });
+                if events.send(Event::Stored(Box::new(stored))).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(keep)?;
+        let (orders, thread) = (Some(orders), Some(thread));
+        Ok(Keeper { orders, thread, is_storing: false, next_at: Instant::now() })
+    }
+
+    /// When the next checkpoint may be stored; `None` while one is.
+    pub fn free_at(&self) -> Option<Instant> {
+        (!self.is_storing).then_some(self.next_at)
+    }
+
+    pub fn store(&mut self, number: u64, checkpoint: Checkpoint) -> Result<(), PublishError> {
+        let orders = self.orders.as_ref().expect("orders are given only before the drop");
+        orders.send((number, checkpoint)).map_err(|_| PublishError::ThreadEnded)?;
+        (self.is_storing, self.next_at) = (true, Instant::now() + CHECKPOINT_INTERVAL);
+        Ok(())
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!("the keeper's thread panicked");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The producers of records. Each partition is written by one of them, and each of them has one request on its way to
+//! each broker: so partitions do not wait for each other's round trips, and no partition has two requests on their
+//! way.
+//!
+//! Two would not be safe, whichever way they are let out: where the second is refused because the first one was,
+//! librdkafka raises its epoch, with which the broker cannot tell any more which records it has already
+//! (docs/requests-in-flight.md).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::Producer;
+
+use super::reported::Reported;
+use crate::batch::DestinationId;
+use crate::sink::kafka::client::{Client, Record, Topic};
+use crate::sink::kafka::connection;
+use crate::sink::kafka::partitions::index_of;
+use crate::sink::kafka::reports::Context;
+use crate::sink::kafka::{PublishError, Unacknowledged, producer};
+
+/// Each has a connection to each broker, and a thread for it. Behind a round trip of 5 ms, twelve partitions of one
+/// broker gain no more from more of them.
+pub(super) const PRODUCERS: usize = 8;
+
+/// A single broker whose round trip is shorter gets one producer. There are no round trips to overlap then, and eight
+/// would make smaller requests and take half as much processor time again in a backlog.
+const NEAR: Duration = Duration::from_millis(1);
+
+/// `max.message.bytes` of a topic where nobody set it.
+const BATCH_BYTES_DEFAULT: usize = 1_048_588;
+
+/// Bytes of a batch around the key and the value of its only record: 61, lengths, and the header with the
+/// relay's name.
+const AROUND_RECORD_BYTES_MAX: usize = 256;
+
+pub(super) struct Producers {
+    clients: Vec<Client<Reported>>,
+    /// By their ids.
+    destinations: Vec<Destination>,
+    /// Whose the next partition is.
+    next: usize,
+}
+
+/// A topic to send to.
+pub(super) struct Destination {
+    /// By the number of the producer.
+    topics: Vec<Topic<Reported>>,
+    /// By partition: the number of its producer.
+    producers: Vec<usize>,
+    /// A record with more bytes may be refused for its size.
+    sure_bytes_max: usize,
+}
+
+impl Producers {
+    /// Makes them. The first is answered by a broker before; the others connect meanwhile, if they are needed.
+    ///
+    /// # Errors
+    /// Kafka cannot be reached.
+    pub fn connect(
+        config: &ClientConfig,
+        checkpoint_topic: &str,
+        context: impl Fn() -> Context<Reported>,
+        wake: impl Fn() + Send + Sync + Clone + 'static,
+    ) -> Result<Producers, PublishError> {
+        let others = (1..PRODUCERS).map(|_| Client::new(config, context(), wake.clone()));
+        let others = others.collect::<Result<Vec<_>, _>>()?;
+        let (first, cluster) = producer::connect(config, context(), checkpoint_topic, wake)?;
+        let mut clients = vec![first];
+        if cluster.brokers == 1 && cluster.round_trip < NEAR {
+            connection::end(others);
+        } else {
+            clients.extend(others);
+        }
+        tracing::debug!(producers = clients.len(), round_trip = ?cluster.round_trip, "connected");
+        Ok(Producers { clients, destinations: Vec::new(), next: 0 })
+    }
+
+    /// Reads what librdkafka has to report.
+    pub fn serve(&self) {
+        self.clients.iter().for_each(Client::serve);
+    }
+
+    /// # Errors
+    /// librdkafka takes no topic of this name.
+    pub fn learn_topic(
+        &mut self,
+        name: &str,
+        batch_bytes_max: Option<usize>,
+        partitions: u32,
+    ) -> Result<(), KafkaError> {
+        let topics = self.clients.iter().map(|client| client.topic(name));
+        let topics = topics.collect::<Result<_, _>>()?;
+        let producers = (0..partitions).map(|_| self.next_producer()).collect();
+        let bytes_max = batch_bytes_max.unwrap_or(BATCH_BYTES_DEFAULT);
+        self.destinations.push(Destination {
+            topics,
+            producers,
+            sure_bytes_max: bytes_max.saturating_sub(AROUND_RECORD_BYTES_MAX),
+        });
+        Ok(())
+    }
+
+    /// Sends to all these partitions of a topic, which has got more.
+    pub fn grow_topic(&mut self, id: DestinationId, partitions: u32) {
+        let name = self.destination(id).name().clone();
+        self.clients.iter().for_each(|client| producer::learn_partitions(client, &name));
+        while self.destination(id).producers.len() < partitions as usize {
+            let producer = self.next_producer();
+            self.destinations[id.0 as usize].producers.push(producer);
+        }
+    }
+
+    /// In turns, so that each has about as many partitions.
+    fn next_producer(&mut self) -> usize {
+        let next = (self.next + 1) % self.clients.len();
+        std::mem::replace(&mut self.next, next)
+    }
+
+    /// The topic of this id.
+    pub fn destination(&self, id: DestinationId) -> &Destination {
+        &self.destinations[id.0 as usize]
+    }
+
+    /// Why the first producer that gave up did so.
+    pub fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.clients.iter().find_map(|client| client.producer().client().fatal_error())
+    }
+
+    /// Asks the brokers what may be wrong with a topic.
+    pub fn why_not_acknowledged(&self, topic: &str) -> Unacknowledged {
+        producer::why_not_acknowledged(&self.clients[0], topic)
+    }
+}
+
+impl Destination {
+    pub fn name(&self) -> &Arc<str> {
+        &self.topics[0].name
+    }
+
+    /// Hands a record to the producer of its key's partition.
+    ///
+    /// # Errors
+    /// librdkafka does not take it.
+    pub fn send(&self, record: Record<'_>) -> Result<(), KafkaError> {
+        let partition = index_of(record.key, &self.producers);
+        let topic = &self.topics[self.producers[partition]];
+        let number = i32::try_from(partition).expect("fewer partitions than 2^31");
+        topic.send(&Record { partition: Some(number), ..record })
+    }
+
+    /// Whether the broker takes a record with so many bytes of key and value for certain.
+    pub fn surely_takes(&self, bytes: usize) -> bool {
+        bytes <= self.sure_bytes_max
+    }
+}

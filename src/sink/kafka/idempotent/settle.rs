@@ -1,0 +1,79 @@
+//! Waiting for what is in flight: behind a record that may be refused, and after one that was.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{Sending, Turns};
+use crate::sink::kafka::PublishError;
+use crate::sink::kafka::orders::Answers;
+
+/// How often it is looked whether a large record was acknowledged.
+const SETTLE_PAUSE: Duration = Duration::from_millis(1);
+
+/// What waiting came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// All that was sent is acknowledged.
+    All,
+    /// The process was paused, and may have been replaced.
+    Paused,
+    /// A record was refused, or the order came to stop.
+    GivenUp,
+}
+
+impl Sending {
+    /// A record was refused, and all others have their report: those of other partitions may be in flight still,
+    /// and what the brokers make of them must be known before somebody looks which are there. The checkpoint of
+    /// what is acknowledged is stored first.
+    pub(super) fn is_refusal_over(&mut self) -> bool {
+        if !self.reported.has_refused() {
+            return false;
+        }
+        let timeout = self.options.transaction_timeout;
+        let wait_by = *self.refused_by.get_or_insert_with(|| Instant::now() + timeout);
+        let is_stored = self.failed.is_some() || self.due.is_none() && !self.keeper.is_storing;
+        self.reported.are_all_here() && is_stored || wait_by <= Instant::now()
+    }
+
+    /// Waits until all that was sent has its report: behind a record that the broker may refuse, nothing must be
+    /// on its way. A broker takes what comes next for the beginning of a producer that its partition does not
+    /// know yet, and it would stand before the record that was refused. `left`: records of the batch that are
+    /// not sent yet.
+    pub(super) fn settle(&self, topic: &str, left: usize, answers: &Answers) -> Settled {
+        let timeout = self.options.transaction_timeout;
+        let mut turns = Turns::new();
+        let (mut say_at, mut stop_by) = (Instant::now() + timeout, None);
+        loop {
+            self.producers.serve();
+            if self.reported.has_refused() {
+                return Settled::GivenUp;
+            }
+            // Whoever replaced us meanwhile sends the rest.
+            if turns.is_paused() {
+                return Settled::Paused;
+            }
+            if self.reported.missing() == left {
+                return Settled::All;
+            }
+            let now = Instant::now();
+            if now >= say_at {
+                say_at = now + timeout;
+                let why = self.producers.why_not_acknowledged(topic);
+                answers.stalled(PublishError::NotAcknowledged {
+                    topic: topic.to_owned(),
+                    timeout,
+                    why,
+                });
+                // That may have taken a while, and is no pause.
+                turns = Turns::new();
+            }
+            if self.is_stopping.load(Ordering::Relaxed) {
+                let stop_by = *stop_by.get_or_insert_with(|| now + timeout);
+                if now >= stop_by {
+                    return Settled::GivenUp;
+                }
+            }
+            std::thread::sleep(SETTLE_PAUSE);
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! What is committed in a topic, read from offsets that are named to the ends that were there.
+//!
+//! It reads with `assign`, without a group, and as many partitions at once as are asked for. Records of
+//! transactions that were aborted are not seen; those of open ones can be waited for.
+
+mod extents;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{Message, Offset, TopicPartitionList};
+
+pub use self::extents::{Extent, Extents};
+use super::connection::{
+    ClientError, Context, KafkaOptions, create, end, explain, is_about_a_connection,
+};
+
+/// How long reading may go without a record.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often events are read while a broker is asked.
+const SERVE_INTERVAL: Duration = Duration::from_millis(5);
+
+/// How far from the end of a partition a search begins, in offsets. Transaction markers take one each, and
+/// others may write there too.
+const TAIL: i64 = 64;
+/// The tail grows by this factor until it is enough.
+const TAIL_GROWTH: i64 = 16;
+
+/// Why a topic could not be read. `topic` is what it is and its name: `checkpoint topic offsets`.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("read the {topic}")]
+    Kafka { topic: String, source: ClientError },
+    #[error("the {topic} is not known to the broker")]
+    NoTopic { topic: String },
+    #[error("the {topic} did not deliver its end within {} s", READ_TIMEOUT.as_secs())]
+    Timeout { topic: String },
+    #[error(
+        "the checkpoint topic {topic} has become shorter: offset {offset} was given out again, after {seen} records were there"
+    )]
+    Shortened { topic: String, seen: i64, offset: i64 },
+    #[error(
+        "an open transaction of another producer holds back the {topic} for {} s already",
+        waited.as_secs()
+    )]
+    HeldBack { topic: String, waited: Duration },
+}
+
+/// Reads one topic.
+pub struct Reader {
+    topic: String,
+    /// What it is, and its name.
+    title: String,
+    /// Sees the end of a partition whatever transactions are open.
+    uncommitted: Ending,
+    /// Sees committed records only.
+    committed: Ending,
+    /// Events are read while a broker is asked.
+    uses_tokens: bool,
+    /// Those that were there when the reader connected; empty before.
+    partitions: Mutex<Vec<i32>>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("title", &self.title).finish_non_exhaustive()
+    }
+}
+
+/// A consumer that nobody waits for when it ends.
+struct Ending(Option<BaseConsumer<Context>>);
+
+impl Deref for Ending {
+    type Target = BaseConsumer<Context>;
+
+    fn deref(&self) -> &BaseConsumer<Context> {
+        self.0.as_ref().expect("it is taken only when it is dropped")
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        end(self.0.take());
+    }
+}
+
+impl Reader {
+    /// `kind`: what the topic is, as in "checkpoint topic".
+    ///
+    /// # Errors
+    /// librdkafka refuses the configuration.
+    pub fn new(
+        kafka: &KafkaOptions,
+        client_id: &str,
+        kind: &str,
+        topic: &str,
+    ) -> Result<Reader, Error> {
+        let title = format!("{kind} {topic}");
+        let consumer = |isolation: &str, group: Option<&str>| -> Result<_, ClientError> {
+            let mut config = kafka.client_config(client_id)?;
+            config
+                .set("isolation.level", isolation)
+                .set("enable.auto.commit", "false")
+                .set("enable.partition.eof", "true")
+                // Where the log was cut meanwhile, to jump to its end would read as "none".
+                .set("auto.offset.reset", "error")
+                // The end of a partition is only known once a fetch found nothing more.
+                .set("fetch.wait.max.ms", "1")
+                // Another replica than the leader may not have the end yet.
+                .set("client.rack", "")
+                .set("check.crcs", "true");
+            if let Some(group) = group {
+                // librdkafka assigns partitions only to members of a group; it is never joined.
+                config.set("group.id", group);
+            }
+            create(&config, Context::default())
+        };
+        let failed = |source| Error::Kafka { topic: title.clone(), source };
+        let ending = |consumer| Ending(Some(consumer));
+        let uncommitted = consumer("read_uncommitted", None).map(ending).map_err(failed)?;
+        let committed = consumer("read_committed", Some(client_id)).map(ending).map_err(failed)?;
+        let uses_tokens = kafka.uses_tokens();
+        let (topic, partitions) = (topic.to_owned(), Mutex::default());
+        Ok(Reader { topic, title, uncommitted, committed, uses_tokens, partitions })
+    }
+
+    /// Reads partitions from their ends backwards, in pieces that grow, until of each enough was seen or its
+    /// floor is reached. A piece goes up to the end again, so what is kept of a partition begins anew with it.
+    ///
+    /// # Errors
+    /// Kafka cannot be read, or does not deliver.
+    pub fn read_tails<T: Default>(
+        &self,
+        extents: &Extents,
+        floor: impl Fn(i32) -> i64,
+        take: impl Fn(&mut T, &BorrowedMessage<'_>),
+        is_enough: impl Fn(&T) -> bool,
+    ) -> Result<BTreeMap<i32, T>, Error> {
+        let mut tails = BTreeMap::new();
+        let mut left: Vec<i32> = extents.keys().copied().collect();
+        let mut length = TAIL;
+        while !left.is_empty() {
+            let first = |it: &i32| (extents[it].end - length).max(floor(*it));
+            let from: BTreeMap<i32, i64> = left.iter().map(|it| (*it, first(it))).collect();
+            tails.extend(left.iter().map(|it| (*it, T::default())));
+            self.read(&from, extents, |record| {
+                if let Some(tail) = tails.get_mut(&record.partition()) {
+                    take(tail, record);
+                }
+            })?;
+            left.retain(|it| !is_enough(&tails[it]) && from[it] > floor(*it));
+            length = length.saturating_mul(TAIL_GROWTH);
+        }
+        Ok(tails)
+    }
+
+    /// Reads a part of one partition: from an offset to the one before `end`, which must be there.
+    ///
+    /// # Errors
+    /// As [`Reader::read_tails`].
+    pub fn read_part(
+        &self,
+        partition: i32,
+        part: Extent,
+        take: impl FnMut(&BorrowedMessage<'_>),
+    ) -> Result<(), Error> {
+        match part.first < part.end {
+            true => self.read(&[(partition, part.first)].into(), &[(partition, part)].into(), take),
+            false => Ok(()),
+        }
+    }
+
+    /// Reads partitions from the given offsets to their ends, all at once. A partition is read when a record or
+    /// the leader's own end is at the end that was asked for: a leader that was just elected may show a lower
+    /// end for a while, and all before it would read as all there is.
+    fn read(
+        &self,
+        from: &BTreeMap<i32, i64>,
+        extents: &Extents,
+        mut take: impl FnMut(&BorrowedMessage<'_>),
+    ) -> Result<(), Error> {
+        let mut assignment = TopicPartitionList::new();
+        for (partition, offset) in from {
+            assignment
+                .add_partition_offset(&self.topic, *partition, Offset::Offset(*offset))
+                .map_err(|error| self.failed(error))?;
+        }
+        self.committed.assign(&assignment).map_err(|error| self.failed(error))?;
+        let mut unfinished: BTreeSet<i32> = from.keys().copied().collect();
+        let mut is_said = false;
+        // Each record shows that it goes on; connections that fail do not.
+        let mut deadline = Instant::now() + READ_TIMEOUT;
+        while !unfinished.is_empty() {
+            match self.committed.poll(deadline.saturating_duration_since(Instant::now())) {
+                Some(Ok(record)) => {
+                    deadline = Instant::now() + READ_TIMEOUT;
+                    let (partition, offset) = (record.partition(), record.offset());
+                    // Of an assignment before this one.
+                    let Some(Extent { end, .. }) = extents.get(&partition).copied() else {
+                        continue;
+                    };
+                    // Others may write there faster than we read: what comes after the end is not waited for.
+                    if offset + 1 >= end {
+                        unfinished.remove(&partition);
+                    }
+                    if offset < end {
+                        take(&record);
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    let at = self.committed.context().end.get();
+                    let Some(Extent { end, .. }) = extents.get(&partition).copied() else {
+                        continue;
+                    };
+                    if at >= end {
+                        unfinished.remove(&partition);
+                    } else if !std::mem::replace(&mut is_said, true) {
+                        // A leader that was just elected has the records, and shows them a moment later.
+                        let topic = &self.title;
+                        tracing::warn!("the {topic} {}", shorter(partition, at, end));
+                    }
+                }
+                // A broker that is gone: another one may answer before the deadline.
+                Some(Err(error)) if is_about_a_connection(&error) => {}
+                // Of the group that is never joined.
+                Some(Err(error)) if is_about_the_group(&error) => {}
+                Some(Err(error)) => return Err(self.failed(error)),
+                None => return Err(Error::Timeout { topic: self.title.clone() }),
+            }
+        }
+        // A consumer that has read all asks again and again.
+        self.committed.unassign().map_err(|error| self.failed(error))
+    }
+
+    /// Does what waits for a broker, and reads events meanwhile where logging in needs it. Nothing is assigned to
+    /// the consumer yet, so no record is lost by that.
+    fn ask<T>(
+        &self,
+        consumer: &BaseConsumer<Context>,
+        question: impl FnOnce(&BaseConsumer<Context>) -> T,
+    ) -> T {
+        if !self.uses_tokens {
+            return question(consumer);
+        }
+        let is_done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_done.load(Ordering::Acquire) {
+                    drop(consumer.poll(SERVE_INTERVAL));
+                }
+            });
+            let answer = question(consumer);
+            is_done.store(true, Ordering::Release);
+            answer
+        })
+    }
+
+    fn failed(&self, error: KafkaError) -> Error {
+        self.failed_at(&self.committed, error)
+    }
+
+    fn failed_at(&self, consumer: &BaseConsumer<Context>, error: KafkaError) -> Error {
+        Error::Kafka { topic: self.title.clone(), source: explain(consumer, error) }
+    }
+}
+
+/// Where the partition ended whose end was reported last. librdkafka tells the offset in words only.
+#[derive(Debug)]
+pub(super) struct LastEnd(AtomicI64);
+
+impl Default for LastEnd {
+    fn default() -> LastEnd {
+        LastEnd(AtomicI64::new(NO_OFFSET))
+    }
+}
+
+/// Below every offset.
+const NO_OFFSET: i64 = -1;
+
+impl LastEnd {
+    /// Takes an error event of librdkafka in. It comes on the thread that polls, before that call returns.
+    pub fn note(&self, error: &KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            self.0.store(end_offset(reason).unwrap_or(NO_OFFSET), Ordering::Relaxed);
+        }
+    }
+
+    fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// `Fetch from broker 1 reached end of partition at offset 42 (HighwaterMark 42)`. Markers of transactions
+/// and records that were compacted away count, as the offset is that of the next fetch.
+fn end_offset(reason: &str) -> Option<i64> {
+    let (_, rest) = reason.split_once(" end of partition at offset ")?;
+    rest.split_once(' ')?.0.parse().ok()
+}
+
+/// What is said of a partition that its leader shows shorter than it was.
+fn shorter(partition: i32, at: i64, end: i64) -> String {
+    format!(
+        "ends at offset {at} of partition {partition} by its leader, and at {end} a moment ago: waiting for the rest"
+    )
+}
+
+fn is_about_the_group(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_offset_of_an_end_is_read_from_the_words_of_librdkafka() {
+        let end = LastEnd::default();
+        assert_eq!(end.get(), NO_OFFSET);
+        let eof = KafkaError::Global(RDKafkaErrorCode::PartitionEOF);
+        end.note(
+            &eof,
+            "Fetch from broker 1 reached end of partition at offset 42 (HighwaterMark 44)",
+        );
+        assert_eq!(end.get(), 42);
+        end.note(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
+        assert_eq!(end.get(), 42);
+        // Words that are not understood prove no end.
+        end.note(&eof, "Broker: No more messages");
+        assert_eq!(end.get(), NO_OFFSET);
+    }
+}

@@ -1,0 +1,209 @@
+//! What of the rows after a checkpoint is in Kafka already.
+//!
+//! `idempotent` delivery sends rows before the checkpoint tells of them. A relay that dies leaves some behind. Its
+//! successor looks at the ends of the partitions of each topic, when the first row for that topic comes, for the
+//! numbers that are there. It looks from the time on that the checkpoint names, less a minute, or from the last record
+//! that the checkpoint covers.
+
+use std::collections::{BTreeMap, HashSet};
+
+use rdkafka::Message;
+use rdkafka::message::{BorrowedMessage, Headers};
+use tokio::time::Instant;
+
+use super::connection::KafkaOptions;
+use super::partitions::partition_of;
+use super::reader::{self, Reader};
+use super::sequence::{SEQUENCE_HEADER, SequenceHeader};
+use crate::resend::ResendWindow;
+use crate::sink::SentRows;
+use crate::tasks::{self, Task};
+
+/// What is looked at, in words.
+const KIND: &str = "topic";
+
+/// How far the clocks of brokers and relays may be apart.
+const CLOCK_SKEW_MILLIS: i64 = 60_000;
+
+/// A reader that connects by itself, for the first topic that is looked at.
+pub(super) type Connecting = Task<Result<Reader, reader::Error>>;
+
+/// Begins to connect. `topic`: one that is there.
+pub(super) fn connect(kafka: &KafkaOptions, name: &str, topic: &str) -> Connecting {
+    let (kafka, name, topic) = (kafka.clone(), name.to_owned(), topic.to_owned());
+    Task::spawn(async move {
+        let connected = tasks::blocking(move || {
+            let reader = Reader::new(&kafka, &name, KIND, &topic)?;
+            reader.connect();
+            Ok(reader)
+        });
+        // A panic there is one here.
+        connected.await.unwrap_or_else(|panicked| panic!("{}", panicked.0))
+    })
+}
+
+/// What the ends of a topic's partitions have of a window.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    sequences: HashSet<u64>,
+    /// How many the topic has now.
+    pub partitions: u32,
+    /// The highest number in each partition from which some may have been deleted since. Records of a partition
+    /// arrive in order: what was deleted before the highest was there.
+    highest: BTreeMap<u32, u64>,
+}
+
+impl From<Found> for SentRows {
+    fn from(found: Found) -> SentRows {
+        let Found { sequences, partitions, highest } = found;
+        SentRows { sequences, highest, lane_of: Box::new(move |key| partition_of(key, partitions)) }
+    }
+}
+
+/// What is looked for in a topic.
+pub(super) struct Search {
+    /// Also when nobody knows.
+    may_be_compacted: bool,
+    /// How many partitions the topic had when the rows were sent; `None`: nobody knows.
+    partitions_were: Option<u32>,
+    /// One of each sender.
+    headers: Vec<SequenceHeader>,
+    after: u64,
+    since_millis: i64,
+}
+
+impl Search {
+    pub fn new(
+        window: &ResendWindow,
+        may_be_compacted: bool,
+        partitions_were: Option<u32>,
+    ) -> Search {
+        let header = |name: &String| SequenceHeader::new(name, window.generation);
+        Search {
+            may_be_compacted,
+            partitions_were,
+            headers: window.senders.iter().map(header).collect(),
+            after: window.after,
+            since_millis: (window.since_millis - CLOCK_SKEW_MILLIS).max(0),
+        }
+    }
+
+    /// Looks at the ends of a topic that exists. `connecting`: a reader that is connecting already.
+    ///
+    /// # Errors
+    /// It cannot be read to its end.
+    pub async fn look(
+        self,
+        kafka: &KafkaOptions,
+        name: &str,
+        topic: &str,
+        connecting: Option<Connecting>,
+    ) -> Result<Found, reader::Error> {
+        let (kafka, name, of) = (kafka.clone(), name.to_owned(), topic.to_owned());
+        let begun = Instant::now();
+        let connected = match connecting {
+            // Whatever kept it is told by the one that is made instead.
+            Some(mut connecting) => connecting.done().await.ok().and_then(Result::ok),
+            None => None,
+        };
+        let looked = tasks::blocking(move || {
+            let topic = of;
+            let reader = match connected {
+                Some(connected) => connected.turned_to(KIND, &topic),
+                None => Reader::new(&kafka, &name, KIND, &topic)?,
+            };
+            let found = self.run(&reader)?;
+            let (rows, took_ms) = (found.sequences.len(), begun.elapsed().as_millis());
+            tracing::info!(topic, rows, took_ms, "looked for rows that are in Kafka already");
+            Ok(found)
+        });
+        // A panic there is one here.
+        looked.await.unwrap_or_else(|panicked| panic!("{}", panicked.0))
+    }
+
+    fn run(&self, topic: &Reader) -> Result<Found, reader::Error> {
+        let extents = topic.settled_extents()?;
+        let floors = topic.offsets_since(self.since_millis, &extents)?;
+        let partitions = u32::try_from(extents.len()).expect("a number of partitions");
+        // Of the others nothing is of the window.
+        let mut to_read = extents.clone();
+        to_read.retain(|partition, extent| floors[partition] < extent.end);
+        let tails = topic.read_tails(
+            &to_read,
+            |partition| floors[&partition],
+            |tail: &mut Tail, record| self.take(tail, record, partitions),
+            |tail| tail.is_whole,
+        )?;
+        // With more partitions than before, a key may have gone elsewhere, and what is in this partition says
+        // nothing of it. The keys that are left need not show it.
+        let has_grown = self.partitions_were != Some(partitions)
+            || tails.values().any(|tail| tail.is_of_fewer_partitions);
+        let mut found = Found { partitions, ..Found::default() };
+        for (partition, tail) in tails {
+            let (extent, floor) = (extents[&partition], floors[&partition]);
+            let is_cut = extent.first > 0 && floor == extent.first && !tail.is_whole;
+            if (self.may_be_compacted || is_cut)
+                && !has_grown
+                && let (Some(highest), Ok(partition)) =
+                    (tail.sequences.iter().max(), u32::try_from(partition))
+            {
+                found.highest.insert(partition, *highest);
+            }
+            found.sequences.extend(tail.sequences);
+        }
+        Ok(found)
+    }
+
+    fn take(&self, tail: &mut Tail, record: &BorrowedMessage<'_>, partitions: u32) {
+        let Some(sequence) = self.sequence(record) else { return };
+        let now_at = record.key().map(|key| partition_of(key, partitions));
+        tail.is_of_fewer_partitions |= now_at != u32::try_from(record.partition()).ok();
+        if sequence > self.after {
+            tail.sequences.push(sequence);
+        } else {
+            tail.is_whole = true;
+        }
+    }
+
+    /// The number of a record of this relay, whatever its name was, and generation.
+    fn sequence(&self, record: &BorrowedMessage<'_>) -> Option<u64> {
+        let value = record.headers()?.iter().find(|header| header.key == SEQUENCE_HEADER)?.value?;
+        self.headers.iter().find_map(|header| header.parse(value))
+    }
+}
+
+/// What was read of one partition.
+#[derive(Default)]
+struct Tail {
+    /// Numbers after the checkpoint.
+    sequences: Vec<u64>,
+    /// There is a record that the checkpoint covers: all before it are covered as well.
+    is_whole: bool,
+    /// A key that now belongs elsewhere: the topic has got more partitions since.
+    is_of_fewer_partitions: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_there_by_its_number_or_by_a_later_one_where_some_may_be_deleted() {
+        let key = b"foobar";
+        let of_key = partition_of(key, 12);
+        let found = |highest| {
+            SentRows::from(Found {
+                sequences: HashSet::from([5, 9]),
+                partitions: 12,
+                highest: BTreeMap::from_iter(highest),
+            })
+        };
+        let whole = found(None);
+        assert!(whole.holds(key, 5) && whole.holds(key, 9));
+        assert!(!whole.holds(key, 4) && !whole.holds(key, 7) && !whole.holds(key, 10));
+        let cut = found(Some((of_key, 9)));
+        assert!(cut.holds(key, 4) && cut.holds(key, 7) && !cut.holds(key, 10));
+        let elsewhere = found(Some(((of_key + 1) % 12, 9)));
+        assert!(!elsewhere.holds(key, 7));
+    }
+}

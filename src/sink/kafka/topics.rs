@@ -1,0 +1,479 @@
+//! Destination topics: looked up once each, created when missing, and how large a record each takes.
+//!
+//! Topic names enter; a [`DestinationId`] leaves, by which batches name topics. Nothing is sent to a topic that
+//! was not looked up before.
+
+mod growth;
+mod metadata;
+mod record_size;
+mod rights;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tokio::time::Instant;
+
+use self::growth::Growth;
+use self::metadata::Metadata;
+pub use self::record_size::record_batch_bytes;
+pub use self::rights::Looked;
+use self::rights::allows;
+use super::connection::{self, Authorized, Operation};
+use crate::batch::DestinationId;
+use crate::delivery::Delivery;
+use crate::sink::Destination;
+
+/// Whether and how missing topics are created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicOptions {
+    pub create: bool,
+    /// `None`: the broker's default.
+    pub partitions: Option<i32>,
+    /// `None`: the broker's default.
+    pub replication: Option<i32>,
+    /// The most destination topics of one relay.
+    pub topics_max: usize,
+    /// How records get there: it decides which rights are needed.
+    pub delivery: Delivery,
+}
+
+/// How long a topic just created may take to be known by the broker that is asked.
+const CREATION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A topic just created whose configuration no broker tells for so long is one that we may not ask about.
+const CONFIG_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is wrong with a checkpoint topic that is not compacted, and its cure.
+pub const RETENTION: &str = "retention may delete the checkpoint";
+pub const RETENTION_CURE: &str = "set cleanup.policy=compact on its topic";
+
+/// What cannot be known without the right to DescribeConfigs, and what follows.
+pub const NO_CONFIG: &str = "no right to read the topic's configuration (DescribeConfigs)";
+pub const NO_CONFIG_EFFECT: &str =
+    "a record larger than it takes is found out only when the broker refuses it";
+
+/// Why a topic cannot be written to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("look up the topic {topic}")]
+    LookUp { topic: String, source: KafkaError },
+    #[error("create the topic {topic}")]
+    Create { topic: String, source: KafkaError },
+    #[error(
+        "the topic {topic} cannot be created: fewer brokers are up than the topic needs replicas \
+         (topic_replication, or default.replication.factor of the brokers)"
+    )]
+    TooFewBrokers { topic: String },
+    #[error(
+        "the topic {topic} is one more than the {topics_max} destination topics that this relay may have (topics_max)"
+    )]
+    TooMany { topic: String, topics_max: usize },
+    #[error("the topic {topic} does not exist, and create_topics is false")]
+    Missing { topic: String },
+    #[error("the topic {topic} was created, but is not known to the brokers after {} s", CREATION_TIMEOUT.as_secs())]
+    NotVisible { topic: String },
+    #[error("the relay's principal lacks the right {} on the topic {topic}", operation.as_str())]
+    NoRight { topic: String, operation: Operation },
+}
+
+/// What the relay does to the checkpoint topic.
+pub const CHECKPOINT_OPERATIONS: [Operation; 3] =
+    [Operation::Describe, Operation::Read, Operation::Write];
+
+/// What the relay does to a destination topic. In `idempotent` delivery, a restart looks for what is there.
+#[must_use]
+pub fn destination_operations(delivery: Delivery) -> &'static [Operation] {
+    match delivery {
+        Delivery::ExactlyOnce => &[Operation::Describe, Operation::Write],
+        Delivery::Idempotent => &[Operation::Describe, Operation::Write, Operation::Read],
+    }
+}
+
+/// A topic that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Its record limit is the largest record batch that the broker takes (`max.message.bytes`).
+    pub destination: Destination,
+    /// Its records may be deleted where later ones have their keys; also when we may not read the policy.
+    pub may_be_compacted: bool,
+    /// We have just created it: nothing of a predecessor can be in it.
+    pub is_new: bool,
+    /// When it was looked up.
+    pub partitions: u32,
+}
+
+/// What the brokers say of a topic that exists. Settings are `None` when we may not read them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    pub partitions: usize,
+    /// Of the partition that has the fewest.
+    pub replicas: usize,
+    /// `max.message.bytes`: the largest record batch.
+    pub batch_bytes_max: Option<usize>,
+    pub cleanup_policy: Option<String>,
+    pub min_insync_replicas: Option<usize>,
+}
+
+impl Description {
+    /// rdkafka passes over the error of the answer; one that is refused has no entries.
+    fn has_config(&self) -> bool {
+        self.batch_bytes_max.is_some()
+    }
+
+    fn warn_of_no_config(&self, topic: &str) {
+        if !self.has_config() {
+            tracing::warn!(topic, "{NO_CONFIG}: {NO_CONFIG_EFFECT}");
+        }
+    }
+}
+
+/// The topics known so far.
+pub struct Topics {
+    admin: Arc<connection::Admin>,
+    options: TopicOptions,
+    ids: HashMap<Arc<str>, DestinationId>,
+    topics: Vec<Topic>,
+    checkpoint_bytes_max: Option<usize>,
+    /// How many the relay has created, in this session and before: a restart must not begin to count anew.
+    created: usize,
+    growth: Growth,
+}
+
+impl Topics {
+    /// `refresh_interval`: how often it is looked whether a topic has more partitions; `None`: never.
+    pub fn new(
+        admin: connection::Admin,
+        options: TopicOptions,
+        refresh_interval: Option<Duration>,
+    ) -> Topics {
+        Topics {
+            admin: Arc::new(admin),
+            options,
+            ids: HashMap::new(),
+            topics: Vec::new(),
+            checkpoint_bytes_max: None,
+            created: 0,
+            growth: Growth::new(refresh_interval),
+        }
+    }
+
+    /// The relay has created so many before.
+    pub fn note_created(&mut self, before: u64) {
+        self.created = usize::try_from(before).unwrap_or(usize::MAX);
+    }
+
+    /// How many the relay has created, in all.
+    pub fn created(&self) -> u64 {
+        self.created as u64
+    }
+
+    /// A topic that was looked up before.
+    pub fn find(&self, name: &str) -> Option<DestinationId> {
+        self.ids.get(name).copied()
+    }
+
+    /// # Panics
+    /// The id is of another table of topics.
+    pub fn topic(&self, id: DestinationId) -> &Topic {
+        &self.topics[id.0 as usize]
+    }
+
+    /// Looks a topic up, and creates it where that is wanted.
+    ///
+    /// # Errors
+    /// It does not exist, takes no records, or Kafka cannot be asked.
+    pub async fn ensure(&mut self, name: &str) -> Result<DestinationId, Error> {
+        self.ensure_room(name, self.topics.len())?;
+        let needed = destination_operations(self.options.delivery);
+        let (description, is_new) = match self.look_at(name).await? {
+            Some(looked) => (looked.accept(name, needed)?, false),
+            None => {
+                self.ensure_room(name, self.created)?;
+                self.create(name, self.destination(name), needed).await?
+            }
+        };
+        self.created += usize::from(is_new);
+        let name: Arc<str> = Arc::from(name);
+        let id = DestinationId(u32::try_from(self.topics.len()).expect("fewer topics than 2^32"));
+        let Description { batch_bytes_max, cleanup_policy, partitions, .. } = description;
+        let partitions = u32::try_from(partitions).expect("fewer partitions than 2^32");
+        let may_be_compacted = cleanup_policy.is_none_or(|policy| policy.contains("compact"));
+        self.topics.push(Topic {
+            destination: Destination { name: name.clone(), record_bytes_max: batch_bytes_max },
+            may_be_compacted,
+            is_new,
+            partitions,
+        });
+        self.ids.insert(name, id);
+        self.warn_of_many();
+        Ok(id)
+    }
+
+    fn ensure_room(&self, name: &str, topics: usize) -> Result<(), Error> {
+        let topics_max = self.options.topics_max;
+        match topics < topics_max {
+            true => Ok(()),
+            false => Err(Error::TooMany { topic: name.to_owned(), topics_max }),
+        }
+    }
+
+    /// While there is time to act.
+    fn warn_of_many(&self) {
+        let (topics, topics_max) = (self.topics.len(), self.options.topics_max);
+        if topics == warn_at(topics_max) {
+            tracing::warn!(
+                topics,
+                topics_max,
+                "this relay has many destination topics, and halts when there are more than topics_max"
+            );
+        }
+    }
+
+    /// Topics that have more partitions than when it was looked last, as far as that is known by now.
+    pub async fn take_grown(&mut self) -> Vec<(DestinationId, u32)> {
+        let names = (0..)
+            .map(DestinationId)
+            .zip(self.topics.iter().map(|topic| topic.destination.name.clone()));
+        let mut counts = self.growth.poll(&self.admin, names).await;
+        counts.retain(|(id, partitions)| {
+            let topic = &mut self.topics[id.0 as usize];
+            let has_grown = *partitions > topic.partitions;
+            topic.partitions = topic.partitions.max(*partitions);
+            has_grown
+        });
+        counts
+    }
+
+    /// Looks the checkpoint topic up, and creates it compacted, with one partition, where `looked` found none.
+    ///
+    /// # Errors
+    /// It does not exist, takes no records, or Kafka cannot be asked.
+    pub async fn ensure_checkpoint_topic(
+        &mut self,
+        name: &str,
+        looked: Option<Looked>,
+    ) -> Result<(), Error> {
+        let needed = &CHECKPOINT_OPERATIONS;
+        let description = match looked {
+            Some(looked) => looked.accept(name, needed)?,
+            None => self.create(name, self.checkpoint(name), needed).await?.0,
+        };
+        self.checkpoint_bytes_max = description.batch_bytes_max;
+        if let Some(policy) = description.cleanup_policy.filter(|policy| policy != "compact") {
+            tracing::warn!(topic = name, policy, "{RETENTION}: {RETENTION_CURE}");
+        }
+        Ok(())
+    }
+
+    /// The largest record batch that the checkpoint topic takes; `None` where we may not read that.
+    pub fn checkpoint_bytes_max(&self) -> Option<usize> {
+        self.checkpoint_bytes_max
+    }
+
+    /// Asks whether a missing destination topic would be created; creates nothing.
+    ///
+    /// # Errors
+    /// It would not.
+    pub async fn ensure_creatable(&self, name: &str) -> Result<(), Error> {
+        self.request_creation(name, self.destination(name), creation().validate_only(true)).await?;
+        Ok(())
+    }
+
+    /// The same for the checkpoint topic.
+    ///
+    /// # Errors
+    /// As [`Topics::ensure_creatable`].
+    pub async fn ensure_checkpoint_topic_creatable(&self, name: &str) -> Result<(), Error> {
+        self.request_creation(name, self.checkpoint(name), creation().validate_only(true)).await?;
+        Ok(())
+    }
+
+    /// How many brokers are up; the topic named need not exist.
+    ///
+    /// # Errors
+    /// Kafka cannot be asked.
+    pub async fn count_brokers(&self, name: &str) -> Result<usize, Error> {
+        let asked = self.ask(name, |admin, topic| {
+            let metadata =
+                admin.inner().fetch_metadata(Some(topic), connection::REQUEST_TIMEOUT)?;
+            Ok(metadata.brokers().len())
+        });
+        asked.await.map_err(|source| Error::LookUp { topic: name.to_owned(), source })
+    }
+
+    /// Holds what the brokers allow on a topic against what is needed; `None` where they do not say. What a
+    /// refused transaction says would not name the topic, and the right to read the checkpoint is used only
+    /// when there is one.
+    ///
+    /// # Errors
+    /// The first operation that is not allowed; Kafka cannot be asked.
+    pub async fn ensure_authorized(
+        &self,
+        name: &str,
+        needed: &[Operation],
+    ) -> Result<Option<Authorized>, Error> {
+        allows(name, self.ask(name, connection::authorized).await, needed)
+    }
+
+    /// What the brokers say of a topic; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// Kafka cannot be asked, or does not let us see it.
+    pub async fn describe(&self, name: &str) -> Result<Option<Description>, Error> {
+        let described = self.look_up(name).await?;
+        if let Some(description) = &described {
+            description.warn_of_no_config(name);
+        }
+        Ok(described)
+    }
+
+    /// All that is asked of a topic, at once; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// As [`Topics::describe`].
+    pub async fn look_at(&self, name: &str) -> Result<Option<Looked>, Error> {
+        let (described, authorized) =
+            tokio::join!(self.look_up(name), self.ask(name, connection::authorized));
+        Ok(described?.map(|description| Looked { description, authorized }))
+    }
+
+    async fn look_up(&self, name: &str) -> Result<Option<Description>, Error> {
+        let failed = |source| Error::LookUp { topic: name.to_owned(), source };
+        let options = AdminOptions::new().request_timeout(Some(connection::REQUEST_TIMEOUT));
+        let resources = [ResourceSpecifier::Topic(name)];
+        let (found, answers) =
+            tokio::join!(self.partitions(name), self.admin.describe_configs(&resources, &options));
+        let Some((partitions, replicas)) = found? else { return Ok(None) };
+        let config = match answers.map_err(failed)?.into_iter().next() {
+            Some(Ok(config)) => config,
+            Some(Err(code)) => return Err(failed(KafkaError::AdminOp(code))),
+            None => return Err(failed(KafkaError::Canceled)),
+        };
+        let value = |name| config.get(name)?.value.clone();
+        let number = |name| value(name).and_then(|text| text.parse().ok());
+        Ok(Some(Description {
+            partitions,
+            replicas,
+            batch_bytes_max: number("max.message.bytes"),
+            cleanup_policy: value("cleanup.policy"),
+            min_insync_replicas: number("min.insync.replicas"),
+        }))
+    }
+
+    /// How many partitions a topic has, and the fewest replicas of one, by its metadata: brokers describe the
+    /// configuration of topics that do not exist, too.
+    async fn partitions(&self, name: &str) -> Result<Option<(usize, usize)>, Error> {
+        let failed = |source| Error::LookUp { topic: name.to_owned(), source };
+        let Metadata { error, partitions, replicas } =
+            self.ask(name, metadata::fetch).await.map_err(failed)?;
+        match error {
+            None => Ok(Some((partitions, replicas))),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                Ok(None)
+            }
+            Some(code) => Err(failed(KafkaError::MetadataFetch(code))),
+        }
+    }
+
+    /// Asks about a topic what waits for librdkafka, on a thread of its own.
+    async fn ask<T: Send + 'static>(
+        &self,
+        name: &str,
+        question: impl FnOnce(&connection::Admin, &str) -> Result<T, KafkaError> + Send + 'static,
+    ) -> Result<T, KafkaError> {
+        let (admin, topic) = (self.admin.clone(), name.to_owned());
+        let asked = tokio::task::spawn_blocking(move || question(&admin, &topic));
+        // A panic there is one here.
+        asked.await.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(KafkaError::Canceled),
+        })
+    }
+
+    fn destination<'a>(&self, name: &'a str) -> NewTopic<'a> {
+        let TopicOptions { partitions, replication, .. } = self.options;
+        new_topic(name, partitions, replication)
+    }
+
+    fn checkpoint<'a>(&self, name: &'a str) -> NewTopic<'a> {
+        new_topic(name, Some(1), self.options.replication).set("cleanup.policy", "compact")
+    }
+
+    /// Answers also whether it was us who created it.
+    async fn create(
+        &self,
+        name: &str,
+        topic: NewTopic<'_>,
+        needed: &[Operation],
+    ) -> Result<(Description, bool), Error> {
+        let is_new = self.request_creation(name, topic, creation()).await?;
+        if is_new {
+            tracing::info!(topic = name, "created topic");
+        }
+        let description = self.await_visible(name).await?;
+        self.ensure_authorized(name, needed).await?;
+        Ok((description, is_new))
+    }
+
+    /// `false`: the topic is there already.
+    async fn request_creation(
+        &self,
+        name: &str,
+        topic: NewTopic<'_>,
+        options: AdminOptions,
+    ) -> Result<bool, Error> {
+        if !self.options.create {
+            return Err(Error::Missing { topic: name.to_owned() });
+        }
+        let failed = |source| Error::Create { topic: name.to_owned(), source };
+        let answers = self.admin.create_topics([&topic], &options).await.map_err(failed)?;
+        match answers.into_iter().next() {
+            Some(Ok(_)) => Ok(true),
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(false),
+            Some(Err((_, RDKafkaErrorCode::InvalidReplicationFactor))) => {
+                Err(Error::TooFewBrokers { topic: name.to_owned() })
+            }
+            Some(Err((_, code))) => Err(failed(KafkaError::AdminOp(code))),
+            None => Err(failed(KafkaError::Canceled)),
+        }
+    }
+
+    /// The broker that answers may not be the one that created the topic.
+    async fn await_visible(&self, name: &str) -> Result<Description, Error> {
+        let begun = Instant::now();
+        loop {
+            match self.look_up(name).await? {
+                // The one that is asked for the configuration may not know the topic yet, either.
+                Some(found) if found.has_config() || begun.elapsed() > CONFIG_PATIENCE => {
+                    found.warn_of_no_config(name);
+                    return Ok(found);
+                }
+                None if begun.elapsed() > CREATION_TIMEOUT => {
+                    return Err(Error::NotVisible { topic: name.to_owned() });
+                }
+                _ => {}
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Four fifths, rounded up.
+fn warn_at(topics_max: usize) -> usize {
+    topics_max - topics_max / 5
+}
+
+fn creation() -> AdminOptions {
+    AdminOptions::new()
+        .request_timeout(Some(connection::REQUEST_TIMEOUT))
+        .operation_timeout(Some(connection::REQUEST_TIMEOUT))
+}
+
+fn new_topic(name: &str, partitions: Option<i32>, replication: Option<i32>) -> NewTopic<'_> {
+    // -1 asks for the broker's default (KIP-464, brokers from 2.4 on).
+    let replication = TopicReplication::Fixed(replication.unwrap_or(-1));
+    NewTopic::new(name, partitions.unwrap_or(-1), replication)
+}

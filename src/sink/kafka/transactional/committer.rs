@@ -1,0 +1,67 @@
+//! The thread that commits transactions, one after the other, so that those behind them need not wait to be sent.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rdkafka::error::KafkaError;
+use rdkafka::producer::Producer;
+
+use crate::sink::kafka::client::Client;
+use crate::sink::kafka::reports::{Acknowledgements, Bell};
+use crate::tasks;
+
+/// What became of a commit, or the words of a panic.
+pub(super) type Committed = Result<Result<(), KafkaError>, String>;
+
+pub(super) struct Committer {
+    orders: Option<Sender<Arc<Client<Acknowledgements>>>>,
+    committed: Receiver<Committed>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Committer {
+    /// Starts the thread. `bell` rings for every commit that has ended.
+    pub fn start(timeout: Duration, bell: Arc<Bell>) -> std::io::Result<Committer> {
+        let (orders, inbox) = mpsc::channel::<Arc<Client<Acknowledgements>>>();
+        let (outbox, committed) = mpsc::channel();
+        let commit = move || {
+            for client in inbox {
+                let commit = || client.producer().commit_transaction(timeout);
+                let ended = panic::catch_unwind(AssertUnwindSafe(commit));
+                let ended = ended.map_err(|panic| tasks::words(&*panic));
+                if outbox.send(ended).is_err() {
+                    return;
+                }
+                bell.ring();
+            }
+        };
+        let thread = std::thread::Builder::new().name("committer".to_owned()).spawn(commit)?;
+        Ok(Committer { orders: Some(orders), committed, thread: Some(thread) })
+    }
+
+    /// Commits the transaction of this producer. A commit that fails, or whose answer is lost, is never tried again:
+    /// recovery finds out what it was.
+    pub fn commit(&self, client: Arc<Client<Acknowledgements>>) {
+        let orders = self.orders.as_ref().expect("orders are given only before the drop");
+        // A thread that has ended has said why.
+        drop(orders.send(client));
+    }
+
+    /// The next commit that has ended, if one has.
+    pub fn try_committed(&self) -> Option<Committed> {
+        self.committed.try_recv().ok()
+    }
+}
+
+impl Drop for Committer {
+    /// Waits for the commit that is asked for: what it came to must not change behind a successor's back.
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!("the committer's thread panicked");
+        }
+    }
+}

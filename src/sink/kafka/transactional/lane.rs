@@ -1,0 +1,251 @@
+//! One transactional producer: a transaction from its beginning to its commit, and what its failures mean.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, Producer};
+
+use crate::batch::DestinationId;
+use crate::sink::kafka::client::{Client, Record, Topic};
+use crate::sink::kafka::connection;
+use crate::sink::kafka::reports::{Acknowledgements, Bell, Refused, Tag, is_collateral};
+use crate::sink::kafka::{PublishError, SERVE_INTERVAL, producer};
+
+/// Whether a coordinator has put a new producer off is looked at so often.
+const ANSWER_INTERVAL: Duration = Duration::from_millis(5);
+
+/// librdkafka looks once a second which records are too old.
+const REPORT_MARGIN: Duration = Duration::from_secs(10);
+
+/// A partition as a client names it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TopicPartition {
+    /// `None`: that of the checkpoint.
+    pub topic: Option<DestinationId>,
+    pub partition: i32,
+}
+
+/// One transactional producer.
+pub(super) struct Lane {
+    pub client: Arc<Client<Acknowledgements>>,
+    pub checkpoint_topic: Topic<Acknowledgements>,
+    /// By their ids.
+    pub topics: Vec<Topic<Acknowledgements>>,
+    pub acknowledgements: Arc<Acknowledgements>,
+    /// Rings when the client has something to serve.
+    pub bell: Arc<Bell>,
+    pub transaction_timeout: Duration,
+}
+
+impl Lane {
+    /// Finishes or aborts what a predecessor left open, and fences it. `false`: it was put off before
+    /// `quick_until`; later, librdkafka asks again.
+    pub fn initialise(&self, id: &str, quick_until: Instant) -> Result<bool, PublishError> {
+        let timeout = self.transaction_timeout;
+        let initialised = self.client.serve_while(|producer| {
+            while Instant::now() < quick_until {
+                // By its end, the call has failed with the coordinator's last answer, if there was one.
+                match producer.init_transactions(ANSWER_INTERVAL) {
+                    Err(error) if is_silence(&error) => {}
+                    Err(error) if may_be_asked_again(&error) => return Ok(false),
+                    initialised => return initialised.map(|()| true),
+                }
+            }
+            producer.init_transactions(timeout).map(|()| true)
+        });
+        initialised.map_err(|source| match source {
+            _ if self.is_fenced(&source) => PublishError::Fenced,
+            _ if may_be_asked_again(&source) => {
+                PublishError::NoCoordinator { id: id.to_owned(), timeout, source }
+            }
+            _ => PublishError::Initialise { id: id.to_owned(), source },
+        })
+    }
+
+    pub fn begin(&self, records: usize) -> Result<(), PublishError> {
+        self.acknowledgements.expect(records);
+        let begun = self.client.producer().begin_transaction();
+        begun.map_err(|error| self.classify("begin a transaction", error))
+    }
+
+    /// Reads what librdkafka has to report.
+    pub fn serve(&self) {
+        self.client.serve();
+    }
+
+    pub fn learn_topic(&mut self, name: &str) -> Result<(), PublishError> {
+        let doing = "look up a topic";
+        let topic =
+            self.client.topic(name).map_err(|source| PublishError::Kafka { doing, source })?;
+        self.topics.push(topic);
+        Ok(())
+    }
+
+    /// Lets librdkafka learn which partitions the topic of this id has: it takes no record for one that it does not
+    /// know.
+    pub fn learn_partitions(&self, topic: DestinationId) {
+        producer::learn_partitions(&self.client, &self.topics[topic.0 as usize].name);
+    }
+
+    /// Keeps back what it is given for these partitions.
+    pub fn hold(&self, partitions: &[TopicPartition]) -> Result<(), PublishError> {
+        let held = self.client.hold(partitions.iter().map(|it| self.find(it)));
+        held.map_err(|source| PublishError::Kafka { doing: "hold records back", source })
+    }
+
+    /// Sends what was kept back for these partitions.
+    pub fn release(&self, partitions: &[TopicPartition]) -> Result<(), PublishError> {
+        let released = self.client.release(partitions.iter().map(|it| self.find(it)));
+        released.map_err(|source| PublishError::Kafka { doing: "release records", source })
+    }
+
+    fn find(&self, it: &TopicPartition) -> (&Topic<Acknowledgements>, i32) {
+        let topic = it.topic.map_or(&self.checkpoint_topic, |topic| &self.topics[topic.0 as usize]);
+        (topic, it.partition)
+    }
+
+    /// Sends a record to the topic of this id.
+    pub fn send(&self, topic: DestinationId, record: &Record<'_>) -> Result<(), PublishError> {
+        self.send_to(&self.topics[topic.0 as usize], record)
+    }
+
+    pub fn send_checkpoint(&self, record: &Record<'_>) -> Result<(), PublishError> {
+        self.send_to(&self.checkpoint_topic, record)
+    }
+
+    fn send_to(
+        &self,
+        topic: &Topic<Acknowledgements>,
+        record: &Record<'_>,
+    ) -> Result<(), PublishError> {
+        topic.send(record).map_err(|source| match source.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                let (index, topic) = (Tag::unpack(record.tag).index, topic.name.to_string());
+                PublishError::Refused { index, sequence: None, topic, source }
+            }
+            _ => self.classify("send a record", source),
+        })
+    }
+
+    /// Waits until the broker has acknowledged every record of the transaction, or refused one.
+    pub fn await_acknowledged(&self) -> Result<(), PublishError> {
+        let report_by = self.report_by();
+        loop {
+            self.client.serve();
+            if self.is_acknowledged(report_by)? {
+                return Ok(());
+            }
+            self.bell.wait(SERVE_INTERVAL);
+        }
+    }
+
+    /// librdkafka reports by then on every record that is sent now.
+    pub fn report_by(&self) -> Instant {
+        Instant::now() + self.transaction_timeout + REPORT_MARGIN
+    }
+
+    /// The broker has acknowledged every record of the transaction. librdkafka reports on every record by the end of
+    /// the transaction's timeout; one that it forgets is not waited for.
+    ///
+    /// # Errors
+    /// It has refused one, or there is no report by `report_by`.
+    pub fn is_acknowledged(&self, report_by: Instant) -> Result<bool, PublishError> {
+        if let Some(refused) = self.acknowledgements.refused() {
+            return Err(self.classify_refused(refused));
+        }
+        if self.acknowledgements.are_all_here() {
+            return Ok(true);
+        }
+        if Instant::now() > report_by {
+            let records = self.acknowledgements.missing();
+            return Err(PublishError::NoReport { records, timeout: self.transaction_timeout });
+        }
+        Ok(false)
+    }
+
+    fn classify_refused(&self, refused: Refused) -> PublishError {
+        if is_collateral(&refused.error) {
+            // librdkafka gave the whole transaction up and tells why only to who wants to commit it.
+            let doing = "have records acknowledged";
+            return match self.client.producer().commit_transaction(self.transaction_timeout) {
+                Err(reason) => self.classify(doing, reason),
+                Ok(()) => PublishError::Kafka { doing, source: refused.error },
+            };
+        }
+        let Refused { topic, error, .. } = match producer::refusal(refused) {
+            Ok(refusal) => {
+                self.abort();
+                return refusal;
+            }
+            Err(refused) => refused,
+        };
+        let is_timeout = error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut);
+        match self.classify("have a record acknowledged", error) {
+            PublishError::Kafka { .. } if is_timeout => PublishError::NotAcknowledged {
+                why: producer::why_not_acknowledged(&self.client, &topic),
+                topic,
+                timeout: self.transaction_timeout,
+            },
+            error => error,
+        }
+    }
+
+    /// Lets readers of the partitions go on at once. Where it fails, the transaction's timeout does it.
+    pub fn abort(&self) {
+        let abort =
+            |producer: &BaseProducer<_>| producer.abort_transaction(connection::REQUEST_TIMEOUT);
+        if let Err(error) = self.client.serve_while(abort) {
+            tracing::debug!(%error, "abort a transaction");
+        }
+    }
+
+    /// A commit that fails, or whose answer is lost, is never tried again: recovery finds out what it was.
+    pub fn commit(&self) -> Result<(), PublishError> {
+        let committed = self.client.producer().commit_transaction(self.transaction_timeout);
+        committed.map_err(|error| self.classify("commit a transaction", error))
+    }
+
+    /// Tells what is about the relay's identity or its rights from all else.
+    pub fn classify(&self, doing: &'static str, error: KafkaError) -> PublishError {
+        if self.is_fenced(&error) {
+            return PublishError::Fenced;
+        }
+        // What tells more may just have come.
+        self.client.serve();
+        let denied = self.client.producer().client().context().denied_topic();
+        match (error.rdkafka_error_code(), denied) {
+            (Some(RDKafkaErrorCode::TopicAuthorizationFailed), Some(topic)) => {
+                self.abort();
+                PublishError::Denied { topic, source: error }
+            }
+            _ => PublishError::Kafka { doing, source: error },
+        }
+    }
+
+    /// A producer whose transaction timed out is fenced as well: its epoch was raised by the broker.
+    fn is_fenced(&self, error: &KafkaError) -> bool {
+        let is_fenced = |code: RDKafkaErrorCode| {
+            matches!(
+                code,
+                RDKafkaErrorCode::Fenced
+                    | RDKafkaErrorCode::ProducerFenced
+                    | RDKafkaErrorCode::InvalidProducerEpoch
+            )
+        };
+        let fatal = self.client.producer().client().fatal_error();
+        error.rdkafka_error_code().is_some_and(is_fenced)
+            || fatal.is_some_and(|(code, _)| is_fenced(code))
+    }
+}
+
+/// Nobody has answered in time, or a coordinator that is just chosen, or still ends the transaction of a
+/// predecessor.
+fn may_be_asked_again(error: &KafkaError) -> bool {
+    let is_put_off = matches!(error, KafkaError::Transaction(reason) if reason.is_retriable());
+    is_put_off || is_silence(error)
+}
+
+fn is_silence(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut)
+}

@@ -1,0 +1,204 @@
+//! How the lanes of a relay are opened: a producer for each transactional id, which fences whoever had that id.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use super::lane::Lane;
+use super::{Transactional, lane_id, used_lanes};
+use crate::batch::Limits;
+use crate::checkpoint::CheckpointOptions;
+use crate::sink::kafka::connection::{self, Early, KafkaOptions};
+use crate::sink::kafka::reports::{Acknowledgements, Bell, Context};
+use crate::sink::kafka::{PublishError, PublishOptions, producer};
+use crate::tasks;
+
+/// Transactional ids `{name}-0` … of which recovery fences every one, whatever number is used: a relay of
+/// another version, or in another mode, may use more or fewer.
+const FENCED_LANES: usize = 4;
+
+/// So many producers ask at once after a coordinator has put the one before off …
+const QUICK_PRODUCERS_MAX: usize = 3;
+/// … and for so long: one that has no answer by then leaves it to librdkafka.
+const QUICK_TIME: Duration = Duration::from_secs(1);
+
+/// A checkpoint topic that somebody made has at most so many partitions, less one.
+const TOMBSTONES_MAX: usize = 1_000;
+
+/// What the lanes of a relay are opened with.
+pub struct Opening {
+    kafka: KafkaOptions,
+    options: PublishOptions,
+    checkpoint: CheckpointOptions,
+    limits: Limits,
+    /// `batch.size` of the producers; `None`: as the configuration says.
+    pub batch_bytes_max: Option<usize>,
+    /// Turns true when no broker answers.
+    pub cut_off: Arc<AtomicBool>,
+    pub early: Early,
+    /// Rings when any lane has something to serve.
+    bell: Arc<Bell>,
+}
+
+/// The lanes of a relay, connected: nobody is fenced yet.
+pub struct Connected {
+    lanes: Vec<ConnectedLane>,
+    opening: Opening,
+}
+
+struct ConnectedLane {
+    id: String,
+    lane: Lane,
+    /// For the case that the coordinator puts the first one off.
+    spare: Option<Lane>,
+}
+
+impl Connected {
+    /// Makes the producers of all transactional ids, and connects them.
+    ///
+    /// # Errors
+    /// Kafka cannot be reached, or nobody wants them any more.
+    pub fn connect(opening: Opening) -> Result<Connected, PublishError> {
+        let lanes = opening.connect_all(&opening.options.name)?;
+        Ok(Connected { lanes, opening })
+    }
+
+    /// Initialises all transactional ids: transactions that a predecessor left open are finished or aborted, and it
+    /// can write nothing more.
+    ///
+    /// # Errors
+    /// Kafka cannot be reached, or refuses the ids.
+    pub fn fence(self) -> Result<Transactional, PublishError> {
+        let Connected { lanes, opening } = self;
+        // Producers that are made from now on are needed at once.
+        let opening = Opening { early: Early::not(), ..opening };
+        let mut lanes = opening.initialise_all(lanes)?;
+        let Opening { options, checkpoint, cut_off, bell, .. } = opening;
+        connection::end(lanes.split_off(used_lanes(options.delivery)));
+        Ok(Transactional {
+            lanes,
+            next_lane: 0,
+            options,
+            checkpoint,
+            checkpoint_partition: None,
+            cut_off,
+            bell,
+        })
+    }
+}
+
+impl Opening {
+    /// For producers that are made when they are needed, with batches as the configuration says.
+    pub fn new(
+        kafka: &KafkaOptions,
+        options: &PublishOptions,
+        checkpoint: &CheckpointOptions,
+        limits: Limits,
+    ) -> Opening {
+        Opening {
+            kafka: kafka.clone(),
+            options: options.clone(),
+            checkpoint: checkpoint.clone(),
+            limits,
+            batch_bytes_max: None,
+            cut_off: Arc::default(),
+            early: Early::not(),
+            bell: Arc::default(),
+        }
+    }
+
+    /// The name of the relay.
+    pub(super) fn name(&self) -> &str {
+        &self.options.name
+    }
+
+    /// All lanes of a relay, which fence whoever had their ids.
+    pub(super) fn lanes(&self, name: &str) -> Result<Vec<Lane>, PublishError> {
+        self.initialise_all(self.connect_all(name)?)
+    }
+
+    /// In parallel: each waits for connections of its own.
+    fn connect_all(&self, name: &str) -> Result<Vec<ConnectedLane>, PublishError> {
+        let ids: Vec<String> = (0..FENCED_LANES).map(|index| lane_id(name, index)).collect();
+        // Only a lane that is used can have been left with a transaction.
+        let spares = &ids[..used_lanes(self.options.delivery)];
+        let mut lanes = in_parallel(ids.iter().chain(spares), |id| self.connect(id))?;
+        let mut spares = lanes.split_off(FENCED_LANES).into_iter();
+        let connected = |(id, lane)| ConnectedLane { id, lane, spare: spares.next() };
+        Ok(ids.into_iter().zip(lanes).map(connected).collect())
+    }
+
+    fn initialise_all(&self, lanes: Vec<ConnectedLane>) -> Result<Vec<Lane>, PublishError> {
+        in_parallel(lanes, |ConnectedLane { id, lane, spare }| self.initialise(&id, lane, spare))
+    }
+
+    pub(super) fn lane(&self, transactional_id: &str) -> Result<Lane, PublishError> {
+        self.initialise(transactional_id, self.connect(transactional_id)?, None)
+    }
+
+    /// Where a predecessor left a transaction open, the broker aborts it and wants to be asked again. librdkafka
+    /// does that after 500 ms, another producer at once.
+    fn initialise(
+        &self,
+        transactional_id: &str,
+        mut lane: Lane,
+        mut spare: Option<Lane>,
+    ) -> Result<Lane, PublishError> {
+        let quick_until = Instant::now() + QUICK_TIME;
+        for _ in 1..QUICK_PRODUCERS_MAX {
+            if lane.initialise(transactional_id, quick_until)? {
+                if let Some(spare) = spare {
+                    connection::end(spare);
+                }
+                return Ok(lane);
+            }
+            let next = spare.take().map_or_else(|| self.connect(transactional_id), Ok)?;
+            connection::end(std::mem::replace(&mut lane, next));
+        }
+        lane.initialise(transactional_id, Instant::now())?;
+        Ok(lane)
+    }
+
+    fn connect(&self, transactional_id: &str) -> Result<Lane, PublishError> {
+        let Opening { kafka, options, limits, batch_bytes_max, cut_off, early, bell, .. } = self;
+        let topic = self.checkpoint.topic.as_str();
+        let records_max = (limits.records_max + 1).max(TOMBSTONES_MAX);
+        let mut config = producer::config(kafka, options, records_max, *batch_bytes_max)?;
+        config
+            .set("transactional.id", transactional_id)
+            .set("max.in.flight.requests.per.connection", "5")
+            .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string());
+        let acknowledgements = Arc::new(Acknowledgements::default());
+        let context = Context::of(acknowledgements.clone(), cut_off.clone()).early(early.clone());
+        let (bell, wake) = (bell.clone(), bell.clone());
+        let (client, _) = producer::connect(&config, context, topic, move || wake.ring())?;
+        let doing = "look up the checkpoint topic";
+        let checkpoint_topic = client.topic(topic);
+        let checkpoint_topic =
+            checkpoint_topic.map_err(|source| PublishError::Kafka { doing, source })?;
+        Ok(Lane {
+            client: Arc::new(client),
+            checkpoint_topic,
+            topics: Vec::new(),
+            acknowledgements,
+            bell,
+            transaction_timeout: options.transaction_timeout,
+        })
+    }
+}
+
+/// Does the same to each, on threads of their own.
+fn in_parallel<I: Send, T: Send>(
+    items: impl IntoIterator<Item = I>,
+    work: impl Fn(I) -> Result<T, PublishError> + Sync,
+) -> Result<Vec<T>, PublishError> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let working: Vec<_> =
+            items.into_iter().map(|item| scope.spawn(move || work(item))).collect();
+        let done = working.into_iter().map(|thread| {
+            thread.join().unwrap_or_else(|panic| Err(PublishError::Panicked(tasks::words(&*panic))))
+        });
+        done.collect()
+    })
+}

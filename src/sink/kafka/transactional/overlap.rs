@@ -1,0 +1,383 @@
+//! Transactions that overlap: each lane carries one, and the next one is sent while those before it are acknowledged
+//! and committed.
+//!
+//! The order holds for two reasons. A record leaves for its partition only when all before it there are acknowledged,
+//! or are of the same producer ([`Partitions`]). And a transaction is committed only after the one before it was: so
+//! of those that are on their way, a beginning is in Kafka, and the checkpoint of its last one says which.
+//!
+//! The first record that waits for a partition is held by its own producer, which adds the partition to its transaction
+//! meanwhile.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use super::committer::Committer;
+use super::lane::{Lane, TopicPartition};
+use super::{CHECKPOINT_PARTITION, LANES, Transactional};
+use crate::batch::DestinationId;
+use crate::checkpoint::CheckpointOptions;
+use crate::sink::kafka::client::Record;
+use crate::sink::kafka::orders::{Answers, Order};
+use crate::sink::kafka::partitions::{Admission, PartitionId, Partitions, Waiting, index_of};
+use crate::sink::kafka::reports::{Bell, Tag};
+use crate::sink::kafka::sequence::SequenceHeader;
+use crate::sink::kafka::{PublishError, PublishOptions, SERVE_INTERVAL};
+use crate::sink::{Sealed, Stored};
+
+/// The next transaction begins when so few records of the one before it are not acknowledged. Sooner, a backlog would
+/// be cut into transactions so small that they cost more than they carry.
+const UNACKNOWLEDGED_MAX: usize = 32;
+
+/// It begins when the checkpoint of the one before is acknowledged, or so long after that one began, whichever is
+/// sooner: so its partitions are added while the records before are on their way.
+const PACE: Duration = Duration::from_millis(5);
+
+/// Before that checkpoint is acknowledged, so few records of the one before may be missing. With more, the brokers are
+/// busy, and larger transactions cost them less.
+const EARLY_UNACKNOWLEDGED_MAX: usize = 16;
+
+/// The publisher's thread.
+pub(super) struct Overlap<'a> {
+    lanes: Vec<Lane>,
+    next_lane: usize,
+    /// By topic and partition.
+    topics: Vec<Vec<PartitionId>>,
+    partitions: Partitions<LANES>,
+    /// By the partition's id.
+    topic_partitions: Vec<TopicPartition>,
+    /// Ordered, and not begun.
+    waiting: VecDeque<Sealed>,
+    /// In stream order. The first is being committed, or the next to be.
+    open: VecDeque<Open>,
+    committer: Committer,
+    /// Partitions of records that were acknowledged just now; kept for its memory, as are the following.
+    acknowledged: Vec<PartitionId>,
+    /// What each lane is to release.
+    released: [Vec<TopicPartition>; LANES],
+    /// What is to be held of the transaction that is begun just now, and what is to be sent of it.
+    held: Vec<TopicPartition>,
+    admitted: Vec<Tag>,
+    bell: Arc<Bell>,
+    options: PublishOptions,
+    checkpoint: CheckpointOptions,
+    cut_off: Arc<AtomicBool>,
+    answers: &'a Answers,
+    /// The reader knows that the next transaction may begin.
+    is_ready_told: bool,
+    is_stopping: bool,
+}
+
+/// A transaction that was begun.
+struct Open {
+    lane: usize,
+    sealed: Sealed,
+    /// The record of its checkpoint.
+    value: Vec<u8>,
+    header: SequenceHeader,
+    begun_at: Instant,
+    report_by: Instant,
+    is_committing: bool,
+}
+
+impl<'a> Overlap<'a> {
+    pub fn new(
+        transactional: Transactional,
+        answers: &'a Answers,
+    ) -> Result<Overlap<'a>, PublishError> {
+        let Transactional {
+            lanes,
+            next_lane,
+            options,
+            checkpoint,
+            checkpoint_partition,
+            cut_off,
+            bell,
+        } = transactional;
+        let partition = checkpoint_partition.ok_or(PublishError::NoOffset)?;
+        let committer = Committer::start(options.transaction_timeout, bell.clone());
+        let mut partitions = Partitions::new();
+        let id = partitions.add();
+        debug_assert_eq!(id, CHECKPOINT_PARTITION);
+        // What the claim was acknowledged for is of no batch.
+        lanes.iter().for_each(|lane| lane.acknowledgements.expect(0));
+        Ok(Overlap {
+            lanes,
+            next_lane,
+            topics: Vec::new(),
+            partitions,
+            topic_partitions: vec![TopicPartition { topic: None, partition }],
+            waiting: VecDeque::new(),
+            open: VecDeque::new(),
+            committer: committer.map_err(PublishError::Thread)?,
+            acknowledged: Vec::new(),
+            released: Default::default(),
+            held: Vec::new(),
+            admitted: Vec::new(),
+            bell,
+            options,
+            checkpoint,
+            cut_off,
+            answers,
+            is_ready_told: true,
+            is_stopping: false,
+        })
+    }
+
+    pub fn run(mut self, orders: &Receiver<Order>) -> Result<(), PublishError> {
+        while !(self.is_stopping && self.open.is_empty() && self.waiting.is_empty()) {
+            if let Err(error) = self.turn(orders) {
+                self.abort_behind(&error);
+                return Err(error);
+            }
+            let begins_in = self.begins_at().map(|at| at.saturating_duration_since(Instant::now()));
+            self.bell.wait(begins_in.unwrap_or(SERVE_INTERVAL));
+        }
+        Ok(())
+    }
+
+    /// Does all that there is to do.
+    fn turn(&mut self, orders: &Receiver<Order>) -> Result<(), PublishError> {
+        self.take_orders(orders)?;
+        self.take_acknowledgements()?;
+        self.take_committed()?;
+        self.commit_first()?;
+        while self.begin_next()? {}
+        self.tell_ready();
+        Ok(())
+    }
+
+    /// Tells the reader when another batch would leave at once.
+    fn tell_ready(&mut self) {
+        if self.begins_at().is_some_and(|at| at <= Instant::now()) {
+            self.is_ready_told = true;
+            self.answers.ready();
+        }
+    }
+
+    /// When another batch may leave; `None` until something changes that.
+    fn begins_at(&self) -> Option<Instant> {
+        let is_free = self.open.len() < self.lanes.len() && self.waiting.is_empty();
+        if self.is_ready_told || !is_free || self.partitions.is_waited_for(CHECKPOINT_PARTITION) {
+            return None;
+        }
+        let Some(last) = self.open.back() else { return Some(Instant::now()) };
+        let missing = self.lanes[last.lane].acknowledgements.missing();
+        if self.partitions.has_in_flight(CHECKPOINT_PARTITION) {
+            (missing <= EARLY_UNACKNOWLEDGED_MAX).then_some(last.begun_at + PACE)
+        } else {
+            (missing <= UNACKNOWLEDGED_MAX).then_some(last.begun_at)
+        }
+    }
+
+    fn take_orders(&mut self, orders: &Receiver<Order>) -> Result<(), PublishError> {
+        loop {
+            match orders.try_recv() {
+                Ok(Order::Publish(sealed)) => self.waiting.push_back(*sealed),
+                Ok(Order::LearnTopic { name, partitions, .. }) => {
+                    self.lanes.iter_mut().try_for_each(|lane| lane.learn_topic(&name))?;
+                    self.topics.push(Vec::new());
+                    self.add_partitions(self.topics.len() - 1, partitions);
+                }
+                Ok(Order::GrowTopic { id, partitions }) => {
+                    self.lanes.iter().for_each(|lane| lane.learn_partitions(id));
+                    self.add_partitions(id.0 as usize, partitions);
+                }
+                Ok(Order::Stop) | Err(TryRecvError::Disconnected) => {
+                    self.is_stopping = true;
+                    return Ok(());
+                }
+                Err(TryRecvError::Empty) => return Ok(()),
+            }
+        }
+    }
+
+    /// The topic has so many partitions now.
+    fn add_partitions(&mut self, topic: usize, count: u32) {
+        let id = DestinationId(u32::try_from(topic).expect("fewer topics than 2^32"));
+        let known = u32::try_from(self.topics[topic].len()).expect("fewer partitions than 2^32");
+        for number in known..count {
+            self.topics[topic].push(self.partitions.add());
+            let number = i32::try_from(number).expect("fewer partitions than 2^31");
+            self.topic_partitions.push(TopicPartition { topic: Some(id), partition: number });
+        }
+    }
+
+    /// Reads what has come, and sends what waited for it.
+    fn take_acknowledgements(&mut self) -> Result<(), PublishError> {
+        for lane in &self.lanes {
+            lane.serve();
+            lane.acknowledgements.take_acknowledged(&mut self.acknowledged);
+        }
+        if self.acknowledged.is_empty() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let mut acknowledged = std::mem::take(&mut self.acknowledged);
+        for &id in &acknowledged {
+            if let Some(lane) = self.partitions.note_acknowledged(id, now) {
+                self.released[lane].push(self.topic_partitions[id.0 as usize]);
+            }
+        }
+        for &id in &acknowledged {
+            while let Some((record, admission)) = self.partitions.next(id, now) {
+                self.send_waiting(id, record, admission)?;
+            }
+        }
+        // Last, so that what is released leaves with what has come after it.
+        self.release()?;
+        acknowledged.clear();
+        self.acknowledged = acknowledged;
+        Ok(())
+    }
+
+    fn release(&mut self) -> Result<(), PublishError> {
+        for (lane, released) in self.lanes.iter().zip(&mut self.released) {
+            if !released.is_empty() {
+                lane.release(released)?;
+                released.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn take_committed(&mut self) -> Result<(), PublishError> {
+        while let Some(committed) = self.committer.try_committed() {
+            let Open { lane, sealed, value, .. } =
+                self.open.pop_front().expect("only what is open is committed");
+            let committed = committed.map_err(PublishError::Panicked)?;
+            let lane = &self.lanes[lane];
+            committed.map_err(|error| lane.classify("commit a transaction", error))?;
+            self.cut_off.store(false, Ordering::Relaxed);
+            let (published, number, checkpoint) = sealed.published();
+            self.answers.published(published);
+            self.answers.stored(Stored { number, checkpoint, value });
+        }
+        Ok(())
+    }
+
+    /// Has the first transaction committed as soon as it is acknowledged. A refusal in any of them ends all.
+    fn commit_first(&mut self) -> Result<(), PublishError> {
+        for (index, open) in self.open.iter_mut().enumerate().filter(|(_, it)| !it.is_committing) {
+            let lane = &self.lanes[open.lane];
+            let is_acknowledged = lane.is_acknowledged(open.report_by);
+            let is_acknowledged = is_acknowledged.map_err(|error| open.of_rows(error))?;
+            if is_acknowledged && index == 0 {
+                open.is_committing = true;
+                self.committer.commit(lane.client.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins the transaction of the next batch; `false` where none waits, or no lane is free.
+    fn begin_next(&mut self) -> Result<bool, PublishError> {
+        if self.open.len() == self.lanes.len() {
+            return Ok(false);
+        }
+        let Some(sealed) = self.waiting.pop_front() else { return Ok(false) };
+        let lane = self.next_lane;
+        self.next_lane = (lane + 1) % self.lanes.len();
+        self.lanes[lane].begin(sealed.batch.unsent() + 1)?;
+        let generation = sealed.checkpoint.generation.unwrap_or_default();
+        self.open.push_back(Open {
+            lane,
+            value: sealed.checkpoint.to_json(),
+            sealed,
+            header: SequenceHeader::new(&self.options.name, generation),
+            begun_at: Instant::now(),
+            report_by: self.lanes[lane].report_by(),
+            is_committing: false,
+        });
+        self.is_ready_told = false;
+        self.send_last()?;
+        Ok(true)
+    }
+
+    /// Sends the records of the transaction that was begun last, and its checkpoint, as far as they need not wait.
+    fn send_last(&mut self) -> Result<(), PublishError> {
+        let now = Instant::now();
+        let open = self.open.back_mut().expect("one was begun");
+        let (lane, producer) = (&self.lanes[open.lane], open.lane);
+        let mut take = |id: PartitionId, index| {
+            match self.partitions.take(id, Waiting { producer, index }, now) {
+                Admission::Wait => return,
+                Admission::Hold => self.held.push(self.topic_partitions[id.0 as usize]),
+                Admission::Send => {}
+            }
+            self.admitted.push(Tag { index, partition: id });
+        };
+        take(CHECKPOINT_PARTITION, open.sealed.batch.len());
+        for (index, record) in open.sealed.batch.unsent_records() {
+            let partitions = &self.topics[record.topic.0 as usize];
+            take(partitions[index_of(record.key, partitions)], index);
+        }
+        if !self.held.is_empty() {
+            lane.hold(&self.held)?;
+            self.held.clear();
+        }
+        for tag in self.admitted.drain(..) {
+            let to = self.topic_partitions[tag.partition.0 as usize];
+            open.send(lane, &self.checkpoint.key, to, tag)?;
+        }
+        Ok(())
+    }
+
+    /// Sends a record that waited.
+    fn send_waiting(
+        &mut self,
+        id: PartitionId,
+        record: Waiting,
+        admission: Admission,
+    ) -> Result<(), PublishError> {
+        let open = self.open.iter_mut().find(|open| open.lane == record.producer);
+        let open = open.expect("a transaction is open until all its records are acknowledged");
+        let (lane, to) = (&self.lanes[open.lane], self.topic_partitions[id.0 as usize]);
+        if admission == Admission::Hold {
+            lane.hold(&[to])?;
+        }
+        open.send(lane, &self.checkpoint.key, to, Tag { index: record.index, partition: id })
+    }
+
+    /// Readers of the partitions need not wait for the transactions behind one that is refused for good.
+    fn abort_behind(&self, error: &PublishError) {
+        if !matches!(error, PublishError::Refused { .. } | PublishError::Denied { .. }) {
+            return;
+        }
+        for open in self.open.iter().filter(|open| !open.is_committing) {
+            self.lanes[open.lane].abort();
+        }
+    }
+}
+
+impl Open {
+    fn send(
+        &mut self,
+        lane: &Lane,
+        checkpoint_key: &str,
+        to: TopicPartition,
+        tag: Tag,
+    ) -> Result<(), PublishError> {
+        let Sealed { batch, first_sequence, .. } = &self.sealed;
+        let (index, partition, tag) = (tag.index, Some(to.partition), tag.pack());
+        let sent = match to.topic {
+            None => {
+                let (key, value) = (checkpoint_key.as_bytes(), Some(&*self.value));
+                lane.send_checkpoint(&Record { key, value, partition, sequence: None, tag })
+            }
+            Some(topic) => {
+                let record = batch.record(index);
+                let sequence = Some(self.header.spell(first_sequence + index as u64));
+                let (key, value) = (record.key, Some(record.value));
+                lane.send(topic, &Record { key, value, partition, sequence, tag })
+            }
+        };
+        sent.map_err(|error| error.of_rows(*first_sequence, batch.len()))
+    }
+
+    fn of_rows(&self, error: PublishError) -> PublishError {
+        error.of_rows(self.sealed.first_sequence, self.sealed.batch.len())
+    }
+}

@@ -1,0 +1,68 @@
+//! Writing checkpoints without relaying, for a person who says where the relay goes on.
+
+use super::transactional::Transactional;
+use super::{Error, Kafka, checkpoints};
+use crate::checkpoint::{Checkpoint, CheckpointOptions};
+use crate::sink::SinkError;
+
+/// Has all transactional ids of a relay: no other producer of it can write any more.
+pub struct CheckpointWriter {
+    kafka: Kafka,
+    lanes: Transactional,
+}
+
+impl Kafka {
+    /// Fences all producers of this relay.
+    ///
+    /// # Errors
+    /// Kafka cannot be reached, or refuses the ids.
+    pub async fn fence(&self) -> Result<CheckpointWriter, SinkError> {
+        let opening = self.opening();
+        let lanes = self.blocking(move || Transactional::open(opening)).await?;
+        Ok(CheckpointWriter { kafka: self.clone(), lanes })
+    }
+
+    /// Fences the relay of another name that the checkpoint is of.
+    ///
+    /// # Errors
+    /// Its ids are refused.
+    pub async fn fence_other(&self, owner: &str) -> Result<(), SinkError> {
+        tracing::info!(owner, "the checkpoint is of a relay of another name, which is fenced");
+        let (opening, name) = (self.opening(), owner.to_owned());
+        let CheckpointOptions { topic, key } = self.checkpoint.clone();
+        let fence = move || {
+            let owner = name.clone();
+            Transactional::fence(&opening, &name).map_err(|source| Error::OwnerNotFenced {
+                key,
+                topic,
+                owner,
+                source,
+            })
+        };
+        self.blocking(fence).await
+    }
+}
+
+impl CheckpointWriter {
+    /// Stores a checkpoint.
+    ///
+    /// # Errors
+    /// It is not in Kafka, or nobody knows.
+    pub async fn store(self, checkpoint: Checkpoint) -> Result<(), SinkError> {
+        let CheckpointWriter { kafka, mut lanes } = self;
+        kafka.blocking(move || lanes.store(&checkpoint).map(drop)).await
+    }
+
+    /// Writes tombstones for the checkpoint, to every partition that holds a record of its key.
+    ///
+    /// # Errors
+    /// They are not in Kafka, or nobody knows.
+    pub async fn forget(self) -> Result<(), SinkError> {
+        let CheckpointWriter { kafka, mut lanes } = self;
+        let (connection, name) = (kafka.connection.clone(), kafka.publish.name.clone());
+        let options = kafka.checkpoint.clone();
+        let partitions = move || checkpoints::partitions(&connection, &name, &options);
+        let partitions = kafka.blocking(partitions).await?;
+        kafka.blocking(move || lanes.forget(&partitions)).await
+    }
+}

@@ -1,0 +1,74 @@
+//! Work beside the line, on a thread or task of its own. A panic there is an error like any other.
+//!
+//! The same panic has the same words, by whichever way it is caught: the relay recognises one that comes again.
+
+use std::any::Any;
+
+use tokio::task::{JoinError, JoinHandle};
+
+/// A panic ended the work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a task of the relay ended unexpectedly: {0}")]
+pub struct Panicked(pub String);
+
+impl From<JoinError> for Panicked {
+    fn from(error: JoinError) -> Panicked {
+        // Its own words name the task by a number that no other has.
+        let panic = error.try_into_panic().map(|panic| words(&*panic));
+        Panicked(panic.unwrap_or_else(|error| error.to_string()))
+    }
+}
+
+/// Runs what waits for a library on a thread of its own, so that signals are heard meanwhile.
+///
+/// # Errors
+/// It panicked.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Panicked> {
+    tokio::task::spawn_blocking(work).await.map_err(Panicked::from)
+}
+
+/// Work that goes on by itself, and is given up when nobody waits for it any more.
+#[derive(Debug)]
+pub struct Task<T>(JoinHandle<T>);
+
+impl<T: Send + 'static> Task<T> {
+    pub fn spawn(work: impl Future<Output = T> + Send + 'static) -> Task<T> {
+        Task(tokio::spawn(work))
+    }
+
+    /// Waits for its end; once.
+    ///
+    /// # Errors
+    /// It panicked.
+    pub async fn done(&mut self) -> Result<T, Panicked> {
+        (&mut self.0).await.map_err(Panicked::from)
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The words of a panic, without the thread or task that it ended.
+pub fn words(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without words").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_found_as_it_was_given() {
+        let (formatted, plain) = (format!("row {}", 5), "row 5");
+        assert_eq!(words(&formatted), "row 5");
+        assert_eq!(words(&plain), "row 5");
+        assert_eq!(words(&5_u8), "a panic without words");
+    }
+}
