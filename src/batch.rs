@@ -150,11 +150,6 @@ impl Batch {
         }
     }
 
-    /// Records of the open transaction are in Kafka already.
-    pub fn has_found_after_boundary(&self) -> bool {
-        self.spans[self.boundary..].iter().any(|span| span.is_in_kafka)
-    }
-
     /// Empties the batch and keeps its memory, up to what the limits ask for.
     pub fn clear(&mut self) {
         self.spans.clear();
@@ -371,7 +366,6 @@ mod tests {
             (is_in_kafka(&batch), is_in_kafka(&rest)),
             (vec![true, false], vec![true, false])
         );
-        assert!(rest.has_found_after_boundary() && !batch.has_found_after_boundary());
         rest.roll_back();
         assert_eq!((rest.len(), rest.unsent()), (0, 0));
         batch.clear();

@@ -231,7 +231,7 @@ impl<D: Destinations> Line<D> {
     /// # Errors
     /// A part of it was relayed already.
     pub fn roll_back(&mut self, place: &Place) -> Result<(), Error> {
-        self.ledger.roll_back(&place.coordinates, self.filling.has_found_after_boundary())?;
+        self.ledger.roll_back(&place.coordinates)?;
         if !is_planted(Bug::RolledBackKept) {
             self.filling.roll_back();
         }

@@ -160,14 +160,16 @@ impl Ledger {
         Ok(())
     }
 
-    /// The server took the open transaction back. `at`: its end; `has_sent`: rows of it were found in the sink.
+    /// The server took the open transaction back. `at`: its end.
+    ///
+    /// Rows of it whose numbers were found in the sink say nothing: the rows behind it have the same numbers.
     ///
     /// # Errors
     /// A part of it was relayed already.
-    pub fn roll_back(&mut self, at: &Coordinates, has_sent: bool) -> Result<(), Error> {
+    pub fn roll_back(&mut self, at: &Coordinates) -> Result<(), Error> {
         // One that ends before the start was counted, and not relayed: it had been taken back by then.
         let is_before_start = self.start.as_ref().is_some_and(|start| at <= start);
-        if has_sent || self.rows_done > 0 && !is_before_start {
+        if self.rows_done > 0 && !is_before_start {
             return Err(Error::RolledBackPart { at: at.clone() });
         }
         self.commit(at)
