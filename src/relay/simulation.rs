@@ -276,7 +276,7 @@ impl Story {
     async fn take_over_paused(&mut self, paused: Relay) -> Result<Relay, String> {
         let id = paused.process.id;
         self.shared.tell(|| format!("process {id} is paused"));
-        let version = self.shared.broker().version;
+        let has_claimed = self.shared.broker().claimed.contains(&id);
         let mut next = self.start();
         let wait = self.rng.random_range(0..20_000);
         tokio::select! {
@@ -284,11 +284,12 @@ impl Story {
             ended = &mut next.running => return Err(format!("the next one ended: {ended:?}")),
             () = tokio::time::sleep(Duration::from_millis(wait)) => {}
         }
-        let is_claimed = self.shared.broker().version != version;
+        let is_replaced = self.shared.broker().claimed.contains(&next.process.id);
         self.shared.tell(|| format!("process {id} goes on"));
         paused.process.set(State::Running);
         let (ended, left) = self.contend(paused, next).await?;
-        if is_claimed && ended.process.id != id {
+        // One that has not claimed before the pause is a relay that starts, and takes over.
+        if has_claimed && is_replaced && ended.process.id != id {
             return Err(format!("process {id} took over from its replacement"));
         }
         Ok(left)

@@ -129,7 +129,9 @@ impl Sink for ModelSink {
             if broker.version != version {
                 return Ok(false);
             }
-            broker.store(&sinks.name, epoch, &claim).map(|()| true)
+            broker.store(&sinks.name, epoch, &claim)?;
+            broker.claimed.push(sinks.process.id);
+            Ok(true)
         });
         if !stored.await? {
             return Err(error(Fate::Retry, "another checkpoint was stored"));
