@@ -38,7 +38,7 @@ pub struct Broker {
     pub checkpoint: Option<Checkpoint>,
     /// Counts the checkpoints that were stored.
     pub version: u64,
-    /// Processes whose claims were stored.
+    /// Processes that know that their claims were stored.
     pub claimed: Vec<u32>,
     pub fault: Option<Fault>,
 }

@@ -129,13 +129,12 @@ impl Sink for ModelSink {
             if broker.version != version {
                 return Ok(false);
             }
-            broker.store(&sinks.name, epoch, &claim)?;
-            broker.claimed.push(sinks.process.id);
-            Ok(true)
+            broker.store(&sinks.name, epoch, &claim).map(|()| true)
         });
         if !stored.await? {
             return Err(error(Fate::Retry, "another checkpoint was stored"));
         }
+        sinks.shared.broker().claimed.push(sinks.process.id);
         let (orders, inbox) = tokio::sync::mpsc::unbounded_channel();
         let (way_back, answers) = answers();
         let (limits, guarantee) = (sinks.limits, sinks.guarantee);
