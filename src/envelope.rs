@@ -213,10 +213,7 @@ impl Id<'_> {
 }
 
 fn ensure_legal_topic(name: &str) -> Result<(), Problem> {
-    match is_legal_topic(name) {
-        true => Ok(()),
-        false => Err(Problem::IllegalTopic(name.to_owned())),
-    }
+    if is_legal_topic(name) { Ok(()) } else { Err(Problem::IllegalTopic(name.to_owned())) }
 }
 
 /// Kafka's rule for topic names

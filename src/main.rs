@@ -77,10 +77,7 @@ fn check(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     // What still waits for Kafka on a thread of its own is of no use any more.
     runtime.shutdown_background();
     print(&if json { report.to_json() + "\n" } else { report.to_text() })?;
-    Ok(match report.is_ok() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(EXIT_HALTED),
-    })
+    Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_HALTED) })
 }
 
 fn run(config: &Config) -> anyhow::Result<ExitCode> {

@@ -186,9 +186,10 @@ pub fn fingerprint(outboxes: &[OutboxOptions]) -> String {
         let OutboxOptions { table, preset, outbox_id } = outbox;
         let [database, name] = table.names();
         // JSON, so that no name can run into its neighbour.
-        let line = match table.has_star_in_table() {
-            true => serde_json::json!([database, name, preset.as_str(), outbox_id, STAR_RULE]),
-            false => serde_json::json!([database, name, preset.as_str(), outbox_id]),
+        let line = if table.has_star_in_table() {
+            serde_json::json!([database, name, preset.as_str(), outbox_id, STAR_RULE])
+        } else {
+            serde_json::json!([database, name, preset.as_str(), outbox_id])
         };
         line.to_string()
     };

@@ -93,16 +93,17 @@ fn weigh_lag(place: &Coordinates, files: &[BinlogFile]) -> Finding {
     let (passed, behind) = (binlogs.bytes_before(place), binlogs.bytes_after(place));
     let kept = passed + behind;
     let is_newest = files.last().is_some_and(|file| file.name == place.file());
-    match !is_newest && passed.saturating_mul(100) < kept.saturating_mul(PASSED_PERCENT_MIN) {
-        true => Finding::Doubtful {
+    if !is_newest && passed.saturating_mul(100) < kept.saturating_mul(PASSED_PERCENT_MIN) {
+        Finding::Doubtful {
             detail: format!(
                 "{behind} bytes behind the end of the binlog, and only {passed} bytes of older binlogs are kept: \
                  the next purge may take what was not relayed"
             ),
             cure: "let the relay run, and keep binlogs longer (binlog_expire_logs_seconds)"
                 .to_owned(),
-        },
-        false => Finding::Holds(format!("{behind} bytes behind the end of the binlog")),
+        }
+    } else {
+        Finding::Holds(format!("{behind} bytes behind the end of the binlog"))
     }
 }
 

@@ -64,9 +64,10 @@ impl PartitionCounts {
     #[must_use]
     pub fn with(mut self, topic: &str, count: u32) -> Option<PartitionCounts> {
         let except = Arc::make_mut(&mut self.except);
-        match count == self.count {
-            true => drop(except.remove(topic)),
-            false => drop(except.insert(topic.to_owned(), count)),
+        if count == self.count {
+            except.remove(topic);
+        } else {
+            except.insert(topic.to_owned(), count);
         }
         (self.except.len() <= EXCEPTIONS_MAX).then_some(self)
     }

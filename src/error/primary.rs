@@ -268,9 +268,10 @@ fn mysql_server_fate(error: &mysql_async::ServerError) -> Fate {
 /// What comes again there is held against [`hint_of_refusal`].
 fn dump_fate(message: &str) -> Fate {
     let says = |text: &str| message.contains(text);
-    match says("same server_uuid") || says("same server_id") {
-        true => Fate::MaybeTakenOver,
-        false => Fate::Retry,
+    if says("same server_uuid") || says("same server_id") {
+        Fate::MaybeTakenOver
+    } else {
+        Fate::Retry
     }
 }
 

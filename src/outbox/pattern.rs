@@ -228,9 +228,10 @@ impl fmt::Display for Name {
             if index > 0 {
                 f.write_str("*")?;
             }
-            match piece.contains(['.', '*', '`']) || piece.trim() != piece {
-                true => write!(f, "`{}`", piece.replace('`', "``"))?,
-                false => f.write_str(piece)?,
+            if piece.contains(['.', '*', '`']) || piece.trim() != piece {
+                write!(f, "`{}`", piece.replace('`', "``"))?
+            } else {
+                f.write_str(piece)?
             }
         }
         Ok(())

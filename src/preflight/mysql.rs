@@ -139,9 +139,10 @@ pub fn ensure_version(identity: &Identity) -> Result<Finding, Error> {
     }
     let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or_default());
     let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
-    match (major, minor) < (5, 7) {
-        true => Err(Error::OldVersion { version }),
-        false => Ok(Finding::Holds(format!("MySQL {version}"))),
+    if (major, minor) < (5, 7) {
+        Err(Error::OldVersion { version })
+    } else {
+        Ok(Finding::Holds(format!("MySQL {version}")))
     }
 }
 
@@ -274,15 +275,17 @@ pub fn weigh_retention(variables: &Variables) -> Finding {
         return Finding::Holds("the server deletes no binlogs by itself".to_owned());
     }
     let detail = format!("the server keeps binlogs for {:.1} h", seconds as f64 / 3600.0);
-    match Duration::from_secs(seconds) < RETENTION_MIN {
-        true => Finding::doubtful(
+    if Duration::from_secs(seconds) < RETENTION_MIN {
+        Finding::doubtful(
             format!("{detail}; a relay that is down for longer loses its place"),
-            match variables.contains_key("binlog_expire_logs_seconds") {
-                true => "SET PERSIST binlog_expire_logs_seconds = 604800",
-                false => "SET GLOBAL expire_logs_days = 7, and in my.cnf",
+            if variables.contains_key("binlog_expire_logs_seconds") {
+                "SET PERSIST binlog_expire_logs_seconds = 604800"
+            } else {
+                "SET GLOBAL expire_logs_days = 7, and in my.cnf"
             },
-        ),
-        false => Finding::Holds(detail),
+        )
+    } else {
+        Finding::Holds(detail)
     }
 }
 

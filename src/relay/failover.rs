@@ -29,12 +29,11 @@ impl Failover {
         };
         let before = self.missing.take().filter(|(before, _)| *before == missing);
         let since = before.map_or(now, |(_, since)| since);
-        let source = match now.duration_since(since) > PATIENCE {
-            true => start::Error::Diverged { unknown: missing },
-            false => {
-                self.missing = Some((missing.clone(), since));
-                start::Error::NotApplied { missing }
-            }
+        let source = if now.duration_since(since) > PATIENCE {
+            start::Error::Diverged { unknown: missing }
+        } else {
+            self.missing = Some((missing.clone(), since));
+            start::Error::NotApplied { missing }
         };
         Error::Start { server, origin, source }
     }

@@ -207,9 +207,8 @@ impl Observer {
         let pending = oldest.or(filling.oldest()).map(CommitTime::micros);
         let newest = read.newest.map(CommitTime::micros);
         let is_at_end = read.is_at_end || read.newest.is_some_and(|newest| self.is_recent(newest));
-        let update_lag = |lag: &mut Lag| match is_at_end {
-            true => lag.at_end(pending),
-            false => lag.reading(pending, newest),
+        let update_lag = |lag: &mut Lag| {
+            if is_at_end { lag.at_end(pending) } else { lag.reading(pending, newest) }
         };
         self.telemetry.note_place(&place.coordinates, place.gtid_set.as_ref(), update_lag);
         self.settle(is_at_end && pending.is_none());

@@ -289,9 +289,10 @@ fn table_filter(outboxes: Vec<OutboxOptions>) -> TableFilter {
         if patterns().any(|pattern| pattern.matches(database, table)) {
             return Interest::Outbox;
         }
-        match patterns().any(|pattern| pattern.leaves_out(database, table)) {
-            true => Interest::Ghost,
-            false => Interest::None,
+        if patterns().any(|pattern| pattern.leaves_out(database, table)) {
+            Interest::Ghost
+        } else {
+            Interest::None
         }
     })
 }

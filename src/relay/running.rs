@@ -70,9 +70,10 @@ pub(super) async fn ensure_absent(
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }
-    match last_word(config).await? == before {
-        true => Ok(()),
-        false => Err(running(config, owner.as_ref().unwrap_or(&config.name), None, &before)),
+    if last_word(config).await? == before {
+        Ok(())
+    } else {
+        Err(running(config, owner.as_ref().unwrap_or(&config.name), None, &before))
     }
 }
 

@@ -26,10 +26,14 @@ impl Binlogs {
 
     /// From the beginning of the first file to the place.
     pub fn bytes_before(&self, place: &Coordinates) -> u64 {
-        let before = |end: &Coordinates| match end.file() == place.file() {
-            true => end.offset.min(place.offset),
-            false if end < place => end.offset,
-            false => 0,
+        let before = |end: &Coordinates| {
+            if end.file() == place.file() {
+                end.offset.min(place.offset)
+            } else if end < place {
+                end.offset
+            } else {
+                0
+            }
         };
         self.0.iter().map(before).sum()
     }

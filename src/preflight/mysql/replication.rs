@@ -28,9 +28,10 @@ pub async fn ensure_updates_logged(
     }
     let sources = server.replication_sources().await?;
     let addresses: Vec<_> = sources.into_iter().map(|source| source.address).collect();
-    match addresses.is_empty() {
-        true => Ok(Finding::Holds(format!("{variable}=OFF, and the server is no replica"))),
-        false => Err(Error::UpdatesNotLogged { sources: addresses.join(" and "), variable }),
+    if addresses.is_empty() {
+        Ok(Finding::Holds(format!("{variable}=OFF, and the server is no replica")))
+    } else {
+        Err(Error::UpdatesNotLogged { sources: addresses.join(" and "), variable })
     }
 }
 

@@ -78,10 +78,11 @@ impl KafkaOptions {
     /// A secret that cannot be read any more.
     pub fn client_config(&self, client_id: &str) -> Result<ClientConfig, secret::Error> {
         let mut config = ClientConfig::new();
-        let level = match tracing::enabled!(target: "librdkafka", tracing::Level::DEBUG) {
-            true => RDKafkaLogLevel::Debug,
+        let level = if tracing::enabled!(target: "librdkafka", tracing::Level::DEBUG) {
+            RDKafkaLogLevel::Debug
+        } else {
             // At this level it tells of connections that a broker ends.
-            false => RDKafkaLogLevel::Info,
+            RDKafkaLogLevel::Info
         };
         // librdkafka lets half of this time pass between two choices of a broker to connect to, also at the start,
         // where its default makes every client wait for 50 ms. It doubles up to `reconnect.backoff.max.ms`.

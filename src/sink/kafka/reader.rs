@@ -172,9 +172,10 @@ impl Reader {
         part: Extent,
         take: impl FnMut(&BorrowedMessage<'_>),
     ) -> Result<(), Error> {
-        match part.first < part.end {
-            true => self.read(&[(partition, part.first)].into(), &[(partition, part)].into(), take),
-            false => Ok(()),
+        if part.first < part.end {
+            self.read(&[(partition, part.first)].into(), &[(partition, part)].into(), take)
+        } else {
+            Ok(())
         }
     }
 

@@ -210,9 +210,10 @@ impl<R: Reports> ClientContext for Context<R> {
     fn stats_raw(&self, _: &[u8]) {}
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match self.early.is_quiet() {
-            true => connection::log(RDKafkaLogLevel::Debug, facility, message),
-            false => connection::log(level, facility, message),
+        if self.early.is_quiet() {
+            connection::log(RDKafkaLogLevel::Debug, facility, message)
+        } else {
+            connection::log(level, facility, message)
         }
         self.failure.note_log(facility, message);
         if let Some(topic) = denied_topic(facility, message) {

@@ -214,9 +214,10 @@ impl Topics {
 
     fn ensure_room(&self, name: &str, topics: usize) -> Result<(), Error> {
         let topics_max = self.options.topics_max;
-        match topics < topics_max {
-            true => Ok(()),
-            false => Err(Error::TooMany { topic: name.to_owned(), topics_max }),
+        if topics < topics_max {
+            Ok(())
+        } else {
+            Err(Error::TooMany { topic: name.to_owned(), topics_max })
         }
     }
 

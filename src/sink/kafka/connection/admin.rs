@@ -169,10 +169,11 @@ fn fail_token(rk: *mut native::rd_kafka_t, problem: &str) {
 /// # Safety
 /// A text of C, or null.
 unsafe fn text<'a>(text: *const c_char) -> std::borrow::Cow<'a, str> {
-    match text.is_null() {
-        true => "".into(),
+    if text.is_null() {
+        "".into()
+    } else {
         // SAFETY: as the caller says.
-        false => unsafe { CStr::from_ptr(text) }.to_string_lossy(),
+        unsafe { CStr::from_ptr(text) }.to_string_lossy()
     }
 }
 

@@ -194,9 +194,10 @@ impl Event {
             }
             let result = native::rd_kafka_event_DescribeTopics_result(event);
             let mut count = 0;
-            let topics = match result.is_null() {
-                true => ptr::null_mut(),
-                false => native::rd_kafka_DescribeTopics_result_topics(result, &raw mut count),
+            let topics = if result.is_null() {
+                ptr::null_mut()
+            } else {
+                native::rd_kafka_DescribeTopics_result_topics(result, &raw mut count)
             };
             if topics.is_null() || count == 0 {
                 return Err(failed(RDKafkaErrorCode::InvalidArgument));

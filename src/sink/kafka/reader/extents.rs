@@ -44,9 +44,10 @@ impl Reader {
 
     fn connect_to_leaders(&self, consumer: &BaseConsumer<Context>) -> Result<(), Error> {
         let partitions = self.ask_partitions(consumer)?;
-        let asked = match partitions.is_empty() {
-            true => Ok(()),
-            false => self.list_offsets(consumer, &partitions, Offset::Beginning).map(drop),
+        let asked = if partitions.is_empty() {
+            Ok(())
+        } else {
+            self.list_offsets(consumer, &partitions, Offset::Beginning).map(drop)
         };
         *self.known() = partitions;
         asked.map_err(|error| self.failed_at(consumer, error))
