@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use self::watch::Looks;
 use crate::binlog;
+use crate::tasks;
 use crate::telemetry::{Causes, Telemetry};
 
 /// Content type of the text format
@@ -97,7 +98,7 @@ impl Http {
                 _ = stopped => {}
             }
         };
-        let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
+        let thread = tasks::spawn_thread("http", move || {
             runtime.block_on(answer);
             // A look-up of a name that is under way must not hold the end up.
             runtime.shutdown_background();

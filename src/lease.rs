@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::binlog::server::{Error, Server, within};
 use crate::binlog::{Conn, Options, mysql_async};
@@ -98,7 +99,7 @@ pub async fn take(
         answer => answer?,
     };
     let (tell, lost) = watch::channel(false);
-    let task = tokio::spawn(keep(lock, conn, is_held, tell));
+    let task = tokio::spawn(keep(lock, conn, is_held, tell).in_current_span());
     let lease = Lease { lost, task };
     Ok(if is_held { Taken::Held(lease) } else { Taken::ByOther(lease) })
 }

@@ -15,7 +15,7 @@ use binlog_relay::fate::Fate;
 use binlog_relay::http::{self, Http};
 use binlog_relay::outbox::Preset;
 use binlog_relay::sink::none_without_store;
-use binlog_relay::telemetry::Telemetry;
+use binlog_relay::telemetry::{Telemetry, spans};
 use binlog_relay::{check, relay, schema, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -49,6 +49,8 @@ fn main() -> ExitCode {
 }
 
 fn answer_configured(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
+    // This thread stays in it, and those that it starts.
+    let _entered = spans::process(&config.name).entered();
     match command {
         Command::Run => run(config),
         Command::Check { json } => check(config, json),
@@ -92,9 +94,10 @@ fn run(config: &Config) -> anyhow::Result<ExitCode> {
     };
     let (stop, stopped) = watch::channel(false);
     let deadline = config.shutdown_timeout;
+    let span = tracing::Span::current();
     std::thread::Builder::new()
         .name("signals".to_owned())
-        .spawn(move || await_signals(&stop, deadline))
+        .spawn(move || span.in_scope(|| await_signals(&stop, deadline)))
         .context("start the thread that waits for signals")?;
     let runtime = runtime()?;
     let ended = runtime.block_on(relay::run(config, telemetry, stopped));

@@ -23,6 +23,7 @@ mod suspect;
 mod takeover;
 
 use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 pub use self::commands::{reset_checkpoint, set_checkpoint};
 use self::contest::Contest;
@@ -49,7 +51,7 @@ use crate::sink::kafka::Kafka;
 use crate::sink::{Connector, none_without_store};
 use crate::tasks::{self, Panicked};
 use crate::telemetry::metrics::Peer;
-use crate::telemetry::{State, Telemetry};
+use crate::telemetry::{State, Telemetry, spans};
 
 /// How often the loop shows that it turns, whatever it waits for.
 const TURN_INTERVAL: Duration = Duration::from_secs(1);
@@ -173,32 +175,48 @@ async fn relay_until<W: World>(
 ) -> Result<(), Error> {
     let mut relay = Relay::new(config, world, telemetry);
     let instance = &relay.instance;
+    spans::note_instance(instance);
     tracing::info!(name = config.name, instance, version = env!("CARGO_PKG_VERSION"), "starting");
     let mut suspect: Option<Suspect> = None;
-    loop {
-        let error = match relay.session(&mut stop).await {
-            Ok(()) => return Ok(()),
-            // What was not drained is said, and is not a clean end.
-            Err(error) if *stop.borrow() => return Err(relay.resolve_takeover(error).await?),
-            Err(error) => error,
-        };
-        relay.show_failed(&error);
-        let reached = std::mem::take(&mut relay.reached);
-        suspect.take_if(|suspect| suspect.is_passed(&reached));
-        relay.end_one_by_one(&reached, &error);
-        relay.cut.forget_passed(reached.stored.as_ref());
-        let recover = async {
-            let error = relay.decide(error, suspect.as_ref()).await?;
-            relay.pause(&error).await;
-            Ok(error)
-        };
-        let recovered: Result<Error, Error> = tokio::select! {
-            biased; // a stop wins over the next session
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
-            recovered = recover => recovered,
-        };
-        suspect = Suspect::of(recovered?, reached).or(suspect);
+    for number in 1.. {
+        let session = session_and_pause(&mut relay, &mut suspect, &mut stop);
+        let span = spans::session(number, &config.mysql);
+        if session.instrument(span).await?.is_break() {
+            break;
+        }
     }
+    Ok(())
+}
+
+/// One session, and the pause after it where it failed. Breaks when the relay was told to stop.
+async fn session_and_pause<W: World>(
+    relay: &mut Relay<'_, W>,
+    suspect: &mut Option<Suspect>,
+    stop: &mut Stop,
+) -> Result<ControlFlow<()>, Error> {
+    let error = match relay.session(stop).await {
+        Ok(()) => return Ok(ControlFlow::Break(())),
+        // What was not drained is said, and is not a clean end.
+        Err(error) if *stop.borrow() => return Err(relay.resolve_takeover(error).await?),
+        Err(error) => error,
+    };
+    relay.show_failed(&error);
+    let reached = std::mem::take(&mut relay.reached);
+    suspect.take_if(|suspect| suspect.is_passed(&reached));
+    relay.end_one_by_one(&reached, &error);
+    relay.cut.forget_passed(reached.stored.as_ref());
+    let recover = async {
+        let error = relay.decide(error, suspect.as_ref()).await?;
+        relay.pause(&error).await;
+        Ok(error)
+    };
+    let recovered: Result<Error, Error> = tokio::select! {
+        biased; // a stop wins over the next session
+        _ = stop.wait_for(|stop| *stop) => return Ok(ControlFlow::Break(())),
+        recovered = recover => recovered,
+    };
+    *suspect = Suspect::of(recovered?, reached).or(suspect.take());
+    Ok(ControlFlow::Continue(()))
 }
 
 impl<'a, W: World> Relay<'a, W> {

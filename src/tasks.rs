@@ -1,10 +1,16 @@
 //! Work beside the line, on a thread or task of its own. A panic there is an error like any other.
 //!
+//! The work stays in the span that it was started in, so that its log lines say which relay and session they are of.
+//! librdkafka's lines come on the threads that read its queues, and all of those are started here as well.
+//!
 //! The same panic has the same words, by whichever way it is caught: the relay recognises one that comes again.
 
 use std::any::Any;
+use std::io;
+use std::thread;
 
 use tokio::task::{JoinError, JoinHandle};
+use tracing::{Instrument, Span};
 
 /// A panic ended the work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +32,31 @@ impl From<JoinError> for Panicked {
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Panicked> {
-    tokio::task::spawn_blocking(work).await.map_err(Panicked::from)
+    spawn_blocking(work).await.map_err(Panicked::from)
+}
+
+/// The same, to be waited for later.
+pub fn spawn_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    tokio::task::spawn_blocking(in_this_span(work))
+}
+
+/// Starts a thread.
+///
+/// # Errors
+/// The operating system has no thread for us.
+pub fn spawn_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<thread::JoinHandle<T>> {
+    thread::Builder::new().name(name.to_owned()).spawn(in_this_span(work))
+}
+
+/// Keeps the current span for work that is done on another thread.
+pub fn in_this_span<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    let span = Span::current();
+    move || span.in_scope(work)
 }
 
 /// Work that goes on by itself, and is given up when nobody waits for it any more.
@@ -35,7 +65,7 @@ pub struct Task<T>(JoinHandle<T>);
 
 impl<T: Send + 'static> Task<T> {
     pub fn spawn(work: impl Future<Output = T> + Send + 'static) -> Task<T> {
-        Task(tokio::spawn(work))
+        Task(tokio::spawn(work.in_current_span()))
     }
 
     /// Waits for its end; once.

@@ -5,6 +5,7 @@ pub mod binlogs;
 pub mod clock;
 pub mod lag;
 pub mod metrics;
+pub mod spans;
 mod state;
 mod status;
 mod words;
@@ -33,12 +34,15 @@ pub enum LogFormat {
 /// Starts logging. Call once, before anything is logged.
 pub fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER));
+    let spans = spans::DIRECTIVE.parse().expect("it is a directive");
+    let filter = filter.add_directive(spans);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        // The list of spans has all there is; the last of them would be there twice.
+        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).init(),
     }
 }

@@ -149,7 +149,7 @@ pub fn start_thread(
             answers.send(Err(error));
         }
     };
-    std::thread::Builder::new().name("publisher".to_owned()).spawn(run)
+    tasks::spawn_thread("publisher", run)
 }
 
 /// The publisher, from the side of the line.
@@ -276,7 +276,7 @@ impl Publisher {
         let thread = self.thread.take();
         drop(self);
         let Some(thread) = thread else { return };
-        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+        let joined = tasks::spawn_blocking(move || thread.join()).await;
         if !matches!(joined, Ok(Ok(()))) {
             tracing::error!("the publisher thread panicked");
         }

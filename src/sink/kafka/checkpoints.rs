@@ -13,6 +13,7 @@ pub use self::seen::Seen;
 use super::connection::KafkaOptions;
 use super::reader::{self, Extents, Reader};
 use crate::checkpoint::{Checkpoint, CheckpointOptions, FORMAT, Problem, parse};
+use crate::tasks::in_this_span;
 
 /// Why no checkpoint could be read.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +80,7 @@ pub fn read(
         let extents = topic.settled_extents()?;
         // Whether these are all partitions is asked meanwhile.
         let (found, has_others) = std::thread::scope(|scope| {
-            let has_others = scope.spawn(|| topic.has_other_partitions());
+            let has_others = scope.spawn(in_this_span(|| topic.has_other_partitions()));
             (find(&topic, options, extents.clone()), has_others.join())
         });
         if has_others.unwrap_or_else(|panic| std::panic::resume_unwind(panic))? {

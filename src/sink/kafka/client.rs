@@ -20,6 +20,7 @@ use rdkafka::producer::{BaseProducer, Producer};
 use super::connection::{self, ClientError};
 use super::reports::{Context, Reports};
 use super::sequence::SEQUENCE_HEADER;
+use crate::tasks::in_this_span;
 
 /// While a call of librdkafka waits for a broker, what comes meanwhile is served so often.
 const SERVE_INTERVAL: Duration = Duration::from_millis(5);
@@ -156,13 +157,13 @@ impl<R: Reports> Client<R> {
     pub fn serve_while<T>(&self, work: impl FnOnce(&BaseProducer<Context<R>>) -> T) -> T {
         let is_done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let server = scope.spawn(|| {
+            let server = scope.spawn(in_this_span(|| {
                 while !is_done.load(Ordering::Acquire) {
                     // Not by waiting in `poll`, which spins through the last millisecond of its time.
                     self.serve();
                     std::thread::park_timeout(SERVE_INTERVAL);
                 }
-            });
+            }));
             let done = work(&self.producer);
             is_done.store(true, Ordering::Release);
             server.thread().unpark();

@@ -24,6 +24,7 @@ pub use self::early::Early;
 pub use self::failure::{Failure, LastFailure};
 use super::reader::LastEnd;
 use crate::secret::{self, Secret};
+use crate::tasks;
 
 /// How to reach the brokers.
 #[derive(Debug, Clone)]
@@ -171,8 +172,7 @@ fn read_events(client: &BaseConsumer<Context>) {
 
 /// Ends clients that have nothing left to do, on a thread that nobody waits for: it takes up to 100 ms.
 pub fn end(clients: impl Send + 'static) {
-    let thread = std::thread::Builder::new().name("client end".to_owned());
-    if let Err(error) = thread.spawn(move || drop(clients)) {
+    if let Err(error) = tasks::spawn_thread("client end", move || drop(clients)) {
         tracing::debug!(%error, "there is no thread to end clients on");
     }
 }

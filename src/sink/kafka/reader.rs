@@ -21,6 +21,7 @@ pub use self::extents::{Extent, Extents};
 use super::connection::{
     ClientError, Context, KafkaOptions, create, end, explain, is_about_a_connection,
 };
+use crate::tasks::in_this_span;
 
 /// How long reading may go without a record.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -253,11 +254,11 @@ impl Reader {
         }
         let is_done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            scope.spawn(in_this_span(|| {
                 while !is_done.load(Ordering::Acquire) {
                     drop(consumer.poll(SERVE_INTERVAL));
                 }
-            });
+            }));
             let answer = question(consumer);
             is_done.store(true, Ordering::Release);
             answer

@@ -25,6 +25,7 @@ use super::connection::{self, Authorized, Operation};
 use crate::batch::DestinationId;
 use crate::delivery::Delivery;
 use crate::sink::Destination;
+use crate::tasks;
 
 /// Whether and how missing topics are created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -386,7 +387,7 @@ impl Topics {
         question: impl FnOnce(&connection::Admin, &str) -> Result<T, KafkaError> + Send + 'static,
     ) -> Result<T, KafkaError> {
         let (admin, topic) = (self.admin.clone(), name.to_owned());
-        let asked = tokio::task::spawn_blocking(move || question(&admin, &topic));
+        let asked = tasks::spawn_blocking(move || question(&admin, &topic));
         // A panic there is one here.
         asked.await.unwrap_or_else(|error| match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

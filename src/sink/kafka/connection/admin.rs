@@ -16,6 +16,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 
 use super::{ClientError, Context, create};
+use crate::tasks;
 
 /// How long one look into the queue waits; the thread outlives its client by as long.
 const POLL_MILLIS: c_int = 100;
@@ -53,8 +54,7 @@ impl Admin {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("admin events".to_owned());
-        thread.spawn(serve).map_err(ClientError::Thread)?;
+        tasks::spawn_thread("admin events", serve).map_err(ClientError::Thread)?;
         Ok(Admin { client, is_over })
     }
 }

@@ -47,7 +47,7 @@ impl Keeper {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(keep)?;
+        let thread = tasks::spawn_thread("keeper", keep)?;
         let (orders, thread) = (Some(orders), Some(thread));
         Ok(Keeper { orders, thread, is_storing: false, next_at: Instant::now() })
     }

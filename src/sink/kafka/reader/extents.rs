@@ -12,6 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Error, Reader};
 use crate::sink::kafka::connection::{Context, REQUEST_TIMEOUT};
+use crate::tasks::in_this_span;
 
 /// How long another producer's open transaction may hold us back in one try. Recovery tries again, and says why: a
 /// transaction lives as long as its own timeout, 60 s by default, and one that hangs until somebody ends it.
@@ -33,11 +34,11 @@ impl Reader {
     pub fn connect(&self) {
         std::thread::scope(|scope| {
             for consumer in [&self.uncommitted, &self.committed] {
-                scope.spawn(|| {
+                scope.spawn(in_this_span(|| {
                     if let Err(error) = self.connect_to_leaders(consumer) {
                         tracing::debug!(%error, "connect to the leaders of the {}", self.title);
                     }
-                });
+                }));
             }
         });
     }
@@ -113,7 +114,7 @@ impl Reader {
     /// As [`Reader::extents`] and [`Reader::await_committed`].
     pub fn settled_extents(&self) -> Result<Extents, Error> {
         let (extents, stable) = std::thread::scope(|scope| {
-            let stable = scope.spawn(|| self.committed_extents());
+            let stable = scope.spawn(in_this_span(|| self.committed_extents()));
             (self.extents(), stable.join())
         });
         let extents = extents?;
@@ -147,7 +148,8 @@ impl Reader {
             return Ok(Extents::new());
         }
         let (firsts, ends) = std::thread::scope(|scope| {
-            let firsts = scope.spawn(|| self.list_offsets(consumer, partitions, Offset::Beginning));
+            let firsts = scope
+                .spawn(in_this_span(|| self.list_offsets(consumer, partitions, Offset::Beginning)));
             let ends = self.list_offsets(consumer, partitions, Offset::End);
             (firsts.join(), ends)
         });

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::metadata;
 use crate::batch::DestinationId;
 use crate::sink::kafka::connection;
+use crate::tasks;
 
 /// Asks again and again how many partitions the topics have.
 pub(super) struct Growth {
@@ -43,7 +44,7 @@ impl Growth {
         if self.asked.is_none() && ask_at <= now {
             self.ask_at = Some(now + interval);
             let (admin, topics) = (Arc::clone(admin), topics.collect::<Vec<_>>());
-            self.asked = Some(tokio::task::spawn_blocking(move || count_all(&admin, topics)));
+            self.asked = Some(tasks::spawn_blocking(move || count_all(&admin, topics)));
         }
         Vec::new()
     }

@@ -38,7 +38,7 @@ impl Committer {
                 bell.ring();
             }
         };
-        let thread = std::thread::Builder::new().name("committer".to_owned()).spawn(commit)?;
+        let thread = tasks::spawn_thread("committer", commit)?;
         Ok(Committer { orders: Some(orders), committed, thread: Some(thread) })
     }
 

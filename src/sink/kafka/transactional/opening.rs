@@ -11,7 +11,7 @@ use crate::checkpoint::CheckpointOptions;
 use crate::sink::kafka::connection::{self, Early, KafkaOptions};
 use crate::sink::kafka::reports::{Acknowledgements, Bell, Context};
 use crate::sink::kafka::{PublishError, PublishOptions, producer};
-use crate::tasks;
+use crate::tasks::{self, in_this_span};
 
 /// Transactional ids `{name}-0` … of which recovery fences every one, whatever number is used: a relay of
 /// another version, or in another mode, may use more or fewer.
@@ -195,7 +195,7 @@ fn in_parallel<I: Send, T: Send>(
     let work = &work;
     std::thread::scope(|scope| {
         let working: Vec<_> =
-            items.into_iter().map(|item| scope.spawn(move || work(item))).collect();
+            items.into_iter().map(|item| scope.spawn(in_this_span(move || work(item)))).collect();
         let done = working.into_iter().map(|thread| {
             thread.join().unwrap_or_else(|panic| Err(PublishError::Panicked(tasks::words(&*panic))))
         });
