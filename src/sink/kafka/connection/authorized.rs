@@ -1,8 +1,11 @@
-//! What the relay's principal may do with topics, as the brokers themselves say (KIP-430).
+//! Which operations the brokers allow the relay's principal on a topic (KIP-430), asked by DescribeTopics.
 //!
-//! rdkafka has no safe call for it, so this file asks librdkafka directly: a
-//! right could be found out otherwise only by using it, which others would see, and what a refused
-//! transaction says does not name the topic.
+//! rdkafka 0.39 has no safe call for it, so this file calls librdkafka. It can go when rdkafka has one. It cannot go
+//! without: `run` and `check` both need the answer before anything is written.
+//! - In `idempotent` delivery the right to read a destination is used only after a crash. Without it the relay would
+//!   find out then, with records in flight and no way to tell which of them arrived.
+//! - The error of a refused transaction does not name its topic. Here topic and operation are known.
+//! - The only other way to find out is to use the right: to write a record, which consumers would see.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::{self, NonNull};
