@@ -9,7 +9,7 @@ mod mysql;
 mod place;
 mod report;
 
-pub use self::report::{Line, Report, Status};
+pub use self::report::Report;
 use crate::config::Config;
 use crate::sink::kafka::check::Cluster;
 

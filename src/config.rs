@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use error::{Error, Place};
+pub use error::Error;
 
 use crate::checkpoint::{CheckpointOptions, NAME_LENGTH_MAX};
 use crate::coordinates::{self, StartFrom};

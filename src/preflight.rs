@@ -3,4 +3,4 @@
 //! `run` asks those without which it would lose rows or wait in vain, and stops at the first that fails;
 //! `check` asks every one. So both say the same words.
 
-pub mod mysql;
+pub(crate) mod mysql;

@@ -2,11 +2,11 @@
 //!
 //! [`MySql`] is the only one that is shipped. The simulation has another, which needs no server.
 
-pub mod mysql;
+pub(crate) mod mysql;
 
 use std::time::Duration;
 
-pub use self::mysql::{MySql, MySqlLocks, MySqlPrimary};
+pub use self::mysql::MySql;
 use crate::binlog::start::Binlogs;
 use crate::binlog::{Catalog, Identity, Replica, Source, Start, Stream, TableFilter};
 use crate::error::Error;

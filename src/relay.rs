@@ -10,7 +10,7 @@ mod connecting;
 mod contest;
 mod cut;
 mod failover;
-pub mod line;
+pub(crate) mod line;
 mod predecessor;
 mod progress;
 mod recovery;

@@ -1,10 +1,10 @@
 //! What the relay says of itself: logs on standard error, as text for people or JSON for machines; the state
 //! and the metrics that HTTP shows.
 
-pub mod binlogs;
+pub(crate) mod binlogs;
 pub mod clock;
-pub mod lag;
-pub mod metrics;
+pub(crate) mod lag;
+pub(crate) mod metrics;
 pub mod spans;
 mod state;
 mod status;
@@ -16,7 +16,7 @@ use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
 pub use self::state::State;
-pub use self::status::{Position, Reason, Status, Telemetry, seconds};
+pub use self::status::{Reason, Status, Telemetry, seconds};
 pub use self::words::{Causes, Excerpt};
 
 /// What is logged unless `RUST_LOG` says otherwise.

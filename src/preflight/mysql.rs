@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 pub use self::replication::{WITHOUT_LOCK, ensure_updates_logged, weigh_lock};
 pub use self::tables::{
-    ColumnRights, Found, OutboxTable, ensure_columns, ensure_logged, ensure_table,
-    ensure_transactional, find_tables, weigh_ghosts,
+    ColumnRights, Found, OutboxTable, ensure_logged, ensure_table, ensure_transactional,
+    find_tables, weigh_ghosts,
 };
 use crate::binlog::server::{self, BinlogFilters, Server, Variables};
 use crate::binlog::{Identity, Replica, TlsMode};

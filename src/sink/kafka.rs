@@ -1,28 +1,28 @@
 //! Kafka as a sink: the only room that knows rdkafka.
 //!
 //! [`Kafka`] is what a relay is told of its cluster. It connects a [`KafkaSink`] for each session, which fences, reads
-//! the stored checkpoint, and is claimed. Batches then go out in one of two ways: [`transactional`] or [`idempotent`].
+//! the stored checkpoint, and is claimed. Batches then go out in one of two ways: `transactional` or `idempotent`.
 
-pub mod check;
-pub mod checkpoints;
+pub(crate) mod check;
+pub(crate) mod checkpoints;
 mod claim;
 mod client;
 mod codes;
-pub mod connection;
+pub(crate) mod connection;
 mod destinations;
 mod error;
 mod fate;
-pub mod idempotent;
+pub(crate) mod idempotent;
 mod orders;
 pub(crate) mod partitions;
-pub mod preflight;
+pub(crate) mod preflight;
 mod producer;
-pub mod reader;
+pub(crate) mod reader;
 mod reports;
 mod sent_rows;
 pub mod sequence;
 pub mod topics;
-pub mod transactional;
+pub(crate) mod transactional;
 mod writer;
 
 use std::sync::Arc;
@@ -38,7 +38,6 @@ use self::idempotent::Idempotent;
 use self::reader::Reader;
 use self::topics::{Looked, TopicOptions, Topics};
 use self::transactional::{Connected, Opening, Transactional};
-pub use self::writer::CheckpointWriter;
 use super::{Claimed, Connector, Guarantee, Sink, SinkError};
 use crate::batch::Limits;
 use crate::checkpoint::{Checkpoint, CheckpointOptions};

@@ -1,7 +1,7 @@
 //! The spans that every line of the log stands in: they say which relay, which session and which server it is of.
 //!
 //! The process is entered once on the main thread, a session once for each wake-up of its loop. No span is made or
-//! entered for an event or a row. Threads and tasks take the current span along: see [`tasks`](crate::tasks).
+//! entered for an event or a row. Threads and tasks take the current span along: see `tasks`.
 
 use std::fmt::Display;
 

@@ -2,9 +2,9 @@
 
 mod admin;
 mod authorized;
-pub mod early;
+pub(crate) mod early;
 mod failure;
-pub mod token;
+pub(crate) mod token;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;
 
-pub use self::claim::Claim;
 use self::lane::Lane;
 pub use self::opening::{Connected, Opening};
 use self::overlap::Overlap;

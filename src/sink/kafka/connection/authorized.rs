@@ -22,7 +22,6 @@ pub enum Operation {
     Read,
     Write,
     Describe,
-    DescribeConfigs,
 }
 
 impl Operation {
@@ -33,7 +32,6 @@ impl Operation {
             Operation::Read => "Read",
             Operation::Write => "Write",
             Operation::Describe => "Describe",
-            Operation::DescribeConfigs => "DescribeConfigs",
         }
     }
 
@@ -43,7 +41,6 @@ impl Operation {
             Operation::Read => Code::RD_KAFKA_ACL_OPERATION_READ,
             Operation::Write => Code::RD_KAFKA_ACL_OPERATION_WRITE,
             Operation::Describe => Code::RD_KAFKA_ACL_OPERATION_DESCRIBE,
-            Operation::DescribeConfigs => Code::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS,
         };
         code as u32
     }
