@@ -150,7 +150,7 @@ impl Checkpoint {
     }
 
     /// Rows after the place may be in Kafka already.
-    pub fn may_be_ahead(&self) -> bool {
+    pub fn has_unacknowledged_tail(&self) -> bool {
         self.delivery == Some(Delivery::Idempotent) && !self.clean
     }
 

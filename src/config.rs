@@ -22,12 +22,13 @@ pub use error::Error;
 use crate::checkpoint::{CheckpointOptions, NAME_LENGTH_MAX};
 use crate::coordinates::{self, StartFrom};
 use crate::delivery::Delivery;
+use crate::http::HttpOptions;
 use crate::outbox::{self, OutboxOptions, Preset};
 use crate::secret::{Environment, environment};
 use crate::sink::kafka::connection::{ClientError, KafkaOptions};
 use crate::sink::kafka::topics::TopicOptions;
 use crate::sink::kafka::{Kafka, PublishOptions};
-use crate::{batch, binlog, http};
+use crate::{batch, binlog};
 use read::{Field, Section};
 
 /// Longest name of a Kafka topic (`org.apache.kafka.common.internals.Topic`).
@@ -79,7 +80,7 @@ pub struct Config {
     /// At least one; no two are sure to match one table.
     pub outbox: Vec<OutboxOptions>,
     /// `None`: no HTTP.
-    pub http: Option<http::Options>,
+    pub http: Option<HttpOptions>,
 }
 
 impl Config {
@@ -305,7 +306,7 @@ fn build_batch(batch: &Section<'_>) -> Result<batch::Limits, Error> {
     })
 }
 
-fn build_http(section: &Section<'_>) -> Result<Option<http::Options>, Error> {
+fn build_http(section: &Section<'_>) -> Result<Option<HttpOptions>, Error> {
     let Some(listen) = section.optional("listen") else { return Ok(None) };
     let unexpected = || listen.unexpected("host:port, such as \"127.0.0.1:8080\" or \"[::]:8080\"");
     let text = listen.text()?;
@@ -313,7 +314,7 @@ fn build_http(section: &Section<'_>) -> Result<Option<http::Options>, Error> {
     let is_port = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
     match port.parse::<u16>() {
         Ok(_) if is_port && !host.is_empty() && !host.contains(char::is_whitespace) => {
-            Ok(Some(http::Options { listen: text }))
+            Ok(Some(HttpOptions { listen: text }))
         }
         _ => Err(unexpected()),
     }

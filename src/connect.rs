@@ -34,7 +34,7 @@ pub fn ensure_continuable(checkpoint: &Checkpoint, fingerprint: &str) -> Result<
     if checkpoint.rows_done > 0 && !is_own_fingerprint {
         return Err(Error::OutboxChanged);
     }
-    if checkpoint.may_be_ahead() && !is_own_fingerprint {
+    if checkpoint.has_unacknowledged_tail() && !is_own_fingerprint {
         return Err(Error::OutboxChangedBehind);
     }
     Ok(())

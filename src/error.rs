@@ -4,7 +4,7 @@
 mod cure;
 mod mysql_codes;
 mod primary;
-mod way_out;
+mod skip_command;
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use self::primary::{
     binlog_fate, hint_of_damage, preflight_fate, start_fate, start_from_fate, to_fate,
 };
-pub use self::way_out::WayOut;
+pub use self::skip_command::SkipCommand;
 use crate::binlog::{self, row, start};
 use crate::coordinates::{Coordinates, Gtid};
 use crate::fate::{Fate, halt};
@@ -136,7 +136,7 @@ pub enum Error {
     NameContested { name: String },
     /// A halt over one transaction, with the way out of it.
     #[error("{source}")]
-    OfOneTransaction { source: Box<Error>, way_out: WayOut },
+    OfOneTransaction { source: Box<Error>, skip_command: SkipCommand },
     #[error("there is no checkpoint of key {key:?} in {topic}")]
     NoCheckpoint { key: String, topic: String },
     #[error("a relay of the name {name} is running: {whom}")]
@@ -207,7 +207,9 @@ impl Error {
                 "give one of the two another name: they have the same one, and another checkpoint_key or \
                  checkpoint_topic",
             ),
-            Error::OfOneTransaction { source, way_out } => source.fate().with_hint(way_out),
+            Error::OfOneTransaction { source, skip_command } => {
+                source.fate().with_hint(skip_command)
+            }
             Error::NoCheckpoint { .. }
             | Error::Running { .. }
             | Error::NotTold { .. }

@@ -27,7 +27,7 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
+pub struct HttpOptions {
     /// `host:port`.
     pub listen: String,
 }
@@ -64,7 +64,7 @@ pub struct Http {
 ///
 /// # Errors
 /// It is in use, is not this machine's, or must not be bound.
-pub fn bind(options: &Options) -> Result<Bound, Error> {
+pub fn bind(options: &HttpOptions) -> Result<Bound, Error> {
     let bound = TcpListener::bind(&options.listen).and_then(|listener| {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;

@@ -53,8 +53,8 @@ use crate::tasks::{self, Panicked};
 use crate::telemetry::metrics::Peer;
 use crate::telemetry::{State, Telemetry, spans};
 
-/// How often the loop shows that it turns, whatever it waits for.
-const TURN_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two heartbeats, whatever the loop waits for.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A relay that fences us stores its claim only after it fenced all ids: we look no sooner.
 const CLAIM_PAUSE: Duration = Duration::from_secs(1);
@@ -162,8 +162,8 @@ async fn run_in<W: World>(
 /// Shows that this thread is not stuck, whatever the relay waits for.
 async fn heartbeat(telemetry: &Telemetry) -> Infallible {
     loop {
-        telemetry.turn();
-        tokio::time::sleep(TURN_INTERVAL).await;
+        telemetry.heartbeat();
+        tokio::time::sleep(HEARTBEAT_INTERVAL).await;
     }
 }
 

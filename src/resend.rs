@@ -32,7 +32,7 @@ impl ResendWindow {
     /// that was sent.
     #[must_use]
     pub fn behind(stored: &Checkpoint, name: &str, generation: u64) -> Option<ResendWindow> {
-        if !stored.may_be_ahead() {
+        if !stored.has_unacknowledged_tail() {
             return None;
         }
         let since_millis = stored.unacknowledged_since_millis();
@@ -119,7 +119,7 @@ mod tests {
             ..Checkpoint::default()
         };
         let marked = window(40).mark(drained);
-        assert!(marked.may_be_ahead());
+        assert!(marked.has_unacknowledged_tail());
         assert_eq!(marked.unacknowledged_since_millis(), Ok(Some(1_769_860_800_000)));
         assert_eq!(marked.sequence, 41);
     }

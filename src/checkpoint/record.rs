@@ -85,7 +85,7 @@ fn read(payload: &[u8], kafka_millis: Option<i64>) -> Result<Checkpoint, String>
     }
     ensure_in_range(&checkpoint)?;
     ensure_names(&checkpoint)?;
-    if checkpoint.may_be_ahead() && checkpoint.unacknowledged_since.is_none() {
+    if checkpoint.has_unacknowledged_tail() && checkpoint.unacknowledged_since.is_none() {
         checkpoint.unacknowledged_since = kafka_millis.map(iso_8601_of_millis);
     }
     checkpoint.unacknowledged_since_millis()?;

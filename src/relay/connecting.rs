@@ -57,6 +57,6 @@ async fn connect_primary<W: World>(
     let primary = relay.world.primaries().connect().await?;
     let identity = primary.identity();
     let server_uuid = identity.server_uuid.to_string();
-    relay.telemetry.meet(&identity.version, server_uuid, primary.clock());
+    relay.telemetry.primary_connected(&identity.version, server_uuid, primary.clock());
     Ok(primary)
 }

@@ -187,7 +187,7 @@ impl Observer {
         is_cut_off: bool,
     ) {
         self.clock = self.telemetry.clock();
-        self.telemetry.turn();
+        self.telemetry.heartbeat();
         self.telemetry
             .note_skipped(Skipped::Published, std::mem::take(&mut self.skipped_published));
         self.telemetry.note_skipped(Skipped::Relayed, std::mem::take(&mut self.skipped_relayed));

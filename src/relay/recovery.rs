@@ -215,7 +215,7 @@ fn numbering(stored: Option<&Checkpoint>, identity: &Identity) -> (u64, u64) {
 /// Rows after the checkpoint may be in Kafka, in the order of another server.
 fn is_ahead_elsewhere(stored: &Checkpoint, identity: &Identity) -> bool {
     let is = identity.server_uuid.to_string();
-    stored.may_be_ahead() && stored.server_uuid.as_ref().is_some_and(|was| *was != is)
+    stored.has_unacknowledged_tail() && stored.server_uuid.as_ref().is_some_and(|was| *was != is)
 }
 
 pub(super) fn now_millis() -> u64 {

@@ -15,7 +15,7 @@ use super::{Stop, World};
 use crate::binlog::{self, Change};
 use crate::config::Config;
 use crate::delivery::Delivery;
-use crate::error::{Error, WayOut};
+use crate::error::{Error, SkipCommand};
 use crate::fate::Fate;
 use crate::telemetry::Causes;
 use crate::telemetry::metrics::Peer;
@@ -30,11 +30,11 @@ const IDLE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// would lose it. Kafka's own default is a week, and rarely is less than a few hours configured.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(3_600);
 
-/// After so many events in a row that needed no waiting, the clock is looked at.
+/// Look at the clock after this many events in a row that needed no waiting.
 const EVENTS_PER_LOOK: u32 = 1024;
 
-/// After so many events that led to something, what is whole may leave, although more is here.
-const LEADING_EVENTS_MAX: u32 = 64;
+/// After this many events that had an effect, publish what is whole, although more is buffered.
+const EFFECTIVE_EVENTS_MAX: u32 = 64;
 
 /// While catching up, wait 300 µs before each read. Fewer wake-ups cost mysqld less CPU.
 const COALESCING: Duration = Duration::from_micros(300);
@@ -76,7 +76,7 @@ impl<'a, W: World> Session<'a, W> {
         while !*stop.borrow() {
             self.line.try_answers()?;
             // What is here already leaves together.
-            let has_read = self.try_steps().await?;
+            let has_read = self.drain_buffered().await?;
             if !self.source.is_before_start() {
                 self.line.publish_whole(self.source.place(), self.source.open_gtid());
             }
@@ -96,7 +96,7 @@ impl<'a, W: World> Session<'a, W> {
                 // While nothing may leave, the rows that come need not wake anybody one by one.
                 read = self.source.read(), if self.line.is_ready() => {
                     read.map_err(|error| self.binlog_error(error))?;
-                    self.step().await?;
+                    self.handle_event().await?;
                 }
                 () = tokio::time::sleep_until(due) => self.store_place_if_wanted(),
             }
@@ -104,34 +104,35 @@ impl<'a, W: World> Session<'a, W> {
         Ok(())
     }
 
-    /// Waits for a moment before a backlog is read on; `false` when that was done already, or when what comes is no
-    /// backlog.
+    /// Waits for [`COALESCING`] before more of a backlog is read. Returns `false` where that was done since the last
+    /// read, or where there is no backlog.
     fn coalesce_backlog(&mut self) -> bool {
         self.has_coalesced =
             !self.has_coalesced && self.line.is_of_backlog(self.source.committed_at());
         if self.has_coalesced {
-            // Nothing else has work on this thread, and no timer of the runtime is as short.
+            // Nothing else has work on this thread, and no timer of the runtime is this short.
             std::thread::sleep(COALESCING);
         }
         self.has_coalesced
     }
 
-    /// Takes what is here already, up to so many events that lead to something; `false` where nothing is.
-    async fn try_steps(&mut self) -> Result<bool, Error> {
+    /// Handles the events that are already buffered, up to [`EFFECTIVE_EVENTS_MAX`] with an effect. Returns `false`
+    /// where none is.
+    async fn drain_buffered(&mut self) -> Result<bool, Error> {
         if !self.try_read()? {
             return Ok(false);
         }
         self.has_coalesced = false;
-        let mut leading = 0;
+        let mut effective = 0;
         loop {
-            leading += u32::from(self.step().await?);
+            effective += u32::from(self.handle_event().await?);
             self.events = self.events.wrapping_add(1);
             if self.events.is_multiple_of(EVENTS_PER_LOOK) {
                 self.store_place_if_wanted();
                 self.observe();
                 return Ok(true);
             }
-            if leading >= LEADING_EVENTS_MAX || !self.try_read()? {
+            if effective >= EFFECTIVE_EVENTS_MAX || !self.try_read()? {
                 return Ok(true);
             }
         }
@@ -141,9 +142,9 @@ impl<'a, W: World> Session<'a, W> {
         self.source.try_read().map_err(|error| self.binlog_error(error))
     }
 
-    /// Follows the event that was read last. Answers with whether it led to anything: rows may have waited for
-    /// Kafka meanwhile, and a whole transaction may leave.
-    async fn step(&mut self) -> Result<bool, Error> {
+    /// Handles the event that was read last. Returns whether it had an effect: it may have waited for Kafka, and may
+    /// have made a transaction whole.
+    async fn handle_event(&mut self) -> Result<bool, Error> {
         let change = match self.source.interpret().await {
             Ok(change) => change,
             Err(source) => return Err(Error::Binlog { server: self.server.clone(), source }),
@@ -211,8 +212,8 @@ impl<'a, W: World> Session<'a, W> {
             _ => Ok(()),
         };
         let followed = match followed {
-            Err(error) if is_after_start && finished.is_ok() && error.can_be_given_up() => {
-                Err(self.show_way_out(error).await)
+            Err(error) if is_after_start && finished.is_ok() && error.can_be_skipped() => {
+                Err(self.show_skip_command(error).await)
             }
             followed => followed,
         };
@@ -259,9 +260,9 @@ impl<'a, W: World> Session<'a, W> {
         Ok(())
     }
 
-    /// Adds to a halt over one transaction how that transaction is given up.
-    async fn show_way_out(&mut self, error: Error) -> Error {
-        let way_out = WayOut {
+    /// Adds to a halt over one transaction the command that skips that transaction.
+    async fn show_skip_command(&mut self, error: Error) -> Error {
+        let skip_command = SkipCommand {
             begin: self.source.place().coordinates.clone(),
             rows_done: self.line.rows_done(),
             command: self.config.shell_command("checkpoint set"),
@@ -271,7 +272,7 @@ impl<'a, W: World> Session<'a, W> {
                 .await
                 .unwrap_or_default(),
         };
-        Error::OfOneTransaction { source: Box::new(error), way_out }
+        Error::OfOneTransaction { source: Box::new(error), skip_command }
     }
 
     fn binlog_error(&self, source: binlog::Error) -> Error {

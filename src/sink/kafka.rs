@@ -4,6 +4,7 @@
 //! the stored checkpoint, and is claimed. Batches then go out in one of two ways: `transactional` or `idempotent`.
 
 pub(crate) mod check;
+mod checkpoint_editor;
 pub(crate) mod checkpoints;
 mod claim;
 mod client;
@@ -23,7 +24,6 @@ mod sent_rows;
 pub mod sequence;
 pub mod topics;
 pub(crate) mod transactional;
-mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

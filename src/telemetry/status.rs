@@ -15,9 +15,8 @@ use super::metrics::{ErrorKind, Metrics, Peer, Skipped};
 use super::state::State;
 use crate::coordinates::{Coordinates, GtidSet};
 
-/// A loop that has not turned for so long hangs. What it waits for, a server that is down for one, does not
-/// keep it from turning.
-const TURN_WITHIN: Duration = Duration::from_secs(60);
+/// A loop without a heartbeat for this long is stuck. It beats also while it waits, for instance for a server.
+const HEARTBEAT_WITHIN: Duration = Duration::from_secs(60);
 
 /// A list of binlogs older than this says nothing about where the end is now.
 const BINLOGS_VALID: Duration = Duration::from_secs(10);
@@ -100,7 +99,7 @@ pub struct Telemetry {
     name: String,
     began: Instant,
     /// When the loop turned last, in milliseconds since `began`.
-    turned_millis: AtomicU64,
+    heartbeat_millis: AtomicU64,
     shared: Mutex<Shared>,
 }
 
@@ -143,7 +142,7 @@ impl Telemetry {
             metrics: Metrics::new(),
             name: name.to_owned(),
             began: Instant::now(),
-            turned_millis: AtomicU64::new(0),
+            heartbeat_millis: AtomicU64::new(0),
             shared: Mutex::new(shared),
         }
     }
@@ -162,8 +161,8 @@ impl Telemetry {
         self.shared().state
     }
 
-    /// The primary was reached. Its clock counts from now on.
-    pub fn meet(&self, version: &str, server_uuid: String, clock: ServerClock) {
+    /// The primary is connected. Lag is measured by its clock from now on.
+    pub fn primary_connected(&self, version: &str, server_uuid: String, clock: ServerClock) {
         self.connect(Peer::MySql);
         let mut shared = self.shared();
         shared.primary.version = Some(version.to_owned());
@@ -264,16 +263,16 @@ impl Telemetry {
         self.shared().binlogs = Some((binlogs, Instant::now()));
     }
 
-    /// The loop turns.
-    pub fn turn(&self) {
+    /// The loop runs.
+    pub fn heartbeat(&self) {
         let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.turned_millis.store(millis, Ordering::Relaxed);
+        self.heartbeat_millis.store(millis, Ordering::Relaxed);
     }
 
-    /// For how long the loop has not turned, if that is too long.
+    /// Time since the last heartbeat, if that is too long.
     pub fn stuck_for(&self) -> Option<Duration> {
-        let turned = Duration::from_millis(self.turned_millis.load(Ordering::Relaxed));
-        Some(self.began.elapsed().saturating_sub(turned)).filter(|since| *since > TURN_WITHIN)
+        let last = Duration::from_millis(self.heartbeat_millis.load(Ordering::Relaxed));
+        Some(self.began.elapsed().saturating_sub(last)).filter(|since| *since > HEARTBEAT_WITHIN)
     }
 
     /// Why the relay does not relay, and on a second line what to do about it; `None` while it does.
@@ -386,9 +385,9 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_that_turned_a_moment_ago_is_not_stuck() {
+    fn a_loop_with_a_recent_heartbeat_is_not_stuck() {
         let telemetry = telemetry();
-        telemetry.turn();
+        telemetry.heartbeat();
         assert_eq!(telemetry.stuck_for(), None);
     }
 

@@ -65,10 +65,10 @@ fn start_transactional(
     lanes: Transactional,
 ) -> Result<(Publisher, GiveOrder), SinkError> {
     let (orders, inbox) = mpsc::channel();
-    let (cut_off, bell) = (lanes.cut_off(), lanes.bell());
+    let (cut_off, wakeup) = (lanes.cut_off(), lanes.wakeup());
     let give: GiveOrder = Arc::new(move |order| {
         let is_taken = orders.send(order).is_ok();
-        bell.ring();
+        wakeup.wake();
         is_taken
     });
     let run = move |answers: &Answers| lanes.run(&inbox, answers);

@@ -6,13 +6,13 @@
 //! cannot store one any more, and learns it. A restart looks for what the checkpoint does not tell
 //! ([`crate::sink::kafka::sent_rows`]); never more than [`RECORDS_AHEAD_MAX`] records.
 
+mod checkpoint_writer;
 mod due;
-mod keeper;
 mod producers;
 mod reported;
 mod send;
 mod settle;
-mod turns;
+mod suspension;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -22,11 +22,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::error::KafkaError;
 
+use self::checkpoint_writer::CheckpointWriter;
 use self::due::{Due, DueCheckpoint};
-use self::keeper::Keeper;
 use self::producers::Producers;
 use self::reported::Reported;
-use self::turns::Turns;
+use self::suspension::SuspensionWatch;
 use super::connection::KafkaOptions;
 use super::orders::{Answers, Order};
 use super::reports::{Context, Refused, is_collateral};
@@ -137,7 +137,8 @@ impl Idempotent {
         claim: Checkpoint,
         answers: &Answers,
     ) -> Result<(), PublishError> {
-        let keeper = Keeper::start(lanes, self.events).map_err(PublishError::Thread)?;
+        let checkpoint_writer =
+            CheckpointWriter::start(lanes, self.events).map_err(PublishError::Thread)?;
         let sending = Sending {
             producers: self.producers,
             reported: self.reported,
@@ -147,12 +148,12 @@ impl Idempotent {
             waiting: VecDeque::new(),
             in_flight: VecDeque::new(),
             next_slot: 0,
-            keeper,
+            checkpoint_writer,
             due: Due::default(),
             stored_sequence: claim.sequence,
             latest: Some((0, claim)),
-            doubt: None,
-            turns: Turns::new(),
+            fence_probe: None,
+            suspension: SuspensionWatch::new(),
             failed: None,
             progress: Progress { missing: 0, at: Instant::now() },
             refused_by: None,
@@ -167,20 +168,21 @@ struct InFlight {
     sealed: Sealed,
     slot: usize,
     sent_at: SystemTime,
-    /// So many records are not sent yet.
+    /// Number of records that are not sent yet.
     left: usize,
-    /// The rest is sent when no doubt is left.
+    /// The rest is sent when the fence probe has succeeded.
     is_paused: bool,
     /// All its records were sent.
     is_whole: bool,
 }
 
-/// After a pause, nothing is sent until a stored checkpoint shows that we are not fenced.
+/// After a suspension we may have been replaced. Nothing is sent until a checkpoint is stored: that fails if we are
+/// fenced.
 #[derive(PartialEq, Eq)]
-enum Doubt {
-    Open,
-    /// A checkpoint that was begun since then is being stored.
-    Asked,
+enum FenceProbe {
+    Wanted,
+    /// The checkpoint that began after the suspension is in flight.
+    InFlight,
 }
 
 /// How many records were missing, and since when it is as many.
@@ -202,14 +204,14 @@ struct Sending {
     /// In stream order.
     in_flight: VecDeque<InFlight>,
     next_slot: usize,
-    keeper: Keeper,
+    checkpoint_writer: CheckpointWriter,
     /// The checkpoints that are to be stored.
     due: Due,
     /// The latest one that was.
     latest: Option<(u64, Checkpoint)>,
-    /// The process was paused, and may have been replaced.
-    doubt: Option<Doubt>,
-    turns: Turns,
+    /// The process was suspended, and may have been replaced.
+    fence_probe: Option<FenceProbe>,
+    suspension: SuspensionWatch,
     stored_sequence: u64,
     /// Why no checkpoint can be stored any more. What is on its way is waited for first: a successor waits for
     /// our end, and must find all of it.
@@ -224,8 +226,8 @@ impl Sending {
     fn run(mut self, inbox: &Receiver<Event>, answers: &Answers) -> Result<(), PublishError> {
         loop {
             let event = self.next(inbox);
-            if self.turns.is_paused() {
-                self.doubt = Some(Doubt::Open);
+            if self.suspension.was_suspended() {
+                self.fence_probe = Some(FenceProbe::Wanted);
             }
             match event {
                 Some(Event::Order(Order::LearnTopic { name, batch_bytes_max, partitions })) => {
@@ -235,8 +237,8 @@ impl Sending {
                 }
                 Some(Event::Order(Order::GrowTopic { id, partitions })) => {
                     self.producers.grow_topic(id, partitions);
-                    // That may have taken a while, and is no pause.
-                    self.turns = Turns::new();
+                    // That may have taken long, and was no suspension.
+                    self.suspension = SuspensionWatch::new();
                 }
                 Some(Event::Order(Order::Publish(sealed))) => self.waiting.push_back(*sealed),
                 Some(Event::Order(Order::Stop)) => {
@@ -260,8 +262,8 @@ impl Sending {
             }
             self.store_due()?;
             self.look_for_progress(answers);
-            // That may have taken a while, and is no pause.
-            self.turns = Turns::new();
+            // That may have taken long, and was no suspension.
+            self.suspension = SuspensionWatch::new();
             if self.may_stop() {
                 return Ok(());
             }
@@ -270,8 +272,8 @@ impl Sending {
 
     /// The next event; `None` when it is time to look at what is due.
     fn next(&self, inbox: &Receiver<Event>) -> Option<Event> {
-        let is_due = self.failed.is_none() && (!self.due.is_none() || self.doubt.is_some());
-        let store_at = self.keeper.free_at().filter(|_| is_due);
+        let is_due = self.failed.is_none() && (!self.due.is_none() || self.fence_probe.is_some());
+        let store_at = self.checkpoint_writer.free_at().filter(|_| is_due);
         let store_in = store_at.map(|at| at.saturating_duration_since(Instant::now()));
         match inbox.recv_timeout(store_in.unwrap_or(SERVE_INTERVAL).min(SERVE_INTERVAL)) {
             Ok(event) => Some(event),
@@ -303,17 +305,17 @@ impl Sending {
     }
 
     fn store_due(&mut self) -> Result<(), PublishError> {
-        let is_free = self.keeper.free_at().is_some_and(|at| at <= Instant::now());
+        let is_free = self.checkpoint_writer.free_at().is_some_and(|at| at <= Instant::now());
         if self.failed.is_some() || !is_free {
             return Ok(());
         }
         let mut due = self.due.take();
-        if self.doubt.is_some() && due.is_none() {
+        if self.fence_probe.is_some() && due.is_none() {
             due = self.latest.take().map(|(number, latest)| DueCheckpoint::new(number, latest));
         }
         let Some(DueCheckpoint { number, checkpoint, sent_behind }) = due else { return Ok(()) };
-        if let Some(doubt) = &mut self.doubt {
-            *doubt = Doubt::Asked;
+        if let Some(probe) = &mut self.fence_probe {
+            *probe = FenceProbe::InFlight;
         }
         self.latest = Some((number, checkpoint.clone()));
         let now = SystemTime::now();
@@ -322,7 +324,7 @@ impl Sending {
             recorded_at: Some(iso_8601(now)),
             ..checkpoint
         };
-        self.keeper.store(number, checkpoint)
+        self.checkpoint_writer.store(number, checkpoint)
     }
 
     /// Since when records after the checkpoint may be in Kafka.
@@ -343,11 +345,11 @@ impl Sending {
     }
 
     fn note_stored(&mut self, stored: Result<Stored, PublishError>, answers: &Answers) {
-        self.keeper.is_storing = false;
+        self.checkpoint_writer.is_storing = false;
         match stored {
             Ok(stored) => {
                 self.stored_sequence = stored.checkpoint.sequence;
-                self.doubt.take_if(|doubt| *doubt == Doubt::Asked);
+                self.fence_probe.take_if(|probe| *probe == FenceProbe::InFlight);
                 self.cut_off.store(false, Ordering::Relaxed);
                 answers.stored(stored);
             }
@@ -392,7 +394,7 @@ impl Sending {
         let is_settled = self.waiting.is_empty()
             && self.in_flight.is_empty()
             && self.due.is_none()
-            && !self.keeper.is_storing;
+            && !self.checkpoint_writer.is_storing;
         if !is_settled && stop_by <= Instant::now() {
             let batches = self.in_flight.len();
             tracing::warn!(batches, "what is on its way was not acknowledged in time");

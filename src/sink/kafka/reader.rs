@@ -61,9 +61,9 @@ pub struct Reader {
     /// What it is, and its name.
     title: String,
     /// Sees the end of a partition whatever transactions are open.
-    uncommitted: Ending,
+    uncommitted: BackgroundDrop,
     /// Sees committed records only.
-    committed: Ending,
+    committed: BackgroundDrop,
     /// Events are read while a broker is asked.
     uses_tokens: bool,
     /// Those that were there when the reader connected; empty before.
@@ -76,10 +76,10 @@ impl fmt::Debug for Reader {
     }
 }
 
-/// A consumer that nobody waits for when it ends.
-struct Ending(Option<BaseConsumer<Context>>);
+/// A consumer that is dropped in the background, as ending it takes up to 100 ms.
+struct BackgroundDrop(Option<BaseConsumer<Context>>);
 
-impl Deref for Ending {
+impl Deref for BackgroundDrop {
     type Target = BaseConsumer<Context>;
 
     fn deref(&self) -> &BaseConsumer<Context> {
@@ -87,7 +87,7 @@ impl Deref for Ending {
     }
 }
 
-impl Drop for Ending {
+impl Drop for BackgroundDrop {
     fn drop(&mut self) {
         end(self.0.take());
     }
@@ -125,9 +125,10 @@ impl Reader {
             create(&config, Context::default())
         };
         let failed = |source| Error::Kafka { topic: title.clone(), source };
-        let ending = |consumer| Ending(Some(consumer));
-        let uncommitted = consumer("read_uncommitted", None).map(ending).map_err(failed)?;
-        let committed = consumer("read_committed", Some(client_id)).map(ending).map_err(failed)?;
+        let in_background = |consumer| BackgroundDrop(Some(consumer));
+        let uncommitted = consumer("read_uncommitted", None).map(in_background).map_err(failed)?;
+        let committed =
+            consumer("read_committed", Some(client_id)).map(in_background).map_err(failed)?;
         let uses_tokens = kafka.uses_tokens();
         let (topic, partitions) = (topic.to_owned(), Mutex::default());
         Ok(Reader { topic, title, uncommitted, committed, uses_tokens, partitions })

@@ -251,23 +251,23 @@ impl<R: Reports> ProducerContext for Context<R> {
     }
 }
 
-/// What a thread waits at for something to serve.
+/// Wakes a thread that waits until there is something to serve.
 #[derive(Default)]
-pub(super) struct Bell {
-    has_rung: Mutex<bool>,
-    rings: Condvar,
+pub(super) struct Wakeup {
+    is_woken: Mutex<bool>,
+    woken: Condvar,
 }
 
-impl Bell {
-    pub fn ring(&self) {
-        *self.has_rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.rings.notify_one();
+impl Wakeup {
+    pub fn wake(&self) {
+        *self.is_woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.woken.notify_one();
     }
 
-    /// Waits until it has rung since the last time; not longer than this.
+    /// Waits until it was woken since the last call, up to `timeout`.
     pub fn wait(&self, timeout: Duration) {
-        let has_rung = self.has_rung.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.rings.wait_timeout_while(has_rung, timeout, |has_rung| !*has_rung);
+        let is_woken = self.is_woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.woken.wait_timeout_while(is_woken, timeout, |is_woken| !*is_woken);
         *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
     }
 }

@@ -20,7 +20,7 @@ use self::overlap::Overlap;
 use super::client::Record;
 use super::orders::{Answers, Order};
 use super::partitions::PartitionId;
-use super::reports::{Bell, Tag};
+use super::reports::{Tag, Wakeup};
 use super::{PublishError, PublishOptions, connection};
 use crate::checkpoint::{Checkpoint, CheckpointOptions};
 use crate::delivery::Delivery;
@@ -52,7 +52,7 @@ pub struct Transactional {
     checkpoint_partition: Option<i32>,
     cut_off: Arc<AtomicBool>,
     /// Rings when any lane has something to serve.
-    bell: Arc<Bell>,
+    wakeup: Arc<Wakeup>,
 }
 
 impl Transactional {
@@ -153,8 +153,8 @@ impl Transactional {
     }
 
     /// Wakes the publisher's thread.
-    pub(super) fn bell(&self) -> Arc<Bell> {
-        self.bell.clone()
+    pub(super) fn wakeup(&self) -> Arc<Wakeup> {
+        self.wakeup.clone()
     }
 }
 

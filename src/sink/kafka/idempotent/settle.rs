@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Sending, Turns};
+use super::{Sending, SuspensionWatch};
 use crate::sink::kafka::PublishError;
 use crate::sink::kafka::orders::Answers;
 
@@ -15,8 +15,8 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(1);
 pub(super) enum Settled {
     /// All that was sent is acknowledged.
     All,
-    /// The process was paused, and may have been replaced.
-    Paused,
+    /// The process was suspended, and may have been replaced.
+    Suspended,
     /// A record was refused, or the order came to stop.
     GivenUp,
 }
@@ -31,7 +31,8 @@ impl Sending {
         }
         let timeout = self.options.transaction_timeout;
         let wait_by = *self.refused_by.get_or_insert_with(|| Instant::now() + timeout);
-        let is_stored = self.failed.is_some() || self.due.is_none() && !self.keeper.is_storing;
+        let is_stored =
+            self.failed.is_some() || self.due.is_none() && !self.checkpoint_writer.is_storing;
         self.reported.are_all_here() && is_stored || wait_by <= Instant::now()
     }
 
@@ -41,16 +42,16 @@ impl Sending {
     /// not sent yet.
     pub(super) fn settle(&self, topic: &str, left: usize, answers: &Answers) -> Settled {
         let timeout = self.options.transaction_timeout;
-        let mut turns = Turns::new();
+        let mut suspension = SuspensionWatch::new();
         let (mut say_at, mut stop_by) = (Instant::now() + timeout, None);
         loop {
             self.producers.serve();
             if self.reported.has_refused() {
                 return Settled::GivenUp;
             }
-            // Whoever replaced us meanwhile sends the rest.
-            if turns.is_paused() {
-                return Settled::Paused;
+            // If we were replaced, our successor sends the rest.
+            if suspension.was_suspended() {
+                return Settled::Suspended;
             }
             if self.reported.missing() == left {
                 return Settled::All;
@@ -64,8 +65,8 @@ impl Sending {
                     timeout,
                     why,
                 });
-                // That may have taken a while, and is no pause.
-                turns = Turns::new();
+                // That may have taken long, and was no suspension.
+                suspension = SuspensionWatch::new();
             }
             if self.is_stopping.load(Ordering::Relaxed) {
                 let stop_by = *stop_by.get_or_insert_with(|| now + timeout);

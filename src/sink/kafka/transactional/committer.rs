@@ -10,7 +10,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer;
 
 use crate::sink::kafka::client::Client;
-use crate::sink::kafka::reports::{Acknowledgements, Bell};
+use crate::sink::kafka::reports::{Acknowledgements, Wakeup};
 use crate::tasks;
 
 /// What became of a commit, or the words of a panic.
@@ -23,8 +23,8 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    /// Starts the thread. `bell` rings for every commit that has ended.
-    pub fn start(timeout: Duration, bell: Arc<Bell>) -> std::io::Result<Committer> {
+    /// Starts the thread, which wakes `wakeup` after every commit.
+    pub fn start(timeout: Duration, wakeup: Arc<Wakeup>) -> std::io::Result<Committer> {
         let (orders, inbox) = mpsc::channel::<Arc<Client<Acknowledgements>>>();
         let (outbox, committed) = mpsc::channel();
         let commit = move || {
@@ -35,7 +35,7 @@ impl Committer {
                 if outbox.send(ended).is_err() {
                     return;
                 }
-                bell.ring();
+                wakeup.wake();
             }
         };
         let thread = tasks::spawn_thread("committer", commit)?;

@@ -9,7 +9,7 @@ use rdkafka::producer::{BaseProducer, Producer};
 use crate::batch::DestinationId;
 use crate::sink::kafka::client::{Client, Record, Topic};
 use crate::sink::kafka::connection;
-use crate::sink::kafka::reports::{Acknowledgements, Bell, Refused, Tag, is_collateral};
+use crate::sink::kafka::reports::{Acknowledgements, Refused, Tag, Wakeup, is_collateral};
 use crate::sink::kafka::{PublishError, SERVE_INTERVAL, producer};
 
 /// Whether a coordinator has put a new producer off is looked at so often.
@@ -34,7 +34,7 @@ pub(super) struct Lane {
     pub topics: Vec<Topic<Acknowledgements>>,
     pub acknowledgements: Arc<Acknowledgements>,
     /// Rings when the client has something to serve.
-    pub bell: Arc<Bell>,
+    pub wakeup: Arc<Wakeup>,
     pub transaction_timeout: Duration,
 }
 
@@ -136,7 +136,7 @@ impl Lane {
             if self.is_acknowledged(report_by)? {
                 return Ok(());
             }
-            self.bell.wait(SERVE_INTERVAL);
+            self.wakeup.wait(SERVE_INTERVAL);
         }
     }
 

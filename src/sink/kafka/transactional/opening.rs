@@ -9,7 +9,7 @@ use super::{Transactional, lane_id, used_lanes};
 use crate::batch::Limits;
 use crate::checkpoint::CheckpointOptions;
 use crate::sink::kafka::connection::{self, Early, KafkaOptions};
-use crate::sink::kafka::reports::{Acknowledgements, Bell, Context};
+use crate::sink::kafka::reports::{Acknowledgements, Context, Wakeup};
 use crate::sink::kafka::{PublishError, PublishOptions, producer};
 use crate::tasks::{self, in_this_span};
 
@@ -37,7 +37,7 @@ pub struct Opening {
     pub cut_off: Arc<AtomicBool>,
     pub early: Early,
     /// Rings when any lane has something to serve.
-    bell: Arc<Bell>,
+    wakeup: Arc<Wakeup>,
 }
 
 /// The lanes of a relay, connected: nobody is fenced yet.
@@ -73,7 +73,7 @@ impl Connected {
         // Producers that are made from now on are needed at once.
         let opening = Opening { early: Early::not(), ..opening };
         let mut lanes = opening.initialise_all(lanes)?;
-        let Opening { options, checkpoint, cut_off, bell, .. } = opening;
+        let Opening { options, checkpoint, cut_off, wakeup, .. } = opening;
         connection::end(lanes.split_off(used_lanes(options.delivery)));
         Ok(Transactional {
             lanes,
@@ -82,7 +82,7 @@ impl Connected {
             checkpoint,
             checkpoint_partition: None,
             cut_off,
-            bell,
+            wakeup,
         })
     }
 }
@@ -103,7 +103,7 @@ impl Opening {
             batch_bytes_max: None,
             cut_off: Arc::default(),
             early: Early::not(),
-            bell: Arc::default(),
+            wakeup: Arc::default(),
         }
     }
 
@@ -160,7 +160,7 @@ impl Opening {
     }
 
     fn connect(&self, transactional_id: &str) -> Result<Lane, PublishError> {
-        let Opening { kafka, options, limits, batch_bytes_max, cut_off, early, bell, .. } = self;
+        let Opening { kafka, options, limits, batch_bytes_max, cut_off, early, wakeup, .. } = self;
         let topic = self.checkpoint.topic.as_str();
         let records_max = (limits.records_max + 1).max(TOMBSTONES_MAX);
         let mut config = producer::config(kafka, options, records_max, *batch_bytes_max)?;
@@ -170,8 +170,8 @@ impl Opening {
             .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string());
         let acknowledgements = Arc::new(Acknowledgements::default());
         let context = Context::of(acknowledgements.clone(), cut_off.clone()).early(early.clone());
-        let (bell, wake) = (bell.clone(), bell.clone());
-        let (client, _) = producer::connect(&config, context, topic, move || wake.ring())?;
+        let (wakeup, wake) = (wakeup.clone(), wakeup.clone());
+        let (client, _) = producer::connect(&config, context, topic, move || wake.wake())?;
         let doing = "look up the checkpoint topic";
         let checkpoint_topic = client.topic(topic);
         let checkpoint_topic =
@@ -181,7 +181,7 @@ impl Opening {
             checkpoint_topic,
             topics: Vec::new(),
             acknowledgements,
-            bell,
+            wakeup,
             transaction_timeout: options.transaction_timeout,
         })
     }

@@ -22,7 +22,7 @@ use crate::checkpoint::CheckpointOptions;
 use crate::sink::kafka::client::Record;
 use crate::sink::kafka::orders::{Answers, Order};
 use crate::sink::kafka::partitions::{Admission, PartitionId, Partitions, Waiting, index_of};
-use crate::sink::kafka::reports::{Bell, Tag};
+use crate::sink::kafka::reports::{Tag, Wakeup};
 use crate::sink::kafka::sequence::SequenceHeader;
 use crate::sink::kafka::{PublishError, PublishOptions, SERVE_INTERVAL};
 use crate::sink::{Sealed, Stored};
@@ -60,7 +60,7 @@ pub(super) struct Overlap<'a> {
     /// What is to be held of the transaction that is begun just now, and what is to be sent of it.
     held: Vec<TopicPartition>,
     admitted: Vec<Tag>,
-    bell: Arc<Bell>,
+    wakeup: Arc<Wakeup>,
     options: PublishOptions,
     checkpoint: CheckpointOptions,
     cut_off: Arc<AtomicBool>,
@@ -94,10 +94,10 @@ impl<'a> Overlap<'a> {
             checkpoint,
             checkpoint_partition,
             cut_off,
-            bell,
+            wakeup,
         } = transactional;
         let partition = checkpoint_partition.ok_or(PublishError::NoOffset)?;
-        let committer = Committer::start(options.transaction_timeout, bell.clone());
+        let committer = Committer::start(options.transaction_timeout, wakeup.clone());
         let mut partitions = Partitions::new();
         let id = partitions.add();
         debug_assert_eq!(id, CHECKPOINT_PARTITION);
@@ -116,7 +116,7 @@ impl<'a> Overlap<'a> {
             released: Default::default(),
             held: Vec::new(),
             admitted: Vec::new(),
-            bell,
+            wakeup,
             options,
             checkpoint,
             cut_off,
@@ -133,7 +133,7 @@ impl<'a> Overlap<'a> {
                 return Err(error);
             }
             let begins_in = self.begins_at().map(|at| at.saturating_duration_since(Instant::now()));
-            self.bell.wait(begins_in.unwrap_or(SERVE_INTERVAL));
+            self.wakeup.wait(begins_in.unwrap_or(SERVE_INTERVAL));
         }
         Ok(())
     }
