@@ -22,7 +22,7 @@ impl Kafka {
         Ok(CheckpointEditor { kafka: self.clone(), lanes })
     }
 
-    /// Fences the relay of another name that the checkpoint is of.
+    /// Fences the relay of another name that owns the checkpoint.
     ///
     /// # Errors
     /// Its ids are refused.
@@ -47,7 +47,7 @@ impl CheckpointEditor {
     /// Stores a checkpoint.
     ///
     /// # Errors
-    /// It is not in Kafka, or nobody knows.
+    /// It is not in Kafka, or the outcome is unknown.
     pub async fn store(self, checkpoint: Checkpoint) -> Result<(), SinkError> {
         let CheckpointEditor { kafka, mut lanes } = self;
         kafka.blocking(move || lanes.store(&checkpoint).map(drop)).await
@@ -56,7 +56,7 @@ impl CheckpointEditor {
     /// Writes tombstones for the checkpoint, to every partition that holds a record of its key.
     ///
     /// # Errors
-    /// They are not in Kafka, or nobody knows.
+    /// They are not in Kafka, or the outcome is unknown.
     pub async fn forget(self) -> Result<(), SinkError> {
         let CheckpointEditor { kafka, mut lanes } = self;
         let (connection, name) = (kafka.connection.clone(), kafka.publish.name.clone());

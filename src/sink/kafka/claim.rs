@@ -1,4 +1,4 @@
-//! From fenced clients to a claimed sink: the claim is stored, and the publisher's thread starts.
+//! Turns fenced clients into a claimed sink: stores the claim, and starts the publisher's thread.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,7 +40,7 @@ pub(super) async fn claim(
     Ok(Claimed { stored, destinations, publisher, limits, batches_max })
 }
 
-/// Stores the claim, unless its own place in the topic shows that a later checkpoint than ours is there.
+/// Stores the claim, unless its offset in the topic shows that there is a later checkpoint than ours.
 async fn store(
     kafka: &Kafka,
     mut lanes: Transactional,
@@ -76,7 +76,7 @@ fn start_transactional(
     Ok((publisher.paced(), give))
 }
 
-/// Records go out at once, and the checkpoint follows them.
+/// Records are sent at once, and the checkpoint follows them.
 fn start_idempotent(
     kafka: &Kafka,
     idempotent: Idempotent,

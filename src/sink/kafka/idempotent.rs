@@ -1,10 +1,10 @@
-//! `idempotent`: records go out at once, with several batches on their way, and the checkpoint follows the
-//! oldest batch that is not acknowledged.
+//! `idempotent`: records are sent at once, with several batches in flight. The checkpoint follows the oldest batch that
+//! is not acknowledged.
 //!
-//! The producers keep the order within each partition and let no record take the place of one that failed.
-//! The checkpoint is stored by the fenced lanes of [`Transactional`], beside the records: who was replaced
-//! cannot store one any more, and learns it. A restart looks for what the checkpoint does not tell
-//! ([`crate::sink::kafka::sent_rows`]); never more than [`RECORDS_AHEAD_MAX`] records.
+//! The producers keep the order within each partition, and a record that fails leaves no gap. The fenced lanes of
+//! [`Transactional`] store the checkpoint beside the records. So a relay that was replaced cannot store one any more, and
+//! learns of its replacement. A restart searches for the records behind the checkpoint
+//! ([`crate::sink::kafka::sent_rows`]), at most [`RECORDS_AHEAD_MAX`].
 
 mod checkpoint_writer;
 mod due;
@@ -37,21 +37,22 @@ use crate::checkpoint::Checkpoint;
 use crate::sink::{Sealed, Stored};
 use crate::telemetry::clock::iso_8601;
 
-/// So many batches are on their way at most.
+/// Most batches in flight.
 pub const BATCHES_MAX: usize = 4;
 
-/// So many records may be in Kafka after the stored checkpoint at most: what a restart has to look for. A
-/// later version must not look for fewer.
+/// Most records that may be in Kafka after the stored checkpoint. A restart has to search for them, so a later version
+/// must not search for fewer.
 pub const RECORDS_AHEAD_MAX: u64 = 100_000;
 
-/// So many topics are looked at for what holds up their records.
+/// Most topics to ask about when their records are not acknowledged.
 const STALLED_TOPICS_MAX: usize = 8;
 
-/// librdkafka reports a record that was given up because of another one before that other one.
+/// Time to wait for the report that tells the reason. librdkafka reports records that failed because of another one before
+/// that other one.
 const REASON_PAUSE: Duration = Duration::from_millis(100);
 
-/// A batch never takes more than its share of what may be ahead of the checkpoint, nor of the bytes that one
-/// batch alone may have: so many are in memory, and once more in librdkafka's.
+/// The limits of one of [`BATCHES_MAX`] batches: its share of the records that may be ahead of the checkpoint, and of the
+/// configured bytes. All batches together are in memory twice, here and in librdkafka.
 #[must_use]
 pub fn batch_limits(limits: Limits) -> Limits {
     let records_max = usize::try_from(RECORDS_AHEAD_MAX).unwrap_or(usize::MAX) / BATCHES_MAX;
@@ -94,21 +95,21 @@ impl Idempotent {
         batch_bytes_max: Option<usize>,
         cut_off: Arc<AtomicBool>,
     ) -> Result<Idempotent, PublishError> {
-        // Records count until the last report of their event was read, which is after the next batch was sent.
+        // librdkafka counts a record until the last report of the same event was read. The next batch is sent before.
         let records_max = limits.records_max * BATCHES_MAX * 2;
         let mut config = producer::config(kafka, options, records_max, batch_bytes_max)?;
         config
             .set("enable.idempotence", "true")
             .set("max.in.flight.requests.per.connection", "1")
-            // Whatever fails would be a gap: it ends its producer.
+            // A record that fails would leave a gap, so it ends its producer.
             .set("enable.gapless.guarantee", "true")
-            // Never: a record that is given up for its age would be one, too.
+            // Never. A record that expires would leave a gap, too.
             .set("message.timeout.ms", "0");
         let (events, inbox) = mpsc::channel();
         let reported = Arc::new(Reported::default());
         let context = || Context::of(reported.clone(), cut_off.clone());
         let wake = events.clone();
-        // Nobody serves a publisher that has ended.
+        // A publisher that has ended needs no wake-up.
         let wake = move || drop(wake.send(Event::Reports));
         let producers = Producers::connect(&config, checkpoint_topic, context, wake)?;
         let (options, is_stopping) = (options.clone(), Arc::default());
@@ -119,7 +120,7 @@ impl Idempotent {
         self.events.clone()
     }
 
-    /// Is set with the order to stop, which a thread that waits does not read.
+    /// Set together with the order to stop. A thread that waits does not read orders.
     pub(super) fn is_stopping(&self) -> Arc<AtomicBool> {
         self.is_stopping.clone()
     }
@@ -129,8 +130,8 @@ impl Idempotent {
         self.cut_off.clone()
     }
 
-    /// Publishes the batches that are ordered, until the order to stop. `lanes` store the checkpoints; all
-    /// predecessors were fenced with them. `claim`: the checkpoint that they stored before.
+    /// Publishes the ordered batches, until the order to stop. `lanes` store the checkpoints; they have fenced all
+    /// predecessors. `claim`: the checkpoint that they have stored.
     pub(super) fn run(
         self,
         lanes: Transactional,
@@ -185,7 +186,7 @@ enum FenceProbe {
     InFlight,
 }
 
-/// How many records were missing, and since when it is as many.
+/// Number of records without a report, and since when this number has not changed.
 struct Progress {
     missing: usize,
     at: Instant,
@@ -205,19 +206,19 @@ struct Sending {
     in_flight: VecDeque<InFlight>,
     next_slot: usize,
     checkpoint_writer: CheckpointWriter,
-    /// The checkpoints that are to be stored.
+    /// The checkpoints to store next.
     due: Due,
-    /// The latest one that was.
+    /// The last checkpoint that was handed to the checkpoint writer.
     latest: Option<(u64, Checkpoint)>,
     /// The process was suspended, and may have been replaced.
     fence_probe: Option<FenceProbe>,
     suspension: SuspensionWatch,
     stored_sequence: u64,
-    /// Why no checkpoint can be stored any more. What is on its way is waited for first: a successor waits for
-    /// our end, and must find all of it.
+    /// Why no checkpoint can be stored any more. Wait for the records in flight before ending: a successor waits for our
+    /// end, and must then find all of them.
     failed: Option<PublishError>,
     progress: Progress,
-    /// A record was refused: the reports on the others are waited for until then.
+    /// After a refusal: how long to wait for the reports on the other records.
     refused_by: Option<Instant>,
     stop_by: Option<Instant>,
 }
@@ -250,7 +251,7 @@ impl Sending {
             self.producers.serve();
             self.answer_acknowledged(answers);
             self.send_waiting(answers)?;
-            // A batch with nothing to send is.
+            // A batch without records is acknowledged at once.
             self.answer_acknowledged(answers);
             if self.is_refusal_over() {
                 return Err(self.refusal());
@@ -270,7 +271,7 @@ impl Sending {
         }
     }
 
-    /// The next event; `None` when it is time to look at what is due.
+    /// The next event; `None` when it is time to look for due work.
     fn next(&self, inbox: &Receiver<Event>) -> Option<Event> {
         let is_due = self.failed.is_none() && (!self.due.is_none() || self.fence_probe.is_some());
         let store_at = self.checkpoint_writer.free_at().filter(|_| is_due);
@@ -282,12 +283,12 @@ impl Sending {
         }
     }
 
-    /// Nothing that was sent is on its way any more.
+    /// No record is in flight.
     fn is_all_acknowledged(&self) -> bool {
         self.in_flight.iter().all(|batch| self.reported.is_complete(batch.slot, batch.left))
     }
 
-    /// Gives back the oldest batches, as far as they are acknowledged without a gap.
+    /// Returns the oldest batches to the line, up to the first one that is not fully acknowledged.
     fn answer_acknowledged(&mut self, answers: &Answers) {
         let reported = Arc::clone(&self.reported);
         let is_acknowledged =
@@ -339,7 +340,7 @@ impl Sending {
         }
         let sent_at = self.in_flight.front().map(|batch| batch.sent_at);
         let own = iso_8601(sent_at.into_iter().chain(sent_behind).fold(now, SystemTime::min));
-        // Both are spelt alike, so that the order of texts is that of times.
+        // Both have the same format, so the order of the texts is the order of the times.
         let predecessors = checkpoint.unacknowledged_since.clone();
         Some(predecessors.map_or(own.clone(), |theirs| theirs.min(own)))
     }
@@ -357,8 +358,8 @@ impl Sending {
         }
     }
 
-    /// Says when nothing was acknowledged for long. A new producer would do no better, and could not know what
-    /// this one's requests lead to.
+    /// Reports when nothing was acknowledged for `transaction_timeout`. A new producer would do no better, and could not
+    /// know the outcome of this one's requests.
     fn look_for_progress(&mut self, answers: &Answers) {
         let missing = self.reported.missing();
         let Some(oldest) = self.in_flight.front() else { return };
@@ -378,7 +379,7 @@ impl Sending {
             .take(STALLED_TOPICS_MAX);
         let why = |topic| self.producers.why_not_acknowledged(topic);
         let faults = topics.map(|topic| (topic, why(topic)));
-        // One that is at fault, if any is.
+        // Prefer a topic with a known fault.
         let Some((topic, why)) =
             faults.max_by_key(|(_, why)| !matches!(why, Unacknowledged::NoFault { .. }))
         else {
@@ -397,7 +398,7 @@ impl Sending {
             && !self.checkpoint_writer.is_storing;
         if !is_settled && stop_by <= Instant::now() {
             let batches = self.in_flight.len();
-            tracing::warn!(batches, "what is on its way was not acknowledged in time");
+            tracing::warn!(batches, "records in flight were not acknowledged in time");
             return true;
         }
         is_settled

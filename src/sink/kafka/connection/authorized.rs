@@ -16,7 +16,7 @@ use rdkafka::types::RDKafkaAdminOp;
 
 use super::{Admin, REQUEST_TIMEOUT};
 
-/// What can be done to a topic, of what the relay does.
+/// An operation on a topic that the relay needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     Read,
@@ -25,7 +25,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// As Kafka's own tools spell it.
+    /// The name that Kafka's own tools use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -57,7 +57,7 @@ impl Authorized {
     }
 }
 
-/// Asks which operations on one topic are allowed; `None` where the brokers do not say. Blocks for up to
+/// Asks which operations on one topic are allowed; `None` if the brokers do not tell. Blocks for up to
 /// [`REQUEST_TIMEOUT`].
 ///
 /// # Errors
@@ -162,8 +162,8 @@ impl Queue {
         Queue(NonNull::new(queue).expect("librdkafka aborts where it has no memory"))
     }
 
-    /// Waits for the answer. librdkafka gives one of its own when the request's timeout is over; a second
-    /// more lets it do so.
+    /// Waits for the answer. After the request's timeout librdkafka itself answers with an error, so wait for one second
+    /// more.
     fn poll(&self) -> Option<Event> {
         let timeout = c_int::try_from(REQUEST_TIMEOUT.as_millis() + 1000).unwrap_or(c_int::MAX);
         // SAFETY: the queue is alive; the event that comes back is ours to free.

@@ -1,4 +1,4 @@
-//! Sending batches, as far ahead of the checkpoint as may be, and as long as nobody may have replaced us.
+//! Sends batches, up to the allowed distance ahead of the checkpoint, and only while nobody can have replaced us.
 
 use std::time::{Instant, SystemTime};
 
@@ -15,7 +15,7 @@ use crate::sink::kafka::reports::Refused;
 use crate::sink::kafka::sequence::SequenceHeader;
 
 impl Sending {
-    /// Sends what is not too far ahead of the checkpoint, unless somebody else may send it.
+    /// Sends the batches that are not too far ahead of the checkpoint, unless a successor may be sending them.
     pub(super) fn send_waiting(&mut self, answers: &Answers) -> Result<(), PublishError> {
         if self.in_flight.back().is_some_and(|batch| batch.is_paused) {
             self.resume(answers)?;
@@ -84,7 +84,7 @@ impl Sending {
             let sent = destination.send(Record { key, value, partition, sequence, tag });
             match sent {
                 Ok(()) => left -= 1,
-                // The producer has ended; why is told by a record that it gave up.
+                // The producer has ended. The report on a failed record tells why.
                 Err(error) if is_fatal(&error) => {
                     unsent = left;
                     break;

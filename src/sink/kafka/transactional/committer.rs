@@ -1,4 +1,4 @@
-//! The thread that commits transactions, one after the other, so that those behind them need not wait to be sent.
+//! The thread that commits transactions, one after the other. Later transactions are sent meanwhile.
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::sink::kafka::client::Client;
 use crate::sink::kafka::reports::{Acknowledgements, Wakeup};
 use crate::tasks;
 
-/// What became of a commit, or the words of a panic.
+/// The result of a commit, or the message of a panic.
 pub(super) type Committed = Result<Result<(), KafkaError>, String>;
 
 pub(super) struct Committer {
@@ -42,22 +42,22 @@ impl Committer {
         Ok(Committer { orders: Some(orders), committed, thread: Some(thread) })
     }
 
-    /// Commits the transaction of this producer. A commit that fails, or whose answer is lost, is never tried again:
-    /// recovery finds out what it was.
+    /// Commits the transaction of this producer. A commit that fails, or whose answer is lost, is never retried: recovery
+    /// finds out its outcome.
     pub fn commit(&self, client: Arc<Client<Acknowledgements>>) {
         let orders = self.orders.as_ref().expect("orders are given only before the drop");
-        // A thread that has ended has said why.
+        // A thread that has ended has reported why.
         drop(orders.send(client));
     }
 
-    /// The next commit that has ended, if one has.
+    /// The result of the next finished commit, if there is one.
     pub fn try_committed(&self) -> Option<Committed> {
         self.committed.try_recv().ok()
     }
 }
 
 impl Drop for Committer {
-    /// Waits for the commit that is asked for: what it came to must not change behind a successor's back.
+    /// Waits for the ordered commit: its outcome must not change after a successor has looked.
     fn drop(&mut self) {
         self.orders = None;
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
