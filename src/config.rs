@@ -1,9 +1,8 @@
 //! The configuration file: its defaults, its bounds, its rules.
 //!
-//! A TOML file and the `--set` of the command line enter; a [`Config`] leaves that is valid by
-//! construction: each room finds in its options only what it can work with. Everything else is an
-//! [`Error`] that names the place, the key, what was expected and what to do. Nothing is connected to
-//! or looked up here.
+//! A TOML file and the `--set` options of the command line enter. A [`Config`] leaves that is valid by construction:
+//! each room gets only options that it can work with. Anything else is an [`Error`] that names the place, the key, what
+//! was expected and what to do. This makes no connection and no look-up.
 
 mod error;
 mod keys;
@@ -34,12 +33,12 @@ use read::{Field, Section};
 /// Longest name of a Kafka topic (`org.apache.kafka.common.internals.Topic`).
 const TOPIC_LENGTH_MAX: usize = 249;
 
-/// Shorter, and no drain ends in time; longer, and a supervisor has killed us long before.
+/// With a shorter time no drain would finish. With a longer one, a supervisor kills us earlier.
 const SHUTDOWN_TIMEOUT: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(3600));
 
-/// Shorter than 100 ms costs packets and tells nothing more; longer than a minute, and a dead
-/// connection goes unnoticed for three of them.
+/// Below 100 ms, heartbeats cost packets and tell nothing more. A dead connection is noticed after three heartbeats, so
+/// more than a minute is too long.
 const HEARTBEAT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 
 /// Below a second a busy broker aborts sound transactions; above 15 minutes brokers refuse it
@@ -47,10 +46,10 @@ const HEARTBEAT: (Duration, Duration) = (Duration::from_millis(100), Duration::f
 const TRANSACTION_TIMEOUT: (Duration, Duration) =
     (Duration::from_secs(1), Duration::from_secs(900));
 
-/// One Kafka transaction of a million records takes seconds; more gains nothing and holds readers up.
+/// A Kafka transaction of a million records takes seconds. More would gain nothing, and hold up readers.
 const RECORDS_MAX: usize = 1_000_000;
 
-/// Below 1 KiB hardly a record fits; two batches are held in memory, so more than 1 GiB is a mistake.
+/// Below 1 KiB hardly any record fits. Two batches are in memory, so more than 1 GiB is a mistake.
 const BATCH_BYTES: (usize, usize) = (1 << 10, 1 << 30);
 
 /// The most partitions that a Kafka controller creates by one request.
@@ -62,18 +61,18 @@ const TOPICS_MAX: usize = 1_000_000;
 /// The replication factor is 16 bits wide in Kafka's protocol.
 const REPLICATION_MAX: i32 = i16::MAX as i32;
 
-/// All that a relay is told. Every value is within its bounds.
+/// The configuration of a relay. Every value is within its bounds.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The file, as its name was given.
+    /// The file, by the given name.
     pub file: Arc<str>,
     /// Some of its keys were overridden on the command line.
     pub is_overridden: bool,
-    /// What this relay is called; 1 to 100 characters of `[A-Za-z0-9._-]`.
+    /// Name of the relay: 1 to 100 characters of `[A-Za-z0-9._-]`.
     pub name: String,
     /// How long a drain may take after the first SIGTERM.
     pub shutdown_timeout: Duration,
-    /// `None` is an error only where there is no checkpoint.
+    /// `None` is an error only if there is no checkpoint.
     pub start_from: Option<StartFrom>,
     pub mysql: binlog::Options,
     pub kafka: Kafka,
@@ -88,7 +87,7 @@ impl Config {
     /// environment of this process.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first problem.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| Error::Read { path: path.to_owned(), source })?;
@@ -145,8 +144,8 @@ impl Config {
         })
     }
 
-    /// A command of this program, as it is asked of a shell with this configuration. Overrides may hold
-    /// secrets, and are only mentioned.
+    /// A command of this program with this configuration, quoted for a shell. Overrides may hold secrets, so they are
+    /// only mentioned.
     pub fn shell_command(&self, command: &str) -> String {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
         let file = if self.file.chars().all(is_plain) {

@@ -1,7 +1,7 @@
 //! HTTP for probes, Prometheus and people: `/livez`, `/readyz`, `/metrics`, `/status` and a page at `/`.
 //!
-//! It has a thread of its own and reads what the line left in [`Telemetry`]: whoever asks, however often,
-//! does not hold the line up. Its `watch` asks the server what only whoever looks needs to know, when somebody looks.
+//! It runs on a thread of its own and reads [`Telemetry`], so requests never hold up the line. Its `watch` asks MySQL
+//! for what only readers of HTTP need, and only while there are readers.
 
 mod page;
 mod watch;
@@ -32,7 +32,7 @@ pub struct HttpOptions {
     pub listen: String,
 }
 
-/// The address cannot be listened on.
+/// The address cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("[http] listen = {listen:?}: the address cannot be bound")]
 pub struct Error {
@@ -43,18 +43,18 @@ pub struct Error {
 /// An address that is bound, before anything is answered on it.
 pub struct Bound {
     listener: TcpListener,
-    /// With the port that was chosen where port 0 was asked for.
+    /// With the chosen port, if port 0 was configured.
     pub address: SocketAddr,
 }
 
-/// What answers are made of.
+/// The state that the handlers read.
 #[derive(Clone)]
 struct Shown {
     telemetry: Arc<Telemetry>,
     looks: Arc<Looks>,
 }
 
-/// The thread that answers.
+/// The thread that answers requests.
 pub struct Http {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -94,13 +94,13 @@ impl Http {
                     }
                 }
                 never = watch::watch(&shown.telemetry, &mysql, &shown.looks) => match never {},
-                // Dropped without a word counts as well.
+                // A dropped sender counts as well.
                 _ = stopped => {}
             }
         };
         let thread = tasks::spawn_thread("http", move || {
             runtime.block_on(answer);
-            // A look-up of a name that is under way must not hold the end up.
+            // A running DNS look-up must not hold up the end.
             runtime.shutdown_background();
         })?;
         Ok(Http { stop: Some(stop), thread: Some(thread) })

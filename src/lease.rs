@@ -1,9 +1,9 @@
 //! The lease: a named lock of the MySQL server
 //! (<https://dev.mysql.com/doc/refman/8.4/en/locking-functions.html#function_get-lock>), held by a connection of its own.
 //!
-//! A background task pings that connection. When the connection is lost, the task connects and takes the lock again. When
-//! another session holds the lock by then, the holder is told: it may have been replaced, and must stop. While another
-//! session holds the lock, the task keeps asking for it.
+//! A background task pings that connection. When the connection is lost, the task connects and takes the lock again.
+//! When another session holds the lock by then, the holder is told: it may have been replaced, and must stop. While
+//! another session holds the lock, the task keeps asking for it.
 
 use std::time::Duration;
 

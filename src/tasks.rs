@@ -1,9 +1,9 @@
-//! Work beside the line, on a thread or task of its own. A panic there is an error like any other.
+//! Work beside the line, on a thread or task of its own. A panic there becomes an error like any other.
 //!
 //! The work stays in the span that it was started in, so that its log lines say which relay and session they are of.
 //! librdkafka's lines come on the threads that read its queues, and all of those are started here as well.
 //!
-//! The same panic has the same words, by whichever way it is caught: the relay recognises one that comes again.
+//! A panic has the same message wherever it is caught, so that the relay recognises one that comes again.
 
 use std::any::Any;
 use std::io;
@@ -19,13 +19,13 @@ pub struct Panicked(pub String);
 
 impl From<JoinError> for Panicked {
     fn from(error: JoinError) -> Panicked {
-        // Its own words name the task by a number that no other has.
+        // The text of the JoinError has the number of the task, which differs each time.
         let panic = error.try_into_panic().map(|panic| words(&*panic));
         Panicked(panic.unwrap_or_else(|error| error.to_string()))
     }
 }
 
-/// Runs what waits for a library on a thread of its own, so that signals are heard meanwhile.
+/// Runs blocking work on a thread of its own, so that signals are handled meanwhile.
 ///
 /// # Errors
 /// It panicked.
@@ -35,7 +35,7 @@ pub async fn blocking<T: Send + 'static>(
     spawn_blocking(work).await.map_err(Panicked::from)
 }
 
-/// The same, to be waited for later.
+/// The same, without waiting.
 pub fn spawn_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> JoinHandle<T> {
@@ -59,7 +59,7 @@ pub fn in_this_span<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     move || span.in_scope(work)
 }
 
-/// Work that goes on by itself, and is given up when nobody waits for it any more.
+/// Work in the background, which is aborted when this is dropped.
 #[derive(Debug)]
 pub struct Task<T>(JoinHandle<T>);
 
@@ -68,7 +68,7 @@ impl<T: Send + 'static> Task<T> {
         Task(tokio::spawn(work.in_current_span()))
     }
 
-    /// Waits for its end; once.
+    /// Waits for the result. Call it once.
     ///
     /// # Errors
     /// It panicked.
@@ -83,7 +83,7 @@ impl<T> Drop for Task<T> {
     }
 }
 
-/// The words of a panic, without the thread or task that it ended.
+/// The message of a panic, without the thread or task that it ended.
 pub fn words(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| payload.downcast_ref::<&str>().copied());

@@ -1,5 +1,4 @@
-//! What the relay says of itself: logs on standard error, as text for people or JSON for machines; the state
-//! and the metrics that HTTP shows.
+//! Logs on standard error, as text for people or JSON for machines, and the state and the metrics that HTTP shows.
 
 pub(crate) mod binlogs;
 pub mod clock;
@@ -19,7 +18,7 @@ pub use self::state::State;
 pub use self::status::{Reason, Status, Telemetry, seconds};
 pub use self::words::{Causes, Excerpt};
 
-/// What is logged unless `RUST_LOG` says otherwise.
+/// The filter without `RUST_LOG`.
 const FILTER: &str = "info";
 
 /// How a line of the log looks.
@@ -42,7 +41,7 @@ pub fn start(format: LogFormat) {
         .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => builder.init(),
-        // The list of spans has all there is; the last of them would be there twice.
+        // The list of spans has all of them. The current span would be there twice.
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).init(),
     }
 }

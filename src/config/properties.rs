@@ -34,7 +34,7 @@ pub(super) const FORBIDDEN: [(&str, &str); 32] = [
     ("topic.auto.offset.reset", "a checkpoint that is not there must not read as another one"),
     ("enable.auto.commit", "the relay reads its checkpoint without a consumer group"),
     ("auto.commit.enable", "the relay reads its checkpoint without a consumer group"),
-    ("max.in.flight*", "more requests on their way could reorder records"),
+    ("max.in.flight*", "more requests in flight could reorder records"),
     ("queuing.strategy", "records must leave in their order"),
     ("delivery.report.only.error", "the relay waits for every acknowledgement"),
     ("api.version.request", "headers and transactions need what the brokers say that they can"),

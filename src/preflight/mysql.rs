@@ -1,5 +1,4 @@
-//! The requirements on the MySQL server without which a run would lose or invent rows, and what is good to
-//! know of it.
+//! The requirements on the MySQL server without which a run would lose or invent rows, and warnings about it.
 
 mod replication;
 mod tables;
@@ -63,7 +62,7 @@ pub enum Error {
     ServerIdTaken { server_id: u32, uuid: String },
 }
 
-/// The variables that the functions of this file look at.
+/// The variables that the functions of this file read.
 pub const VARIABLES: [&str; 11] = [
     "log_bin",
     "binlog_format",
@@ -78,15 +77,15 @@ pub const VARIABLES: [&str; 11] = [
     "log_slave_updates",
 ];
 
-/// Binlogs that are kept for less than this can be gone before a broken relay is noticed and mended.
+/// Binlogs that are kept for less than this may be purged before a broken relay is noticed and repaired.
 const RETENTION_MIN: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a replica that has gone may still be listed: two heartbeats of 1 s, and some more.
+/// How long the server may still list a replica that is gone: two heartbeats of 1 s, and some more.
 const DEPARTURE_MAX: Duration = Duration::from_secs(4);
 const DEPARTURE_PAUSE: Duration = Duration::from_millis(250);
 
-/// Asks ahead what [`Server::identity`], [`Server::clock`], [`ensure`] and [`ensure_server_id`] ask, as far as it does
-/// not depend on what the server is.
+/// Asks in advance what [`Server::identity`], [`Server::clock`], [`ensure`] and [`ensure_server_id`] will ask, as far
+/// as that does not depend on the kind of server.
 ///
 /// # Errors
 /// The connection broke.
@@ -94,7 +93,7 @@ pub async fn ask_ahead(server: &mut Server) -> Result<(), server::Error> {
     server.ask_first_questions_ahead(&[&VARIABLES, &["server_id"]]).await
 }
 
-/// Holds the server against every requirement of a run; the first that fails is the answer.
+/// Checks every requirement of a run. The first failure is the result.
 ///
 /// # Errors
 /// A requirement does not hold, or the server cannot be asked.
@@ -131,7 +130,7 @@ pub async fn ensure(
 }
 
 /// # Errors
-/// It is no MySQL, or too old a one.
+/// The server is not MySQL, or too old.
 pub fn ensure_version(identity: &Identity) -> Result<Finding, Error> {
     let version = identity.version.clone();
     if identity.is_mariadb {
@@ -146,7 +145,7 @@ pub fn ensure_version(identity: &Identity) -> Result<Finding, Error> {
     }
 }
 
-/// Says whether the connection is encrypted, and how well; that it is as asked was seen when it was made.
+/// Reports whether and how the connection is encrypted. Connecting has already enforced the configured mode.
 ///
 /// # Errors
 /// The server cannot be asked.
@@ -211,7 +210,7 @@ fn ensure_variable(
             Err(Error::Variable { variable, value: value.clone(), needed, cure })
         }
         Some(value) => Ok(Finding::Holds(format!("{variable}={value}"))),
-        // A later version may drop a variable whose other values it gave up.
+        // A later version may drop a variable that has only one value left.
         None => Ok(Finding::Holds(format!("this version knows nothing but {variable}={needed}"))),
     }
 }
@@ -228,7 +227,7 @@ pub fn weigh_row_value_options(variables: &Variables) -> Finding {
     })
 }
 
-/// Without names in the rows themselves, those of information_schema are taken, as long as they can fit.
+/// Without column names in the binlog, the relay takes those of information_schema, if they can fit.
 #[must_use]
 pub fn weigh_row_metadata(variables: &Variables) -> Finding {
     let effect = "rows do not name their columns, and an ALTER TABLE of an outbox halts the relay when rows from \
@@ -289,7 +288,7 @@ pub fn weigh_retention(variables: &Variables) -> Finding {
     }
 }
 
-/// Asks what REPLICATION CLIENT is needed for: which databases the binlog has.
+/// Asks which databases the binlog has, which needs REPLICATION CLIENT.
 ///
 /// # Errors
 /// The right is missing.
@@ -297,7 +296,7 @@ pub async fn ensure_replication_client(server: &mut Server) -> Result<BinlogFilt
     Ok(server.binlog_filters().await?)
 }
 
-/// Reads a binlog event, which takes the same right as the dump.
+/// Reads a binlog event, which needs the same right as the dump.
 ///
 /// # Errors
 /// The right is missing.
@@ -306,11 +305,11 @@ pub async fn ensure_replication_slave(server: &mut Server) -> Result<Finding, Er
     Ok(Finding::Holds("the user may read the binlog".to_owned()))
 }
 
-/// Two replicas of one server id push each other off the server, for ever. One that has just gone is still
-/// listed until the server next writes to it: it is given time to leave.
+/// Two replicas with the same server id end each other's dumps for ever. A replica that has just gone is listed until
+/// the server next writes to it, so give it time to leave.
 ///
 /// # Errors
-/// The server, or another replica that stays connected to it, has the id.
+/// The server, or another replica that stays connected, has the id.
 pub async fn ensure_server_id(server: &mut Server, replica: &Replica) -> Result<Finding, Error> {
     let server_id = replica.server_id.get();
     let own = server.variable("server_id").await?;

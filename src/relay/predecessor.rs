@@ -18,16 +18,16 @@ use crate::preflight::mysql::WITHOUT_LOCK;
 use crate::primary::{Lock, Locks};
 use crate::sink::Destinations;
 
-/// Prefix of the lock's name; the id of the relay's place follows. A relay holds the lock while it sends records outside
-/// of transactions.
+/// Prefix of the lock's name; the id of the relay's place follows. A relay holds the lock while it sends records
+/// outside of transactions.
 const SENDING_LOCK: &str = "binlog-relay";
 
 /// Longest wait for a predecessor. It may be suspended, or its machine may have vanished.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Waits until no predecessor has records in flight. Only a fenced predecessor in `idempotent` delivery has any. If it
-/// is alive, our dump has ended its own. It then waits for its acknowledgements, ends, and releases its lock. It has not
-/// read beyond the end of the binlog.
+/// is alive, our dump has ended its own. It then waits for its acknowledgements, ends, and releases its lock. It has
+/// not read beyond the end of the binlog.
 ///
 /// # Errors
 /// The server cannot be asked, or another instance has taken over meanwhile.
@@ -45,8 +45,8 @@ pub(super) async fn wait_for_predecessor<W: World, L: Locks<Server: Binlogs>>(
         Taken::ByOther(lock) => {
             ensure_not_replaced(relay, relay.look().await?.as_ref())?;
             tracing::warn!(
-                "the relay before this one is connected to MySQL and did not end within {} s: what it had on its way \
-                 may come twice",
+                "the relay before this one is connected to MySQL and did not end within {} s: its records in \
+                 flight may come twice",
                 PATIENCE.as_secs()
             );
             // MySQL ends one dump of our replica UUID, which may not be that of the lock's holder. The holder ends by

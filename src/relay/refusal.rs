@@ -36,8 +36,8 @@ impl Refusal {
         Some(Refusal { refused: refused.clone(), is_repeated: false })
     }
 
-    /// Continues the previous refusal, if there was one. `None`: this is the third time, although the session should have
-    /// named the row.
+    /// Continues the previous refusal, if there was one. `None`: this is the third time, although the session should
+    /// have named the row.
     pub fn after(self, before: Option<&Refusal>) -> Option<Refusal> {
         let is_same = |before: &&Refusal| {
             before.refused.sequence == self.refused.sequence
@@ -50,9 +50,9 @@ impl Refusal {
         }
     }
 
-    /// The sink sees records compressed, so only it can judge their size. `bytes`: size of the record, in a batch of its
-    /// own. `bytes_max`: what the destination takes, if we may know it. `sent_below`: limit of the batches with several
-    /// records.
+    /// The sink sees records compressed, so only it can judge their size. `bytes`: size of the record, in a batch of
+    /// its own. `bytes_max`: what the destination takes, if we may know it. `sent_below`: limit of the batches with
+    /// several records.
     pub fn verdict(&self, bytes: usize, bytes_max: Option<usize>, sent_below: usize) -> Verdict {
         match (self.refused.limit, bytes_max) {
             (SizeLimit::OfRecords, Some(bytes_max)) if bytes > bytes_max => {

@@ -22,8 +22,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// The longest pause between two sessions is 5 s; the next one needs a moment until its dump begins.
 const BETWEEN_SESSIONS: Duration = Duration::from_secs(6);
 
-/// The server lists a vanished replica until a heartbeat to it fails. The first heartbeat is lost, the second one fails.
-/// This is one more than that, and a moment for a busy server.
+/// The server lists a vanished replica until a heartbeat to it fails. The first heartbeat is lost, the second one
+/// fails. This is one more than that, and a moment for a busy server.
 const FAILED_HEARTBEATS: u32 = 3;
 const BUSY_SERVER: Duration = Duration::from_secs(1);
 

@@ -245,8 +245,8 @@ impl<'a, W: World> Session<'a, W> {
         }
     }
 
-    /// In `idempotent` delivery, the last checkpoint of a halt is clean: it says that Kafka has no row after it. Otherwise
-    /// nobody could correct `[[outbox]]`.
+    /// In `idempotent` delivery, the last checkpoint of a halt is clean: it says that Kafka has no row after it.
+    /// Otherwise nobody could correct `[[outbox]]`.
     fn is_drained_by(&self, error: &Error) -> bool {
         error.fate().is_halt() && self.config.kafka.publish.delivery == Delivery::Idempotent
     }

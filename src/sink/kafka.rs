@@ -1,7 +1,7 @@
 //! Kafka as a sink: the only room that knows rdkafka.
 //!
-//! [`Kafka`] is the configured cluster of a relay. It connects a [`KafkaSink`] for each session, which fences, reads the
-//! stored checkpoint, and is claimed. Batches then go out in one of two ways: `transactional` or `idempotent`.
+//! [`Kafka`] is the configured cluster of a relay. It connects a [`KafkaSink`] for each session, which fences, reads
+//! the stored checkpoint, and is claimed. Batches then go out in one of two ways: `transactional` or `idempotent`.
 
 pub(crate) mod check;
 mod checkpoint_editor;

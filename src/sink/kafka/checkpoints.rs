@@ -105,8 +105,8 @@ pub fn look(
     choose(options, find(&topic, options, extents)?)
 }
 
-/// The partitions whose last record of the key is no tombstone. There may be several, since an earlier writer may have had
-/// another partitioner.
+/// The partitions whose last record of the key is no tombstone. There may be several, since an earlier writer may have
+/// had another partitioner.
 ///
 /// # Errors
 /// As [`read`], but a record that is no checkpoint is no error here.

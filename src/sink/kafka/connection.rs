@@ -263,8 +263,8 @@ impl From<KafkaError> for ClientError {
     }
 }
 
-/// Writes librdkafka's log lines to the relay's log, at levels that suit a client that must expect brokers to come and go.
-/// Keeps the reason why it could not connect.
+/// Writes librdkafka's log lines to the relay's log, at levels that suit a client that must expect brokers to come and
+/// go. Keeps the reason why it could not connect.
 #[derive(Debug, Default)]
 pub struct Context {
     failure: LastFailure,

@@ -2,8 +2,8 @@
 //! is not acknowledged.
 //!
 //! The producers keep the order within each partition, and a record that fails leaves no gap. The fenced lanes of
-//! [`Transactional`] store the checkpoint beside the records. So a relay that was replaced cannot store one any more, and
-//! learns of its replacement. A restart searches for the records behind the checkpoint
+//! [`Transactional`] store the checkpoint beside the records. So a relay that was replaced cannot store one any more,
+//! and learns of its replacement. A restart searches for the records behind the checkpoint
 //! ([`crate::sink::kafka::sent_rows`]), at most [`RECORDS_AHEAD_MAX`].
 
 mod checkpoint_writer;
@@ -47,12 +47,12 @@ pub const RECORDS_AHEAD_MAX: u64 = 100_000;
 /// Most topics to ask about when their records are not acknowledged.
 const STALLED_TOPICS_MAX: usize = 8;
 
-/// Time to wait for the report that tells the reason. librdkafka reports records that failed because of another one before
-/// that other one.
+/// Time to wait for the report that tells the reason. librdkafka reports records that failed because of another one
+/// before that other one.
 const REASON_PAUSE: Duration = Duration::from_millis(100);
 
-/// The limits of one of [`BATCHES_MAX`] batches: its share of the records that may be ahead of the checkpoint, and of the
-/// configured bytes. All batches together are in memory twice, here and in librdkafka.
+/// The limits of one of [`BATCHES_MAX`] batches: its share of the records that may be ahead of the checkpoint, and of
+/// the configured bytes. All batches together are in memory twice, here and in librdkafka.
 #[must_use]
 pub fn batch_limits(limits: Limits) -> Limits {
     let records_max = usize::try_from(RECORDS_AHEAD_MAX).unwrap_or(usize::MAX) / BATCHES_MAX;
@@ -214,8 +214,8 @@ struct Sending {
     fence_probe: Option<FenceProbe>,
     suspension: SuspensionWatch,
     stored_sequence: u64,
-    /// Why no checkpoint can be stored any more. Wait for the records in flight before ending: a successor waits for our
-    /// end, and must then find all of them.
+    /// Why no checkpoint can be stored any more. Wait for the records in flight before ending: a successor waits for
+    /// our end, and must then find all of them.
     failed: Option<PublishError>,
     progress: Progress,
     /// After a refusal: how long to wait for the reports on the other records.
@@ -358,8 +358,8 @@ impl Sending {
         }
     }
 
-    /// Reports when nothing was acknowledged for `transaction_timeout`. A new producer would do no better, and could not
-    /// know the outcome of this one's requests.
+    /// Reports when nothing was acknowledged for `transaction_timeout`. A new producer would do no better, and could
+    /// not know the outcome of this one's requests.
     fn look_for_progress(&mut self, answers: &Answers) {
         let missing = self.reported.missing();
         let Some(oldest) = self.in_flight.front() else { return };

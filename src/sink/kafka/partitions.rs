@@ -1,8 +1,8 @@
-//! Decides which record may go to its producer now, so that each partition keeps the order of the stream although several
-//! producers write to it in turn.
+//! Decides which record may go to its producer now, so that each partition keeps the order of the stream although
+//! several producers write to it in turn.
 //!
-//! A record waits while earlier records to its partition are in flight from another producer. The first waiting record is
-//! held by its own producer, which adds the partition to its transaction meanwhile. The others wait here.
+//! A record waits while earlier records to its partition are in flight from another producer. The first waiting record
+//! is held by its own producer, which adds the partition to its transaction meanwhile. The others wait here.
 //!
 //! A record also waits here while another one is in flight from a producer that the partition may not know. A broker
 //! accepts any request as the first one of such a producer, also the second right after it refused the first
@@ -17,8 +17,8 @@ use murmur2::{KAFKA_SEED, murmur2};
 /// remember a producer for a day (`producer.id.expiration.ms`).
 const KNOWN_FOR: Duration = Duration::from_secs(1);
 
-/// How often a producer may hold records for one partition. librdkafka counts the pauses and resumptions of a partition in
-/// 31 bits, and ignores them once the count has overflowed.
+/// How often a producer may hold records for one partition. librdkafka counts the pauses and resumptions of a partition
+/// in 31 bits, and ignores them once the count has overflowed.
 const HOLDS_MAX: u32 = 1 << 29;
 
 /// The partition of a key in a topic with `count` partitions, as every Java client computes it.
@@ -49,8 +49,8 @@ pub(super) struct Waiting {
 pub(super) enum Admission {
     /// Send it.
     Send,
-    /// Give it to its producer, which holds it until [`Partitions::note_acknowledged`] releases it, and adds the partition
-    /// to its transaction meanwhile.
+    /// Give it to its producer, which holds it until [`Partitions::note_acknowledged`] releases it, and adds the
+    /// partition to its transaction meanwhile.
     Hold,
     /// Keep it here until [`Partitions::next`] returns it.
     Wait,
@@ -120,8 +120,8 @@ impl<const PRODUCERS: usize> Partitions<PRODUCERS> {
         partition.holder.is_some() || !partition.waiting.is_empty()
     }
 
-    /// The partition has acknowledged a record in flight. Returns the producer that must now release the record it holds for
-    /// this partition, if there is one.
+    /// The partition has acknowledged a record in flight. Returns the producer that must now release the record it
+    /// holds for this partition, if there is one.
     pub fn note_acknowledged(&mut self, id: PartitionId, now: Instant) -> Option<usize> {
         let partition = &mut self.partitions[id.0 as usize];
         partition.in_flight -= 1;

@@ -1,4 +1,5 @@
-//! What the producers of both deliveries share: how they are made, what they send, and what an unacknowledged record means.
+//! What the producers of both deliveries share: how they are made, what they send, and what an unacknowledged record
+//! means.
 
 use std::time::{Duration, Instant};
 
@@ -48,8 +49,8 @@ pub(super) struct Cluster {
 }
 
 /// Makes a producer, and waits until a broker has answered it twice. librdkafka learns the broker's id from the first
-/// answer, and counts no broker as up until it has noted the id. `init_transactions` would look again only after 500 ms.
-/// `wake`: as in [`Client::new`].
+/// answer, and counts no broker as up until it has noted the id. `init_transactions` would look again only after 500
+/// ms. `wake`: as in [`Client::new`].
 pub(super) fn connect<R: Reports>(
     config: &ClientConfig,
     context: Context<R>,

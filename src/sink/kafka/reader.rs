@@ -134,8 +134,8 @@ impl Reader {
         Ok(Reader { topic, title, uncommitted, committed, uses_tokens, partitions })
     }
 
-    /// Reads tails of partitions that grow, until each partition has shown enough or its floor is reached. Every tail goes
-    /// up to the end, so what is kept of a partition starts afresh with each.
+    /// Reads tails of partitions that grow, until each partition has shown enough or its floor is reached. Every tail
+    /// goes up to the end, so what is kept of a partition starts afresh with each.
     ///
     /// # Errors
     /// Kafka cannot be read, or does not deliver.
@@ -181,8 +181,8 @@ impl Reader {
         }
     }
 
-    /// Reads partitions from the given offsets to the given ends, all at once. A partition is done only when a record or
-    /// the leader's own end has reached the given end. A newly elected leader may show a lower end for a while, and
+    /// Reads partitions from the given offsets to the given ends, all at once. A partition is done only when a record
+    /// or the leader's own end has reached the given end. A newly elected leader may show a lower end for a while, and
     /// stopping there would miss records.
     fn read(
         &self,
@@ -243,8 +243,8 @@ impl Reader {
         self.committed.unassign().map_err(|error| self.failed(error))
     }
 
-    /// Asks a broker, and reads events meanwhile if the login needs that. The consumer has no assignment yet, so this loses
-    /// no record.
+    /// Asks a broker, and reads events meanwhile if the login needs that. The consumer has no assignment yet, so this
+    /// loses no record.
     fn ask<T>(
         &self,
         consumer: &BaseConsumer<Context>,

@@ -1,8 +1,8 @@
 //! Finds the rows after a checkpoint that are already in Kafka.
 //!
-//! `idempotent` delivery sends rows before the checkpoint that covers them. A relay that dies leaves such rows behind. Its
-//! successor searches the tail of each partition for their numbers, when the first row for a topic comes. The search
-//! begins at the time in the checkpoint, less one minute, or at the last record that the checkpoint covers.
+//! `idempotent` delivery sends rows before the checkpoint that covers them. A relay that dies leaves such rows behind.
+//! Its successor searches the tail of each partition for their numbers, when the first row for a topic comes. The
+//! search begins at the time in the checkpoint, less one minute, or at the last record that the checkpoint covers.
 
 use std::collections::{BTreeMap, HashSet};
 

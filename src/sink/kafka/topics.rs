@@ -1,7 +1,7 @@
 //! Destination topics: looks up each once, creates missing ones, and knows the largest record that each takes.
 //!
-//! Topic names enter. A [`DestinationId`] leaves, by which batches refer to topics. Nothing is sent to a topic before it
-//! was looked up.
+//! Topic names enter. A [`DestinationId`] leaves, by which batches refer to topics. Nothing is sent to a topic before
+//! it was looked up.
 
 mod growth;
 mod metadata;
@@ -306,8 +306,9 @@ impl Topics {
         asked.await.map_err(|source| Error::LookUp { topic: name.to_owned(), source })
     }
 
-    /// Checks that the brokers allow the needed operations on a topic; `None` if they do not tell. Otherwise a missing right
-    /// would show late: a refused transaction does not name the topic, and the checkpoint is read only if there is one.
+    /// Checks that the brokers allow the needed operations on a topic; `None` if they do not tell. Otherwise a missing
+    /// right would show late: a refused transaction does not name the topic, and the checkpoint is read only if there
+    /// is one.
     ///
     /// # Errors
     /// The first operation that is not allowed; Kafka cannot be asked.
@@ -364,8 +365,8 @@ impl Topics {
         }))
     }
 
-    /// The number of partitions, and the fewest replicas of one, from the metadata. Brokers describe the configuration even of
-    /// topics that do not exist.
+    /// The number of partitions, and the fewest replicas of one, from the metadata. Brokers describe the configuration
+    /// even of topics that do not exist.
     async fn partitions(&self, name: &str) -> Result<Option<(usize, usize)>, Error> {
         let failed = |source| Error::LookUp { topic: name.to_owned(), source };
         let Metadata { error, partitions, replicas } =

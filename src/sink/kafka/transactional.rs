@@ -28,7 +28,8 @@ use crate::delivery::Delivery;
 /// Number of lanes that carry batches, and so of transactions at once.
 pub const LANES: usize = 4;
 
-/// Number of lanes where only checkpoints are stored. One lane takes 26 ms a cycle, two take 5 ms, and more gain nothing.
+/// Number of lanes where only checkpoints are stored. One lane takes 26 ms a cycle, two take 5 ms, and more gain
+/// nothing.
 const CHECKPOINT_LANES: usize = 2;
 
 /// Number of the fenced lanes that are used.
@@ -65,8 +66,8 @@ impl Transactional {
         Connected::connect(opening)?.fence()
     }
 
-    /// Initialises the transactional ids of a relay of another name, and drops the producers. That relay can write nothing
-    /// more.
+    /// Initialises the transactional ids of a relay of another name, and drops the producers. That relay can write
+    /// nothing more.
     ///
     /// # Errors
     /// Kafka cannot be reached, or refuses the ids.

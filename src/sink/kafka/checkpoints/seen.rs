@@ -22,7 +22,8 @@ impl Seen {
         Seen { topic, extents, options }
     }
 
-    /// Reads the records between the end that was seen and our own record, which is acknowledged, but not committed yet.
+    /// Reads the records between the end that was seen and our own record, which is acknowledged, but not committed
+    /// yet.
     ///
     /// # Errors
     /// One of them has the key, so there is a later checkpoint; or the topic cannot be read.

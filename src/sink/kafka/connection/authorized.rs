@@ -162,8 +162,8 @@ impl Queue {
         Queue(NonNull::new(queue).expect("librdkafka aborts where it has no memory"))
     }
 
-    /// Waits for the answer. After the request's timeout librdkafka itself answers with an error, so wait for one second
-    /// more.
+    /// Waits for the answer. After the request's timeout librdkafka itself answers with an error, so wait for one
+    /// second more.
     fn poll(&self) -> Option<Event> {
         let timeout = c_int::try_from(REQUEST_TIMEOUT.as_millis() + 1000).unwrap_or(c_int::MAX);
         // SAFETY: the queue is alive; the event that comes back is ours to free.

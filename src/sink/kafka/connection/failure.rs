@@ -1,5 +1,5 @@
-//! Why brokers do not answer. librdkafka retries for ever, and reports the reason in events and log lines, apart from the
-//! call that waits. These enter here. The last reason leaves, and whether a person must act on it.
+//! Why brokers do not answer. librdkafka retries for ever, and reports the reason in events and log lines, apart from
+//! the call that waits. These enter here. The last reason leaves, and whether a person must act on it.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};

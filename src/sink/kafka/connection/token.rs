@@ -1,5 +1,5 @@
-//! Tokens of SASL/OAUTHBEARER. Whenever librdkafka asks for one, it is read from a file, or made without a signature for
-//! brokers in a test.
+//! Tokens of SASL/OAUTHBEARER. Whenever librdkafka asks for one, it is read from a file, or made without a signature
+//! for brokers in a test.
 //!
 //! `sasl.oauthbearer.config` says which: `token_file=/run/secrets/kafka-token`, a JSON Web Token that somebody
 //! renews there, or librdkafka's own fields of an unsecured token: `principal=relay lifeSeconds=3600`.

@@ -27,8 +27,8 @@ impl DueCheckpoint {
 }
 
 impl Due {
-    /// A batch that was sent at `sent_at` is acknowledged. Its checkpoint replaces an earlier one, unless only the earlier
-    /// one has a GTID set: few checkpoints carry a long set.
+    /// A batch that was sent at `sent_at` is acknowledged. Its checkpoint replaces an earlier one, unless only the
+    /// earlier one has a GTID set: few checkpoints carry a long set.
     pub fn note(&mut self, number: u64, checkpoint: Checkpoint, sent_at: SystemTime) {
         if checkpoint.gtid_set.is_some() {
             self.with_set = None;

@@ -23,15 +23,15 @@ use crate::sink::kafka::{PublishError, Unacknowledged, producer};
 /// partitions on one broker, more of them gain nothing.
 pub(super) const PRODUCERS: usize = 8;
 
-/// A single broker with a shorter round trip gets one producer. There are no round trips to overlap then. Eight producers
-/// would send smaller requests, and take 50 % more CPU time in a backlog.
+/// A single broker with a shorter round trip gets one producer. There are no round trips to overlap then. Eight
+/// producers would send smaller requests, and take 50 % more CPU time in a backlog.
 const NEAR: Duration = Duration::from_millis(1);
 
 /// Default of a topic's `max.message.bytes`.
 const BATCH_BYTES_DEFAULT: usize = 1_048_588;
 
-/// Bytes of a record batch besides the key and the value of its only record: 61, lengths, and the header with the relay's
-/// name.
+/// Bytes of a record batch besides the key and the value of its only record: 61, lengths, and the header with the
+/// relay's name.
 const AROUND_RECORD_BYTES_MAX: usize = 256;
 
 pub(super) struct Producers {

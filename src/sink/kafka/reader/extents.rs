@@ -1,5 +1,5 @@
-//! The first and last offsets of a topic's partitions. One request asks for all of them, since a round trip for each would
-//! dominate the time of a read.
+//! The first and last offsets of a topic's partitions. One request asks for all of them, since a round trip for each
+//! would dominate the time of a read.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -91,8 +91,8 @@ impl Reader {
         Reader { topic: topic.to_owned(), title, partitions: Mutex::default(), ..self }
     }
 
-    /// First and last offsets of the partitions, including open transactions. These are the partitions that existed when
-    /// the reader connected.
+    /// First and last offsets of the partitions, including open transactions. These are the partitions that existed
+    /// when the reader connected.
     ///
     /// # Errors
     /// Kafka cannot be asked, or knows no such topic. A broker that has just started may not know it yet.

@@ -42,8 +42,8 @@ impl Committer {
         Ok(Committer { orders: Some(orders), committed, thread: Some(thread) })
     }
 
-    /// Commits the transaction of this producer. A commit that fails, or whose answer is lost, is never retried: recovery
-    /// finds out its outcome.
+    /// Commits the transaction of this producer. A commit that fails, or whose answer is lost, is never retried:
+    /// recovery finds out its outcome.
     pub fn commit(&self, client: Arc<Client<Acknowledgements>>) {
         let orders = self.orders.as_ref().expect("orders are given only before the drop");
         // A thread that has ended has reported why.

@@ -144,8 +144,8 @@ impl Lane {
         Instant::now() + self.transaction_timeout + REPORT_MARGIN
     }
 
-    /// Whether the broker has acknowledged every record of the transaction. librdkafka reports on every record within the
-    /// transaction's timeout. If it forgets one, do not wait for ever.
+    /// Whether the broker has acknowledged every record of the transaction. librdkafka reports on every record within
+    /// the transaction's timeout. If it forgets one, do not wait for ever.
     ///
     /// # Errors
     /// The broker has refused one, or there is no report by `report_by`.
@@ -190,8 +190,8 @@ impl Lane {
         }
     }
 
-    /// Aborts the transaction, so that readers of the partitions can go on at once. If this fails, the transaction's timeout
-    /// does it later.
+    /// Aborts the transaction, so that readers of the partitions can go on at once. If this fails, the transaction's
+    /// timeout does it later.
     pub fn abort(&self) {
         let abort =
             |producer: &BaseProducer<_>| producer.abort_transaction(connection::REQUEST_TIMEOUT);

@@ -13,8 +13,8 @@ use crate::sink::kafka::reports::{Acknowledgements, Context, Wakeup};
 use crate::sink::kafka::{PublishError, PublishOptions, producer};
 use crate::tasks::{self, in_this_span};
 
-/// Number of transactional ids, `{name}-0` and up. Recovery fences all of them, whatever number is used: a relay of another
-/// version, or in another delivery, may use more or fewer.
+/// Number of transactional ids, `{name}-0` and up. Recovery fences all of them, whatever number is used: a relay of
+/// another version, or in another delivery, may use more or fewer.
 const FENCED_LANES: usize = 4;
 
 /// Most producers that retry at once after the coordinator has put off the previous one …
@@ -63,8 +63,8 @@ impl Connected {
         Ok(Connected { lanes, opening })
     }
 
-    /// Initialises all transactional ids. This finishes or aborts a predecessor's open transactions, and the predecessor
-    /// can write nothing more.
+    /// Initialises all transactional ids. This finishes or aborts a predecessor's open transactions, and the
+    /// predecessor can write nothing more.
     ///
     /// # Errors
     /// Kafka cannot be reached, or refuses the ids.
@@ -136,8 +136,8 @@ impl Opening {
         self.initialise(transactional_id, self.connect(transactional_id)?, None)
     }
 
-    /// If a predecessor left a transaction open, the broker aborts it and answers CONCURRENT_TRANSACTIONS. librdkafka would
-    /// retry after 500 ms; a new producer retries at once.
+    /// If a predecessor left a transaction open, the broker aborts it and answers CONCURRENT_TRANSACTIONS. librdkafka
+    /// would retry after 500 ms; a new producer retries at once.
     fn initialise(
         &self,
         transactional_id: &str,

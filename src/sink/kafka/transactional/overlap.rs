@@ -28,12 +28,12 @@ use crate::sink::kafka::sequence::SequenceHeader;
 use crate::sink::kafka::{PublishError, PublishOptions, SERVE_INTERVAL};
 use crate::sink::{Sealed, Stored};
 
-/// The next transaction begins when at most this many records of the previous one are unacknowledged. If it began sooner,
-/// a backlog would be cut into transactions that are too small to be worth their cost.
+/// The next transaction begins when at most this many records of the previous one are unacknowledged. If it began
+/// sooner, a backlog would be cut into transactions that are too small to be worth their cost.
 const UNACKNOWLEDGED_MAX: usize = 32;
 
-/// The next transaction begins when the previous checkpoint is acknowledged, or this long after the previous transaction
-/// began, whichever is sooner. So its partitions are added while the previous records are in flight.
+/// The next transaction begins when the previous checkpoint is acknowledged, or this long after the previous
+/// transaction began, whichever is sooner. So its partitions are added while the previous records are in flight.
 const PACE: Duration = Duration::from_millis(5);
 
 /// Before that checkpoint is acknowledged, at most this many records of the previous transaction may be unacknowledged.
@@ -259,8 +259,8 @@ impl<'a> Overlap<'a> {
         Ok(())
     }
 
-    /// Orders the commit of the first transaction as soon as it is acknowledged. A refusal in any transaction ends all of
-    /// them.
+    /// Orders the commit of the first transaction as soon as it is acknowledged. A refusal in any transaction ends all
+    /// of them.
     fn commit_first(&mut self) -> Result<(), PublishError> {
         for (index, open) in self.open.iter_mut().enumerate().filter(|(_, it)| !it.is_committing) {
             let lane = &self.lanes[open.lane];
