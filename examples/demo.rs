@@ -220,10 +220,7 @@ fn conclude(scene: &Scene, ledger: &Ledger, relay: &Relay) -> ExitCode {
         "written {}, arrived {}, repeated {}, lost {}, reordered {}, kills {KILLS}",
         verdict.committed, verdict.arrived, verdict.repeated, verdict.lost, verdict.reordered
     );
-    match verdict.is_clean() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    }
+    if verdict.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn indented(setup: &RelaySetup) -> String {

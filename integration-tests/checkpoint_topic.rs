@@ -192,12 +192,11 @@ fn a_newest_checkpoint_that_cannot_be_read_does_not_give_way_to_an_older_one() {
             scene.name,
             setup.checkpoint_topic
         );
-        let hint = match words.starts_with("has format") {
-            true => {
-                "start the version … of the relay or a later one; or say where this version goes on with \
+        let hint = if words.starts_with("has format") {
+            "start the version … of the relay or a later one; or say where this version goes on with \
                  `binlog-relay checkpoint set --to …`"
-            }
-            false => DAMAGED_HINT,
+        } else {
+            DAMAGED_HINT
         };
         setup.start().halts_saying(&error, hint);
     }

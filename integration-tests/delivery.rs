@@ -135,7 +135,7 @@ fn exactly_once_finds_what_an_idempotent_relay_left_behind_and_so_does_who_follo
 }
 
 /// Brokers know a topic before all its partitions are led: a first request is refused, while a second one that
-/// was sent behind it is taken, and counts for both. More than one must never be on its way.
+/// was sent behind it is taken, and counts for both. More than one must never be in flight.
 #[test]
 fn rows_for_topics_that_have_just_been_created_all_arrive_in_either_delivery() {
     const TOPICS: usize = 4;
@@ -195,7 +195,7 @@ fn a_relay_that_is_fenced_by_force_exits_3_in_either_delivery() {
     }
 }
 
-/// The one case that is not covered: what a sleeper had on its way arrives when it wakes, long after it was
+/// The one case that is not covered: the records that a sleeper had in flight arrive when it wakes, long after it was
 /// replaced. It is told by its number, and the sleeper stores no checkpoint any more.
 #[test]
 fn a_paused_relay_that_was_replaced_can_only_repeat_what_it_had_read() {
@@ -208,7 +208,7 @@ fn a_paused_relay_that_was_replaced_can_only_repeat_what_it_had_read() {
     thread::sleep(Duration::from_millis(700));
     first.signal("STOP");
     let mut second = setup.start();
-    second.wait_for_log("what it had on its way may come twice");
+    second.wait_for_log("its records in flight may come twice");
     thread::sleep(Duration::from_millis(700));
     let instance = first.instance();
     let claimed = scene.checkpoints().len();
@@ -290,7 +290,7 @@ fn kills_between_send_and_acknowledgement_repeat_nothing() {
         scene.wait_for_checkpoint_at(&relay, &writer.sql.end_of_binlog());
         let published = relay.log().matches("published").count();
         proxy.mute_answers();
-        // One request is on its way to a broker at most.
+        // At most one request is in flight to a broker.
         writer.write(1);
         rows += 1;
         relay.wait_until_came(&mut inbox, rows, SOON);
@@ -321,7 +321,7 @@ fn read_committed_consumers_see_the_same_records_in_idempotent_delivery() {
     }
 }
 
-/// What is on its way stays with its producer, however long it takes; `/readyz` says what is waited for.
+/// Records in flight stay with their producer, however long it takes. `/readyz` says what the relay waits for.
 #[test]
 fn records_that_nobody_acknowledges_are_waited_for_and_said() {
     let _permit = permit_for_own_servers();

@@ -28,6 +28,7 @@ mod lagging_leader;
 mod large;
 mod leader_change;
 mod link;
+mod logs;
 mod long_gtid_set;
 mod mysql_failures;
 mod mysql_tls;

@@ -31,16 +31,18 @@ impl Pair {
         let pair = Pair { source, replica, version };
         let port = pair.source.login().port;
         let mut sql = pair.replica.connect();
-        sql.run(match pair.is_old() {
-            true => format!(
+        let follow = if pair.is_old() {
+            format!(
                 "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='root', \
                  MASTER_AUTO_POSITION=1"
-            ),
-            false => format!(
+            )
+        } else {
+            format!(
                 "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, SOURCE_USER='root', \
                  SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1"
-            ),
-        });
+            )
+        };
+        sql.run(follow);
         sql.run(pair.say("START REPLICA"));
         pair
     }
@@ -51,10 +53,7 @@ impl Pair {
 
     /// A statement as this version spells it.
     fn say(&self, statement: &str) -> String {
-        match self.is_old() {
-            true => statement.replace("REPLICA", "SLAVE"),
-            false => statement.to_owned(),
-        }
+        if self.is_old() { statement.replace("REPLICA", "SLAVE") } else { statement.to_owned() }
     }
 
     /// Waits until the replica has applied all that the source has.

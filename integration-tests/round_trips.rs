@@ -31,9 +31,10 @@ fn a_start_asks_mysql_four_times_before_it_registers_and_dumps() {
     let mut relay = setup.start();
     scene.wait_for_records(&relay, 1);
     for (rows, is_clean) in [(2, true), (3, false)] {
-        match is_clean {
-            true => assert_eq!(relay.stop(), 0, "{}", relay.log_tail()),
-            false => relay.kill(),
+        if is_clean {
+            assert_eq!(relay.stop(), 0, "{}", relay.log_tail())
+        } else {
+            relay.kill()
         }
         proxy.take_commands();
         relay = setup.start();
@@ -67,9 +68,10 @@ fn nothing_is_read_before_all_ids_are_initialised() {
         for (rows, is_clean) in [(1, true), (2, false), (3, true)] {
             writer.write(1);
             scene.wait_for_records(&relay, rows);
-            match is_clean {
-                true => assert_eq!(relay.stop(), 0, "{}", relay.log_tail()),
-                false => relay.kill(),
+            if is_clean {
+                assert_eq!(relay.stop(), 0, "{}", relay.log_tail())
+            } else {
+                relay.kill()
             }
             let said = proxy.take_said();
             let place = |what: Said| said.iter().position(|it| *it == what);

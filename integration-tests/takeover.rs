@@ -340,7 +340,7 @@ fn stop_inside_a_transaction(
 ) -> usize {
     const ROWS: usize = 8_000;
     const ATTEMPTS: usize = 20;
-    /// What was on its way to the broker when the relay was paused is there after this.
+    /// The records in flight when the relay was suspended have arrived after this.
     const UNDER_WAY: Duration = Duration::from_millis(300);
     let mut inbox = Inbox::open(&scene.kafka, &scene.topic(""), Isolation::ReadUncommitted);
     for _ in 0..ATTEMPTS {

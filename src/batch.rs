@@ -1,15 +1,14 @@
 //! The buffer between reading and publishing: records as ranges of one reused byte buffer.
 //!
-//! Drafts enter (topic, key, value); a sealed batch leaves, which becomes one Kafka transaction together
-//! with the checkpoint it leads to. The batch knows where the last MySQL transaction ended (its boundary),
-//! so that it can be cut there; what came after moves to the next batch. It never decides anything about
-//! Kafka or MySQL and touches neither.
+//! Drafts enter (topic, key, value). A sealed batch leaves, which the sink publishes with the checkpoint it leads to.
+//! The batch knows where the last whole MySQL transaction ends (its boundary), and can be cut there. The records behind
+//! the cut move to the next batch. A batch knows nothing of Kafka or MySQL.
 
 use std::ops::Range;
 
 use crate::telemetry::clock::CommitTime;
 
-/// How much one batch (one Kafka transaction) may hold.
+/// The limits of one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Most records in one batch; at least 1.
@@ -28,7 +27,7 @@ pub struct RecordRef<'a> {
     pub topic: DestinationId,
     pub key: &'a [u8],
     pub value: &'a [u8],
-    /// It was found there: it counts, and is not sent.
+    /// It was found in the sink: it counts, but is not sent.
     pub is_in_kafka: bool,
 }
 
@@ -46,7 +45,7 @@ pub struct Batch {
     limits: Limits,
     bytes: Vec<u8>,
     spans: Vec<Span>,
-    /// Of them, those that are not in Kafka yet.
+    /// Number of records that are not in Kafka yet.
     unsent: usize,
     boundary: usize,
     /// Commit time of each whole transaction.
@@ -56,7 +55,7 @@ pub struct Batch {
     newest: Option<CommitTime>,
 }
 
-/// Where a batch is to be cut, and what the cut means for the checkpoint.
+/// Where to cut a batch, and what the cut means for the checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
     /// After the last whole transaction: this many records.
@@ -66,7 +65,7 @@ pub enum Cut {
 }
 
 impl Cut {
-    /// How many records stay in the batch that is cut.
+    /// Number of records before the cut.
     pub fn records(self) -> usize {
         match self {
             Cut::Boundary(records) | Cut::Part(records) => records,
@@ -110,7 +109,7 @@ impl Batch {
         self.push_span(topic, key_len, committed_at, false);
     }
 
-    /// The same of a record that was found in Kafka.
+    /// The same for a record that was found in Kafka.
     pub fn push_found(&mut self, topic: DestinationId, key_len: usize, committed_at: CommitTime) {
         self.push_span(topic, key_len, committed_at, true);
     }
@@ -150,7 +149,7 @@ impl Batch {
         }
     }
 
-    /// Empties the batch and keeps its memory, up to what the limits ask for.
+    /// Empties the batch and keeps its memory, up to the size of the limits.
     pub fn clear(&mut self) {
         self.spans.clear();
         self.unsent = 0;
@@ -211,19 +210,19 @@ impl Batch {
         }
     }
 
-    /// Those that are not in Kafka yet, with their indices in the batch.
+    /// The records that are not in Kafka yet, with their indices in the batch.
     pub fn unsent_records(&self) -> impl Iterator<Item = (usize, RecordRef<'_>)> {
         self.records().enumerate().filter(|(_, record)| !record.is_in_kafka)
     }
 
-    /// Where this batch would be cut to be published now; `None` when it holds nothing that may be.
+    /// Where to cut this batch to publish it now; `None` if nothing in it may be published.
     pub fn cut_now(&self) -> Option<Cut> {
         (self.boundary > 0).then_some(Cut::Boundary(self.boundary))
     }
 
-    /// Where this batch must be cut because it is over its limits; `None` while there is room.
+    /// Where to cut this batch because it is over its limits; `None` while there is room.
     ///
-    /// The last record is the one that went over, so a part of a large transaction ends before it.
+    /// The last record is the one above the limits, so a part of a large transaction ends before it.
     pub fn cut_full(&self) -> Option<Cut> {
         if self.spans.len() <= self.limits.records_max && self.bytes.len() <= self.limits.bytes_max
         {
@@ -236,7 +235,7 @@ impl Batch {
         }
     }
 
-    /// Cuts this batch and moves what comes after the cut into `rest`, which must be empty.
+    /// Cuts this batch and moves the records behind the cut into `rest`, which must be empty.
     ///
     /// A cut is never before the boundary: those of [`Batch::cut_now`] and [`Batch::cut_full`] are not.
     pub fn cut(&mut self, cut: Cut, rest: &mut Batch) {
@@ -254,7 +253,7 @@ impl Batch {
         self.unsent -= rest.unsent;
         debug_assert!(self.boundary <= keep);
         if !rest.is_empty() {
-            // What is moved is of one transaction, the open one.
+            // The moved records all belong to the open transaction.
             rest.newest = self.newest;
             rest.oldest = if keep == 0 { self.oldest.take() } else { self.newest };
         }

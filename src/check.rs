@@ -1,19 +1,19 @@
-//! Every requirement of both ends, asked one by one, beside a relay that may be running.
+//! Checks every requirement of both ends, also while the relay is running.
 //!
-//! A configuration enters, a [`Report`] leaves. Nothing that anybody could see is written: no dump is
-//! opened, no record is produced, topics are created on trial only, and the transactional id is one that no
-//! relay uses. What cannot be asked because of what failed before it has no line.
+//! A configuration enters, a [`Report`] leaves. A check writes nothing that anybody could see: it opens no dump,
+//! produces no record, only validates the creation of topics, and uses a transactional id that no relay uses. A
+//! requirement that cannot be asked, because an earlier one failed, has no line.
 
 mod destinations;
 mod mysql;
 mod place;
 mod report;
 
-pub use self::report::{Line, Report, Status};
+pub use self::report::Report;
 use crate::config::Config;
 use crate::sink::kafka::check::Cluster;
 
-/// Asks both ends at once, then what needs both.
+/// Asks both ends at the same time, then the requirements that need both.
 pub async fn check(config: &Config) -> Report {
     let (mut of_mysql, mut of_kafka) = (Report::default(), Report::default());
     let (mut server, (cluster, findings)) =

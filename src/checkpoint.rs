@@ -1,6 +1,6 @@
-//! The checkpoint: what is relayed up to where, as one JSON record.
+//! The checkpoint: the position up to which rows are relayed, as one JSON record.
 //!
-//! The record is read and written so that Eventuate CDC reads ours and we read its.
+//! Eventuate CDC can read our record, and we can read its.
 
 mod partitions;
 mod record;
@@ -19,7 +19,7 @@ pub use self::record::{FORMAT, NAME_LENGTH_MAX, Problem, parse};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckpointOptions {
     pub topic: String,
-    /// The record's key: relays with one key take over from each other.
+    /// The record's key. Relays with the same key take over from each other.
     pub key: String,
 }
 
@@ -36,15 +36,15 @@ pub struct Checkpoint {
     pub name: Option<String>,
     pub binlog_filename: String,
     pub offset: u64,
-    /// Always 0 in ours: Eventuate would count other things by it.
+    /// Always 0 in ours, since Eventuate counts other rows with it.
     pub rows_to_skip: u64,
-    /// So many relayed rows of the transaction that begins here are in Kafka as well.
+    /// Rows of the transaction starting here that are already in Kafka.
     #[serde(default)]
     pub rows_done: u64,
     /// That transaction, when `rows_done` is not 0 and the server has GTIDs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gtid: Option<String>,
-    /// Every GTID before the place; missing unless it is complete.
+    /// Every GTID before the position; missing unless complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gtid_set: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,17 +68,17 @@ pub struct Checkpoint {
     /// How many destination topics the relay has created in this generation.
     #[serde(default)]
     pub topics_created: u64,
-    /// The last one of a drain.
+    /// The last checkpoint of a drain.
     #[serde(default)]
     pub clean: bool,
-    /// In `idempotent` delivery: rows after this place may be in Kafka since then. UTC, ISO 8601, milliseconds;
-    /// missing: since the record's own Kafka time.
+    /// In `idempotent` delivery: Kafka may have rows after this position since this time. UTC, ISO 8601, milliseconds.
+    /// Missing: since the record's own Kafka time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unacknowledged_since: Option<String>,
-    /// Relays of other names that may have sent rows after this place.
+    /// Other names of relays that may have sent rows after this position.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unacknowledged_names: Vec<String>,
-    /// In `idempotent` delivery: how many partitions the topics had that rows after this place may be in.
+    /// In `idempotent` delivery: partition counts of the topics that may have rows after this position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<PartitionCounts>,
     /// When it was written: UTC, ISO 8601, milliseconds.
@@ -120,10 +120,10 @@ impl Checkpoint {
         serde_json::to_vec(self).expect("strings and numbers are always JSON")
     }
 
-    /// Where to go on reading.
+    /// The position at which to resume.
     ///
     /// # Errors
-    /// A field is not what its name says.
+    /// A field has an invalid value.
     pub fn resume(&self) -> Result<Resume, coordinates::Error> {
         let gtid_set: Option<GtidSet> = self.gtid_set.as_deref().map(str::parse).transpose()?;
         let server_uuid: Option<Uuid> = self.server_uuid.as_deref().map(str::parse).transpose()?;
@@ -132,8 +132,8 @@ impl Checkpoint {
             gtid_set,
             server_uuid,
             file_timestamp: self.binlog_timestamp,
-            // A place as it was configured, or one of Eventuate's, can be inside a transaction; one that
-            // follows relayed rows, or to which its file was read, is a boundary.
+            // A configured position, or one of Eventuate's, may be inside a transaction. A position after relayed
+            // rows, or up to which the file was read, is a boundary.
             is_boundary: self.generation.is_some()
                 && (self.sequence > 0
                     || self.gtid_set.is_some()
@@ -149,8 +149,8 @@ impl Checkpoint {
         self.gtid.as_deref().map(str::parse).transpose()
     }
 
-    /// Rows after the place may be in Kafka already.
-    pub fn may_be_ahead(&self) -> bool {
+    /// Kafka may already have rows after this position.
+    pub fn has_unacknowledged_tail(&self) -> bool {
         self.delivery == Some(Delivery::Idempotent) && !self.clean
     }
 
@@ -163,7 +163,7 @@ impl Checkpoint {
         millis.map_err(|error| format!("unacknowledgedSince: {error}"))
     }
 
-    /// The part that says where in the binlog it stands.
+    /// The fields of the position.
     pub fn place(place: &Place, rows_done: u64, open_gtid: Option<&Gtid>) -> Checkpoint {
         let gtid_set = place.gtid_set.as_ref().map(ToString::to_string);
         Checkpoint { gtid_set, ..Checkpoint::place_without_set(place, rows_done, open_gtid) }
@@ -185,7 +185,7 @@ impl Checkpoint {
         }
     }
 
-    /// Which of two partitions' last records is the later one: by generation, then sequence, then place, then time.
+    /// Which of two partitions' last records is the later one: by generation, sequence, position, and time.
     #[must_use]
     pub fn is_later_than(&self, other: &Checkpoint) -> bool {
         let order = (self.generation, self.sequence).cmp(&(other.generation, other.sequence));

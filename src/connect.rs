@@ -1,5 +1,5 @@
-//! The primary, connected and asked, and nothing changed there: what `run` does before it fences anybody, and all that
-//! `check` does. Beside it, who a relay is to the primary.
+//! Connects to the primary and asks it, without changing anything there: what `run` does before it fences anybody, and
+//! all that `check` does. Also the relay's identity as a replica.
 
 use std::num::NonZeroU32;
 
@@ -13,7 +13,7 @@ use crate::coordinates::Uuid;
 use crate::error::Error;
 use crate::preflight;
 
-/// Logs in to MySQL and asks who it is.
+/// Logs in to MySQL and asks for its identity.
 ///
 /// # Errors
 /// It cannot be reached, or refuses the login.
@@ -24,26 +24,26 @@ pub async fn connect_mysql(config: &Config) -> Result<(Server, Identity), Error>
     Ok((server, identity))
 }
 
-/// Holds the configuration of `[[outbox]]` against the one that a checkpoint was written under.
+/// Compares `[[outbox]]` with the configuration under which a checkpoint was written.
 ///
 /// # Errors
-/// The rows that it counts would be counted differently now.
+/// The checkpoint counts rows that would be counted differently now.
 pub fn ensure_continuable(checkpoint: &Checkpoint, fingerprint: &str) -> Result<(), Error> {
     let is_own_fingerprint =
         checkpoint.outbox_fingerprint.as_deref().is_none_or(|own| own == fingerprint);
     if checkpoint.rows_done > 0 && !is_own_fingerprint {
         return Err(Error::OutboxChanged);
     }
-    if checkpoint.may_be_ahead() && !is_own_fingerprint {
+    if checkpoint.has_unacknowledged_tail() && !is_own_fingerprint {
         return Err(Error::OutboxChangedBehind);
     }
     Ok(())
 }
 
-/// Where reading begins: at the checkpoint, or at `start_from` where there is none.
+/// Where reading begins: at the checkpoint, or at `start_from` if there is none.
 ///
 /// # Errors
-/// The server does not have the place, or none is named.
+/// The server does not have the position, or none is given.
 pub async fn find_start(
     config: &Config,
     server: &mut impl Binlogs,
@@ -64,11 +64,11 @@ pub async fn find_start(
     found.map_err(|source| start_error(config, origin, source))
 }
 
-/// An error about a place, with who named it.
+/// An error about a position, with its origin.
 #[must_use]
 pub fn start_error(config: &Config, origin: start::Origin, source: start::Error) -> Error {
     match source {
-        // Not about the place.
+        // Not about the position.
         start::Error::Server(source) => binlog_error(config, source.into()),
         source => Error::Start { server: config.mysql.to_string(), origin, source },
     }
@@ -81,14 +81,14 @@ pub fn no_start(config: &Config) -> Error {
     Error::NoStart { key, topic }
 }
 
-/// The same relay is always the same replica, and no other relay is: not even one of the same name on
-/// another Kafka cluster or with another checkpoint topic.
+/// A relay always has the same replica id, and no other relay has it: not even one of the same name on another Kafka
+/// cluster, or with another checkpoint topic.
 #[must_use]
 pub fn replica(config: &Config, cluster_id: &str) -> Replica {
     replica_named(config, &config.name, cluster_id)
 }
 
-/// The replica that a relay of this name and this checkpoint topic is.
+/// The replica id of a relay with this name and this checkpoint topic.
 #[must_use]
 pub fn replica_named(config: &Config, name: &str, cluster_id: &str) -> Replica {
     let hash = hash(name, cluster_id, &config.kafka.checkpoint.topic);
@@ -99,14 +99,14 @@ pub fn replica_named(config: &Config, name: &str, cluster_id: &str) -> Replica {
     }
 }
 
-/// The name of the relay that the checkpoint is of, if it is another one than ours.
+/// The name of the checkpoint's owner, if it is another relay.
 #[must_use]
 pub fn other_owner(config: &Config, stored: Option<&Checkpoint>) -> Option<String> {
     stored?.name.clone().filter(|owner| *owner != config.name)
 }
 
-/// The id of the stored place: relays that would go on from one checkpoint have the same, whatever their names
-/// are. That of a relay whose key is its name is its replica UUID.
+/// The id of the checkpoint: relays that resume at the same checkpoint have the same id, under any name. If the key is
+/// the relay's name, this is its replica UUID.
 #[must_use]
 pub fn place_id(config: &Config, cluster_id: &str) -> Uuid {
     uuid_of(&hash(&config.kafka.checkpoint.key, cluster_id, &config.kafka.checkpoint.topic))
@@ -126,13 +126,13 @@ fn uuid_of(hash: &[u8; 32]) -> Uuid {
     Uuid::from_bytes(uuid::Builder::from_sha1_bytes(bytes).into_uuid().into_bytes())
 }
 
-/// An error with the server it is about.
+/// An error, with the address of the server.
 #[must_use]
 pub fn preflight_error(config: &Config, source: preflight::mysql::Error) -> Error {
     Error::Preflight { server: config.mysql.to_string(), source }
 }
 
-/// An error with the server it is about.
+/// An error, with the address of the server.
 #[must_use]
 pub fn binlog_error(config: &Config, source: binlog::Error) -> Error {
     Error::Binlog { server: config.mysql.to_string(), source }

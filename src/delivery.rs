@@ -1,13 +1,13 @@
-//! How records get to their destination, as the configuration and the checkpoint name it.
+//! The delivery, as the configuration and the checkpoint name it.
 
 use serde::{Deserialize, Serialize};
 
-/// What a crash costs.
+/// How records and checkpoints are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Delivery {
-    /// Records and checkpoint in one transaction of the sink.
+    /// Records and checkpoint are one transaction of the sink.
     ExactlyOnce,
-    /// Records at once, and the checkpoint behind them. A restart looks for the records that are there.
+    /// Records are sent at once, and the checkpoint follows. A restart searches for the records that have arrived.
     Idempotent,
 }

@@ -1,7 +1,7 @@
-//! A row becomes the bytes of a record: topic, key and value, as its preset lays them down. Pure.
+//! Turns a row into the bytes of a record: topic, key and value, as its preset defines them. Pure.
 //!
-//! Cells of one row enter; the topic's name, the key and the value leave into buffers of the caller. A row
-//! that cannot be a record is an error that names the column; nothing is filled in or left out.
+//! The cells of one row enter. The topic's name, the key and the value leave, in buffers of the caller. A row that
+//! cannot be a record is an error that names the column. Nothing is made up or left out.
 
 mod eventuate_local;
 mod eventuate_tram;
@@ -14,7 +14,7 @@ use crate::binlog::value;
 use crate::outbox::{Preset, Route};
 use crate::telemetry::Excerpt;
 
-/// Where a row stands in the binlog.
+/// Position of a row in the binlog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowPlace<'a> {
     pub file: &'a str,
@@ -24,12 +24,12 @@ pub struct RowPlace<'a> {
     pub index: u64,
 }
 
-/// What became of a row.
+/// What a row led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The first `key_len` bytes that were appended are the key, the rest is the value.
     Record { key_len: usize },
-    /// The row says that it was published already.
+    /// The row says that it was already published.
     AlreadyPublished,
 }
 
@@ -44,7 +44,7 @@ pub struct Error {
 impl Error {
     fn told(&self) -> String {
         match &self.problem {
-            // It names the column itself.
+            // The error itself names the column.
             Problem::Value(error) => error.to_string(),
             problem => format!("column {}: {problem}", self.column),
         }
@@ -81,7 +81,7 @@ pub enum Problem {
 /// Appends the key and the value of a row to `out` and writes the name of its topic.
 ///
 /// # Errors
-/// The row cannot be a record. What was appended so far is for the caller to take back.
+/// The row cannot be a record. The caller must remove what was appended.
 pub fn write(
     route: &Route,
     cells: &[Cell<'_>],
@@ -121,7 +121,7 @@ pub fn topic_of(preset: Preset, text: &str) -> Result<String, Problem> {
 /// Whether the row becomes a record, without writing it.
 ///
 /// # Errors
-/// The column that tells cannot be read.
+/// The column `published` cannot be read.
 pub fn is_relayed(route: &Route, cells: &[Cell<'_>]) -> Result<bool, Error> {
     let row = Row { route, cells };
     let published = match route.preset {
@@ -146,7 +146,7 @@ impl<'a> Row<'a> {
         Error { column: self.name(wanted), problem: problem.into() }
     }
 
-    /// The text of a column; `None` when it is NULL or the table does not have it.
+    /// The text of a column; `None` if it is NULL or the table does not have it.
     fn text(&self, wanted: usize) -> Result<Option<Cow<'a, str>>, Error> {
         let Some((column, cell)) = self.route.column(wanted) else { return Ok(None) };
         match self.cells[cell] {
@@ -158,7 +158,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// The text of a column that a record cannot do without.
+    /// The text of a column that a record needs.
     fn needed_text(&self, wanted: usize) -> Result<Cow<'a, str>, Error> {
         self.text(wanted)?.ok_or_else(|| self.error(wanted, Problem::Null))
     }
@@ -179,8 +179,8 @@ impl<'a> Row<'a> {
         Ok(self.integer(wanted)?.is_some_and(|published| published != 0))
     }
 
-    /// The id of a row: its own, or, where that is empty and the table numbers its rows, one made of the
-    /// number and the configured `outbox_id`, as Eventuate's database id generator writes it.
+    /// The id of a row. If it is empty and the table numbers its rows, the id is made of that number and the configured
+    /// `outbox_id`, as Eventuate's database id generator does it.
     fn id(&self, wanted: usize, number: usize) -> Result<Id<'a>, Error> {
         let own = match self.text(wanted)? {
             Some(own) if !own.is_empty() => return Ok(Id::Own(own)),
@@ -213,10 +213,7 @@ impl Id<'_> {
 }
 
 fn ensure_legal_topic(name: &str) -> Result<(), Problem> {
-    match is_legal_topic(name) {
-        true => Ok(()),
-        false => Err(Problem::IllegalTopic(name.to_owned())),
-    }
+    if is_legal_topic(name) { Ok(()) } else { Err(Problem::IllegalTopic(name.to_owned())) }
 }
 
 /// Kafka's rule for topic names

@@ -1,10 +1,10 @@
-//! The fate of every error, in one place: it may heal and is tried again, a person must act, or another
-//! instance has taken over.
+//! The fate of every error, in one place: it may heal and is retried, a person must act, or another instance has taken
+//! over.
 
 mod cure;
 mod mysql_codes;
 mod primary;
-mod way_out;
+mod skip_command;
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use self::primary::{
     binlog_fate, hint_of_damage, preflight_fate, start_fate, start_from_fate, to_fate,
 };
-pub use self::way_out::WayOut;
+pub use self::skip_command::SkipCommand;
 use crate::binlog::{self, row, start};
 use crate::coordinates::{Coordinates, Gtid};
 use crate::fate::{Fate, halt};
@@ -22,7 +22,7 @@ use crate::tasks::Panicked;
 use crate::telemetry::metrics::{ErrorKind, Peer};
 use crate::{envelope, preflight, secret};
 
-/// Whatever ends a session of the relay.
+/// An error that ends a session of the relay.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("MySQL {server}: {source}")]
@@ -42,7 +42,7 @@ pub enum Error {
     Row {
         table: String,
         at: Coordinates,
-        /// Counted from 0 here, from 1 where people read it.
+        /// Counted from 0 here, and from 1 in messages.
         row: u64,
         source: envelope::Error,
     },
@@ -134,9 +134,9 @@ pub enum Error {
          checkpoint"
     )]
     NameContested { name: String },
-    /// A halt over one transaction, with the way out of it.
+    /// A halt over one transaction, with the command that skips it.
     #[error("{source}")]
-    OfOneTransaction { source: Box<Error>, way_out: WayOut },
+    OfOneTransaction { source: Box<Error>, skip_command: SkipCommand },
     #[error("there is no checkpoint of key {key:?} in {topic}")]
     NoCheckpoint { key: String, topic: String },
     #[error("a relay of the name {name} is running: {whom}")]
@@ -164,7 +164,7 @@ impl Error {
     pub fn fate(&self) -> Fate {
         match self {
             Error::Binlog { source, .. } => binlog_fate(source),
-            // Only a relay with our identity asks for it.
+            // Only a relay with our identity asks for this lock.
             Error::LeaseLost { .. } => Fate::MaybeTakenOver,
             Error::Start { origin, source, .. } => fate_of_start(origin, source),
             Error::Preflight { source, .. } => preflight_fate(source),
@@ -207,7 +207,9 @@ impl Error {
                 "give one of the two another name: they have the same one, and another checkpoint_key or \
                  checkpoint_topic",
             ),
-            Error::OfOneTransaction { source, way_out } => source.fate().with_hint(way_out),
+            Error::OfOneTransaction { source, skip_command } => {
+                source.fate().with_hint(skip_command)
+            }
             Error::NoCheckpoint { .. }
             | Error::Running { .. }
             | Error::NotTold { .. }
@@ -218,7 +220,7 @@ impl Error {
         }
     }
 
-    /// What to do when the place could not be changed.
+    /// The hint when the checkpoint could not be changed.
     fn hint_of_command(&self) -> &'static str {
         match self {
             Error::NoCheckpoint { .. } => {
@@ -241,7 +243,7 @@ impl Error {
         }
     }
 
-    /// What it is about, as the metric names it.
+    /// The kind of the error, as the metric names it.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Binlog { source: binlog::Error::Server(_), .. } | Error::LeaseLost { .. } => {
@@ -279,7 +281,7 @@ impl Error {
         }
     }
 
-    /// The end of the line that failed; `None` where it is neither.
+    /// The end that failed; `None` if it was neither.
     pub fn peer(&self) -> Option<Peer> {
         match self.kind() {
             ErrorKind::MySql | ErrorKind::Binlog | ErrorKind::Preflight => Some(Peer::MySql),
@@ -292,7 +294,7 @@ impl Error {
         }
     }
 
-    /// A server or broker is there, and does not let us in.
+    /// A server or broker answers, and refuses the login.
     pub fn is_rejection(&self) -> bool {
         match self {
             Error::Sink(error) => matches!(error.about, About::Login),
@@ -300,15 +302,15 @@ impl Error {
         }
     }
 
-    /// It is about one transaction, and the way to Kafka is open: what came before can be published still.
+    /// It is about one transaction, and Kafka is reachable: everything before can still be published.
     pub fn is_of_one_transaction(&self) -> bool {
         match self {
-            // Read again, it may be whole; if not, the relay halts behind what comes before it.
+            // When read again, it may be whole. If not, the relay halts after publishing everything before it.
             Error::Binlog { source: binlog::Error::Checksum { .. }, .. } => true,
-            // What can be read before it is whole.
+            // Everything that was read before it is whole.
             error if primary::refused_dump(error).is_some() => true,
             Error::Sink(error) => match error.about {
-                // Waited for; what comes before need not wait with it.
+                // Retried. Everything before it need not wait.
                 About::Destination(Destinational::Awaited) => true,
                 About::Destination(_) => error.fate.is_halt(),
                 _ => false,

@@ -1,15 +1,15 @@
-//! What is to be done about an error: retry, halt with a hint, or find out who took over.
+//! The fate of an error: retry, halt with a hint, or find out which instance has taken over.
 
-/// What is to be done about an error.
+/// The fate of an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
-    /// It may heal: recover and go on.
+    /// It may heal: recover and retry.
     Retry,
     /// A person must act; the hint says how.
     Halt { hint: String },
-    /// Somebody else may have this relay's identity: the checkpoint tells.
+    /// Another instance may have taken over. The checkpoint tells.
     MaybeTakenOver,
-    /// Somebody else has.
+    /// Another instance has taken over.
     TakenOver,
 }
 
@@ -18,7 +18,7 @@ impl Fate {
         matches!(self, Fate::Halt { .. })
     }
 
-    /// A halt with another thing that helps.
+    /// Adds another remedy to the hint of a halt.
     #[must_use]
     pub fn with_hint(self, more: impl std::fmt::Display) -> Fate {
         match self {

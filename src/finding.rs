@@ -1,6 +1,6 @@
-//! What a requirement that does not fail has to say, for `run` and `check` alike.
+//! The result of a requirement that does not fail, for `run` and `check`.
 
-/// What a requirement that does not fail has to say.
+/// The result of a requirement that does not fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
     Holds(String),

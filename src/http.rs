@@ -1,7 +1,7 @@
 //! HTTP for probes, Prometheus and people: `/livez`, `/readyz`, `/metrics`, `/status` and a page at `/`.
 //!
-//! It has a thread of its own and reads what the line left in [`Telemetry`]: whoever asks, however often,
-//! does not hold the line up. Its `watch` asks the server what only whoever looks needs to know, when somebody looks.
+//! It runs on a thread of its own and reads [`Telemetry`], so requests never hold up the line. Its `watch` asks MySQL
+//! for what only readers of HTTP need, and only while there are readers.
 
 mod page;
 mod watch;
@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use self::watch::Looks;
 use crate::binlog;
+use crate::tasks;
 use crate::telemetry::{Causes, Telemetry};
 
 /// Content type of the text format
@@ -26,12 +27,12 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
+pub struct HttpOptions {
     /// `host:port`.
     pub listen: String,
 }
 
-/// The address cannot be listened on.
+/// The address cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("[http] listen = {listen:?}: the address cannot be bound")]
 pub struct Error {
@@ -42,18 +43,18 @@ pub struct Error {
 /// An address that is bound, before anything is answered on it.
 pub struct Bound {
     listener: TcpListener,
-    /// With the port that was chosen where port 0 was asked for.
+    /// With the chosen port, if port 0 was configured.
     pub address: SocketAddr,
 }
 
-/// What answers are made of.
+/// The state that the handlers read.
 #[derive(Clone)]
 struct Shown {
     telemetry: Arc<Telemetry>,
     looks: Arc<Looks>,
 }
 
-/// The thread that answers.
+/// The thread that answers requests.
 pub struct Http {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -63,7 +64,7 @@ pub struct Http {
 ///
 /// # Errors
 /// It is in use, is not this machine's, or must not be bound.
-pub fn bind(options: &Options) -> Result<Bound, Error> {
+pub fn bind(options: &HttpOptions) -> Result<Bound, Error> {
     let bound = TcpListener::bind(&options.listen).and_then(|listener| {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -93,13 +94,13 @@ impl Http {
                     }
                 }
                 never = watch::watch(&shown.telemetry, &mysql, &shown.looks) => match never {},
-                // Dropped without a word counts as well.
+                // A dropped sender counts as well.
                 _ = stopped => {}
             }
         };
-        let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
+        let thread = tasks::spawn_thread("http", move || {
             runtime.block_on(answer);
-            // A look-up of a name that is under way must not hold the end up.
+            // A running DNS look-up must not hold up the end.
             runtime.shutdown_background();
         })?;
         Ok(Http { stop: Some(stop), thread: Some(thread) })

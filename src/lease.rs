@@ -1,15 +1,16 @@
 //! The lease: a named lock of the MySQL server
 //! (<https://dev.mysql.com/doc/refman/8.4/en/locking-functions.html#function_get-lock>), held by a connection of its own.
 //!
-//! A background task pings that connection. When the connection is lost, the task connects and takes the lock again. When
-//! another session holds the lock by then, the holder is told: it may have been replaced, and must stop. While another
-//! session holds the lock, the task keeps asking for it.
+//! A background task pings that connection. When the connection is lost, the task connects and takes the lock again.
+//! When another session holds the lock by then, the holder is told: it may have been replaced, and must stop. While
+//! another session holds the lock, the task keeps asking for it.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::binlog::server::{Error, Server, within};
 use crate::binlog::{Conn, Options, mysql_async};
@@ -98,7 +99,7 @@ pub async fn take(
         answer => answer?,
     };
     let (tell, lost) = watch::channel(false);
-    let task = tokio::spawn(keep(lock, conn, is_held, tell));
+    let task = tokio::spawn(keep(lock, conn, is_held, tell).in_current_span());
     let lease = Lease { lost, task };
     Ok(if is_held { Taken::Held(lease) } else { Taken::ByOther(lease) })
 }

@@ -15,7 +15,7 @@ use binlog_relay::fate::Fate;
 use binlog_relay::http::{self, Http};
 use binlog_relay::outbox::Preset;
 use binlog_relay::sink::none_without_store;
-use binlog_relay::telemetry::Telemetry;
+use binlog_relay::telemetry::{Telemetry, spans};
 use binlog_relay::{check, relay, schema, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -49,6 +49,8 @@ fn main() -> ExitCode {
 }
 
 fn answer_configured(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
+    // All lines of this thread, and of the threads that it starts, are inside this span.
+    let _entered = spans::process(&config.name).entered();
     match command {
         Command::Run => run(config),
         Command::Check { json } => check(config, json),
@@ -58,13 +60,13 @@ fn answer_configured(command: Command, config: &Config) -> anyhow::Result<ExitCo
     }
 }
 
-/// Bad usage, before anything is connected to.
+/// Reports bad usage. Nothing was connected yet.
 fn refuse(error: &(dyn std::error::Error + 'static), hint: Option<String>) -> ExitCode {
     tell(&telemetry::Causes(error).to_string(), hint.as_deref());
     ExitCode::from(EXIT_USAGE)
 }
 
-/// Standard output has the answer and nothing else.
+/// Standard output gets the answer and nothing else.
 fn print(text: &str) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).context("write to standard output")?;
@@ -74,13 +76,10 @@ fn print(text: &str) -> anyhow::Result<ExitCode> {
 fn check(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
     let report = runtime.block_on(check::check(config));
-    // What still waits for Kafka on a thread of its own is of no use any more.
+    // Do not wait for threads that still wait for Kafka.
     runtime.shutdown_background();
     print(&if json { report.to_json() + "\n" } else { report.to_text() })?;
-    Ok(match report.is_ok() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(EXIT_HALTED),
-    })
+    Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_HALTED) })
 }
 
 fn run(config: &Config) -> anyhow::Result<ExitCode> {
@@ -95,13 +94,14 @@ fn run(config: &Config) -> anyhow::Result<ExitCode> {
     };
     let (stop, stopped) = watch::channel(false);
     let deadline = config.shutdown_timeout;
+    let span = tracing::Span::current();
     std::thread::Builder::new()
         .name("signals".to_owned())
-        .spawn(move || await_signals(&stop, deadline))
+        .spawn(move || span.in_scope(|| await_signals(&stop, deadline)))
         .context("start the thread that waits for signals")?;
     let runtime = runtime()?;
     let ended = runtime.block_on(relay::run(config, telemetry, stopped));
-    // What still waits for Kafka on a thread of its own is of no use any more.
+    // Do not wait for threads that still wait for Kafka.
     runtime.shutdown_background();
     if let Some(http) = http {
         http.stop();
@@ -157,7 +157,7 @@ fn reset_checkpoint(config: &Config, force: bool) -> anyhow::Result<ExitCode> {
     Ok(answer(runtime()?.block_on(reset)))
 }
 
-/// One line a field, in the order of the record.
+/// One line per field, in the order of the record.
 fn describe(checkpoint: &Checkpoint) -> anyhow::Result<String> {
     let mut text = String::new();
     let value = serde_json::to_value(checkpoint).context("print the checkpoint")?;
@@ -175,8 +175,8 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")
 }
 
-/// Asks for a drain at the first signal; ends the process at the second, or when the drain takes too long.
-/// On a thread of its own, which hears signals whatever the others wait for.
+/// Orders a drain at the first signal. Ends the process at the second one, or when the drain takes too long. Runs on a
+/// thread of its own, so that no other work delays it.
 fn await_signals(stop: &watch::Sender<bool>, drain_max: Duration) {
     let heard = runtime().and_then(|runtime| {
         runtime.block_on(async {
@@ -216,7 +216,7 @@ fn answer(ended: Result<(), Error>) -> ExitCode {
             tell(&causes, None);
             ExitCode::from(EXIT_TAKEN_OVER)
         }
-        // A command does not wait, and a relay that was told to stop waits no longer.
+        // A command does not retry, and neither does a relay that was told to stop.
         Fate::Retry | Fate::MaybeTakenOver => {
             tell(&causes, error.hint().as_deref());
             ExitCode::from(EXIT_HALTED)
@@ -224,7 +224,7 @@ fn answer(ended: Result<(), Error>) -> ExitCode {
     }
 }
 
-/// Errors end in words for people, whatever the format of the log.
+/// The last lines are plain text for people, in either format of the log.
 fn tell(error: &str, hint: Option<&str>) {
     eprintln!("error: {error}");
     if let Some(hint) = hint {

@@ -1,8 +1,8 @@
-//! Which tables are relayed, and as what.
+//! Which tables are relayed, and with which preset.
 //!
-//! The options of `[[outbox]]` enter; the index of the one that a table belongs to leaves. A table that
-//! two of them match is an error, never a choice made in silence. The fingerprint of the options goes
-//! into the checkpoint: rows of one transaction must not be counted by two meanings.
+//! The options of `[[outbox]]` enter. The index of the one that a table belongs to leaves. A table that matches two of
+//! them is an error, never a silent choice. The fingerprint of the options goes into the checkpoint, since the rows of
+//! one transaction must not be counted in two ways.
 
 mod ghost;
 mod pattern;
@@ -17,10 +17,10 @@ pub use self::pattern::TablePattern;
 pub use self::route::{CELLS_MAX, MissingColumn, Route, ensure_columns};
 use crate::nearest::nearest;
 
-/// Why a text of `[[outbox]]` means nothing.
+/// Why a text of `[[outbox]]` is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// `meant`: other ways to write what it may be.
+    /// `meant`: what the writer may have meant.
     #[error("{given:?} is no database.table")]
     Table { given: String, meant: Vec<String> },
     #[error("preset {0:?} is not in this version")]
@@ -63,7 +63,7 @@ pub struct Ambiguous {
     pub patterns: Box<[TablePattern; 2]>,
 }
 
-/// How a row becomes a record.
+/// How rows become records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Preset {
     /// Eventuate Local's `events` table.
@@ -76,10 +76,10 @@ impl Preset {
     /// Every preset of this version.
     pub const ALL: [Self; 2] = [Self::EventuateLocal, Self::EventuateTram];
 
-    /// Presets that are named already and come later.
+    /// Names of presets that come in a later version.
     const LATER: [&str; 3] = ["outbox", "message-events", "custom"];
 
-    /// As the configuration spells it.
+    /// The name in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -119,8 +119,8 @@ pub struct OutboxOptions {
     pub outbox_id: Option<u64>,
 }
 
-/// The outboxes as a server knows their tables: one that stores names in lower case, or compares them so
-/// (`lower_case_table_names`), takes `Shop.Events` for `shop.events`.
+/// The outboxes with table names as the server compares them. A server with `lower_case_table_names` takes
+/// `Shop.Events` for `shop.events`.
 /// <https://dev.mysql.com/doc/refman/8.4/en/identifier-case-sensitivity.html>
 #[must_use]
 pub fn as_on_server(outboxes: &[OutboxOptions], folds_case: bool) -> Vec<OutboxOptions> {
@@ -155,8 +155,8 @@ pub fn find(
     }
 }
 
-/// Indexes of two outboxes that are sure to match one table: they are equal, or one names a table
-/// that the other one matches. Two patterns with stars may meet only in tables that do not exist.
+/// Indexes of two outboxes that certainly match the same table: they are equal, or one names a table that the other one
+/// matches. Two patterns with stars may only share tables that do not exist.
 #[must_use]
 pub fn find_overlap(outboxes: &[OutboxOptions]) -> Option<(usize, usize)> {
     let covers = |one: &TablePattern, other: &TablePattern| {
@@ -186,9 +186,10 @@ pub fn fingerprint(outboxes: &[OutboxOptions]) -> String {
         let OutboxOptions { table, preset, outbox_id } = outbox;
         let [database, name] = table.names();
         // JSON, so that no name can run into its neighbour.
-        let line = match table.has_star_in_table() {
-            true => serde_json::json!([database, name, preset.as_str(), outbox_id, STAR_RULE]),
-            false => serde_json::json!([database, name, preset.as_str(), outbox_id]),
+        let line = if table.has_star_in_table() {
+            serde_json::json!([database, name, preset.as_str(), outbox_id, STAR_RULE])
+        } else {
+            serde_json::json!([database, name, preset.as_str(), outbox_id])
         };
         line.to_string()
     };

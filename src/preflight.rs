@@ -1,6 +1,6 @@
-//! What must hold before a row is read: one function a requirement, each with its cure.
+//! What must hold before a row is read: one function per requirement, each with its cure.
 //!
-//! `run` asks those without which it would lose rows or wait in vain, and stops at the first that fails;
-//! `check` asks every one. So both say the same words.
+//! `run` asks those without which it would lose rows or wait in vain, and stops at the first failure. `check` asks all
+//! of them. So both use the same words.
 
-pub mod mysql;
+pub(crate) mod mysql;

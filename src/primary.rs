@@ -2,11 +2,11 @@
 //!
 //! [`MySql`] is the only one that is shipped. The simulation has another, which needs no server.
 
-pub mod mysql;
+pub(crate) mod mysql;
 
 use std::time::Duration;
 
-pub use self::mysql::{MySql, MySqlLocks, MySqlPrimary};
+pub use self::mysql::MySql;
 use crate::binlog::start::Binlogs;
 use crate::binlog::{Catalog, Identity, Replica, Source, Start, Stream, TableFilter};
 use crate::error::Error;
@@ -20,11 +20,11 @@ pub trait Primaries {
     /// Connects to a server that is fit to be relayed from.
     ///
     /// # Errors
-    /// It cannot be reached, or lacks what a relay needs.
+    /// The server cannot be reached, or lacks what a relay needs.
     fn connect(&self) -> impl Future<Output = Result<Self::Primary, Error>>;
 
-    /// Ends the dump of a replica, so that its relay looks who has the checkpoint. A relay that idles would learn with
-    /// its next row only that it was fenced.
+    /// Ends the dump of a replica, so that its relay reads the checkpoint and learns who owns it. An idle relay would
+    /// otherwise notice only with its next row that it was fenced.
     fn end_dump(&self, replica: &Replica) -> impl Future<Output = ()>;
 }
 
@@ -38,27 +38,27 @@ pub trait Primary: Sized {
 
     fn identity(&self) -> &Identity;
 
-    /// Its clock, held against ours.
+    /// Its clock, compared with ours.
     fn clock(&self) -> ServerClock;
 
     fn server(&mut self) -> &mut Self::Server;
 
-    /// Makes sure that nobody else is this replica there, and begins to log in as it.
+    /// Makes sure that no other replica has this id there, and begins to log in with it.
     ///
     /// # Errors
     /// Another replica has its id.
     fn register(&mut self, replica: Replica) -> impl Future<Output = Result<(), Error>>;
 
-    /// Asks for what is looked at next; `false` where that failed, which is told when it is looked at.
+    /// Asks in advance for the next answers. Returns `false` if that failed; the error shows when an answer is needed.
     fn ask_ahead(&mut self) -> impl Future<Output = bool>;
 
-    /// What was asked for ahead and not looked at is asked for anew.
+    /// Drops answers that were asked in advance, so that they are asked again.
     fn forget_ahead(&mut self);
 
     /// Opens the dump from `start` on, as the replica that was registered.
     ///
     /// # Errors
-    /// The server refuses it, or is not there any more.
+    /// The server refuses it, or is gone.
     fn dump(
         self,
         start: Start,
@@ -72,7 +72,7 @@ pub struct Dumping<P: Primary> {
     pub locks: P::Locks,
 }
 
-/// The named locks of a primary, which one session of all can hold.
+/// The named locks of a primary. Only one session can hold a lock.
 pub trait Locks {
     type Server;
     type Lock: Lock;
@@ -88,7 +88,7 @@ pub trait Locks {
         patience: Duration,
     ) -> impl Future<Output = Result<Taken<Self::Lock>, Error>>;
 
-    /// Ends the session that holds a lock; `false` where there is none, or it could not be ended.
+    /// Ends the session that holds a lock. Returns `false` if there is none, or it could not be ended.
     ///
     /// # Errors
     /// The server cannot be asked.

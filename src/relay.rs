@@ -1,8 +1,8 @@
 //! The line, end to end: recovery, the loop that follows the binlog, and draining.
 //!
-//! There is one recovery path. Whatever fails, both ends are dropped, and after a pause a new session fences
-//! all predecessors, reads the checkpoint and goes on there. Starting, crashing and failing over are the
-//! same code. A session ends with a drain, or with the error that decides what comes next.
+//! There is one recovery path. After any failure the relay drops both ends and pauses. Then a new session fences all
+//! predecessors, reads the checkpoint and resumes there. A start, a crash and a failover run the same code. A session
+//! ends with a drain, or with the error that decides what comes next.
 
 mod backoff;
 mod commands;
@@ -10,7 +10,7 @@ mod connecting;
 mod contest;
 mod cut;
 mod failover;
-pub mod line;
+pub(crate) mod line;
 mod planted;
 mod predecessor;
 mod progress;
@@ -26,6 +26,7 @@ mod suspect;
 mod takeover;
 
 use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 pub use self::commands::{reset_checkpoint, set_checkpoint};
 use self::contest::Contest;
@@ -52,15 +54,16 @@ use crate::sink::kafka::Kafka;
 use crate::sink::{Connector, none_without_store};
 use crate::tasks::{self, Panicked};
 use crate::telemetry::metrics::Peer;
-use crate::telemetry::{State, Telemetry};
+use crate::telemetry::{State, Telemetry, spans};
 
-/// How often the loop shows that it turns, whatever it waits for.
-const TURN_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two heartbeats, whatever the loop waits for.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A relay that fences us stores its claim only after it fenced all ids: we look no sooner.
+/// Time to wait after we were fenced, before we look by whom. A successor stores its claim only after it has fenced
+/// all ids.
 const CLAIM_PAUSE: Duration = Duration::from_secs(1);
 
-/// Where a relay lives: what it connects to, session after session.
+/// What a relay connects to, session after session.
 pub trait World {
     type Primaries: Primaries;
     type Sinks: Connector;
@@ -102,7 +105,7 @@ impl<'a> World for Configured<'a> {
 /// Turns true when the relay is to drain and stop.
 pub type Stop = watch::Receiver<bool>;
 
-/// librdkafka then makes no record batch of two records.
+/// A batch limit of one byte: librdkafka then puts each record into a batch of its own.
 const ONE_RECORD: usize = 1;
 
 /// What stays the same from session to session.
@@ -110,15 +113,15 @@ struct Relay<'a, W> {
     config: &'a Config,
     world: &'a W,
     telemetry: Arc<Telemetry>,
-    /// What failed in the session before this one.
+    /// The end that failed in the previous session.
     failed: Option<Option<Peer>>,
     /// Random id of this process.
     instance: String,
     /// The smallest `max.message.bytes` found that is below the batches librdkafka makes.
     batch_bytes_max: Option<usize>,
-    /// It is one record's, for as long as this says.
+    /// Set while records are sent one by one.
     one_by_one: Option<OneByOne>,
-    /// Sessions that failed one after the other, with nothing published in between.
+    /// Number of sessions that failed in a row without publishing anything.
     failures: u32,
     /// How far the last session came.
     reached: Reached,
@@ -133,14 +136,14 @@ struct Relay<'a, W> {
     has_claimed: bool,
     failover: Failover,
     cut: Cut,
-    /// It was said that the server gives out no locks.
+    /// The log has said that the server gives out no locks.
     is_lock_missed: bool,
 }
 
 /// Relays until `stop`, then drains.
 ///
 /// # Errors
-/// What a person must act on, or that another instance has taken over.
+/// A person must act, or another instance has taken over.
 pub async fn run(config: &Config, telemetry: Arc<Telemetry>, stop: Stop) -> Result<(), Error> {
     run_in(&Configured::new(config), config, telemetry, stop).await
 }
@@ -168,8 +171,8 @@ async fn run_in<W: World>(
 /// Shows that this thread is not stuck, whatever the relay waits for.
 async fn heartbeat(telemetry: &Telemetry) -> Infallible {
     loop {
-        telemetry.turn();
-        tokio::time::sleep(TURN_INTERVAL).await;
+        telemetry.heartbeat();
+        tokio::time::sleep(HEARTBEAT_INTERVAL).await;
     }
 }
 
@@ -181,32 +184,48 @@ async fn relay_until<W: World>(
 ) -> Result<(), Error> {
     let mut relay = Relay::new(config, world, telemetry);
     let instance = &relay.instance;
+    spans::note_instance(instance);
     tracing::info!(name = config.name, instance, version = env!("CARGO_PKG_VERSION"), "starting");
     let mut suspect: Option<Suspect> = None;
-    loop {
-        let error = match relay.session(&mut stop).await {
-            Ok(()) => return Ok(()),
-            // What was not drained is said, and is not a clean end.
-            Err(error) if *stop.borrow() => return Err(relay.resolve_takeover(error).await?),
-            Err(error) => error,
-        };
-        relay.show_failed(&error);
-        let reached = std::mem::take(&mut relay.reached);
-        suspect.take_if(|suspect| suspect.is_passed(&reached));
-        relay.end_one_by_one(&reached, &error);
-        relay.cut.forget_passed(reached.stored.as_ref());
-        let recover = async {
-            let error = relay.decide(error, suspect.as_ref()).await?;
-            relay.pause(&error).await;
-            Ok(error)
-        };
-        let recovered: Result<Error, Error> = tokio::select! {
-            biased; // a stop wins over the next session
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
-            recovered = recover => recovered,
-        };
-        suspect = Suspect::of(recovered?, reached).or(suspect);
+    for number in 1.. {
+        let session = session_and_pause(&mut relay, &mut suspect, &mut stop);
+        let span = spans::session(number, &config.mysql);
+        if session.instrument(span).await?.is_break() {
+            break;
+        }
     }
+    Ok(())
+}
+
+/// One session, and the pause after it where it failed. Breaks when the relay was told to stop.
+async fn session_and_pause<W: World>(
+    relay: &mut Relay<'_, W>,
+    suspect: &mut Option<Suspect>,
+    stop: &mut Stop,
+) -> Result<ControlFlow<()>, Error> {
+    let error = match relay.session(stop).await {
+        Ok(()) => return Ok(ControlFlow::Break(())),
+        // The drain failed: the exit code says so.
+        Err(error) if *stop.borrow() => return Err(relay.resolve_takeover(error).await?),
+        Err(error) => error,
+    };
+    relay.show_failed(&error);
+    let reached = std::mem::take(&mut relay.reached);
+    suspect.take_if(|suspect| suspect.is_passed(&reached));
+    relay.end_one_by_one(&reached, &error);
+    relay.cut.forget_passed(reached.stored.as_ref());
+    let recover = async {
+        let error = relay.decide(error, suspect.as_ref()).await?;
+        relay.pause(&error).await;
+        Ok(error)
+    };
+    let recovered: Result<Error, Error> = tokio::select! {
+        biased; // a stop wins over the next session
+        _ = stop.wait_for(|stop| *stop) => return Ok(ControlFlow::Break(())),
+        recovered = recover => recovered,
+    };
+    *suspect = Suspect::of(recovered?, reached).or(suspect.take());
+    Ok(ControlFlow::Continue(()))
 }
 
 impl<'a, W: World> Relay<'a, W> {
@@ -237,7 +256,7 @@ impl<W: World> Relay<'_, W> {
     async fn session(&mut self, stop: &mut Stop) -> Result<(), Error> {
         self.began = Instant::now();
         let Recovered { source, line, mut lock } = tokio::select! {
-            biased; // a stop wins: nothing is on its way yet
+            biased; // a stop wins: nothing is in flight yet
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
             recovered = supervised(recovery::recover(self)) => recovered?,
         };
@@ -257,16 +276,16 @@ impl<W: World> Relay<'_, W> {
         if session.has_published() {
             self.failures = 0;
         }
-        // The lock goes when all that was sent is acknowledged.
+        // The lock is released when everything sent is acknowledged.
         supervised(session.end(followed, &mut self.reached)).await
     }
 
-    /// The checkpoint that is stored by now.
+    /// Reads the checkpoint as it is stored now.
     async fn look(&self) -> Result<Option<Checkpoint>, Error> {
         Ok(none_without_store(self.world.sinks().look().await)?)
     }
 
-    /// Waits before the next session, and says for what.
+    /// Waits before the next session, and logs the reason.
     async fn pause(&mut self, error: &Error) {
         let pause = backoff::pause(self.failures, self.world.chance());
         self.failures = self.failures.saturating_add(1);
@@ -281,7 +300,7 @@ impl<W: World> Relay<'_, W> {
         tokio::time::sleep(pause).await;
     }
 
-    /// Tells telemetry that the session is over, and why.
+    /// Tells telemetry why the session ended.
     fn show_failed(&mut self, error: &Error) {
         let telemetry = &self.telemetry;
         let peer = error.peer();
@@ -294,7 +313,7 @@ impl<W: World> Relay<'_, W> {
         telemetry.enter(state, Some(error.reason()));
     }
 
-    /// Says whether to go on after an error: `Ok` gives it back to be tried again, `Err` ends the run.
+    /// Decides what follows from an error: `Ok` gives it back for another session, `Err` ends the run.
     async fn decide(&mut self, error: Error, suspect: Option<&Suspect>) -> Result<Error, Error> {
         if let Error::SmallerBatches { bytes_max, .. } = &error {
             self.batch_bytes_max = Some(*bytes_max);
@@ -314,7 +333,7 @@ impl<W: World> Relay<'_, W> {
             Fate::Retry if is_repeated => Err(Error::DamagedAgain(Box::new(error))),
             Fate::Retry => Ok(error),
             Fate::Halt { .. } if self.is_transient(&error) => Ok(error),
-            // The next session names the row, behind what comes before it.
+            // The next session publishes everything before the row, and then names it.
             Fate::Halt { .. } if self.notes_refusal(&error) => Ok(error),
             Fate::Halt { .. } | Fate::TakenOver => Err(error),
             Fate::MaybeTakenOver => match self.resolve_takeover(error).await? {
@@ -327,14 +346,15 @@ impl<W: World> Relay<'_, W> {
         }
     }
 
-    /// Lets the next session send larger batches again, once none of one record is needed any more.
+    /// Lets the next session send larger batches again, once records need not be sent one by one any more.
     fn end_one_by_one(&mut self, reached: &Reached, error: &Error) {
         if let Some(over) = self.one_by_one.take_if(|it| it.is_over(reached, error)) {
             self.batch_bytes_max = over.bytes_max_before;
         }
     }
 
-    /// Keeps which row's record was refused. `false`: it is no row's, or the row was to be named.
+    /// Keeps the row whose record was refused. Returns `false` if the error is of no row, or if this session was to
+    /// name the row.
     fn notes_refusal(&mut self, error: &Error) -> bool {
         let refusal = Refusal::of(error).and_then(|it| it.after(self.refused.as_ref()));
         let is_noted = refusal.is_some();
@@ -342,19 +362,19 @@ impl<W: World> Relay<'_, W> {
         is_noted
     }
 
-    /// What comes before is published, and then the relay halts. Never true of a server that is lost: that one is
-    /// connected to again.
+    /// The relay publishes everything before this error, and then halts. Never true for a lost server, to which the
+    /// relay connects again.
     fn halts_behind_rows(&self, error: &Error) -> bool {
         error.is_of_one_transaction() && error.fate().is_halt() && !self.is_transient(error)
     }
 
-    /// It may heal. A server or broker that lets nobody in halts a relay that it never let in: its configuration
-    /// is wrong. One that did may be changing its keys.
+    /// The error may heal. A login that is refused at the first session halts, since the configuration is wrong. Later
+    /// it is retried, since somebody may be changing passwords.
     fn is_transient(&self, error: &Error) -> bool {
         error.fate() == Fate::Retry || self.has_claimed && error.is_rejection()
     }
 
-    /// Turns an error that may mean that somebody took over into one that says who did.
+    /// Replaces an error that may mean a takeover by one that says who has taken over.
     async fn resolve_takeover(&self, error: Error) -> Result<Error, Error> {
         if error.fate() != Fate::MaybeTakenOver {
             return Ok(error);
@@ -366,9 +386,9 @@ impl<W: World> Relay<'_, W> {
     }
 }
 
-/// What panics on damaged bytes ends the session like any error.
+/// A panic, for instance over damaged bytes, ends the session like any other error.
 async fn supervised<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    // What was half done is dropped with the session.
+    // Whatever the panic left half done is dropped with the session.
     AssertUnwindSafe(work)
         .catch_unwind()
         .await

@@ -1,16 +1,16 @@
-//! The rows after a checkpoint that a predecessor may have sent already.
+//! The rows after a checkpoint that a predecessor may have sent.
 //!
-//! Without a transaction around records and checkpoint, records are sent before a checkpoint tells of them. A
-//! predecessor that died has left some. Its successor relays the same rows under the same numbers, and looks for
-//! those that are there before it sends them again.
+//! Without a transaction around records and checkpoint, records are sent before the checkpoint that covers them. A
+//! predecessor that died may have left some. Its successor relays the same rows under the same numbers, and first
+//! searches for those that have arrived.
 
 use crate::checkpoint::Checkpoint;
 use crate::coordinates::Coordinates;
 use crate::delivery::Delivery;
 use crate::telemetry::clock::iso_8601_of_millis;
 
-/// At most this many rows may be sent after the stored checkpoint: what a restart has to look for. A later version
-/// must not look for fewer.
+/// Most rows that may be sent after the stored checkpoint. A restart has to search for them, so a later version must
+/// not search for fewer.
 pub const ROWS_AHEAD_MAX: u64 = 100_000;
 
 /// The rows that a predecessor may have sent.
@@ -19,20 +19,20 @@ pub struct ResendWindow {
     pub generation: u64,
     /// Number of the last row that the checkpoint covers.
     pub after: u64,
-    /// Rows after it may have been sent since then, in milliseconds since 1970.
+    /// Time since when rows after it may have been sent, in milliseconds since 1970.
     pub since_millis: i64,
-    /// Names of all relays that may have sent rows of the window: the relay may have been renamed.
+    /// All names under which rows of the window may have been sent, since the relay may have been renamed.
     pub senders: Vec<String>,
-    /// Where the predecessor's reading ended; `None` while it may still read.
+    /// Position up to which the predecessor has read; `None` while it may still read.
     pub until: Option<Coordinates>,
 }
 
 impl ResendWindow {
-    /// The window behind a checkpoint of a relay that is called `name` now; `None` where the checkpoint covers all
-    /// that was sent.
+    /// The window behind a checkpoint, for a relay that is now called `name`; `None` if the checkpoint covers
+    /// everything that was sent.
     #[must_use]
     pub fn behind(stored: &Checkpoint, name: &str, generation: u64) -> Option<ResendWindow> {
-        if !stored.may_be_ahead() {
+        if !stored.has_unacknowledged_tail() {
             return None;
         }
         let since_millis = stored.unacknowledged_since_millis();
@@ -41,22 +41,21 @@ impl ResendWindow {
             after: stored.sequence,
             since_millis: since_millis
                 .expect("a checkpoint is checked when it is read")
-                // Nothing says since when: since ever.
+                // The time is unknown, so search from the beginning.
                 .unwrap_or_default(),
             senders: senders(name, stored),
             until: None,
         })
     }
 
-    /// Nothing from this place on, or from this number on, can have been sent by the predecessor.
+    /// The predecessor cannot have sent anything from this position or this number on.
     #[must_use]
     pub fn is_passed(&self, place: &Coordinates, next_sequence: u64) -> bool {
         let is_passed = |until| place >= until || next_sequence > self.after + ROWS_AHEAD_MAX;
         self.until.as_ref().is_some_and(is_passed)
     }
 
-    /// A checkpoint inside the window says that rows after it may have been sent, whoever writes it: also the last one
-    /// of a drain.
+    /// Every checkpoint inside the window says that rows after it may have been sent, also the last one of a drain.
     #[must_use]
     pub fn mark(&self, checkpoint: Checkpoint) -> Checkpoint {
         let is_other = |sender: &&String| Some(*sender) != checkpoint.name.as_ref();
@@ -70,7 +69,7 @@ impl ResendWindow {
     }
 }
 
-/// The relays that may have sent rows after a checkpoint: this one, and those of its earlier names.
+/// The names under which rows after a checkpoint may have been sent: the current one, and earlier ones.
 fn senders(name: &str, stored: &Checkpoint) -> Vec<String> {
     let mut senders = stored.unacknowledged_names.clone();
     senders.extend(stored.name.clone());
@@ -103,7 +102,7 @@ mod tests {
         assert!(window.is_passed(&place("b.000004:4"), 41));
         assert!(!window.is_passed(&place("b.000002:9000"), 40 + ROWS_AHEAD_MAX));
         assert!(window.is_passed(&place("b.000002:9000"), 41 + ROWS_AHEAD_MAX));
-        // As long as the predecessor may read on, its end is not known.
+        // While the predecessor may still read, its end is unknown.
         let open = ResendWindow { until: None, ..self::tests::window(40) };
         assert!(!open.is_passed(&place("b.000004:4"), 41));
         // Names that cannot be compared say nothing.
@@ -119,7 +118,7 @@ mod tests {
             ..Checkpoint::default()
         };
         let marked = window(40).mark(drained);
-        assert!(marked.may_be_ahead());
+        assert!(marked.has_unacknowledged_tail());
         assert_eq!(marked.unacknowledged_since_millis(), Ok(Some(1_769_860_800_000)));
         assert_eq!(marked.sequence, 41);
     }

@@ -1,7 +1,7 @@
 //! The SQL of each preset: its tables, the relay's user and rights, and as comments its rights in Kafka.
 //!
-//! The files are written for people to read and change; each is one that `mysql` takes as it is, into the
-//! database that is chosen, and twice without harm.
+//! The files are written for people to read and change. `mysql` takes each as it is, into the current database, and
+//! twice without harm.
 
 use crate::outbox::Preset;
 

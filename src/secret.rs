@@ -1,9 +1,9 @@
-//! Texts of the configuration that take something from outside: `${NAME}` from the environment,
+//! Texts of the configuration with values from outside: `${NAME}` from the environment,
 //! `${file:/path}` from a file, `$${` for a plain `${`.
 //!
-//! [`interpolate`] makes a plain text, once. A [`Secret`] keeps its files by name and reads them at each
-//! [`Secret::reveal`], so that a password can be changed while the relay runs; it never prints what it
-//! holds, and neither do the errors of this file.
+//! [`interpolate`] makes a plain text, once. A [`Secret`] keeps the names of its files and reads them at each
+//! [`Secret::reveal`], so that a password can be changed while the relay runs. It never prints its value, and neither
+//! do the errors of this file.
 
 use std::fmt;
 use std::fs::File;
@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 
 use crate::binlog::Password;
 
-/// Most bytes of a file that a secret takes. A password, a token or a PEM chain is far below it; an
-/// endless device given by mistake must not fill the memory.
+/// Largest file of a secret. A password, a token or a PEM chain is far smaller. An endless device, given by mistake,
+/// must not fill the memory.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// Why a text has no value.
+/// Why a text cannot be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the environment variable {0} is not set")]
@@ -50,7 +50,7 @@ impl Error {
     }
 }
 
-/// Where `${NAME}` is looked up: the environment, or a test's own table.
+/// Looks up `${NAME}`: the environment, or a table of a test.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The environment of this process. A variable that is not UTF-8 counts as unset.
@@ -59,7 +59,7 @@ pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// A text that is never printed, with the files in it read anew each time it is revealed.
+/// A text that is never printed. Its files are read each time it is revealed.
 #[derive(Clone)]
 pub struct Secret(Vec<Part>);
 
@@ -173,7 +173,7 @@ fn read_without_last_newline(path: &Path) -> Result<String, Error> {
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(Error::FileTooLarge { path: path.to_owned() });
     }
-    // The conversion's own error would carry the bytes.
+    // The error of the conversion would contain the bytes.
     let not_text = |_| failed(io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"));
     let mut text = String::from_utf8(bytes).map_err(not_text)?;
     if text.ends_with('\n') {

@@ -163,6 +163,9 @@ pub struct Destination {
     pub record_bytes_max: Option<usize>,
 }
 
+/// Tells the lane of a key.
+pub type LaneOf = Box<dyn Fn(&[u8]) -> u32 + Send>;
+
 /// Rows after the checkpoint that were found in a destination.
 pub struct SentRows {
     /// Their numbers.
@@ -171,7 +174,7 @@ pub struct SentRows {
     /// were there.
     pub highest: BTreeMap<u32, u64>,
     /// The lane that a key goes to: Kafka's are partitions.
-    pub lane_of: Box<dyn Fn(&[u8]) -> u32 + Send>,
+    pub lane_of: LaneOf,
 }
 
 impl SentRows {

@@ -1,10 +1,16 @@
-//! Work beside the line, on a thread or task of its own. A panic there is an error like any other.
+//! Work beside the line, on a thread or task of its own. A panic there becomes an error like any other.
 //!
-//! The same panic has the same words, by whichever way it is caught: the relay recognises one that comes again.
+//! The work stays in the span that it was started in, so that its log lines say which relay and session they are of.
+//! librdkafka's lines come on the threads that read its queues, and all of those are started here as well.
+//!
+//! A panic has the same message wherever it is caught, so that the relay recognises one that comes again.
 
 use std::any::Any;
+use std::io;
+use std::thread;
 
 use tokio::task::{JoinError, JoinHandle};
+use tracing::{Instrument, Span};
 
 /// A panic ended the work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,32 +19,56 @@ pub struct Panicked(pub String);
 
 impl From<JoinError> for Panicked {
     fn from(error: JoinError) -> Panicked {
-        // Its own words name the task by a number that no other has.
+        // The text of the JoinError has the number of the task, which differs each time.
         let panic = error.try_into_panic().map(|panic| words(&*panic));
         Panicked(panic.unwrap_or_else(|error| error.to_string()))
     }
 }
 
-/// Runs what waits for a library on a thread of its own, so that signals are heard meanwhile.
+/// Runs blocking work on a thread of its own, so that signals are handled meanwhile.
 ///
 /// # Errors
 /// It panicked.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Panicked> {
-    tokio::task::spawn_blocking(work).await.map_err(Panicked::from)
+    spawn_blocking(work).await.map_err(Panicked::from)
 }
 
-/// Work that goes on by itself, and is given up when nobody waits for it any more.
+/// The same, without waiting.
+pub fn spawn_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    tokio::task::spawn_blocking(in_this_span(work))
+}
+
+/// Starts a thread.
+///
+/// # Errors
+/// The operating system has no thread for us.
+pub fn spawn_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<thread::JoinHandle<T>> {
+    thread::Builder::new().name(name.to_owned()).spawn(in_this_span(work))
+}
+
+/// Keeps the current span for work that is done on another thread.
+pub fn in_this_span<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    let span = Span::current();
+    move || span.in_scope(work)
+}
+
+/// Work in the background, which is aborted when this is dropped.
 #[derive(Debug)]
 pub struct Task<T>(JoinHandle<T>);
 
 impl<T: Send + 'static> Task<T> {
     pub fn spawn(work: impl Future<Output = T> + Send + 'static) -> Task<T> {
-        Task(tokio::spawn(work))
+        Task(tokio::spawn(work.in_current_span()))
     }
 
-    /// Waits for its end; once.
+    /// Waits for the result. Call it once.
     ///
     /// # Errors
     /// It panicked.
@@ -53,7 +83,7 @@ impl<T> Drop for Task<T> {
     }
 }
 
-/// The words of a panic, without the thread or task that it ended.
+/// The message of a panic, without the thread or task that it ended.
 pub fn words(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| payload.downcast_ref::<&str>().copied());

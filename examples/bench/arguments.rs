@@ -174,9 +174,10 @@ impl Arguments {
 
     /// The programs to measure; `None` is the one beside this benchmark.
     pub fn programs(&self) -> Vec<Option<PathBuf>> {
-        match self.relay.is_empty() {
-            true => vec![None],
-            false => self.relay.iter().cloned().map(Some).collect(),
+        if self.relay.is_empty() {
+            vec![None]
+        } else {
+            self.relay.iter().cloned().map(Some).collect()
         }
     }
 }
@@ -201,10 +202,7 @@ impl Tls {
 }
 
 fn all_unless_named<T: ValueEnum>(named: &[T]) -> Vec<T> {
-    match named.is_empty() {
-        true => T::value_variants().to_vec(),
-        false => named.to_vec(),
-    }
+    if named.is_empty() { T::value_variants().to_vec() } else { named.to_vec() }
 }
 
 fn fraction(text: &str) -> Result<f64, String> {

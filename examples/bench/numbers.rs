@@ -38,9 +38,10 @@ impl fmt::Display for Spread {
         let shown = |number: f64| grouped(number, self.decimals);
         let (median, least, greatest) =
             (shown(self.median), shown(self.least), shown(self.greatest));
-        match least == greatest {
-            true => f.write_str(&median),
-            false => write!(f, "{median} ({least}–{greatest})"),
+        if least == greatest {
+            f.write_str(&median)
+        } else {
+            write!(f, "{median} ({least}–{greatest})")
         }
     }
 }

@@ -53,10 +53,8 @@ impl Site {
     pub fn put_mysql_behind(&mut self, link: Delay) {
         let login = self.mysql.login();
         let address = format!("{}:{}", login.host, login.port);
-        self.mysql_address = match link.is_none() {
-            true => address,
-            false => Link::to(&address, link).address(),
-        };
+        self.mysql_address =
+            if link.is_none() { address } else { Link::to(&address, link).address() };
     }
 
     pub fn scene(&self, label: &str, layout: Layout) -> Scene {

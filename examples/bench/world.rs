@@ -18,27 +18,18 @@ impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let brokers = if self.brokers == 1 { "broker" } else { "brokers" };
         write!(f, "{} {brokers}, {} partitions", self.brokers, self.partitions)?;
-        match self.mysql.is_none() {
-            true => Ok(()),
-            false => write!(f, ", MySQL {}", self.mysql),
-        }
+        if self.mysql.is_none() { Ok(()) } else { write!(f, ", MySQL {}", self.mysql) }
     }
 }
 
 /// With how far Kafka is, as a table's title.
 pub fn title(layout: Layout, link: Delay) -> String {
-    match link.is_none() {
-        true => format!("{layout}, {link}"),
-        false => format!("{layout}, Kafka {link}"),
-    }
+    if link.is_none() { format!("{layout}, {link}") } else { format!("{layout}, Kafka {link}") }
 }
 
 /// The name of who is measured, with the link unless that is loopback.
 pub fn behind(name: &str, link: Delay) -> String {
-    match link.is_none() {
-        true => name.to_owned(),
-        false => format!("{name}, {link}"),
-    }
+    if link.is_none() { name.to_owned() } else { format!("{name}, {link}") }
 }
 
 /// A number of brokers on a command line.

@@ -209,10 +209,7 @@ impl Check {
             println!("{}: {judged}", isolation.name());
             is_whole &= judged.is_whole();
         }
-        match is_whole {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::FAILURE,
-        }
+        if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 

@@ -245,9 +245,10 @@ impl Torture {
     }
 
     fn commented(&mut self, statement: &[u8]) -> Vec<u8> {
-        let comment = match self.random.random_ratio(1, 4) {
-            true => COMMENTS[self.random.random_range(0..COMMENTS.len())],
-            false => "",
+        let comment = if self.random.random_ratio(1, 4) {
+            COMMENTS[self.random.random_range(0..COMMENTS.len())]
+        } else {
+            ""
         };
         [comment.as_bytes(), statement].concat()
     }

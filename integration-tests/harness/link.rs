@@ -95,9 +95,10 @@ impl FromStr for Delay {
 
 impl fmt::Display for Delay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.is_none() {
-            true => f.write_str("loopback"),
-            false => write!(f, "{} ms each way", self.0.as_secs_f64() * 1e3),
+        if self.is_none() {
+            f.write_str("loopback")
+        } else {
+            write!(f, "{} ms each way", self.0.as_secs_f64() * 1e3)
         }
     }
 }

@@ -122,10 +122,8 @@ impl Sql {
 
     /// The end of the binlog as it is now.
     pub fn end_of_binlog(&mut self) -> Coordinates {
-        let statement = match self.version >= (8, 2, 0) {
-            true => "SHOW BINARY LOG STATUS",
-            false => "SHOW MASTER STATUS",
-        };
+        let statement =
+            if self.version >= (8, 2, 0) { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
         let row: Row = self.query(statement).pop().expect("the server writes a binlog");
         Coordinates {
             file: row.get(0).expect("the status has a file"),

@@ -284,11 +284,10 @@ impl Writer {
     /// What is done to a row after its insert must not show in Kafka.
     fn touch(&mut self, table: &str, id: &str) {
         let id_column = if table == "message" { "id" } else { "event_id" };
-        match self.random.random_bool(0.5) {
-            true => self.sql.run(format!("DELETE FROM {table} WHERE {id_column} = '{id}'")),
-            false => {
-                self.sql.run(format!("UPDATE {table} SET published = 1 WHERE {id_column} = '{id}'"))
-            }
+        if self.random.random_bool(0.5) {
+            self.sql.run(format!("DELETE FROM {table} WHERE {id_column} = '{id}'"))
+        } else {
+            self.sql.run(format!("UPDATE {table} SET published = 1 WHERE {id_column} = '{id}'"))
         }
     }
 
@@ -383,14 +382,12 @@ impl Writer {
 /// Inserts rows of one table by one statement.
 pub fn insert_rows(sql: &mut Sql, table: &str, rows: &[OutboxRow]) {
     let is_message = matches!(rows[0].content, Content::Message { .. });
-    let columns = match is_message {
-        true => "id, destination, headers, payload, creation_time, published",
-        false => "event_id, event_type, event_data, entity_type, entity_id, metadata, published",
+    let columns = if is_message {
+        "id, destination, headers, payload, creation_time, published"
+    } else {
+        "event_id, event_type, event_data, entity_type, entity_id, metadata, published"
     };
-    let places = match is_message {
-        true => "(?, ?, ?, ?, ?, ?)",
-        false => "(?, ?, ?, ?, ?, ?, ?)",
-    };
+    let places = if is_message { "(?, ?, ?, ?, ?, ?)" } else { "(?, ?, ?, ?, ?, ?, ?)" };
     let places = vec![places; rows.len()].join(", ");
     let values: Vec<Value> = rows.iter().flat_map(values_of).collect();
     sql.run_with(format!("INSERT INTO {table} ({columns}) VALUES {places}"), values);

@@ -8,7 +8,7 @@ use crate::envelope;
 use crate::finding::Finding;
 use crate::sink::kafka::check::Cluster;
 
-/// Asks for the topics of the samples. All others are known when their rows come.
+/// Asks about the topics of the samples. Other topics are unknown until their rows come.
 pub(super) async fn ask(cluster: &Cluster, samples: &[Sample], report: &mut Report) {
     let mut topics = BTreeSet::new();
     for Sample { table, preset, values } in samples {

@@ -15,16 +15,16 @@ use crate::outbox::{self, OutboxOptions, Preset};
 use crate::preflight::mysql::{self as preflight, ColumnRights, Found, OutboxTable};
 use crate::telemetry::Causes;
 
-/// So many of the last rows of a table are looked at for the topics that they name …
+/// Most of a table's last rows to read for the topics that they name …
 pub(super) const SAMPLE_ROWS_MAX: usize = 2000;
-/// … and so many different topics: more lines nobody reads.
+/// … and most different topics, since nobody reads more lines.
 const SAMPLE_TOPICS_MAX: usize = 100;
 
-/// A server that answers, with what the later requirements need of it.
+/// A server that answers, with what later requirements need.
 pub(super) struct Fit {
     pub(super) server: Server,
     pub(super) identity: Identity,
-    /// It has a binlog, and the user may list and read it.
+    /// It has a binlog that the user may list and read.
     pub(super) has_binlog: bool,
     variables: Variables,
     filters: Option<BinlogFilters>,
@@ -32,7 +32,7 @@ pub(super) struct Fit {
     samples: Vec<Sample>,
 }
 
-/// What the last rows of a table have in the column that names the topic.
+/// Topics in the last rows of a table.
 pub(super) struct Sample {
     pub(super) table: String,
     pub(super) preset: Preset,
@@ -40,7 +40,7 @@ pub(super) struct Sample {
 }
 
 impl Fit {
-    /// `None` when there is nobody to ask more.
+    /// `None` if the server does not answer.
     pub(super) async fn ask(config: &Config, report: &mut Report) -> Option<Fit> {
         let (server, identity) = match connect::connect_mysql(config).await {
             Ok(connected) => connected,
@@ -100,7 +100,7 @@ impl Fit {
         self.variables = variables;
     }
 
-    /// Rights are tried, not read: a role or a right on all of it may stand behind them.
+    /// Tries the rights instead of reading grants, since they may come from a role or a global right.
     async fn ask_rights(&mut self, config: &Config, report: &mut Report) {
         if !self.has_binlog {
             return;
@@ -164,7 +164,7 @@ impl Fit {
         report: &mut Report,
     ) {
         match outbox::find(outboxes, &table.database, &table.name) {
-            // The other outbox has the same to say.
+            // The other outbox reports the same.
             Err(ambiguous) if ambiguous.patterns[0] == outbox.table => {
                 report.fail("mysql.table", &Error::Ambiguous(ambiguous));
             }
@@ -178,8 +178,7 @@ impl Fit {
         }
     }
 
-    /// A relay reads rows from the binlog only: without the right to SELECT them, it runs all the same as
-    /// long as another right shows it the columns.
+    /// A relay reads rows only from the binlog. It needs no right to SELECT them if another right shows it the columns.
     async fn sample(
         &mut self,
         config: &Config,

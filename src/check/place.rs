@@ -1,4 +1,4 @@
-//! Where a relay would go on: the checkpoint, held against the binlogs that the server has.
+//! Where a relay would resume: compares the checkpoint with the server's binlogs.
 
 use super::mysql::Fit;
 use super::report::Report;
@@ -12,10 +12,10 @@ use crate::sink::{Connector, none_without_store};
 use crate::telemetry::binlogs::Binlogs;
 use crate::{connect, outbox};
 
-/// When less than this part of the kept binlogs has been passed, the place is near to be purged.
+/// A checkpoint within this part of the oldest kept binlogs may soon be purged.
 const PASSED_PERCENT_MIN: u64 = 20;
 
-/// `None`: only what Kafka says can be asked.
+/// `None`: only Kafka can be asked.
 pub(super) async fn ask(config: &Config, fit: Option<&mut Fit>, report: &mut Report) {
     let stored = match none_without_store(config.kafka.look().await) {
         Ok(stored) => stored,
@@ -72,7 +72,7 @@ fn describe(config: &Config, stored: Option<&Checkpoint>) -> Result<Finding, Err
     }
 }
 
-/// It may be a relay that was renamed, or one that is running.
+/// The owner may be this relay under an earlier name, or another one that is running.
 fn weigh_owner(config: &Config, owner: &str) -> Finding {
     Finding::Doubtful {
         detail: format!(
@@ -87,22 +87,23 @@ fn weigh_owner(config: &Config, owner: &str) -> Finding {
     }
 }
 
-/// Binlogs are purged from the oldest on, and never the newest.
+/// MySQL purges the oldest binlogs first, and never the newest.
 fn weigh_lag(place: &Coordinates, files: &[BinlogFile]) -> Finding {
     let binlogs: Binlogs = files.iter().map(|file| (file.name.as_str(), file.size_bytes)).collect();
     let (passed, behind) = (binlogs.bytes_before(place), binlogs.bytes_after(place));
     let kept = passed + behind;
     let is_newest = files.last().is_some_and(|file| file.name == place.file());
-    match !is_newest && passed.saturating_mul(100) < kept.saturating_mul(PASSED_PERCENT_MIN) {
-        true => Finding::Doubtful {
+    if !is_newest && passed.saturating_mul(100) < kept.saturating_mul(PASSED_PERCENT_MIN) {
+        Finding::Doubtful {
             detail: format!(
                 "{behind} bytes behind the end of the binlog, and only {passed} bytes of older binlogs are kept: \
                  the next purge may take what was not relayed"
             ),
             cure: "let the relay run, and keep binlogs longer (binlog_expire_logs_seconds)"
                 .to_owned(),
-        },
-        false => Finding::Holds(format!("{behind} bytes behind the end of the binlog")),
+        }
+    } else {
+        Finding::Holds(format!("{behind} bytes behind the end of the binlog"))
     }
 }
 
@@ -126,7 +127,7 @@ mod tests {
             assert!(detail.starts_with(&format!("{behind} bytes")), "{detail}");
             assert_eq!(matches!(finding, Finding::Doubtful { .. }), is_near, "{place}");
         }
-        // The newest file is never purged, however little was read of it.
+        // The newest file is never purged, even if little of it was read.
         let finding = weigh_lag(&"binlog.000001:4".parse().unwrap(), &files[..1]);
         assert!(matches!(finding, Finding::Holds(_)));
     }

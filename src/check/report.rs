@@ -1,4 +1,4 @@
-//! What `check` answers: a line a requirement, as text for people or as one JSON document.
+//! The report of `check`: one line per requirement, as text for people or as one JSON document.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use crate::finding::Finding;
 use crate::sink::kafka::check::Findings;
 use crate::telemetry::Causes;
 
-/// How a requirement stands.
+/// The result of a requirement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -28,8 +28,7 @@ impl Status {
     }
 }
 
-/// One requirement. Its name stays the same from version to version; one that is about tables or topics has
-/// a line for each.
+/// One requirement. Its name stays the same in all versions. A requirement about tables or topics has a line for each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Line {
     pub name: &'static str,
@@ -39,7 +38,7 @@ pub struct Line {
     pub hint: Option<String>,
 }
 
-/// All lines, in the order in which they were asked.
+/// All lines, in the order of the questions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     lines: Vec<Line>,
@@ -58,14 +57,14 @@ impl Report {
         self.lines.iter().all(|line| line.status != Status::Fail)
     }
 
-    /// For people: `warn` and `FAIL` with what to do below them.
+    /// For people: a hint stands below each `warn` and `FAIL`.
     #[must_use]
     pub fn to_text(&self) -> String {
         let width = self.lines.iter().map(|line| line.name.len()).max().unwrap_or_default();
         let mut text = String::new();
         for Line { name, status, detail, hint } in &self.lines {
             let status = status.as_str();
-            // A line is a line: messages of servers may have several.
+            // Keep it on one line. Messages of servers may have several.
             let detail = detail.replace('\n', " ");
             writeln!(text, "{status:<4}  {name:<width$}  {detail}")
                 .expect("a string takes all that is written");
@@ -83,7 +82,7 @@ impl Report {
         serde_json::to_string(&document).expect("strings are always JSON")
     }
 
-    /// Takes a requirement's answer; `true` when it does not fail.
+    /// Takes the result of a requirement. Returns `true` unless it failed.
     pub(super) fn take(&mut self, name: &'static str, found: Result<Finding, Error>) -> bool {
         match found {
             Ok(Finding::Holds(detail)) => self.push(name, Status::Ok, detail, None),
@@ -98,7 +97,7 @@ impl Report {
         true
     }
 
-    /// Takes what was found at the Kafka end.
+    /// Takes the findings of the Kafka end.
     pub(super) fn take_all(&mut self, findings: Findings) {
         for (name, found) in findings {
             self.take(name, found.map_err(Error::from));
@@ -109,7 +108,7 @@ impl Report {
         self.push(name, Status::Ok, detail, None);
     }
 
-    /// In the words with which `run` refuses, or waits.
+    /// In the same words as `run` uses.
     pub(super) fn fail(&mut self, name: &'static str, error: &Error) {
         self.push(name, Status::Fail, Causes(error).to_string(), error.hint());
     }

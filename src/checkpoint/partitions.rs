@@ -1,24 +1,24 @@
-//! How many partitions the destination topics had when their records were sent.
+//! Partition counts of the destination topics at the time when their records were sent.
 //!
-//! The number decides where a key goes. A restart that infers from one record of a partition that an earlier one
-//! was there, too, must know that keys have not moved meanwhile ([`crate::resume`]). Most topics of a relay have
-//! the same number, so that one number and few exceptions tell of all.
+//! The number of partitions decides where a key goes. From one record in a partition, a restart may infer that earlier
+//! ones were there, too. For that it must know that keys have not moved meanwhile. Most topics of a relay have the same
+//! number, so one number and a few exceptions describe all of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Exceptions in one checkpoint, at most: they make every checkpoint larger. With more, nothing is told.
+/// Most exceptions in one checkpoint, since they enlarge every checkpoint. With more, the counts are left out.
 const EXCEPTIONS_MAX: usize = 100;
 
-/// What stands for "nobody knows".
+/// Stands for "unknown".
 const UNKNOWN: u32 = 0;
 
-/// Partition counts of the topics that rows after a checkpoint may be in. Cheap to clone: every batch has them.
+/// Partition counts of the topics that may have rows after a checkpoint. Cheap to clone, since every batch has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionCounts {
-    /// Of every topic that is no exception.
+    /// The count of every topic that is no exception.
     count: u32,
     #[serde(
         default,
@@ -47,31 +47,32 @@ fn read<'de, D: Deserializer<'de>>(
 }
 
 impl PartitionCounts {
-    /// Of the first topic.
+    /// For the first topic.
     #[must_use]
     pub fn of_first(count: u32) -> PartitionCounts {
         PartitionCounts { count, except: Arc::default() }
     }
 
-    /// How many partitions the topic had; `None`: nobody knows.
+    /// Number of partitions of a topic; `None` if unknown.
     #[must_use]
     pub fn get(&self, topic: &str) -> Option<u32> {
         let count = self.except.get(topic).copied().unwrap_or(self.count);
         (count != UNKNOWN).then_some(count)
     }
 
-    /// The same with another count of one topic; `None` when there are too many exceptions.
+    /// The same with a count for one topic; `None` if there are too many exceptions.
     #[must_use]
     pub fn with(mut self, topic: &str, count: u32) -> Option<PartitionCounts> {
         let except = Arc::make_mut(&mut self.except);
-        match count == self.count {
-            true => drop(except.remove(topic)),
-            false => drop(except.insert(topic.to_owned(), count)),
+        if count == self.count {
+            except.remove(topic);
+        } else {
+            except.insert(topic.to_owned(), count);
         }
         (self.except.len() <= EXCEPTIONS_MAX).then_some(self)
     }
 
-    /// The same without knowledge of one topic.
+    /// The same, with the count of one topic unknown.
     #[must_use]
     pub fn without(self, topic: &str) -> Option<PartitionCounts> {
         self.with(topic, UNKNOWN)
@@ -93,7 +94,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<PartitionCounts>(&json).unwrap(), counts);
         let plain = serde_json::to_string(&PartitionCounts::of_first(12)).unwrap();
         assert_eq!(plain, r#"{"count":12}"#);
-        // One that gets the common number is no exception any more.
+        // A topic with the common number is no exception any more.
         assert_eq!(counts.with("b", 12).unwrap().get("b"), Some(12));
     }
 

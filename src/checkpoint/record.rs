@@ -1,8 +1,8 @@
-//! The bytes of a checkpoint record, judged: a checkpoint, or what is wrong with it.
+//! Judges the bytes of a checkpoint record: a checkpoint, or what is wrong with it.
 //!
-//! A record that this version cannot read may be the newest place of the relay all the same: a later version
-//! wrote it, or it was damaged. Passing over it would go back to an older place and repeat rows. Such a record is
-//! told from those of strangers by its marks, the names of its fields.
+//! A record that this version cannot read may still be the newest checkpoint: a later version wrote it, or it was
+//! damaged. Skipping it would resume at an older position and repeat rows. The names of its fields tell such a record
+//! from those of other producers.
 
 use serde::Deserialize;
 
@@ -10,13 +10,13 @@ use super::Checkpoint;
 use crate::coordinates::{self, FIRST_EVENT_OFFSET};
 use crate::telemetry::clock::iso_8601_of_millis;
 
-/// What a record says whose `format` is this. A record without one was written before there was the field.
+/// The `format` of this version. A record without the field is older than the field.
 pub const FORMAT: u32 = 1;
 
 /// The last millisecond of the year 9999. Generations are times, and a later one leaves no room to grow.
 pub const GENERATION_MAX: u64 = 253_402_300_799_999;
 
-/// Counts and offsets stay below 2^63: a signed 64-bit reader takes them, and adding to them never overflows.
+/// Counts and offsets stay below 2^63, so that signed 64-bit readers can read them and additions never overflow.
 pub const COUNT_MAX: u64 = i64::MAX as u64;
 
 /// Longest name of a relay. Kafka allows longer ids; this leaves room for `-0` and stays readable.
@@ -38,11 +38,11 @@ const EVENTUATE_MARKS: [&str; 2] = ["\"binlogFilename\"", "\"rowsToSkip\""];
 /// Why a record is no checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Problem {
-    /// No checkpoint, and never was one: a stranger's.
+    /// No checkpoint, but a record of another producer.
     Strange(String),
-    /// It looks like one of Eventuate CDC, and cannot be read.
+    /// An unreadable record that looks like one of Eventuate CDC.
     Foreign(String),
-    /// It has the marks of ours, and cannot be read.
+    /// An unreadable record with the fields of ours.
     Damaged(String),
     /// A later version wrote it.
     Later { format: u64, relay_version: Option<String> },
@@ -69,7 +69,7 @@ pub fn parse(payload: &[u8], kafka_millis: Option<i64>) -> Result<Checkpoint, Pr
     })
 }
 
-/// What a later version will not change.
+/// The fields that no later version will change.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Head {
@@ -85,7 +85,7 @@ fn read(payload: &[u8], kafka_millis: Option<i64>) -> Result<Checkpoint, String>
     }
     ensure_in_range(&checkpoint)?;
     ensure_names(&checkpoint)?;
-    if checkpoint.may_be_ahead() && checkpoint.unacknowledged_since.is_none() {
+    if checkpoint.has_unacknowledged_tail() && checkpoint.unacknowledged_since.is_none() {
         checkpoint.unacknowledged_since = kafka_millis.map(iso_8601_of_millis);
     }
     checkpoint.unacknowledged_since_millis()?;
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!((before.format, before.name), (None, None));
         let theirs = r#"{"binlogFilename":"binlog.000001","offset":135547028,"rowsToSkip":0}"#;
         assert_eq!(parse_text(theirs).unwrap().offset, 135_547_028);
-        // A field that comes later without another format changes nothing that is here.
+        // A later version may add a field without a new format.
         let extended = OURS.replacen('{', r#"{"preparedXa":[{"xid":"x"}],"later":{"a":[1.5]},"#, 1);
         assert_eq!(parse_text(&extended).unwrap(), ours);
     }

@@ -34,7 +34,7 @@ pub(super) const FORBIDDEN: [(&str, &str); 32] = [
     ("topic.auto.offset.reset", "a checkpoint that is not there must not read as another one"),
     ("enable.auto.commit", "the relay reads its checkpoint without a consumer group"),
     ("auto.commit.enable", "the relay reads its checkpoint without a consumer group"),
-    ("max.in.flight*", "more requests on their way could reorder records"),
+    ("max.in.flight*", "more requests in flight could reorder records"),
     ("queuing.strategy", "records must leave in their order"),
     ("delivery.report.only.error", "the relay waits for every acknowledgement"),
     ("api.version.request", "headers and transactions need what the brokers say that they can"),
@@ -91,13 +91,14 @@ fn ensure_token_source(
     let Some((_, field)) = properties.entries().find(is_oauthbearer) else { return Ok(()) };
     let config = value("sasl.oauthbearer.config").unwrap_or_default();
     let is_unsecured = value("enable.sasl.oauthbearer.unsecure.jwt").as_deref() == Some("true");
-    match is_unsecured || config.trim().starts_with(TOKEN_FILE) {
-        true => Ok(()),
-        false => Err(field.rule(
+    if is_unsecured || config.trim().starts_with(TOKEN_FILE) {
+        Ok(())
+    } else {
+        Err(field.rule(
             "nothing says where the token comes from (OIDC is not built in)",
             "set \"sasl.oauthbearer.config\" = \"token_file=/run/secrets/kafka-token\", a file with a JSON Web Token that \
              is renewed there",
-        )),
+        ))
     }
 }
 
@@ -121,11 +122,12 @@ fn ensure_short_linger(
 ) -> Result<(), Error> {
     let millis = value.reveal().ok().and_then(|text| text.trim().parse::<f64>().ok());
     let timeout_millis = transaction_timeout.as_secs_f64() * 1_000.0;
-    match millis.is_some_and(|millis| millis >= timeout_millis) {
-        true => Err(field.rule(
+    if millis.is_some_and(|millis| millis >= timeout_millis) {
+        Err(field.rule(
             "no record would leave before transaction_timeout is over",
             "set it to a few milliseconds, or leave it out",
-        )),
-        false => Ok(()),
+        ))
+    } else {
+        Ok(())
     }
 }

@@ -180,11 +180,12 @@ impl<'a> Field<'a> {
     pub(super) fn identifier(&self, length_max: usize) -> Result<String, Error> {
         let text = self.text()?;
         let is_legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        match !text.is_empty() && text.len() <= length_max && text.bytes().all(is_legal) {
-            true => Ok(text),
-            false => Err(self.unexpected(format!(
+        if !text.is_empty() && text.len() <= length_max && text.bytes().all(is_legal) {
+            Ok(text)
+        } else {
+            Err(self.unexpected(format!(
                 "1 to {length_max} characters, each a letter, a digit, a dot, _ or -"
-            ))),
+            )))
         }
     }
 

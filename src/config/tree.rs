@@ -173,10 +173,7 @@ fn set(root: &mut Table, steps: &[String], value: Node, place: &Place) -> Result
 }
 
 fn empty(is_list: bool, place: &Place) -> Node {
-    let value = match is_list {
-        true => Value::List(Vec::new()),
-        false => Value::Table(Table::new()),
-    };
+    let value = if is_list { Value::List(Vec::new()) } else { Value::Table(Table::new()) };
     Node { place: place.clone(), value, as_given: None }
 }
 

@@ -1,8 +1,8 @@
 //! JSON strings as Eventuate's writer (Jackson) prints them, so that records compare byte for byte.
 
-/// Bytes that are looked at together.
+/// Number of bytes that are tested at once.
 const WORD: usize = 8;
-/// Most bytes that are copied as so many, which takes no call.
+/// A range of up to this length is copied as a chunk of this length, which needs no call.
 const SHORT: usize = 16;
 
 /// Appends a string with its quotes. Only quotes, backslashes and control characters below U+0020 are
@@ -34,8 +34,7 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Appends `bytes[start..end]`. An event is JSON itself, with a quote every few bytes: what stands between
-/// two of them is mostly short.
+/// Appends `bytes[start..end]`. An event is JSON itself, with a quote every few bytes, so the range is mostly short.
 #[inline]
 fn append(bytes: &[u8], start: usize, end: usize, out: &mut Vec<u8>) {
     match bytes[start..].first_chunk::<SHORT>() {

@@ -1,7 +1,7 @@
-//! The hint of an error: what a person does about a halt, or what ends the wait for an error that is tried again.
+//! The hint of an error: what a person does about a halt, or what ends the wait before a retry.
 //!
-//! It is by the cause: a topic without a leader is not cured by another `bootstrap_servers`. The log of `run`,
-//! `/readyz`, `/status` and `check` all have it from here.
+//! The hint follows the cause: another `bootstrap_servers` does not help a topic without a leader. The log of `run`,
+//! `/readyz`, `/status` and `check` all take it from here.
 
 use super::Error;
 use super::primary::{WAIT_FOR_REPLICA, binlog_cure, server_cure};
@@ -11,12 +11,12 @@ use crate::preflight;
 use crate::telemetry::{Causes, Reason};
 
 impl Error {
-    /// Why the relay does not relay, in words for people, and what they can do about it.
+    /// The reason why the relay does not relay, and the hint.
     pub fn reason(&self) -> Reason {
         Reason { words: Causes(self).to_string(), hint: self.hint() }
     }
 
-    /// What a person can do about it, be it a halt or waited for.
+    /// What a person can do about a halt or a retried error.
     pub fn hint(&self) -> Option<String> {
         match self.fate() {
             Fate::Halt { hint } => Some(hint),
@@ -30,7 +30,7 @@ impl Error {
         }
     }
 
-    /// What ends the wait for an error that is tried again; `None` where a person can do nothing.
+    /// What ends the wait before a retry; `None` if a person can do nothing.
     fn cure(&self) -> Option<String> {
         let spoken = |cure: Option<&'static str>| cure.map(str::to_owned);
         match self {

@@ -1,23 +1,23 @@
-//! What the error numbers of a MySQL server mean to a relay, complete for those that a server sends to a client
-//! that connects, logs in and asks: they pass, they last until a person does something, or they are a halt.
+//! What the error numbers of a MySQL server mean to the relay: they pass, they last until a person acts, or they are a
+//! halt. The list is complete for a client that connects, logs in and asks.
 //!
 //! Numbers and texts are those of
 //! <https://dev.mysql.com/doc/mysql-errors/9.7/en/server-error-reference.html>. A number that is not here is
-//! tried again: a server may send any, and most pass.
+//! retried: a server may send any, and most pass.
 
-/// What follows from an error of the server.
+/// The consequence of an error of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// It passes by itself; the hint is for the case that it does not.
+    /// It passes by itself. The hint is for the case that it does not.
     Passes(&'static str),
-    /// Waiting does not heal it, but the server may be on its way to another state, or not be the one that we take
-    /// it for: it is tried again, with these words.
+    /// Waiting does not heal it, but the server may be changing its state, or a proxy may lead to the wrong one. So it
+    /// is retried, with this hint.
     Lasts(&'static str),
-    /// The server does not let this account in, until a person has changed something.
+    /// The server refuses this account until a person has changed something.
     Refuses(&'static str),
     /// A person must act.
     Halts(&'static str),
-    /// Nobody knows.
+    /// Unknown.
     Unknown,
 }
 
@@ -46,7 +46,7 @@ pub(super) fn meaning(code: u16, message: &str) -> Meaning {
     meaning.unwrap_or(Meaning::Unknown)
 }
 
-/// What a person does about an account that the server does not let in.
+/// What a person does about an account that the server refuses.
 pub(super) fn refusal(code: u16) -> Option<&'static str> {
     Some(match code {
         1045 | 1698 => {
@@ -117,7 +117,7 @@ fn pass(code: u16, message: &str) -> Option<&'static str> {
         1021 | 1114 | 3675 => "free space on the server's disk",
         1037 | 1038 | 1041 | 1135 | 3015 | 3044 | 3170 | 3950 | 3985 | 4081 | 4082 => MEMORY,
         1152..=1161 | 1184 => NETWORK,
-        // A node of Galera says so until it has the data of its cluster.
+        // A Galera node answers this until it has the data of its cluster.
         1047 => "nothing, unless it lasts: then see why the node does not join its cluster",
         1836 | 1874 => "nothing, unless it lasts: then see why the server is in read-only mode",
         _ => return None,

@@ -1,5 +1,4 @@
-//! The fate of what goes wrong at the MySQL end: the server, the stream, the place in it, and what must hold
-//! before a row is read.
+//! The fate of each error at the MySQL end: the server, the stream, the position in it, and the requirements.
 
 use mysql_async::{DriverError, IoError};
 
@@ -10,7 +9,7 @@ use crate::coordinates::Coordinates;
 use crate::fate::{Fate, halt};
 use crate::preflight;
 
-/// Every reason for which the server ends a dump has this number.
+/// The number of every error with which the server ends a dump.
 const DUMP_REFUSED: u16 = 1236;
 
 const CONNECTION_ENDED: &str = "nothing while the server restarts; if it lasts, start it, look into its error log, or see \
@@ -19,7 +18,7 @@ const CONNECTION_ENDED: &str = "nothing while the server restarts; if it lasts, 
 const DUMP_LOOKED_AT: &str =
     "nothing: the relay looks which binlogs the server has; where the same comes again, it halts";
 
-/// What ends the wait for a replica.
+/// The hint while a replica still applies.
 pub(super) const WAIT_FOR_REPLICA: &str = "let the server apply what it has received (SHOW REPLICA STATUS); where that \
      cannot come, point the relay at a server that has it";
 
@@ -29,11 +28,12 @@ pub(super) fn binlog_fate(error: &binlog::Error) -> Fate {
         E::Server(error) => server_fate(error),
         E::Start(error) => start_fate(error),
         E::Transaction(error) => transaction_fate(error),
-        // What TLS or the protocol say in mid-stream is about the connection, not about the configuration.
+        // An error of TLS or the protocol in mid-stream is about the connection, not about the configuration.
         E::Stream { error: mysql_async::Error::Server(error), .. } => mysql_server_fate(error),
         E::Stream { .. } => Fate::Retry,
         E::Ended { .. } | E::Silent { .. } => Fate::Retry,
-        // Damage on the way heals by reading again; damage in the file does not, and recovery gives up on it.
+        // Damage in transit heals when the event is read again. Damage in the file does not, and the second time is a
+        // halt.
         E::Checksum { .. } => Fate::Retry,
         E::TableMap { source: table::Error::UnknownType { .. }, .. } => halt(
             "a newer relay may know the type; until then, keep such columns out of outbox tables",
@@ -108,7 +108,7 @@ pub(super) fn start_fate(error: &start::Error) -> Fate {
     }
 }
 
-/// The same for a start that is configured: nothing is stored yet, and another one can be.
+/// The same for a configured start: nothing is stored yet, so another one can be configured.
 pub(super) fn start_from_fate(error: &start::Error) -> Fate {
     use start::Error as E;
     match error {
@@ -128,7 +128,7 @@ pub(super) fn start_from_fate(error: &start::Error) -> Fate {
     }
 }
 
-/// The same for a place that is asked for on the command line.
+/// The same for a position on the command line.
 pub(super) fn to_fate(error: &start::Error) -> Fate {
     use start::Error as E;
     match error {
@@ -161,7 +161,7 @@ fn server_fate(error: &server::Error) -> Fate {
     }
 }
 
-/// What ends the wait for the server.
+/// The hint while the server is away.
 pub(super) fn server_cure(error: &server::Error) -> Option<String> {
     match error {
         server::Error::MySql(error) => mysql_cure(error),
@@ -199,7 +199,7 @@ fn server_code_cure(error: &mysql_async::ServerError) -> Option<String> {
     }
 }
 
-/// By what the operating system says of a connection.
+/// By the error of the operating system about a connection.
 fn connection_cure(error: &std::io::Error) -> &'static str {
     use std::io::ErrorKind as K;
     match error.kind() {
@@ -217,7 +217,7 @@ fn connection_cure(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// What ends the wait for the stream.
+/// The hint after an error of the stream.
 pub(super) fn binlog_cure(error: &binlog::Error) -> Option<String> {
     use binlog::Error as E;
     match error {
@@ -263,18 +263,19 @@ fn mysql_server_fate(error: &mysql_async::ServerError) -> Fate {
     }
 }
 
-/// Error 1236 is every reason for which the server ends a dump; its text tells which, always in English. Any may come
-/// from a moment in which a file was rotated, purged or cut off by a crash: the next session looks what the server has.
-/// What comes again there is held against [`hint_of_refusal`].
+/// The server ends every dump with error 1236. The text tells the reason, always in English. Each may come from the
+/// moment in which a file was rotated, purged or cut off by a crash, so the next session looks again. If the error
+/// comes again there, [`hint_of_refusal`] decides.
 fn dump_fate(message: &str) -> Fate {
     let says = |text: &str| message.contains(text);
-    match says("same server_uuid") || says("same server_id") {
-        true => Fate::MaybeTakenOver,
-        false => Fate::Retry,
+    if says("same server_uuid") || says("same server_id") {
+        Fate::MaybeTakenOver
+    } else {
+        Fate::Retry
     }
 }
 
-/// The server cannot read on at a place of its binlog.
+/// The server cannot read on at a position of its binlog.
 pub(super) fn refused_dump(error: &Error) -> Option<(&Coordinates, &str)> {
     match error {
         Error::Binlog {
@@ -288,17 +289,17 @@ pub(super) fn refused_dump(error: &Error) -> Option<(&Coordinates, &str)> {
 }
 
 impl Error {
-    /// Where the server cannot read a binlog any further, as at the end of one that a crash has cut off.
+    /// The position at which the server cannot read on, for instance at the end of a binlog that a crash has cut off.
     pub fn cut_at(&self) -> Option<Coordinates> {
         refused_dump(self).map(|(after, _)| after.clone())
     }
 
-    /// The server is short of something for a moment.
+    /// The server is temporarily short of a resource.
     pub fn is_shortage(&self) -> bool {
         refused_dump(self).is_some_and(|(_, message)| message.contains("memory allocation failed"))
     }
 
-    /// The server is there, and does not let us in.
+    /// The server answers, and refuses the login.
     pub(super) fn is_rejected_login(&self) -> bool {
         let (Error::Binlog { source: binlog::Error::Server(source), .. }
         | Error::Preflight { source: preflight::mysql::Error::Server(source), .. }) = self
@@ -316,7 +317,7 @@ impl Error {
     }
 }
 
-/// What to do about a dump that the server refuses twice at the same place.
+/// The hint for a dump that the server refuses twice at the same position.
 fn hint_of_refusal(message: &str) -> String {
     let says = |text: &str| message.contains(text);
     if says("Could not find first log file") || says("purged") {

@@ -1,6 +1,6 @@
-//! Asks the server for its list of binlogs and its clock, over a connection of its own, when somebody looks at what
-//! follows from them. The list costs the server a look at every file, under a lock that commits may wait for: it is
-//! asked for rarely, and not at all while nobody looks.
+//! Asks MySQL for its list of binlogs and its clock, over a connection of its own, when somebody reads the metrics that
+//! need them. For the list MySQL looks at every file, under a lock that commits may wait for. So it is asked rarely,
+//! and never without a reader.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -14,39 +14,39 @@ use crate::binlog::server::Error;
 use crate::binlog::{Options, Server};
 use crate::telemetry::{Causes, Telemetry};
 
-/// An answer is good for so long, and so is a failure.
+/// An answer, or a failure, is reused for this long.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// A list that took the server long is asked for less often: for a twentieth of the time at most …
+/// If the list takes the server long, it is asked less often: for at most a twentieth of the time …
 const COST: u32 = 20;
-/// … but so often.
+/// … but at least this often.
 const INTERVAL_MAX: Duration = Duration::from_secs(60);
 
-/// Whoever looks waits so long for the answer, and is shown the last one then.
+/// Longest wait of a reader, who then gets the last answer.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The connection is given up when nobody has looked for so long.
+/// Close the connection after this long without a reader.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
-/// Those who look, and what they wait for.
+/// The readers, and what they wait for.
 #[derive(Debug, Default)]
 pub struct Looks {
     wanted: Notify,
     answered: Notify,
-    /// Before this, what is known is good enough.
+    /// Until then the last answer is good enough.
     good_until: Mutex<Option<Instant>>,
 }
 
 impl Looks {
-    /// Somebody looks: waits for a moment until [`Telemetry`] has what the server says now.
+    /// A reader has come: waits up to [`PATIENCE`] until [`Telemetry`] has a new answer.
     pub async fn refresh(&self) {
         if self.good_until().is_some_and(|until| Instant::now() < until) {
             return;
         }
-        // It hears of answers from here on.
+        // Register before asking, so that no answer is missed.
         let answered = self.answered.notified();
         self.wanted.notify_one();
-        // In vain, what was known before is shown.
+        // After a timeout, the last answer is shown.
         let _ = tokio::time::timeout(PATIENCE, answered).await;
     }
 
@@ -60,8 +60,8 @@ impl Looks {
     }
 }
 
-/// Keeps [`Telemetry`] told while somebody looks. What fails is tried again at a later look: the relay itself says when
-/// the server is gone.
+/// Updates [`Telemetry`] while there are readers. After a failure, the next reader causes another attempt. The relay
+/// itself reports when the server is gone.
 pub async fn watch(telemetry: &Telemetry, options: &Options, looks: &Looks) -> Infallible {
     let mut server = None;
     loop {
@@ -70,7 +70,7 @@ pub async fn watch(telemetry: &Telemetry, options: &Options, looks: &Looks) -> I
             continue;
         }
         let begun = Instant::now();
-        // The driver can panic on damaged bytes; HTTP is answered all the same.
+        // The driver may panic on damaged bytes. HTTP must be answered all the same.
         let asked = AssertUnwindSafe(ask(server.take(), options, telemetry)).catch_unwind().await;
         server = match asked {
             Ok(Ok(server)) => Some(server),

@@ -1,5 +1,5 @@
-//! Tables that tools make while they alter another one. Every row of the table is copied into them, and most
-//! tools log each copy as an insert: a relay that took them would publish old events again.
+//! Tables that schema-change tools make while they alter another one. They copy every row into such a table, and most
+//! tools log each copy as an insert. A relay that took these rows would publish old events again.
 //!
 //! The names are those of gh-ost, pt-online-schema-change, spirit, Facebook's OSC, LHM and Vitess, and MySQL's
 //! own `#sql-…`.

@@ -1,5 +1,5 @@
-//! Names of tables as `[[outbox]]` writes them: `database.table`, where a `*` in either name stands for any
-//! number of characters of that name, and what is in backticks stands for itself.
+//! Table names in `[[outbox]]`: `database.table`, where a `*` in either name stands for any number of characters. Text
+//! in backticks is taken literally.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,12 +11,12 @@ use crate::binlog::server::SYSTEM_DATABASES;
 /// <https://dev.mysql.com/doc/refman/8.4/en/identifier-length.html>
 const NAME_CHARS_MAX: usize = 64;
 
-/// Which tables an `[[outbox]]` is about.
+/// The tables of an `[[outbox]]`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct TablePattern {
     database: Name,
     table: Name,
-    /// Letter case makes no difference: the names here are in lower case.
+    /// Compare without case: the names here are in lower case.
     folds_case: bool,
 }
 
@@ -34,7 +34,7 @@ impl TablePattern {
         self.takes_for_ghost(table) && self.covers(database, table)
     }
 
-    /// A name that a tool gives, unless the pattern itself spells that out, with or without a `*`.
+    /// The name is one that a tool gives, and the pattern does not spell it out itself.
     fn takes_for_ghost(&self, table: &str) -> bool {
         ghost::is_ghost(table)
             && !self.table.is_literal()
@@ -54,13 +54,13 @@ impl TablePattern {
         self.database.matches(database) && self.table.matches(table)
     }
 
-    /// Whether it names one table and no other.
+    /// Whether it names exactly one table.
     #[must_use]
     pub fn is_literal(&self) -> bool {
         self.literal().is_some()
     }
 
-    /// The database and the table that it names, when it names one table and no other.
+    /// Database and table, if it names exactly one.
     #[must_use]
     pub fn literal(&self) -> Option<(&str, &str)> {
         match (self.database.pieces.as_slice(), self.table.pieces.as_slice()) {
@@ -75,7 +75,7 @@ impl TablePattern {
         (&self.database.pieces, &self.table.pieces)
     }
 
-    /// The names as they are written, each by itself.
+    /// Both names as written.
     #[must_use]
     pub fn names(&self) -> [String; 2] {
         [self.database.to_string(), self.table.to_string()]
@@ -87,7 +87,7 @@ impl TablePattern {
         !self.table.is_literal()
     }
 
-    /// The same on a server to which letter case makes no difference.
+    /// The same for a server that ignores case.
     #[must_use]
     pub fn folded(&self) -> TablePattern {
         TablePattern {
@@ -125,7 +125,7 @@ impl fmt::Debug for TablePattern {
     }
 }
 
-/// The parts between the dots that are not in backticks; `None` where a backtick is not closed.
+/// The parts between the dots outside backticks; `None` if a backtick is not closed.
 fn split_at_dots(text: &str) -> Option<Vec<&str>> {
     let (mut parts, mut start, mut is_quoted) = (Vec::new(), 0, false);
     for (at, c) in text.char_indices() {
@@ -143,7 +143,7 @@ fn split_at_dots(text: &str) -> Option<Vec<&str>> {
     (!is_quoted).then_some(parts)
 }
 
-/// What a text with a dot too many may stand for.
+/// What a text with too many dots may have meant.
 fn readings(text: &str) -> Vec<String> {
     let parts = split_at_dots(text).unwrap_or_default();
     let in_backticks = |parts: &[&str]| match parts {
@@ -157,7 +157,7 @@ fn readings(text: &str) -> Vec<String> {
     dots.rev().map(reading).filter(is_pattern).collect()
 }
 
-/// MySQL's own way to compare names where letter case makes no difference: character by character.
+/// Lower case as MySQL compares names: character by character.
 fn lower_case(name: &str) -> String {
     name.chars().map(|c| c.to_lowercase().next().unwrap_or(c)).collect()
 }
@@ -228,9 +228,10 @@ impl fmt::Display for Name {
             if index > 0 {
                 f.write_str("*")?;
             }
-            match piece.contains(['.', '*', '`']) || piece.trim() != piece {
-                true => write!(f, "`{}`", piece.replace('`', "``"))?,
-                false => f.write_str(piece)?,
+            if piece.contains(['.', '*', '`']) || piece.trim() != piece {
+                write!(f, "`{}`", piece.replace('`', "``"))?
+            } else {
+                f.write_str(piece)?
             }
         }
         Ok(())

@@ -1,10 +1,10 @@
-//! The way of a table's rows: which columns its preset uses, found by name, and how a row is decoded.
+//! The route of a table's rows: the columns that its preset uses, found by name, and how to decode a row.
 
 use super::{OutboxOptions, Preset};
 use crate::binlog::row::RowDecoder;
 use crate::binlog::table::{Column, Table};
 
-/// A column that the preset of the table needs is not there.
+/// The table lacks a column that its preset needs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the table {table} has no column {column}, which the preset {preset} needs; it has {present}"
@@ -13,7 +13,7 @@ pub struct MissingColumn {
     pub table: String,
     pub column: &'static str,
     pub preset: Preset,
-    /// The columns that are there, separated by commas.
+    /// The columns of the table, separated by commas.
     pub present: String,
 }
 
@@ -79,10 +79,10 @@ pub struct Route {
     cells: Vec<Option<usize>>,
 }
 
-/// Holds column names against what the preset of a table needs.
+/// Checks column names against the needs of a preset.
 ///
 /// # Errors
-/// The first needed column that is not among them.
+/// The first needed column that is missing.
 pub fn ensure_columns<'a>(
     options: &OutboxOptions,
     table: &str,

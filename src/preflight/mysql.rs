@@ -1,5 +1,4 @@
-//! The requirements on the MySQL server without which a run would lose or invent rows, and what is good to
-//! know of it.
+//! The requirements on the MySQL server without which a run would lose or invent rows, and warnings about it.
 
 mod replication;
 mod tables;
@@ -10,8 +9,8 @@ use tokio::time::Instant;
 
 pub use self::replication::{WITHOUT_LOCK, ensure_updates_logged, weigh_lock};
 pub use self::tables::{
-    ColumnRights, Found, OutboxTable, ensure_columns, ensure_logged, ensure_table,
-    ensure_transactional, find_tables, weigh_ghosts,
+    ColumnRights, Found, OutboxTable, ensure_logged, ensure_table, ensure_transactional,
+    find_tables, weigh_ghosts,
 };
 use crate::binlog::server::{self, BinlogFilters, Server, Variables};
 use crate::binlog::{Identity, Replica, TlsMode};
@@ -63,7 +62,7 @@ pub enum Error {
     ServerIdTaken { server_id: u32, uuid: String },
 }
 
-/// The variables that the functions of this file look at.
+/// The variables that the functions of this file read.
 pub const VARIABLES: [&str; 11] = [
     "log_bin",
     "binlog_format",
@@ -78,15 +77,15 @@ pub const VARIABLES: [&str; 11] = [
     "log_slave_updates",
 ];
 
-/// Binlogs that are kept for less than this can be gone before a broken relay is noticed and mended.
+/// Binlogs that are kept for less than this may be purged before a broken relay is noticed and repaired.
 const RETENTION_MIN: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a replica that has gone may still be listed: two heartbeats of 1 s, and some more.
+/// How long the server may still list a replica that is gone: two heartbeats of 1 s, and some more.
 const DEPARTURE_MAX: Duration = Duration::from_secs(4);
 const DEPARTURE_PAUSE: Duration = Duration::from_millis(250);
 
-/// Asks ahead what [`Server::identity`], [`Server::clock`], [`ensure`] and [`ensure_server_id`] ask, as far as it does
-/// not depend on what the server is.
+/// Asks in advance what [`Server::identity`], [`Server::clock`], [`ensure`] and [`ensure_server_id`] will ask, as far
+/// as that does not depend on the kind of server.
 ///
 /// # Errors
 /// The connection broke.
@@ -94,7 +93,7 @@ pub async fn ask_ahead(server: &mut Server) -> Result<(), server::Error> {
     server.ask_first_questions_ahead(&[&VARIABLES, &["server_id"]]).await
 }
 
-/// Holds the server against every requirement of a run; the first that fails is the answer.
+/// Checks every requirement of a run. The first failure is the result.
 ///
 /// # Errors
 /// A requirement does not hold, or the server cannot be asked.
@@ -131,7 +130,7 @@ pub async fn ensure(
 }
 
 /// # Errors
-/// It is no MySQL, or too old a one.
+/// The server is not MySQL, or too old.
 pub fn ensure_version(identity: &Identity) -> Result<Finding, Error> {
     let version = identity.version.clone();
     if identity.is_mariadb {
@@ -139,13 +138,14 @@ pub fn ensure_version(identity: &Identity) -> Result<Finding, Error> {
     }
     let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or_default());
     let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
-    match (major, minor) < (5, 7) {
-        true => Err(Error::OldVersion { version }),
-        false => Ok(Finding::Holds(format!("MySQL {version}"))),
+    if (major, minor) < (5, 7) {
+        Err(Error::OldVersion { version })
+    } else {
+        Ok(Finding::Holds(format!("MySQL {version}")))
     }
 }
 
-/// Says whether the connection is encrypted, and how well; that it is as asked was seen when it was made.
+/// Reports whether and how the connection is encrypted. Connecting has already enforced the configured mode.
 ///
 /// # Errors
 /// The server cannot be asked.
@@ -210,7 +210,7 @@ fn ensure_variable(
             Err(Error::Variable { variable, value: value.clone(), needed, cure })
         }
         Some(value) => Ok(Finding::Holds(format!("{variable}={value}"))),
-        // A later version may drop a variable whose other values it gave up.
+        // A later version may drop a variable that has only one value left.
         None => Ok(Finding::Holds(format!("this version knows nothing but {variable}={needed}"))),
     }
 }
@@ -227,7 +227,7 @@ pub fn weigh_row_value_options(variables: &Variables) -> Finding {
     })
 }
 
-/// Without names in the rows themselves, those of information_schema are taken, as long as they can fit.
+/// Without column names in the binlog, the relay takes those of information_schema, if they can fit.
 #[must_use]
 pub fn weigh_row_metadata(variables: &Variables) -> Finding {
     let effect = "rows do not name their columns, and an ALTER TABLE of an outbox halts the relay when rows from \
@@ -274,19 +274,21 @@ pub fn weigh_retention(variables: &Variables) -> Finding {
         return Finding::Holds("the server deletes no binlogs by itself".to_owned());
     }
     let detail = format!("the server keeps binlogs for {:.1} h", seconds as f64 / 3600.0);
-    match Duration::from_secs(seconds) < RETENTION_MIN {
-        true => Finding::doubtful(
+    if Duration::from_secs(seconds) < RETENTION_MIN {
+        Finding::doubtful(
             format!("{detail}; a relay that is down for longer loses its place"),
-            match variables.contains_key("binlog_expire_logs_seconds") {
-                true => "SET PERSIST binlog_expire_logs_seconds = 604800",
-                false => "SET GLOBAL expire_logs_days = 7, and in my.cnf",
+            if variables.contains_key("binlog_expire_logs_seconds") {
+                "SET PERSIST binlog_expire_logs_seconds = 604800"
+            } else {
+                "SET GLOBAL expire_logs_days = 7, and in my.cnf"
             },
-        ),
-        false => Finding::Holds(detail),
+        )
+    } else {
+        Finding::Holds(detail)
     }
 }
 
-/// Asks what REPLICATION CLIENT is needed for: which databases the binlog has.
+/// Asks which databases the binlog has, which needs REPLICATION CLIENT.
 ///
 /// # Errors
 /// The right is missing.
@@ -294,7 +296,7 @@ pub async fn ensure_replication_client(server: &mut Server) -> Result<BinlogFilt
     Ok(server.binlog_filters().await?)
 }
 
-/// Reads a binlog event, which takes the same right as the dump.
+/// Reads a binlog event, which needs the same right as the dump.
 ///
 /// # Errors
 /// The right is missing.
@@ -303,11 +305,11 @@ pub async fn ensure_replication_slave(server: &mut Server) -> Result<Finding, Er
     Ok(Finding::Holds("the user may read the binlog".to_owned()))
 }
 
-/// Two replicas of one server id push each other off the server, for ever. One that has just gone is still
-/// listed until the server next writes to it: it is given time to leave.
+/// Two replicas with the same server id end each other's dumps for ever. A replica that has just gone is listed until
+/// the server next writes to it, so give it time to leave.
 ///
 /// # Errors
-/// The server, or another replica that stays connected to it, has the id.
+/// The server, or another replica that stays connected, has the id.
 pub async fn ensure_server_id(server: &mut Server, replica: &Replica) -> Result<Finding, Error> {
     let server_id = replica.server_id.get();
     let own = server.variable("server_id").await?;

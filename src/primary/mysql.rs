@@ -1,4 +1,4 @@
-//! A MySQL server as the primary: connected, asked, and logged in to ahead of need.
+//! A MySQL server as the primary: connects, asks, and logs in before it is needed.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ impl<'a> Primaries for MySql<'a> {
 }
 
 impl MySql<'_> {
-    /// Connects to a server that is fit, with answers left to what a relay asks next.
+    /// Connects to a fit server, and asks in advance what a relay asks next.
     ///
     /// # Errors
     /// As [`Primaries::connect`].
@@ -72,13 +72,13 @@ async fn end_dump(options: &Options, replica: &Replica) -> Result<(), binlog::Er
         gtids_are_complete: false,
     };
     let mut source = open_without_rows(options, replica, start, server).await?;
-    // The first event says that the server has begun to send.
+    // The first event shows that the server has begun to send.
     let read = source.read().await;
     close(source).await;
     read
 }
 
-/// Opens a dump of which no rows are wanted.
+/// Opens a dump without reading rows.
 ///
 /// # Errors
 /// The server refuses it.
@@ -92,9 +92,9 @@ pub async fn open_without_rows(
     Source::open(None, options, replica, start, server, filter).await
 }
 
-/// Ends a dump that was read to where it was needed.
+/// Ends a dump.
 pub async fn close(source: Source) {
-    // That the server does not hear of the end changes nothing.
+    // It does not matter if the server does not learn of the end.
     if let Err(error) = source.close().await {
         tracing::debug!(%error, "close the dump connection");
     }
@@ -109,7 +109,7 @@ pub struct MySqlPrimary<'a> {
     registered: Option<Registered>,
 }
 
-/// The replica that the relay is, and connections that nothing is asked on yet.
+/// The relay's replica id, and connections that are still unused.
 struct Registered {
     replica: Replica,
     dump: Task<Result<DumpLogin, server::Error>>,
@@ -152,7 +152,7 @@ impl<'a> Primary for MySqlPrimary<'a> {
     async fn dump(self, start: Start, filter: TableFilter) -> Result<Dumping<Self>, Error> {
         let MySqlPrimary { config, server, registered, .. } = self;
         let Registered { replica, mut dump, lock } = registered.expect("it registers before");
-        // Where that failed it is tried again, and what keeps it is told.
+        // If that failed, connect again, which reports the reason.
         let login = dump.done().await.ok().and_then(Result::ok);
         let source = Source::open(login, &config.mysql, &replica, start, server, filter).await;
         let source = source.map_err(|source| binlog_error(config, source))?;
@@ -160,7 +160,7 @@ impl<'a> Primary for MySqlPrimary<'a> {
     }
 }
 
-/// The dump is asked for, and the lock taken, when the claim is stored.
+/// The dump is opened, and the lock taken, after the claim is stored.
 fn log_in(config: &Config, replica: Replica, server: &Server) -> Registered {
     let server_uuid = server.server_uuid().map(str::to_owned);
     let lock = (config.kafka.publish.delivery == Delivery::Idempotent).then(|| {
@@ -208,7 +208,7 @@ impl Lock for Lease {
     }
 }
 
-/// A replica that nobody else is.
+/// A replica id that nobody else has.
 #[must_use]
 pub fn replica_of_nobody() -> Replica {
     let id = uuid::Uuid::new_v4();

@@ -1,4 +1,4 @@
-//! How long the relay pauses before it tries again. Pure: chance is handed in.
+//! How long the relay pauses before it retries. Pure: the caller hands in the random number.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ const FIRST_MAX: Duration = Duration::from_millis(100);
 /// … up to this.
 pub const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// The pause after so many failures in a row before this one. It is at most `FIRST_MAX`, doubled by each of them up to
-/// [`PAUSE_MAX`]; chance takes up to half of it off, so that relays that lost the same server at once do not all come
-/// back to it at once.
+/// The pause after a failure that follows `failures` others in a row: `FIRST_MAX`, doubled by each of them up to
+/// [`PAUSE_MAX`]. Chance takes up to half of it off, so that relays that lost the same server do not all return at the
+/// same moment.
 pub fn pause(failures: u32, chance: u32) -> Duration {
     let doubled = FIRST_MAX.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX));
     let longest = doubled.min(PAUSE_MAX);
     longest - (longest / 2).mul_f64(f64::from(chance) / f64::from(u32::MAX))
 }
 
-/// A pause as the log has it. It is a number in JSON, which 128 bits would not be.
+/// A pause as the log shows it. JSON has no number of 128 bits.
 pub fn millis(pause: Duration) -> u64 {
     u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Any number, as likely as any other.
+/// A random number, uniformly distributed.
 pub fn chance() -> u32 {
     // Its first 32 bits are random.
     uuid::Uuid::new_v4().as_fields().0

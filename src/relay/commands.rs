@@ -1,8 +1,8 @@
-//! `checkpoint set` and `checkpoint reset`: a person says where the relay goes on.
+//! `checkpoint set` and `checkpoint reset`: a person says where the relay resumes.
 //!
-//! A place is stored only when it is on the server, when no relay of the name is running (or it may be
-//! fenced), and after it was said what follows from it. All transactional ids are initialised first: whoever
-//! else writes fails, whatever was seen of it before.
+//! A position is stored only if it is on the server and no relay of this name is running (or `--force` allows to fence
+//! it), and after the consequences were printed. All transactional ids are initialised first. So any other writer
+//! fails, also one that was not noticed.
 
 use std::cmp::Ordering;
 use std::io::Write;
@@ -21,14 +21,14 @@ use crate::outbox;
 use crate::primary::{MySql, Primaries, mysql};
 use crate::sink::{About, Connector, SinkError};
 
-/// A relay that is fenced while it is not yet clear by whom begins a new session and fences us.
+/// How often to fence a running relay again. It starts a new session and fences us, until it sees our checkpoint.
 const ATTEMPTS_BY_FORCE: usize = 3;
 
-/// Stores another place, after `out` was told what follows from it. `force`: although a relay of the name
+/// Stores another position, after printing the consequences to `out`. With `force`, also while a relay of this name
 /// may be running.
 ///
 /// # Errors
-/// The place is not on the server, a relay is running, or either end cannot be asked.
+/// The position is not on the server, a relay is running, or an end cannot be asked.
 pub async fn set_checkpoint(
     config: &Config,
     to: &StartFrom,
@@ -45,7 +45,7 @@ pub async fn set_checkpoint(
     let files = server.binlog_files().await.map_err(|e| failed(e.into()))?;
     let (place, is_boundary) = find_place(config, server, start).await.map_err(failed)?;
     if !force {
-        // The last thing before the fence: to find the place can take a while.
+        // Directly before the fence, since finding the position can take long.
         let (mut server, _) = connect::connect_mysql(config).await?;
         running::ensure_absent(config, &mut server, &cluster_id).await?;
     }
@@ -66,11 +66,11 @@ pub async fn set_checkpoint(
     Ok(())
 }
 
-/// Forgets the place, after `out` was told what follows from it. `force`: although a relay of the name may
+/// Deletes the checkpoint, after printing the consequences to `out`. With `force`, also while a relay of this name may
 /// be running.
 ///
 /// # Errors
-/// There is none, a relay is running, or either end cannot be asked.
+/// There is none, a relay is running, or an end cannot be asked.
 pub async fn reset_checkpoint(
     config: &Config,
     force: bool,
@@ -91,11 +91,11 @@ pub async fn reset_checkpoint(
     Ok(())
 }
 
-/// A place that was found on the server.
+/// A position that was found on the server.
 struct Target {
     place: Place,
     is_boundary: bool,
-    /// The place is where the GTID set begins to be looked at, not where it ends.
+    /// The position is where the search for the GTID set begins, not where the set ends.
     is_by_gtids: bool,
     /// Longest text of a GTID set that the checkpoint topic takes.
     set_bytes_max: usize,
@@ -104,8 +104,8 @@ struct Target {
     instance: String,
 }
 
-/// Turns a resolved start into a place that says all that is known: whether it is a boundary, and every GTID
-/// before it. For that its file is read up to it, as a replica that nobody else is.
+/// Completes a resolved start: whether it is a boundary, and every GTID before it. To find out, this reads the binlog
+/// file up to that position, under a replica id of its own.
 async fn find_place(
     config: &Config,
     server: Server,
@@ -124,7 +124,7 @@ async fn find_place(
     Ok((if is_boundary { reached } else { asked }, is_boundary))
 }
 
-/// Answers with the name of the relay that the checkpoint was of, if that was another one.
+/// Returns the name of the relay that owned the checkpoint, if that was another one.
 async fn store(
     config: &Config,
     target: &Target,
@@ -148,7 +148,7 @@ async fn store(
     }
 }
 
-/// Answers as [`store`] does.
+/// Returns the same as [`store`].
 async fn forget(config: &Config, out: &mut dyn Write) -> Result<Option<String>, Error> {
     let writer = config.kafka.fence().await?;
     let (stored, owner) = read_fenced(config).await?;
@@ -198,14 +198,14 @@ fn is_fenced(error: &Error) -> bool {
     matches!(error, Error::Sink(error) if error.is_fenced())
 }
 
-/// What is done stays done, whether it can be printed or not.
+/// A line that cannot be printed does not undo what was done.
 fn say_done(out: &mut dyn Write, done: &str) {
     if let Err(error) = writeln!(out, "{done}") {
         tracing::warn!(%error, "{done}, but standard output did not take it");
     }
 }
 
-/// The checkpoint needs no MySQL to be forgotten, but without it nobody can tell whether a relay is running.
+/// Deleting the checkpoint does not need MySQL. But only MySQL can tell whether a relay is running.
 async fn ensure_absent_by_mysql(config: &Config, cluster_id: &str) -> Result<(), Error> {
     let looked = match Server::connect(&config.mysql).await {
         Ok(mut server) => running::ensure_absent(config, &mut server, cluster_id).await,
@@ -236,13 +236,13 @@ fn no_checkpoint(config: &Config) -> Error {
 #[derive(PartialEq)]
 enum Stored {
     None,
-    /// A record of the key that is no checkpoint, in words.
+    /// What is wrong with the record of the key, if it is no checkpoint.
     Unreadable(String),
     Checkpoint(Box<Checkpoint>),
 }
 
-/// Reads what is stored when neither a relay of this name nor the one that it is of can write any more. Answers
-/// also with that one's name, if it is another.
+/// Reads the stored checkpoint, once neither a relay of this name nor the checkpoint's owner can write any more. Also
+/// returns the owner's name, if it is another one.
 async fn read_fenced(config: &Config) -> Result<(Stored, Option<String>), Error> {
     let stored = read(config).await?;
     let owner_of = |stored: &Stored| connect::other_owner(config, stored.checkpoint());
@@ -306,7 +306,7 @@ impl Target {
             generation: recovery::now_millis().max(last + 1),
             instance: self.instance.clone(),
             outbox_fingerprint: outbox::fingerprint(&config.outbox),
-            // Nothing of a new generation can be in Kafka after it.
+            // Kafka has no record of a new generation yet.
             delivery: Delivery::ExactlyOnce,
         };
         let mut checkpoint = Checkpoint {
@@ -315,7 +315,7 @@ impl Target {
             ..Checkpoint::place(&self.place, 0, None)
         };
         if !self.is_by_gtids {
-            // The place is enough: the next start finds the set again, in the file before it.
+            // The position is enough: the next start finds the set again in the binlog file.
             checkpoint.gtid_set.take_if(|set| set.len() > self.set_bytes_max);
         }
         stamp.sign(checkpoint, None)
@@ -397,7 +397,7 @@ fn difference_in_bytes(stored: &Checkpoint, target: &Target) -> String {
     }
 }
 
-/// Bytes from one place to a later one; `None` when the server does not have all of them.
+/// Bytes from one position to a later one; `None` if the server does not have all of them.
 fn bytes_between(files: &[BinlogFile], from: &Coordinates, to: &Coordinates) -> Option<u64> {
     let index = |place: &Coordinates| files.iter().position(|file| file.name == place.file());
     let (first, last) = (index(from)?, index(to)?);

@@ -1,8 +1,8 @@
-//! Both ends are connected at once: a start waits for the slower one only, and not for both. What is needed later
-//! connects meanwhile, too.
+//! Connects both ends at the same time, so that a start waits for the slower one only. Connections that are needed
+//! later are made meanwhile.
 //!
-//! Nothing is changed at either end, and nobody is fenced. The order of what is told stays: an error of the primary's
-//! comes before one of the sink's, and nothing is created there for a relay that cannot read.
+//! This changes nothing at either end and fences nobody. If both ends fail, the primary's error is reported. A relay
+//! that cannot read the primary creates nothing in the sink.
 
 use std::pin::pin;
 
@@ -28,13 +28,13 @@ pub(super) type EndsOf<W> =
 /// Connects both ends.
 ///
 /// # Errors
-/// Either cannot be reached, or does not fit.
+/// An end cannot be reached, or does not fit.
 pub(super) async fn connect_ends<W: World>(relay: &Relay<'_, W>) -> Result<EndsOf<W>, Error> {
     let config = relay.config;
     let (mut primary, sink) = {
         let primary = pin!(connect_primary(relay));
         let sink = pin!(relay.world.sinks().connect(relay.batch_bytes_max));
-        // As long as the primary is away, the sink is not bothered.
+        // While the primary is away, do not connect to the sink.
         if relay.failed == Some(Some(Peer::MySql)) {
             (primary.await?, sink.await)
         } else {
@@ -57,6 +57,6 @@ async fn connect_primary<W: World>(
     let primary = relay.world.primaries().connect().await?;
     let identity = primary.identity();
     let server_uuid = identity.server_uuid.to_string();
-    relay.telemetry.meet(&identity.version, server_uuid, primary.clock());
+    relay.telemetry.primary_connected(&identity.version, server_uuid, primary.clock());
     Ok(primary)
 }

@@ -1,21 +1,21 @@
-//! Whether another relay has the same name and another place. The two fence each other, and neither finds the
-//! other in its own checkpoint.
+//! Detects another relay that has the same name, but another checkpoint. The two fence each other, and neither finds
+//! the other in its own checkpoint.
 
 use std::time::Duration;
 
-/// Sessions in a row that somebody may fence before we believe in another relay.
+/// Number of sessions that are fenced in a row before we conclude that there is another relay.
 const FENCED_MAX: u32 = 5;
 
-/// Counts the sessions that were fenced by nobody who can be seen.
+/// Counts sessions that were fenced although the checkpoint names no successor.
 #[derive(Debug, Default)]
 pub struct Contest {
     fenced: u32,
 }
 
 impl Contest {
-    /// A session was fenced, and the checkpoint names nobody else. `lived`: since it began. The broker fences a
-    /// relay that was suspended for longer than its `transaction_timeout`, but not a session that did not live for
-    /// so long. Answers with whether there must be another relay.
+    /// A session was fenced after `lived`, and the checkpoint names no successor. Returns whether there must be another
+    /// relay. A session that lived for `transaction_timeout` or longer does not count: the broker itself fences a
+    /// relay that was suspended for that long.
     pub fn note_fenced(&mut self, lived: Duration, transaction_timeout: Duration) -> bool {
         self.note_ended(lived, transaction_timeout);
         if lived < transaction_timeout {
@@ -24,7 +24,7 @@ impl Contest {
         self.fenced >= FENCED_MAX
     }
 
-    /// A session ended, whatever ended it. One that was left alone for long shows that there is nobody.
+    /// A session ended, for any reason. A long session shows that there is no other relay.
     pub fn note_ended(&mut self, lived: Duration, transaction_timeout: Duration) {
         if lived >= transaction_timeout {
             self.fenced = 0;

@@ -1,5 +1,5 @@
-//! A binlog that the server cannot read to its end, as a crash leaves it: the relay goes on in the next file where
-//! GTIDs prove that nothing of the rest counts, and gives up otherwise.
+//! A crash of the server can leave a binlog that it cannot read to the end. The relay resumes in the next file if GTIDs
+//! prove that the rest of this one holds nothing committed. Otherwise it halts.
 
 use std::cmp::Ordering;
 
@@ -11,13 +11,13 @@ use crate::connect;
 use crate::coordinates::Coordinates;
 use crate::error::Error;
 
-/// Where the server could not read on, if there is such a place.
+/// The position at which the server could not read on, if there is one.
 #[derive(Debug, Default)]
 pub struct Cut(Option<Coordinates>);
 
 impl Cut {
-    /// Notes where a dump was refused. `true` when it was refused there before: the session since has looked for a way
-    /// on.
+    /// Notes where a dump was refused. Returns `true` if it was refused there before: the session in between has looked
+    /// for a way around it.
     pub fn is_repeated_by(&mut self, error: &Error) -> bool {
         let Some(cut) = error.cut_at() else { return false };
         let is_repeated = self.0.as_ref() == Some(&cut);
@@ -25,19 +25,19 @@ impl Cut {
         is_repeated && !error.is_shortage()
     }
 
-    /// Forgets the place once a checkpoint behind it is stored. One before it, or there, is no progress.
+    /// Forgets the position once a checkpoint behind it is stored. One at or before it is no progress.
     pub fn forget_passed(&mut self, stored: Option<&Checkpoint>) {
         let Some(stored) = stored else { return };
         let stored = Coordinates::new(stored.binlog_filename.as_str(), stored.offset);
-        // Of another base name, nothing can be told.
+        // Positions in binlogs of another base name cannot be compared.
         let is_behind = |cut: &Coordinates| {
             stored.is_ok_and(|it| it.partial_cmp(cut).is_none_or(Ordering::is_gt))
         };
         self.0.take_if(|cut| is_behind(cut));
     }
 
-    /// Moves a start into the next file where the server could not read its own to the end, and nothing of the rest
-    /// counts.
+    /// Moves a start into the next file, if the server cannot read the start's own file to the end and the rest of that
+    /// file holds nothing committed.
     pub async fn leave(
         &self,
         config: &Config,

@@ -1,5 +1,5 @@
-//! How long a server is waited for that has not applied yet what counts as relayed: as long as it comes nearer, and a
-//! minute more.
+//! How long the relay waits after a failover, for a server that has not yet applied everything that was relayed: while
+//! it makes progress, and for one minute without progress.
 
 use std::time::Duration;
 
@@ -9,32 +9,31 @@ use crate::binlog::start;
 use crate::coordinates::GtidSet;
 use crate::error::Error;
 
-/// So long without a transaction of those that are missing.
+/// Longest wait without progress.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What was missing when the server was looked at last, and since when it is just that.
+/// The transactions that were missing at the last look, and since when exactly these are missing.
 #[derive(Debug, Default)]
 pub struct Failover {
     missing: Option<(GtidSet, Instant)>,
 }
 
 impl Failover {
-    /// Gives an error back, or the one that halts in its place.
+    /// Returns the error, or the one that halts in its place.
     pub fn bound(&mut self, error: Error, now: Instant) -> Error {
         let Error::Start { server, origin, source: start::Error::NotApplied { missing } } = error
         else {
-            // It could not even be looked at meanwhile.
+            // The server could not be asked since then.
             self.missing = None;
             return error;
         };
         let before = self.missing.take().filter(|(before, _)| *before == missing);
         let since = before.map_or(now, |(_, since)| since);
-        let source = match now.duration_since(since) > PATIENCE {
-            true => start::Error::Diverged { unknown: missing },
-            false => {
-                self.missing = Some((missing.clone(), since));
-                start::Error::NotApplied { missing }
-            }
+        let source = if now.duration_since(since) > PATIENCE {
+            start::Error::Diverged { unknown: missing }
+        } else {
+            self.missing = Some((missing.clone(), since));
+            start::Error::NotApplied { missing }
         };
         Error::Start { server, origin, source }
     }

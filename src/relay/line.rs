@@ -4,7 +4,7 @@
 //! soon as there is another one to fill and a transaction is whole. A full batch stops the reading until then.
 
 mod gtid_pace;
-pub mod ledger;
+pub(crate) mod ledger;
 mod publish;
 
 use std::collections::HashMap;

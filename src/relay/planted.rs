@@ -19,8 +19,8 @@ pub enum Bug {
     PartNotForgotten,
     /// The numbering begins anew with each session.
     SequenceNotKept,
-    /// A relay that was paused fences its replacement without a look.
-    NoLookBeforeFence,
+    /// A relay that was paused does not see that it was replaced.
+    ReplacementNotSeen,
     /// A drain stores the end of what was read, with half a transaction that was dropped.
     DrainAhead,
     /// A predecessor that still sends is not waited for.
@@ -40,7 +40,7 @@ impl Bug {
         Bug::RolledBackKept,
         Bug::PartNotForgotten,
         Bug::SequenceNotKept,
-        Bug::NoLookBeforeFence,
+        Bug::ReplacementNotSeen,
         Bug::DrainAhead,
         Bug::PredecessorNotWaitedFor,
         Bug::FoundRowSentAgain,

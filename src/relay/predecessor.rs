@@ -1,7 +1,7 @@
-//! The relay before this one: in `idempotent` delivery, what it has sent is waited for before a row is sent in its
-//! place.
+//! Waits for the predecessor's records in flight, before this relay sends a row in `idempotent` delivery.
 //!
-//! A lock of the server tells when that is done. It is held by whoever sends, over a connection of its own.
+//! A named lock of the MySQL server says when none are left. Each relay holds it while it sends, over a connection of
+//! its own.
 
 use std::time::Duration;
 
@@ -18,18 +18,19 @@ use crate::preflight::mysql::WITHOUT_LOCK;
 use crate::primary::{Lock, Locks};
 use crate::sink::Destinations;
 
-/// Who sends records without a transaction around them holds the lock of this name and the place's id.
+/// Prefix of the lock's name; the id of the relay's place follows. A relay holds the lock while it sends records
+/// outside of transactions.
 const SENDING_LOCK: &str = "binlog-relay";
 
-/// A predecessor that was paused, or whose machine is gone without a word, is not waited for any longer.
+/// Longest wait for a predecessor. It may be suspended, or its machine may have vanished.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Waits until no predecessor has records on its way, which only those of `idempotent` delivery have after they
-/// were fenced. One that lives has lost its dump to ours; it ends when what it sent is acknowledged, and its
-/// lock with it. No predecessor has then read further than the end of the binlog.
+/// Waits until no predecessor has records in flight. Only a fenced predecessor in `idempotent` delivery has any. If it
+/// is alive, our dump has ended its own. It then waits for its acknowledgements, ends, and releases its lock. It has
+/// not read beyond the end of the binlog.
 ///
 /// # Errors
-/// The server cannot be asked, or somebody has taken over from this instance meanwhile.
+/// The server cannot be asked, or another instance has taken over meanwhile.
 pub(super) async fn wait_for_predecessor<W: World, L: Locks<Server: Binlogs>>(
     relay: &mut Relay<'_, W>,
     lock_id: Uuid,
@@ -44,12 +45,12 @@ pub(super) async fn wait_for_predecessor<W: World, L: Locks<Server: Binlogs>>(
         Taken::ByOther(lock) => {
             ensure_not_replaced(relay, relay.look().await?.as_ref())?;
             tracing::warn!(
-                "the relay before this one is connected to MySQL and did not end within {} s: what it had on its way \
-                 may come twice",
+                "the relay before this one is connected to MySQL and did not end within {} s: its records in \
+                 flight may come twice",
                 PATIENCE.as_secs()
             );
-            // MySQL ends one dump of our replica UUID, not always that of the one who holds the lock. Without its lock
-            // it ends by itself.
+            // MySQL ends one dump of our replica UUID, which may not be that of the lock's holder. The holder ends by
+            // itself when it loses the lock.
             if locks.end_holder(server, &name).await? {
                 tokio::time::sleep(NOTICED_AFTER).await;
             }
@@ -71,10 +72,10 @@ pub(super) async fn wait_for_predecessor<W: World, L: Locks<Server: Binlogs>>(
     Ok(lock)
 }
 
-/// Works as long as no other session has the lock that was held here, if one was: somebody else may send then.
+/// Works while no other session has taken the lock that was held here. After that another relay may send.
 ///
 /// # Errors
-/// The work's own, or that another session has the lock.
+/// An error of the work itself, or another session has the lock.
 pub(super) async fn while_held(
     config: &Config,
     lock: &mut Option<impl Lock>,
@@ -87,7 +88,7 @@ pub(super) async fn while_held(
         }
     };
     tokio::select! {
-        biased; // nothing more is read once the lock is lost
+        biased; // once the lock is lost, read nothing more
         () = lost => Err(Error::LeaseLost { server: config.mysql.to_string() }),
         worked = work => worked,
     }

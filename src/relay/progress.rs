@@ -1,5 +1,4 @@
-//! What the line tells telemetry. Per row nothing but a plain number is counted; the rest is told once a
-//! batch or a wait.
+//! What the line tells telemetry. A row only increments plain numbers. Everything else happens once per batch or wait.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,41 +16,41 @@ use crate::telemetry::lag::Lag;
 use crate::telemetry::metrics::{ErrorKind, Peer, Skipped};
 use crate::telemetry::{Reason, State, Telemetry, seconds};
 
-/// A transaction committed so recently is at the end of the binlog, as far as anybody can tell; servers that
-/// tell seconds only are given one more.
+/// A transaction committed within this time counts as the end of the binlog. Servers whose timestamps are whole seconds
+/// get one second more.
 const RECENT: Duration = Duration::from_secs(1);
 
-/// A session that follows a failed one has recovered when it has published, has read all there is, or has
-/// gone so long without another failure: what failed may come again only when the line reaches it. The time
-/// is for an idle server whose heartbeats are far apart.
+/// A session after a failed one has recovered when it has published something, has read the whole binlog, or has run
+/// for this long. The failure may come again when the line reaches the same position. The time is for an idle server
+/// with rare heartbeats.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
 
 /// Tells telemetry about one session.
 pub struct Observer {
     telemetry: Arc<Telemetry>,
     clock: ServerClock,
-    /// When both ends were connected and looked at for the first time.
+    /// When both ends were connected, at the first look.
     began: Option<Instant>,
     is_settled: bool,
-    /// It was told that no broker answers.
+    /// Telemetry was told that no broker answers.
     is_cut_off: bool,
-    /// What is on its way was not acknowledged for long.
+    /// No record in flight was acknowledged for long.
     is_stalled: bool,
-    /// Why the relay halts when what comes before is in Kafka.
+    /// Why the relay will halt, once everything before is in Kafka.
     halt: Option<Reason>,
-    /// What was told of the stream already.
+    /// Counts of the stream that telemetry already has.
     told: Progress,
     /// Records published, by the topic's id.
     published: Vec<IntCounter>,
     skipped_published: u64,
     skipped_relayed: u64,
     skipped_ghosts: u64,
-    /// Oldest commit time and bytes of each batch on its way, in stream order.
-    on_their_way: VecDeque<(Option<CommitTime>, usize)>,
+    /// Oldest commit time and bytes of each batch in flight, in stream order.
+    in_flight: VecDeque<(Option<CommitTime>, usize)>,
 }
 
 impl Observer {
-    /// Of a session that begins now. `is_settled` when none has failed before it.
+    /// For a session that begins now. `is_settled`: no session has failed before it.
     pub fn new(telemetry: Arc<Telemetry>, is_settled: bool) -> Observer {
         Observer {
             clock: telemetry.clock(),
@@ -66,7 +65,7 @@ impl Observer {
             skipped_published: 0,
             skipped_relayed: 0,
             skipped_ghosts: 0,
-            on_their_way: VecDeque::new(),
+            in_flight: VecDeque::new(),
         }
     }
 
@@ -89,7 +88,7 @@ impl Observer {
 
     /// A batch is handed to the publisher.
     pub fn note_sealed(&mut self, batch: &Batch) {
-        self.on_their_way.push_back((batch.oldest(), batch.bytes()));
+        self.in_flight.push_back((batch.oldest(), batch.bytes()));
     }
 
     /// The checkpoint is in Kafka.
@@ -102,7 +101,7 @@ impl Observer {
         self.note_connected();
     }
 
-    /// Nothing of what is on its way was acknowledged for long.
+    /// No record in flight was acknowledged for long.
     pub fn note_stalled(&mut self, kind: ErrorKind, reason: Reason) {
         (self.is_stalled, self.is_settled) = (true, false);
         self.telemetry.note_error(kind, &reason.words);
@@ -116,7 +115,7 @@ impl Observer {
         self.telemetry.enter(state, Some(reason));
     }
 
-    /// The relay halts when what comes before is in Kafka.
+    /// The relay will halt, once everything before is in Kafka.
     pub fn note_halt(&mut self, reason: Reason) {
         self.telemetry.enter(State::Draining, Some(reason.clone()));
         self.halt = Some(reason);
@@ -131,7 +130,7 @@ impl Observer {
 
     /// The batch is in Kafka.
     pub fn note_published(&mut self, published: &Published) {
-        self.on_their_way.pop_front();
+        self.in_flight.pop_front();
         let Published { batch, took, committed_at, .. } = published;
         if batch.unsent() == 0 {
             return;
@@ -159,7 +158,7 @@ impl Observer {
         self.is_settled = true;
     }
 
-    /// Neighbours mostly share their topic, so runs of one topic are counted at once.
+    /// Neighbouring records mostly share their topic, so a run of one topic is counted at once.
     fn count_records(&self, batch: &Batch) {
         let mut run: Option<(usize, u64)> = None;
         for topic in batch.unsent_records().map(|(_, record)| record.topic.0 as usize) {
@@ -177,8 +176,8 @@ impl Observer {
         }
     }
 
-    /// Looks at the line: before each wait, and now and then when there is nothing to wait for. `read` is how
-    /// far the source is; `None` while it has not reached its start.
+    /// Shows the state of the line. Called before each wait, and every 1,024 events while there is nothing
+    /// to wait for. `read`: how far the source has read; `None` before it has reached its start.
     pub fn look(
         &mut self,
         place: &Place,
@@ -187,14 +186,14 @@ impl Observer {
         is_cut_off: bool,
     ) {
         self.clock = self.telemetry.clock();
-        self.telemetry.turn();
+        self.telemetry.heartbeat();
         self.telemetry
             .note_skipped(Skipped::Published, std::mem::take(&mut self.skipped_published));
         self.telemetry.note_skipped(Skipped::Relayed, std::mem::take(&mut self.skipped_relayed));
         self.telemetry.note_skipped(Skipped::Ghost, std::mem::take(&mut self.skipped_ghosts));
         let metrics = &self.telemetry.metrics;
-        let on_their_way: usize = self.on_their_way.iter().map(|(_, bytes)| bytes).sum();
-        let buffered = on_their_way + filling.bytes();
+        let in_flight: usize = self.in_flight.iter().map(|(_, bytes)| bytes).sum();
+        let buffered = in_flight + filling.bytes();
         metrics.buffered_bytes.set(i64::try_from(buffered).unwrap_or(i64::MAX));
         if is_cut_off && !std::mem::replace(&mut self.is_cut_off, true) {
             self.telemetry.disconnect(Peer::Kafka);
@@ -203,13 +202,12 @@ impl Observer {
         metrics.binlog_events.inc_by(read.events - self.told.events);
         metrics.binlog_bytes.inc_by(read.bytes - self.told.bytes);
         self.told = read;
-        let oldest = self.on_their_way.iter().find_map(|(oldest, _)| *oldest);
+        let oldest = self.in_flight.iter().find_map(|(oldest, _)| *oldest);
         let pending = oldest.or(filling.oldest()).map(CommitTime::micros);
         let newest = read.newest.map(CommitTime::micros);
         let is_at_end = read.is_at_end || read.newest.is_some_and(|newest| self.is_recent(newest));
-        let update_lag = |lag: &mut Lag| match is_at_end {
-            true => lag.at_end(pending),
-            false => lag.reading(pending, newest),
+        let update_lag = |lag: &mut Lag| {
+            if is_at_end { lag.at_end(pending) } else { lag.reading(pending, newest) }
         };
         self.telemetry.note_place(&place.coordinates, place.gtid_set.as_ref(), update_lag);
         self.settle(is_at_end && pending.is_none());

@@ -51,7 +51,7 @@ pub(super) type DestinationsOf<W> =
 /// Either end cannot be reached, or does not fit the checkpoint.
 pub(super) async fn recover<W: World>(relay: &mut Relay<'_, W>) -> Result<Recovered<W>, Error> {
     let config = relay.config;
-    if relay.has_claimed && !is_planted(Bug::NoLookBeforeFence) {
+    if relay.has_claimed {
         // We may have been replaced while disconnected. Read the checkpoint first, or we would fence our replacement.
         ensure_not_replaced(relay, relay.look().await?.as_ref())?;
     }
@@ -176,6 +176,9 @@ pub(super) fn ensure_not_replaced<W>(
     relay: &Relay<'_, W>,
     stored: Option<&Checkpoint>,
 ) -> Result<(), Error> {
+    if is_planted(Bug::ReplacementNotSeen) {
+        return Ok(());
+    }
     match relay.replaced_by(stored).filter(|_| relay.has_claimed) {
         Some((instance, recorded_at)) => Err(Error::TakenOver { instance, recorded_at }),
         None => Ok(()),
@@ -219,7 +222,7 @@ fn numbering(stored: Option<&Checkpoint>, identity: &Identity) -> (u64, u64) {
 /// Rows after the checkpoint may be in Kafka, in the order of another server.
 fn is_ahead_elsewhere(stored: &Checkpoint, identity: &Identity) -> bool {
     let is = identity.server_uuid.to_string();
-    stored.may_be_ahead() && stored.server_uuid.as_ref().is_some_and(|was| *was != is)
+    stored.has_unacknowledged_tail() && stored.server_uuid.as_ref().is_some_and(|was| *was != is)
 }
 
 pub(super) fn now_millis() -> u64 {
@@ -293,9 +296,10 @@ fn table_filter(outboxes: Vec<OutboxOptions>) -> TableFilter {
         if patterns().any(|pattern| pattern.matches(database, table)) {
             return Interest::Outbox;
         }
-        match patterns().any(|pattern| pattern.leaves_out(database, table)) {
-            true => Interest::Ghost,
-            false => Interest::None,
+        if patterns().any(|pattern| pattern.leaves_out(database, table)) {
+            Interest::Ghost
+        } else {
+            Interest::None
         }
     })
 }

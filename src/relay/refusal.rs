@@ -1,4 +1,4 @@
-//! A record that a broker has refused: which row it is of, and what is done when that row comes again.
+//! A record that a broker has refused: its row, and what the next session does when that row comes again.
 
 use super::Error;
 use super::suspect::Reached;
@@ -9,18 +9,18 @@ use crate::sink::{About, Refused, SinkError, SizeLimit};
 #[derive(Debug, Clone)]
 pub struct Refusal {
     pub refused: Refused,
-    /// It was refused again after it had come to nothing.
+    /// It was refused a second time.
     pub is_repeated: bool,
 }
 
-/// What the row of a refused record leads to when it comes again.
+/// What to do when the row of a refused record comes again.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The limit was raised meanwhile.
+    /// Send it: somebody has raised the limit.
     SendAgain,
-    /// It may have been refused with others of its batch.
+    /// Send it alone: it may have been refused because of others in its batch.
     OneByOne,
-    /// The topic takes so much only.
+    /// Halt: it is larger than the topic takes, in bytes.
     TooLarge {
         bytes_max: usize,
     },
@@ -36,7 +36,8 @@ impl Refusal {
         Some(Refusal { refused: refused.clone(), is_repeated: false })
     }
 
-    /// Follows the refusal before it, if there was one. `None`: this row was to be named, and was not.
+    /// Continues the previous refusal, if there was one. `None`: this is the third time, although the session should
+    /// have named the row.
     pub fn after(self, before: Option<&Refusal>) -> Option<Refusal> {
         let is_same = |before: &&Refusal| {
             before.refused.sequence == self.refused.sequence
@@ -49,9 +50,9 @@ impl Refusal {
         }
     }
 
-    /// The sink judges what is sent, which is compressed: its word is what counts. `bytes`: of the record alone, in a
-    /// batch; `bytes_max`: what the destination takes, if we may know it; `sent_below`: size of the batches of several
-    /// records.
+    /// The sink sees records compressed, so only it can judge their size. `bytes`: size of the record, in a batch of
+    /// its own. `bytes_max`: what the destination takes, if we may know it. `sent_below`: limit of the batches with
+    /// several records.
     pub fn verdict(&self, bytes: usize, bytes_max: Option<usize>, sent_below: usize) -> Verdict {
         match (self.refused.limit, bytes_max) {
             (SizeLimit::OfRecords, Some(bytes_max)) if bytes > bytes_max => {
@@ -59,7 +60,7 @@ impl Refusal {
             }
             (SizeLimit::OfRecords, Some(_)) if self.is_repeated => Verdict::Refused,
             (SizeLimit::OfRecords, Some(_)) => Verdict::SendAgain,
-            // What the destination takes is not known, or it is another limit that counts.
+            // The limit of the destination is not known, or another limit counts.
             (SizeLimit::OfRecords | SizeLimit::OfBatches, _) if bytes <= sent_below => {
                 Verdict::OneByOne
             }
@@ -68,17 +69,17 @@ impl Refusal {
     }
 }
 
-/// Records are sent one by one, to find one that is too large.
+/// Records are sent one by one, to find the one that is too large.
 #[derive(Debug)]
 pub struct OneByOne {
     /// Number of the first row of the batch that was refused.
     pub sequence: u64,
-    /// What batches were kept below before.
+    /// The previous limit of a batch.
     pub bytes_max_before: Option<usize>,
 }
 
 impl OneByOne {
-    /// What was refused is in Kafka. A session that ended with a refusal is followed by one that names the row.
+    /// The refused record is in Kafka. If the session ended with a refusal, the next one names the row.
     pub fn is_over(&self, reached: &Reached, error: &Error) -> bool {
         let is_behind = |stored: &Checkpoint| stored.sequence >= self.sequence;
         Refusal::of(error).is_none() && reached.stored.as_ref().is_some_and(is_behind)

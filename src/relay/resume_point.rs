@@ -1,4 +1,4 @@
-//! Where the line goes on, and what does not change while it runs.
+//! Where the line resumes, and what does not change while it runs.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::coordinates::{Coordinates, Gtid};
 use crate::outbox::OutboxOptions;
 use crate::resend::ResendWindow;
 
-/// Rows of one transaction that were relayed before, as the checkpoint says.
+/// Rows of one transaction that are already in Kafka, according to the checkpoint.
 #[derive(Debug, Clone)]
 pub struct RelayedPart {
     pub rows: u64,
@@ -27,16 +27,16 @@ impl RelayedPart {
     }
 }
 
-/// Where the numbering of rows goes on.
+/// Where the numbering of rows resumes.
 #[derive(Debug)]
 pub struct ResumePoint {
     pub stamp: Stamp,
     /// Number of the last relayed row.
     pub sequence: u64,
     pub part: Option<RelayedPart>,
-    /// Rows that a predecessor may have sent already.
+    /// Rows that a predecessor may have sent.
     pub window: Option<ResendWindow>,
-    /// What ends here or before was relayed before; `None` where reading begins at a boundary behind it.
+    /// Transactions that end here or before were relayed; `None` where reading begins at a boundary behind them.
     pub start: Option<Coordinates>,
 }
 
@@ -47,10 +47,10 @@ pub struct LineOptions {
     pub limits: Limits,
     /// Batches that may be in flight at once.
     pub batches_max: usize,
-    /// The row whose record was refused in a session before: it is named when it comes again.
+    /// The record that was refused in an earlier session. It is judged when its row comes again.
     pub refused: Option<Refusal>,
     /// The position of the stored checkpoint, if it is this session's own.
     pub stored: Option<Coordinates>,
-    /// Before this position, the GTID set that the session begins with may be ahead of what is read.
+    /// Before this position, the GTID set that the session starts with may hold transactions that are not read yet.
     pub ahead_until: Option<Coordinates>,
 }

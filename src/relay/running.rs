@@ -1,10 +1,9 @@
-//! Whether a relay of this name is running, or one of another name that the checkpoint is of, found out without
-//! disturbing it.
+//! Finds out, without disturbing it, whether a relay of this name is running, or the relay of another name that owns
+//! the checkpoint.
 //!
-//! Two signs tell: the server has our replica among those that it sends its binlog to, and a checkpoint that
-//! no drain has closed. Either may be there a little longer than the relay, and the first is missing while a
-//! relay pauses between two sessions, so both are looked at for some seconds. What keeps two writers apart
-//! is not this but the fence.
+//! There are two signs: the server sends its binlog to our replica id, and the checkpoint was not closed by a drain.
+//! Both outlive the relay for a moment, and the first one is missing while a relay pauses between two sessions. So both
+//! are watched for some seconds. This only prevents mistakes: the fence keeps two writers apart.
 
 use std::time::Duration;
 
@@ -23,15 +22,15 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// The longest pause between two sessions is 5 s; the next one needs a moment until its dump begins.
 const BETWEEN_SESSIONS: Duration = Duration::from_secs(6);
 
-/// A replica that is gone is registered until the server could not send it a heartbeat: the first one goes
-/// into the void, the second one fails. One more, and a moment for a busy server.
+/// The server lists a vanished replica until a heartbeat to it fails. The first heartbeat is lost, the second one
+/// fails. This is one more than that, and a moment for a busy server.
 const FAILED_HEARTBEATS: u32 = 3;
 const BUSY_SERVER: Duration = Duration::from_secs(1);
 
-/// Looks until it is clear that no relay of this name runs, and none of the name that is in the checkpoint.
+/// Watches until it is clear that no relay of this name runs, and none of the name in the checkpoint.
 ///
 /// # Errors
-/// One does, or either end cannot be asked.
+/// One does, or an end cannot be asked.
 pub(super) async fn ensure_absent(
     config: &Config,
     server: &mut Server,
@@ -49,7 +48,7 @@ pub(super) async fn ensure_absent(
         match find_registered(config, server, &suspects).await? {
             Some((name, registered)) => {
                 let since = *since.get_or_insert_with(Instant::now);
-                // Who comes back is alive.
+                // A replica that has connected again is alive.
                 if was_registered || since.elapsed() > registered_max {
                     return Err(running(config, name, Some(&registered), &before));
                 }
@@ -70,13 +69,14 @@ pub(super) async fn ensure_absent(
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }
-    match last_word(config).await? == before {
-        true => Ok(()),
-        false => Err(running(config, owner.as_ref().unwrap_or(&config.name), None, &before)),
+    if last_word(config).await? == before {
+        Ok(())
+    } else {
+        Err(running(config, owner.as_ref().unwrap_or(&config.name), None, &before))
     }
 }
 
-/// The first of the suspects that the server sends its binlog to, with its name.
+/// The first suspect that the server sends its binlog to, with its name.
 async fn find_registered<'a>(
     config: &Config,
     server: &mut Server,
@@ -93,7 +93,7 @@ async fn find_registered<'a>(
     }))
 }
 
-/// What the topic says, as far as it is committed.
+/// The last committed checkpoint, as it is stored.
 #[derive(Debug, PartialEq, Eq)]
 enum LastWord {
     None,
@@ -109,7 +109,7 @@ impl LastWord {
         }
     }
 
-    /// Nobody wrote it who may be running still.
+    /// No relay that wrote it can still be running.
     fn is_closed(&self) -> bool {
         match self {
             LastWord::None => true,

@@ -1,6 +1,6 @@
-//! One session: both ends connected, the binlog followed until a stop or an error, and the end of it.
+//! One session: it follows the binlog until a stop or an error, and then ends cleanly.
 //!
-//! Reading, filling and handing over are one loop here; publishing goes on beside it.
+//! One loop reads, fills batches and hands them to the publisher, which runs beside it.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -15,26 +15,26 @@ use super::{Stop, World};
 use crate::binlog::{self, Change};
 use crate::config::Config;
 use crate::delivery::Delivery;
-use crate::error::{Error, WayOut};
+use crate::error::{Error, SkipCommand};
 use crate::fate::Fate;
 use crate::telemetry::Causes;
 use crate::telemetry::metrics::Peer;
 
-/// When MySQL is lost, Kafka may be as well: a checkpoint for the next server is not waited for any longer.
+/// Longest wait for the checkpoint with the GTID set after MySQL was lost. Kafka may be lost as well.
 const GTID_SET_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often the checkpoint follows a binlog that moves on without rows for us.
+/// Shortest time between two checkpoints while the binlog grows without outbox rows.
 const IDLE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A checkpoint that is as old as this is stored again, although nothing has moved: a topic that deletes by time
-/// would lose it. Kafka's own default is a week, and rarely is less than a few hours configured.
+/// Store an unchanged checkpoint again after this time, since a topic that deletes by time would lose it. Kafka's own
+/// default is a week, and less than a few hours is rarely configured.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(3_600);
 
-/// After so many events in a row that needed no waiting, the clock is looked at.
+/// Look at the clock after this many events in a row that needed no waiting.
 const EVENTS_PER_LOOK: u32 = 1024;
 
-/// After so many events that led to something, what is whole may leave, although more is here.
-const LEADING_EVENTS_MAX: u32 = 64;
+/// After this many events that had an effect, publish what is whole, although more is buffered.
+const EFFECTIVE_EVENTS_MAX: u32 = 64;
 
 /// While catching up, wait 300 µs before each read. Fewer wake-ups cost mysqld less CPU.
 const COALESCING: Duration = Duration::from_micros(300);
@@ -46,7 +46,7 @@ pub(super) struct Session<'a, W: World> {
     source: SourceOf<W>,
     line: Line<DestinationsOf<W>>,
     events: u32,
-    /// Nothing was read since a backlog was waited for.
+    /// Nothing was read since the last [`COALESCING`] pause.
     has_coalesced: bool,
 }
 
@@ -60,23 +60,22 @@ impl<'a, W: World> Session<'a, W> {
         Session { config, server, source, line, events: 0, has_coalesced: false }
     }
 
-    /// Something of this session is in Kafka.
+    /// This session has published something.
     pub fn has_published(&self) -> bool {
         self.line.has_published()
     }
 
-    /// Says the halt while what comes before it is still published: Kafka may stall.
+    /// Reports the halt already while everything before it is being published, since Kafka may stall.
     pub fn begin_halt(&mut self, error: &Error) {
         self.line.begin_halt(error.reason());
     }
 
-    /// Follows the binlog until the stop. Reading, filling and handing over are here; publishing goes on
-    /// beside it.
+    /// Follows the binlog until the stop.
     pub async fn follow(&mut self, stop: &mut Stop) -> Result<(), Error> {
         while !*stop.borrow() {
             self.line.try_answers()?;
-            // What is here already leaves together.
-            let has_read = self.try_steps().await?;
+            // Events that are buffered already go into one batch.
+            let has_read = self.drain_buffered().await?;
             if !self.source.is_before_start() {
                 self.line.publish_whole(self.source.place(), self.source.open_gtid());
             }
@@ -89,14 +88,14 @@ impl<'a, W: World> Session<'a, W> {
             let checkpoint_due = self.line.stored_at() + IDLE_CHECKPOINT_INTERVAL;
             let due = if self.is_checkpoint_wanted() { checkpoint_due } else { look_again };
             tokio::select! {
-                // The stop first; then what is finished, so that the next batch leaves; then what comes in.
+                // The stop first. Then answers, so that the next batch leaves. Then what comes in.
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
                 answer = self.line.answer() => answer?,
-                // While nothing may leave, the rows that come need not wake anybody one by one.
+                // While no batch can leave, rows may gather in the socket instead of waking us one by one.
                 read = self.source.read(), if self.line.is_ready() => {
                     read.map_err(|error| self.binlog_error(error))?;
-                    self.step().await?;
+                    self.handle_event().await?;
                 }
                 () = tokio::time::sleep_until(due) => self.store_place_if_wanted(),
             }
@@ -104,34 +103,35 @@ impl<'a, W: World> Session<'a, W> {
         Ok(())
     }
 
-    /// Waits for a moment before a backlog is read on; `false` when that was done already, or when what comes is no
-    /// backlog.
+    /// Waits for [`COALESCING`] before more of a backlog is read. Returns `false` where that was done since the last
+    /// read, or where there is no backlog.
     fn coalesce_backlog(&mut self) -> bool {
         self.has_coalesced =
             !self.has_coalesced && self.line.is_of_backlog(self.source.committed_at());
         if self.has_coalesced {
-            // Nothing else has work on this thread, and no timer of the runtime is as short.
+            // Nothing else has work on this thread, and no timer of the runtime is this short.
             std::thread::sleep(COALESCING);
         }
         self.has_coalesced
     }
 
-    /// Takes what is here already, up to so many events that lead to something; `false` where nothing is.
-    async fn try_steps(&mut self) -> Result<bool, Error> {
+    /// Handles the events that are already buffered, up to [`EFFECTIVE_EVENTS_MAX`] with an effect. Returns `false`
+    /// where none is.
+    async fn drain_buffered(&mut self) -> Result<bool, Error> {
         if !self.try_read()? {
             return Ok(false);
         }
         self.has_coalesced = false;
-        let mut leading = 0;
+        let mut effective = 0;
         loop {
-            leading += u32::from(self.step().await?);
+            effective += u32::from(self.handle_event().await?);
             self.events = self.events.wrapping_add(1);
             if self.events.is_multiple_of(EVENTS_PER_LOOK) {
                 self.store_place_if_wanted();
                 self.observe();
                 return Ok(true);
             }
-            if leading >= LEADING_EVENTS_MAX || !self.try_read()? {
+            if effective >= EFFECTIVE_EVENTS_MAX || !self.try_read()? {
                 return Ok(true);
             }
         }
@@ -141,9 +141,9 @@ impl<'a, W: World> Session<'a, W> {
         self.source.try_read().map_err(|error| self.binlog_error(error))
     }
 
-    /// Follows the event that was read last. Answers with whether it led to anything: rows may have waited for
-    /// Kafka meanwhile, and a whole transaction may leave.
-    async fn step(&mut self) -> Result<bool, Error> {
+    /// Handles the event that was read last. Returns whether it had an effect: it may have waited for Kafka, and may
+    /// have made a transaction whole.
+    async fn handle_event(&mut self) -> Result<bool, Error> {
         let change = match self.source.interpret().await {
             Ok(change) => change,
             Err(source) => return Err(Error::Binlog { server: self.server.clone(), source }),
@@ -160,8 +160,8 @@ impl<'a, W: World> Session<'a, W> {
         }
     }
 
-    /// The binlog moved on since the last checkpoint, that one has become old, or one is to find out whether a
-    /// broker answers again; and nothing is in flight.
+    /// Nothing is in flight, and one of these holds: the binlog has grown since the last checkpoint, that checkpoint is
+    /// old, or a new one is needed to find out whether a broker answers again.
     fn is_checkpoint_wanted(&self) -> bool {
         self.line.is_settled()
             && self.may_store()
@@ -170,7 +170,7 @@ impl<'a, W: World> Session<'a, W> {
                 || is_refresh_due(self.line.stored_at(), Instant::now()))
     }
 
-    /// A checkpoint of here would say the same as what was relayed.
+    /// A checkpoint of this position would describe exactly what was relayed.
     fn may_store(&self) -> bool {
         !self.source.is_before_start()
             && !self.source.is_uncounted()
@@ -191,7 +191,7 @@ impl<'a, W: World> Session<'a, W> {
         self.line.observe(self.source.place(), read);
     }
 
-    /// Ends the session: what is whole is published first, unless the way to Kafka itself failed.
+    /// Ends the session. Publishes whole transactions first, unless Kafka itself failed.
     pub async fn end(
         mut self,
         followed: Result<(), Error>,
@@ -211,15 +211,15 @@ impl<'a, W: World> Session<'a, W> {
             _ => Ok(()),
         };
         let followed = match followed {
-            Err(error) if is_after_start && finished.is_ok() && error.can_be_given_up() => {
-                Err(self.show_way_out(error).await)
+            Err(error) if is_after_start && finished.is_ok() && error.can_be_skipped() => {
+                Err(self.show_skip_command(error).await)
             }
             followed => followed,
         };
         let place = self.source.place().coordinates.clone();
         *reached = self.line.reached(is_after_start.then_some(place));
         self.line.stop().await;
-        // A server that is gone need not be told.
+        // It does not matter if the server is gone.
         if let Err(error) = self.source.close().await {
             tracing::debug!(%error, "close the dump connection");
         }
@@ -245,8 +245,8 @@ impl<'a, W: World> Session<'a, W> {
         }
     }
 
-    /// In `idempotent` delivery, a halt says as well that no row after the checkpoint is in Kafka: else the
-    /// configuration of `[[outbox]]` could not be mended.
+    /// In `idempotent` delivery, the last checkpoint of a halt is clean: it says that Kafka has no row after it.
+    /// Otherwise nobody could correct `[[outbox]]`.
     fn is_drained_by(&self, error: &Error) -> bool {
         error.fate().is_halt() && self.config.kafka.publish.delivery == Delivery::Idempotent
     }
@@ -259,19 +259,19 @@ impl<'a, W: World> Session<'a, W> {
         Ok(())
     }
 
-    /// Adds to a halt over one transaction how that transaction is given up.
-    async fn show_way_out(&mut self, error: Error) -> Error {
-        let way_out = WayOut {
+    /// Adds to a halt over one transaction the command that skips that transaction.
+    async fn show_skip_command(&mut self, error: Error) -> Error {
+        let skip_command = SkipCommand {
             begin: self.source.place().coordinates.clone(),
             rows_done: self.line.rows_done(),
             command: self.config.shell_command("checkpoint set"),
-            // It may be damaged, which the driver can panic on.
+            // The driver may panic on damaged bytes.
             end: AssertUnwindSafe(self.source.end_of_transaction())
                 .catch_unwind()
                 .await
                 .unwrap_or_default(),
         };
-        Error::OfOneTransaction { source: Box::new(error), way_out }
+        Error::OfOneTransaction { source: Box::new(error), skip_command }
     }
 
     fn binlog_error(&self, source: binlog::Error) -> Error {
@@ -279,8 +279,8 @@ impl<'a, W: World> Session<'a, W> {
     }
 }
 
-/// The server went away, and is connected to again. A lock or dump that another relay took is no such loss: nothing
-/// may be sent behind it. An error that halts is none, either.
+/// The server went away, and the relay will connect to it again. A lock or dump that another relay has taken does not
+/// count: nothing may be sent after that. An error that halts does not count, either.
 fn is_server_lost(error: &Error) -> bool {
     error.peer() == Some(Peer::MySql) && error.fate() == Fate::Retry
 }
@@ -310,7 +310,7 @@ mod tests {
         let replica = "A slave with the same server_uuid/server_id as this slave has connected";
         for (error, is_lost) in [
             (of_code(1053, "Server shutdown in progress"), true),
-            // Somebody else may send by now.
+            // Another relay may send by now.
             (of_code(1236, replica), false),
             (Error::LeaseLost { server: "db:3306".to_owned() }, false),
             (Error::OutboxChanged, false),

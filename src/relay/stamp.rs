@@ -1,4 +1,4 @@
-//! What every checkpoint of a session says beside its position: who wrote it, how, and when.
+//! What every checkpoint of a session says besides its position: which relay wrote it, how, and when.
 
 use std::time::SystemTime;
 
@@ -7,10 +7,10 @@ use crate::delivery::Delivery;
 use crate::resend::ResendWindow;
 use crate::telemetry::clock::iso_8601;
 
-/// What every checkpoint of this session says beside its position.
+/// What every checkpoint of this session says besides its position.
 #[derive(Debug, Clone)]
 pub struct Stamp {
-    /// Of the relay.
+    /// Name of the relay.
     pub name: String,
     pub server_uuid: String,
     pub generation: u64,
@@ -20,7 +20,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Fills in who wrote the checkpoint, how, and when. `window`: what a predecessor may have sent.
+    /// Fills in which relay wrote the checkpoint, how, and when. `window`: rows that a predecessor may have sent.
     pub fn sign(&self, checkpoint: Checkpoint, window: Option<&ResendWindow>) -> Checkpoint {
         let checkpoint = Checkpoint {
             format: Some(checkpoint::FORMAT),

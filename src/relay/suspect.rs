@@ -1,4 +1,4 @@
-//! Errors that may heal once: what comes again before the relay has got past it is a halt.
+//! Errors that may heal once. If one comes again before the relay has got past its position, the relay halts.
 
 use std::cmp::Ordering;
 
@@ -13,13 +13,13 @@ use crate::tasks::Panicked;
 #[derive(Debug, Default)]
 pub struct Reached {
     pub server_uuid: String,
-    /// The boundary before what was read last; `None` where reading had not begun.
+    /// The boundary before the last event read; `None` if nothing was read.
     pub read: Option<Coordinates>,
-    /// The last checkpoint that it stored, but for its claim.
+    /// The last checkpoint that it stored, other than its claim.
     pub stored: Option<Checkpoint>,
 }
 
-/// What a session ended with, where that must not come again at the same place.
+/// An error that must not come again at the same position.
 #[derive(Debug)]
 pub struct Suspect {
     error: Error,
@@ -27,13 +27,13 @@ pub struct Suspect {
 }
 
 impl Suspect {
-    /// `None` for an error that may come as often as it likes.
+    /// `None` for an error that may repeat.
     pub fn of(error: Error, reached: Reached) -> Option<Suspect> {
         let is_suspect = checksum(&error).is_some() || panic(&error).is_some();
         is_suspect.then_some(Suspect { error, reached })
     }
 
-    /// A later session has stored a checkpoint behind the place where this error came: it is over.
+    /// A later session has stored a checkpoint behind the position of this error, so it has healed.
     pub fn is_passed(&self, later: &Reached) -> bool {
         let Some(stored) = &later.stored else { return false };
         let (Some(read), true) =
@@ -42,12 +42,12 @@ impl Suspect {
             return true;
         };
         let stored = Coordinates::new(stored.binlog_filename.as_str(), stored.offset);
-        // Of another base name, nothing can be told.
+        // Positions in binlogs of another base name cannot be compared.
         let is_behind = |stored: Coordinates| stored.partial_cmp(read).is_none_or(Ordering::is_gt);
         stored.is_ok_and(is_behind)
     }
 
-    /// It has come again: the event is damaged in the file, or the panic or the refusal is not by chance.
+    /// The same error came again: the event is damaged in the file, or the panic or refusal is no accident.
     pub fn is_repeated_by(&self, error: &Error) -> bool {
         let before = &self.error;
         let is_same_checksum = checksum(error).is_some() && checksum(error) == checksum(before);
@@ -56,7 +56,7 @@ impl Suspect {
     }
 }
 
-/// Where the event stands that was damaged.
+/// Position of the damaged event.
 fn checksum(error: &Error) -> Option<&Coordinates> {
     match error {
         Error::Binlog { source: binlog::Error::Checksum { after }, .. } => Some(after),
@@ -64,7 +64,7 @@ fn checksum(error: &Error) -> Option<&Coordinates> {
     }
 }
 
-/// The words of a panic, whichever thread or task it ended.
+/// The message of a panic, on any thread or task.
 fn panic(error: &Error) -> Option<&str> {
     match error {
         Error::Task(Panicked(words))
@@ -111,7 +111,7 @@ mod tests {
             (Some("b.000002:700"), Some("b.000001:90000"), false),
             (Some("b.000002:700"), Some("b.000002:701"), true),
             (Some("b.000002:700"), Some("b.000010:4"), true),
-            // Of another history, nothing can be told.
+            // Positions of another history cannot be compared.
             (Some("b.000002:700"), Some("c.000001:4"), true),
             (None, Some("b.000001:4"), true),
             (None, None, false),

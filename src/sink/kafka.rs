@@ -1,29 +1,29 @@
 //! Kafka as a sink: the only room that knows rdkafka.
 //!
-//! [`Kafka`] is what a relay is told of its cluster. It connects a [`KafkaSink`] for each session, which fences, reads
-//! the stored checkpoint, and is claimed. Batches then go out in one of two ways: [`transactional`] or [`idempotent`].
+//! [`Kafka`] is the configured cluster of a relay. It connects a [`KafkaSink`] for each session, which fences, reads
+//! the stored checkpoint, and is claimed. Batches then go out in one of two ways: `transactional` or `idempotent`.
 
-pub mod check;
-pub mod checkpoints;
+pub(crate) mod check;
+mod checkpoint_editor;
+pub(crate) mod checkpoints;
 mod claim;
 mod client;
 mod codes;
-pub mod connection;
+pub(crate) mod connection;
 mod destinations;
 mod error;
 mod fate;
-pub mod idempotent;
+pub(crate) mod idempotent;
 mod orders;
 pub(crate) mod partitions;
-pub mod preflight;
+pub(crate) mod preflight;
 mod producer;
-pub mod reader;
+pub(crate) mod reader;
 mod reports;
 mod sent_rows;
 pub mod sequence;
 pub mod topics;
-pub mod transactional;
-mod writer;
+pub(crate) mod transactional;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -38,40 +38,39 @@ use self::idempotent::Idempotent;
 use self::reader::Reader;
 use self::topics::{Looked, TopicOptions, Topics};
 use self::transactional::{Connected, Opening, Transactional};
-pub use self::writer::CheckpointWriter;
 use super::{Claimed, Connector, Guarantee, Sink, SinkError};
 use crate::batch::Limits;
 use crate::checkpoint::{Checkpoint, CheckpointOptions};
 use crate::delivery::Delivery;
 use crate::tasks::{self, Task};
 
-/// What librdkafka says while nothing is published is read this often.
+/// Time between two reads of librdkafka's reports while nothing is published.
 const SERVE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Who the relay is to Kafka.
+/// How the relay publishes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishOptions {
     /// The relay's name: prefix of the transactional ids, client id, first part of `relay-sequence`.
     pub name: String,
-    /// How long the broker keeps an open transaction of a dead relay, and how long a record may go without an
-    /// acknowledgement before something is said about it.
+    /// How long the broker keeps an open transaction of a dead relay. A record that is unacknowledged for this long is
+    /// reported.
     pub transaction_timeout: Duration,
     pub delivery: Delivery,
 }
 
-/// All that a relay is told of its Kafka cluster.
+/// The configured Kafka cluster of a relay.
 #[derive(Debug, Clone)]
 pub struct Kafka {
     pub connection: KafkaOptions,
     pub topics: TopicOptions,
     pub checkpoint: CheckpointOptions,
     pub publish: PublishOptions,
-    /// Of a batch, as configured.
+    /// Limits of a batch, as configured.
     pub limits: Limits,
 }
 
 impl Kafka {
-    /// Reaches a broker. Answers with the topics and the cluster's id.
+    /// Reaches a broker. Returns the topics and the cluster's id.
     ///
     /// # Errors
     /// No broker can be reached.
@@ -83,7 +82,7 @@ impl Kafka {
         Ok((Topics::new(admin, self.topics, refresh_interval), cluster_id))
     }
 
-    /// The same, and creates the checkpoint topic where that is wanted.
+    /// The same, and creates the checkpoint topic if that is allowed.
     ///
     /// # Errors
     /// No broker can be reached, or the topic takes no records.
@@ -96,7 +95,7 @@ impl Kafka {
         Ok((topics, cluster_id))
     }
 
-    /// Reads the stored checkpoint, from a topic that is there. It waits for open transactions.
+    /// Reads the stored checkpoint from an existing topic. Waits for open transactions.
     ///
     /// # Errors
     /// It cannot be read, or there is no topic.
@@ -114,7 +113,7 @@ impl Kafka {
         self.blocking(move || checkpoints::read(topic, &options)).await
     }
 
-    /// What producers of the relay's transactional ids are opened with.
+    /// What it takes to open the producers of the relay's transactional ids.
     fn opening(&self) -> Opening {
         Opening::new(&self.connection, &self.publish, &self.checkpoint, self.limits)
     }
@@ -127,12 +126,12 @@ impl Kafka {
         }
     }
 
-    /// The user's own `batch.size`, which librdkafka keeps record batches below.
+    /// The user's own `batch.size`, the limit of librdkafka's record batches.
     fn configured_batch_size(&self) -> Option<usize> {
         self.connection.properties.get("batch.size")?.reveal().ok()?.parse().ok()
     }
 
-    /// Runs what waits for librdkafka on a thread of its own, so that signals are heard meanwhile.
+    /// Runs a blocking call of librdkafka on a thread of its own, so that signals are handled meanwhile.
     async fn blocking<T: Send + 'static, E: Into<Error> + Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, E> + Send + 'static,
@@ -141,7 +140,7 @@ impl Kafka {
         done.map_err(|panicked| self.failed(panicked))?.map_err(|error| self.failed(error))
     }
 
-    /// An error with the brokers it is about.
+    /// An error, with the addresses of the brokers.
     fn failed(&self, error: impl Into<Error>) -> SinkError {
         error.into().at(&self.connection.to_string())
     }
@@ -154,7 +153,7 @@ impl Connector for Kafka {
         KafkaSink::connect(self, batch_bytes_max).await
     }
 
-    /// It does not wait for transactions that are open: one of our own may be, as long as nobody fenced it.
+    /// Does not wait for open transactions: one may be our own, until somebody fences it.
     async fn look(&self) -> Result<Option<Checkpoint>, SinkError> {
         let (connection, options) = (self.connection.clone(), self.checkpoint.clone());
         let name = self.publish.name.clone();
@@ -173,27 +172,27 @@ pub struct KafkaSink {
     topics: Topics,
     cluster_id: Arc<str>,
     lanes: Lanes,
-    /// In `idempotent` delivery what sends records.
+    /// The producers of records, in `idempotent` delivery.
     idempotent: Task<Result<Option<Idempotent>, SinkError>>,
-    /// Connected, and not read yet.
+    /// The checkpoint topic, connected and not read yet.
     checkpoint_topic: Option<Task<Result<Reader, SinkError>>>,
     /// The checkpoint topic as it was read.
     seen: Option<Seen>,
-    /// Clients that still connect give up when nobody wants them any more.
+    /// Clients that are still connecting stop when this is dropped.
     _wanted: Wanted,
 }
 
-/// Producers of the relay's transactional ids.
+/// The producers of the relay's transactional ids.
 enum Lanes {
     Connecting(Task<Result<Connected, SinkError>>),
-    /// All predecessors are fenced.
+    /// They have fenced all predecessors.
     Fenced(Transactional),
     /// They were used up.
     None,
 }
 
 impl KafkaSink {
-    /// Lanes and readers connect by themselves while the topics are asked for.
+    /// Lanes and readers connect in the background while the topics are looked up.
     async fn connect(
         kafka: &Kafka,
         batch_bytes_max: Option<usize>,
@@ -223,7 +222,7 @@ impl KafkaSink {
         Ok(sink)
     }
 
-    /// Creates the checkpoint topic where that is wanted.
+    /// Creates the checkpoint topic if that is allowed.
     async fn ensure_checkpoint_topic(
         &mut self,
         looked: Option<Looked>,
@@ -234,7 +233,7 @@ impl KafkaSink {
         let ensured = self.topics.ensure_checkpoint_topic(&kafka.checkpoint.topic, looked).await;
         ensured.map_err(|error| kafka.failed(error))?;
         if is_missing {
-            // To these clients it is unknown, and librdkafka does not ask again at once.
+            // These clients have cached that the topic is unknown, and librdkafka does not ask again at once.
             let lanes = connect_lanes(kafka, self.batch_bytes_max, cut_off, Early::not());
             self.lanes = Lanes::Connecting(lanes);
             self.checkpoint_topic = Some(connect_reader(kafka));
@@ -249,7 +248,7 @@ impl KafkaSink {
         let kafka = &self.kafka;
         let lanes = lanes.done().await.map_err(|panicked| kafka.failed(panicked))??;
         let fence = kafka.blocking(move || lanes.fence());
-        // Both are waited for, even where one fails: to fence must not outlast this.
+        // Wait for both even if one fails: fencing must not go on after this function returns.
         let (fenced, idempotent) = tokio::join!(fence, self.idempotent.done());
         self.lanes = Lanes::Fenced(fenced?);
         let idempotent = idempotent.map_err(|panicked| kafka.failed(panicked))??;
@@ -312,7 +311,7 @@ fn connect_lanes(
     })
 }
 
-/// What sends records in `idempotent` delivery; `None` in the other.
+/// The producers of records in `idempotent` delivery; `None` in `exactly-once`.
 fn connect_idempotent(
     kafka: &Kafka,
     batch_bytes_max: Option<usize>,

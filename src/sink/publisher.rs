@@ -149,7 +149,7 @@ pub fn start_thread(
             answers.send(Err(error));
         }
     };
-    let thread = std::thread::Builder::new().name("publisher".to_owned()).spawn(run)?;
+    let thread = tasks::spawn_thread("publisher", run)?;
     Ok(Running::Thread(thread))
 }
 
@@ -164,7 +164,7 @@ impl Running {
     async fn ended(self) -> bool {
         match self {
             Running::Thread(thread) => {
-                let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+                let joined = tasks::spawn_blocking(move || thread.join()).await;
                 matches!(joined, Ok(Ok(())))
             }
             Running::Task(task) => task.await.is_ok(),

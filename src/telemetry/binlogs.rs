@@ -1,4 +1,4 @@
-//! The list of a server's binlogs, and how many bytes of it stand before and after a place. Pure.
+//! A server's list of binlogs, and its bytes before and after a position. Pure.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::coordinates::Coordinates;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Binlogs(Vec<Coordinates>);
 
-/// From names and sizes in bytes. What is not named as binlogs are is left out.
+/// From names and sizes in bytes. Leaves out files that are not named like binlogs.
 impl<N: Into<Arc<str>>> FromIterator<(N, u64)> for Binlogs {
     fn from_iter<I: IntoIterator<Item = (N, u64)>>(files: I) -> Binlogs {
         let end = |(name, size_bytes)| Coordinates::new(name, size_bytes).ok();
@@ -17,19 +17,23 @@ impl<N: Into<Arc<str>>> FromIterator<(N, u64)> for Binlogs {
 }
 
 impl Binlogs {
-    /// From the place to the end of the last file. 0 for a place in a newer file than those of the list;
-    /// all of it for one that is purged.
+    /// Bytes from the position to the end of the last file: 0 for a position in a newer file than the list has, and all
+    /// bytes for a purged one.
     pub fn bytes_after(&self, place: &Coordinates) -> u64 {
         let all: u64 = self.0.iter().map(|end| end.offset).sum();
         all.saturating_sub(self.bytes_before(place))
     }
 
-    /// From the beginning of the first file to the place.
+    /// Bytes from the beginning of the first file to the position.
     pub fn bytes_before(&self, place: &Coordinates) -> u64 {
-        let before = |end: &Coordinates| match end.file() == place.file() {
-            true => end.offset.min(place.offset),
-            false if end < place => end.offset,
-            false => 0,
+        let before = |end: &Coordinates| {
+            if end.file() == place.file() {
+                end.offset.min(place.offset)
+            } else if end < place {
+                end.offset
+            } else {
+                0
+            }
         };
         self.0.iter().map(before).sum()
     }

@@ -1,22 +1,22 @@
-//! Time as the checkpoint and `/status` spell it. What the server's clock says is the source's.
+//! The time format of the checkpoint and `/status`.
 
 use std::time::SystemTime;
 
 pub use crate::binlog::clock::{CommitTime, ServerClock, micros_since_1970};
 
-/// As the checkpoint and `/status` spell it: UTC, ISO 8601, milliseconds.
+/// Formats a time as UTC, ISO 8601, milliseconds.
 pub fn iso_8601(at: SystemTime) -> String {
     let at = jiff::Timestamp::try_from(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     iso_8601_of_millis(at.as_millisecond())
 }
 
-/// The same of milliseconds since 1970.
+/// The same for milliseconds since 1970.
 pub fn iso_8601_of_millis(millis: i64) -> String {
     let at = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
-/// Milliseconds since 1970 of what [`iso_8601`] wrote.
+/// Parses the format of [`iso_8601`] to milliseconds since 1970.
 ///
 /// # Errors
 /// It is no time, or one without a zone.

@@ -1,32 +1,32 @@
-//! How far Kafka is behind MySQL, in time: what is known of the oldest row that is not in Kafka yet. Pure.
+//! The lag of Kafka behind MySQL in time: the age of the oldest row that is not in Kafka yet. Pure.
 //!
-//! All times are microseconds since 1970 by the server's clock. While nothing tells that everything was
-//! read, the lag counts from the last moment of which that is known, so it never reads 0 when it may be more.
+//! All times are microseconds since 1970 by the server's clock. If it is unknown whether everything was read, the lag
+//! counts from the last moment at which it was known. So it never shows 0 when it may be more.
 
-/// What is known of the rows that are not in Kafka.
+/// State of the rows that are not in Kafka.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lag {
-    /// Commit time of the oldest row that was read and is not in Kafka.
+    /// Commit time of the oldest row that was read, but is not in Kafka.
     pending: Option<u64>,
     unread: Unread,
 }
 
-/// What is known of the rows that were not read yet.
+/// State of the rows that were not read yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unread {
-    /// There are none: the server said so, and will say when there are.
+    /// There are none. The server will say when there are.
     None,
     /// Everything that was committed before this was read.
     Since(u64),
 }
 
 impl Lag {
-    /// Nothing is known; `now` is when the relay began.
+    /// Unknown; `now` is the start of the relay.
     pub fn unknown(now: u64) -> Lag {
         Lag { pending: None, unread: Unread::Since(now) }
     }
 
-    /// Rows up to a transaction committed at `newest` were read, and more may be on their way.
+    /// Rows up to a transaction committed at `newest` were read, and more may follow.
     pub fn reading(&mut self, pending: Option<u64>, newest: Option<u64>) {
         self.pending = pending;
         if let Some(newest) = newest {
@@ -39,8 +39,7 @@ impl Lag {
         (self.pending, self.unread) = (pending, Unread::None);
     }
 
-    /// The connection was lost at `now`: what is not in Kafka will be read again, and what is committed from
-    /// here on is not known.
+    /// The connection was lost at `now`. Rows that are not in Kafka will be read again, and later commits are unknown.
     pub fn disconnected(&mut self, now: u64) {
         let unread = match self.unread {
             Unread::None => now,
@@ -59,7 +58,7 @@ impl Lag {
         }
     }
 
-    /// Nothing of what was read is missing in Kafka.
+    /// Kafka has every row that was read.
     pub fn has_no_pending(&self) -> bool {
         self.pending.is_none()
     }

@@ -109,12 +109,12 @@ impl ErrorKind {
     }
 }
 
-/// Why a row of an outbox table did not become a record.
+/// Why a row of an outbox table became no record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Skipped {
     /// Its column `published` is not 0.
     Published,
-    /// The checkpoint says that it is in Kafka already.
+    /// It is already in Kafka, according to the checkpoint.
     Relayed,
     /// It is a copy in a table that a tool makes while it alters another one.
     Ghost,
@@ -264,7 +264,7 @@ impl Metrics {
         }
     }
 
-    /// The histogram of what only servers that tell microseconds have: it is shown from the first call on.
+    /// The histogram that only servers with microsecond timestamps fill. It is shown from the first call on.
     pub fn end_to_end_duration_seconds(&self) -> &Histogram {
         self.end_to_end_is_shown.call_once(|| {
             let histogram = self.end_to_end_duration_seconds.clone();
@@ -276,7 +276,7 @@ impl Metrics {
     /// All of them in the text format.
     ///
     /// # Errors
-    /// The encoder finds a metric that it cannot write.
+    /// The encoder cannot write a metric.
     pub fn encode(&self) -> prometheus::Result<String> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }

@@ -1,5 +1,5 @@
-//! What the relay says of itself while it runs: its state, how far it is, and what went wrong last. The line
-//! writes it, at most once a batch or a wait; HTTP reads it.
+//! The state of the running relay, its position, and its last error. The line writes it, at most once per batch or
+//! wait. HTTP reads it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,18 +15,17 @@ use super::metrics::{ErrorKind, Metrics, Peer, Skipped};
 use super::state::State;
 use crate::coordinates::{Coordinates, GtidSet};
 
-/// A loop that has not turned for so long hangs. What it waits for, a server that is down for one, does not
-/// keep it from turning.
-const TURN_WITHIN: Duration = Duration::from_secs(60);
+/// A loop without a heartbeat for this long is stuck. It beats also while it waits, for instance for a server.
+const HEARTBEAT_WITHIN: Duration = Duration::from_secs(60);
 
-/// A list of binlogs older than this says nothing about where the end is now.
+/// A list of binlogs older than this does not tell the current end.
 const BINLOGS_VALID: Duration = Duration::from_secs(10);
 
-/// No broker answers, and nothing has failed by that yet.
+/// The reason while no broker answers, before anything has failed.
 const BROKERS_AWAY: &str =
     "start the brokers, or mend the way to them; the relay goes on by itself";
 
-/// Why the relay is in a state.
+/// The reason for a state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
     pub words: String,
@@ -34,7 +33,7 @@ pub struct Reason {
     pub hint: Option<String>,
 }
 
-/// The primary, as it named itself.
+/// The primary, as it describes itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Primary {
@@ -54,7 +53,7 @@ pub struct Status {
     pub state: State,
     /// UTC, ISO 8601.
     pub state_since: String,
-    /// Why the relay is in that state, where that is not plain.
+    /// The reason for the state, if there is one to tell.
     pub reason: Option<String>,
     /// What a person can do about it.
     pub hint: Option<String>,
@@ -99,8 +98,8 @@ pub struct Telemetry {
     pub metrics: Metrics,
     name: String,
     began: Instant,
-    /// When the loop turned last, in milliseconds since `began`.
-    turned_millis: AtomicU64,
+    /// Time of the last heartbeat, in milliseconds since `began`.
+    heartbeat_millis: AtomicU64,
     shared: Mutex<Shared>,
 }
 
@@ -122,7 +121,7 @@ struct Shared {
 }
 
 impl Telemetry {
-    /// Of a relay of this name that reads from `host`.
+    /// For the relay `name` that reads from `host`.
     pub fn new(name: &str, host: String) -> Telemetry {
         let shared = Shared {
             state: State::Starting,
@@ -143,12 +142,12 @@ impl Telemetry {
             metrics: Metrics::new(),
             name: name.to_owned(),
             began: Instant::now(),
-            turned_millis: AtomicU64::new(0),
+            heartbeat_millis: AtomicU64::new(0),
             shared: Mutex::new(shared),
         }
     }
 
-    /// The relay is in this state from now on. The time of the change is kept when only the reason is another.
+    /// Enters a state. If only the reason changes, the time of the last change stays.
     pub fn enter(&self, state: State, reason: Option<Reason>) {
         let mut shared = self.shared();
         if shared.state != state {
@@ -162,8 +161,8 @@ impl Telemetry {
         self.shared().state
     }
 
-    /// The primary was reached. Its clock counts from now on.
-    pub fn meet(&self, version: &str, server_uuid: String, clock: ServerClock) {
+    /// The primary is connected. Lag is measured by its clock from now on.
+    pub fn primary_connected(&self, version: &str, server_uuid: String, clock: ServerClock) {
         self.connect(Peer::MySql);
         let mut shared = self.shared();
         shared.primary.version = Some(version.to_owned());
@@ -171,7 +170,7 @@ impl Telemetry {
         shared.clock = clock;
     }
 
-    /// The distance of the server's clock was measured again.
+    /// The offset of the server's clock was measured again.
     pub fn set_clock(&self, clock: ServerClock) {
         self.shared().clock = clock;
     }
@@ -180,7 +179,7 @@ impl Telemetry {
         self.shared().clock
     }
 
-    /// The binlog is read, after `failed` had failed.
+    /// The binlog is being read, after `failed` had failed.
     pub fn begin_session(&self, failed: Option<Peer>) {
         self.shared().is_reading = true;
         if let Some(peer) = failed {
@@ -188,7 +187,7 @@ impl Telemetry {
         }
     }
 
-    /// Both ends are dropped because `failed` failed; what is known of the other one stays.
+    /// Both ends were dropped because `failed` failed. The state of the other end stays.
     pub fn end_session(&self, failed: Option<Peer>) {
         if let Some(peer) = failed {
             self.disconnect(peer);
@@ -215,7 +214,7 @@ impl Telemetry {
         self.metrics.show_connected(peer, is_connected);
     }
 
-    /// Where the line stands, and what is known of its lag.
+    /// Updates the position of the line, and its lag.
     pub fn note_place(
         &self,
         coordinates: &Coordinates,
@@ -230,7 +229,7 @@ impl Telemetry {
         update_lag(&mut shared.lag);
     }
 
-    /// A checkpoint is in Kafka: the record's value, and the place that it names.
+    /// A checkpoint is stored: the value of its record, and its position.
     pub fn note_checkpoint(&self, place: Coordinates, value: &[u8]) {
         let json = String::from_utf8(value.to_vec()).map(RawValue::from_string);
         let now = micros_since_1970(SystemTime::now());
@@ -264,19 +263,19 @@ impl Telemetry {
         self.shared().binlogs = Some((binlogs, Instant::now()));
     }
 
-    /// The loop turns.
-    pub fn turn(&self) {
+    /// The loop runs.
+    pub fn heartbeat(&self) {
         let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.turned_millis.store(millis, Ordering::Relaxed);
+        self.heartbeat_millis.store(millis, Ordering::Relaxed);
     }
 
-    /// For how long the loop has not turned, if that is too long.
+    /// Time since the last heartbeat, if that is too long.
     pub fn stuck_for(&self) -> Option<Duration> {
-        let turned = Duration::from_millis(self.turned_millis.load(Ordering::Relaxed));
-        Some(self.began.elapsed().saturating_sub(turned)).filter(|since| *since > TURN_WITHIN)
+        let last = Duration::from_millis(self.heartbeat_millis.load(Ordering::Relaxed));
+        Some(self.began.elapsed().saturating_sub(last)).filter(|since| *since > HEARTBEAT_WITHIN)
     }
 
-    /// Why the relay does not relay, and on a second line what to do about it; `None` while it does.
+    /// The reason why the relay does not relay, with the hint on a second line; `None` while it does.
     pub fn not_ready(&self) -> Option<String> {
         let shared = self.shared();
         match (shared.state, &shared.reason) {
@@ -334,7 +333,7 @@ impl Telemetry {
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
-        // What is written under the lock is whole after every statement.
+        // A panic cannot leave half an update: each statement under the lock is complete.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -359,7 +358,7 @@ impl Shared {
         let (binlogs, _) = self.binlogs.as_ref()?;
         let checkpoint = self.checkpoint.as_ref().map(|(place, _)| place);
         let place = self.place.as_ref().map(|(place, _)| place);
-        // Rows on their way count as behind until they are in Kafka.
+        // Rows in flight count as behind until they are in Kafka.
         let is_place_done = self.is_reading && self.lag.has_no_pending();
         let from = if is_place_done { place.or(checkpoint) } else { checkpoint };
         Some(binlogs.bytes_after(from?))
@@ -386,9 +385,9 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_that_turned_a_moment_ago_is_not_stuck() {
+    fn a_loop_with_a_recent_heartbeat_is_not_stuck() {
         let telemetry = telemetry();
-        telemetry.turn();
+        telemetry.heartbeat();
         assert_eq!(telemetry.stuck_for(), None);
     }
 

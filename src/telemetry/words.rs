@@ -9,7 +9,7 @@ const CAUSES_BYTES_MAX: usize = 8 * 1024;
 /// Longest piece of a row that is shown, in characters: topics have up to 249.
 const EXCERPT_CHARS_MAX: usize = 80;
 
-/// An error with the chain of its causes, each said once, in one line.
+/// An error and its causes, each said once, in one line.
 pub struct Causes<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for Causes<'_> {
@@ -19,7 +19,7 @@ impl fmt::Display for Causes<'_> {
         let mut cause = self.0.source();
         while let Some(error) = cause {
             let words = error.to_string();
-            // A wrapper that shows its cause in its own words has said it already.
+            // A wrapper may already have shown its cause.
             if !said.contains(&words) {
                 text.push_str(": ");
                 text.push_str(&words);

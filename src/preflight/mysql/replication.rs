@@ -1,19 +1,19 @@
-//! What a replica keeps out of its own binlog, and the named lock by which one relay follows another.
+//! Whether a replica logs what it applies, and whether the server gives out named locks.
 
 use super::Error;
 use crate::binlog::server::{Server, Variables};
 use crate::finding::Finding;
 use crate::lease;
 
-/// The price of a server without named locks.
+/// The consequence of a server without named locks.
 pub const WITHOUT_LOCK: &str =
-    "what a relay has on its way when another one replaces it may come twice";
+    "records that a relay has in flight may come twice when another one replaces it";
 
-/// What a replica applies is in its own binlog only where it is told so: not by default in 5.7. A server that is set up
-/// as a replica, and stopped, is refused as well: its next START REPLICA would leave rows out in silence.
+/// A replica writes what it applies into its own binlog only if it is configured to, which is not the default in 5.7.
+/// A replica that is stopped is refused as well: its next START REPLICA would silently leave rows out.
 ///
 /// # Errors
-/// It is a replica, and does not log what it applies.
+/// The server is a replica, and does not log what it applies.
 pub async fn ensure_updates_logged(
     server: &mut Server,
     variables: &Variables,
@@ -35,7 +35,7 @@ pub async fn ensure_updates_logged(
     }
 }
 
-/// Whether a relay that replaces this one can wait for its end. Percona XtraDB Cluster gives out no named locks in its
+/// Whether a successor can wait until this relay has ended. Percona XtraDB Cluster gives out no named locks in its
 /// default mode.
 ///
 /// # Errors

@@ -1,10 +1,11 @@
-//! What the outbox tables must be: there, shown whole to the user, logged, and of an engine with transactions.
+//! The requirements on outbox tables: they exist, the user sees all columns, they are logged, and their engine has
+//! transactions.
 
 use super::{Error, Finding};
 use crate::binlog::server::{BinlogFilters, Listed, Server, TableAccess, Variables, spelled};
 use crate::outbox::{self, OutboxOptions, TablePattern};
 
-/// A table that is there and belongs to an `[[outbox]]`.
+/// An existing table that belongs to an `[[outbox]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxTable {
     pub database: String,
@@ -24,11 +25,11 @@ impl OutboxTable {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
     pub tables: Vec<OutboxTable>,
-    /// Names of those that a `*` does not stand for: a tool makes them while it alters a table.
+    /// Names of tables that a `*` leaves out: copies that a tool makes while it alters a table.
     pub ghosts: Vec<String>,
 }
 
-/// For each outbox its tables.
+/// The tables of each outbox.
 ///
 /// # Errors
 /// The server cannot be asked.
@@ -52,7 +53,7 @@ pub async fn find_tables(
     Ok(all)
 }
 
-/// A pattern may have its tables later, a name may not.
+/// The tables of a pattern may be created later. A named table must exist.
 ///
 /// # Errors
 /// The table is not there.
@@ -108,7 +109,7 @@ pub fn ensure_transactional(table: &OutboxTable) -> Result<Finding, Error> {
     Err(Error::Engine { table: name, engine: engine.to_owned() })
 }
 
-/// What the copies of a schema change are to a pattern; `None` where there are none.
+/// Warns of copies by a schema change that a pattern would match; `None` if there are none.
 #[must_use]
 pub fn weigh_ghosts(outbox: &OutboxOptions, ghosts: &[String]) -> Option<Finding> {
     let (first, others) = ghosts.split_first()?;
@@ -125,7 +126,7 @@ pub fn weigh_ghosts(outbox: &OutboxOptions, ghosts: &[String]) -> Option<Finding
     ))
 }
 
-/// Whether all columns of a table are shown to the user, and whether it takes that.
+/// Whether the user sees all columns of a table, and whether that is needed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ColumnRights {
     /// The user has rights on single columns of some table.
@@ -180,7 +181,7 @@ pub fn ensure_columns(outbox: &OutboxOptions, table: &OutboxTable) -> Result<Fin
     Ok(Finding::Holds(format!("{name} has the columns of {}", outbox.preset)))
 }
 
-/// A server shows only those tables that the user has a right on.
+/// The server shows only tables on which the user has a right.
 async fn why_not_there(server: &mut Server, pattern: &TablePattern) -> Result<Error, Error> {
     let (database, name) = pattern.literal().expect("only a name is missed");
     let table = format!("{}.{}", spelled(database), spelled(name));

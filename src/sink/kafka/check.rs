@@ -1,4 +1,4 @@
-//! The Kafka half of `check`: one finding a requirement, nothing that anybody could see is written.
+//! The Kafka half of `check`: one finding per requirement. It writes nothing that anybody could see.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// `None` where there is nobody to ask more.
+    /// `None` if no broker answers.
     pub async fn ask(kafka: &Kafka) -> (Option<Cluster>, Findings) {
         let cluster = match kafka.reach().await {
             Ok((topics, id)) => Cluster { kafka: kafka.clone(), id, topics },
@@ -46,7 +46,7 @@ impl Cluster {
         Ok(Finding::Holds(format!("{brokers} answers: cluster {id}, {count} {brokers_up}")))
     }
 
-    /// The ids that the relay itself uses cannot be tried: that would fence it.
+    /// Tries an id that no relay uses. Trying the relay's own ids would fence it.
     async fn try_transactions(&self) -> Result<Finding, SinkError> {
         let opening = self.kafka.opening();
         let tried = self.kafka.blocking(move || transactional::try_transactions(&opening));

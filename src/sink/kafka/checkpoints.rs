@@ -1,6 +1,6 @@
-//! The checkpoint topic: where the checkpoints of a relay are stored, and how the last one is found.
+//! The checkpoint topic: stores the checkpoints of a relay, and finds the last one.
 //!
-//! Reading goes to the end that was there when it began, and answers "none" only when the whole topic was looked at.
+//! A read goes to the end that the topic had when the read began. It returns "none" only after reading the whole topic.
 
 mod seen;
 
@@ -13,6 +13,7 @@ pub use self::seen::Seen;
 use super::connection::KafkaOptions;
 use super::reader::{self, Extents, Reader};
 use crate::checkpoint::{Checkpoint, CheckpointOptions, FORMAT, Problem, parse};
+use crate::tasks::in_this_span;
 
 /// Why no checkpoint could be read.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +50,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// There is a record, and it cannot be read; in words. `None`: it is another error.
+    /// Describes the record that cannot be read; `None` for another error.
     pub fn unreadable(&self) -> Option<String> {
         match self {
             Error::Read(_) | Error::Outdated { .. } => None,
@@ -66,20 +67,20 @@ impl Error {
     }
 }
 
-/// Reads the last checkpoint; `None` when there is none, or it was reset. Answers also with what was seen.
+/// Reads the last checkpoint; `None` if there is none, or it was reset. Also returns what was seen of the topic.
 ///
 /// # Errors
-/// Kafka cannot be read to the end, or the only record of the key is no checkpoint. That there is no topic
-/// may be what one broker says that has just started: it is an error, not "none".
+/// Kafka cannot be read to the end, or the only record of the key is no checkpoint. A missing topic is an error, not
+/// "none": a broker that has just started may not know the topic yet.
 pub fn read(
     topic: Reader,
     options: &CheckpointOptions,
 ) -> Result<(Option<Checkpoint>, Seen), Error> {
     loop {
         let extents = topic.settled_extents()?;
-        // Whether these are all partitions is asked meanwhile.
+        // Meanwhile ask whether these are all partitions.
         let (found, has_others) = std::thread::scope(|scope| {
-            let has_others = scope.spawn(|| topic.has_other_partitions());
+            let has_others = scope.spawn(in_this_span(|| topic.has_other_partitions()));
             (find(&topic, options, extents.clone()), has_others.join())
         });
         if has_others.unwrap_or_else(|panic| std::panic::resume_unwind(panic))? {
@@ -90,8 +91,7 @@ pub fn read(
     }
 }
 
-/// Reads the last checkpoint of those committed by now: an open transaction of any producer may hide a later
-/// one.
+/// Reads the last checkpoint that is committed by now. An open transaction of any producer may hide a later one.
 ///
 /// # Errors
 /// As [`read`].
@@ -105,11 +105,11 @@ pub fn look(
     choose(options, find(&topic, options, extents)?)
 }
 
-/// The partitions whose last record of the key is no tombstone. An existing topic may have several, and
-/// whoever wrote there before may have had another partitioner.
+/// The partitions whose last record of the key is no tombstone. There may be several, since an earlier writer may have
+/// had another partitioner.
 ///
 /// # Errors
-/// As [`read`]; a record that is no checkpoint is none here.
+/// As [`read`], but a record that is no checkpoint is no error here.
 pub fn partitions(
     kafka: &KafkaOptions,
     client_id: &str,
@@ -126,7 +126,7 @@ pub fn partitions(
     Ok(found.filter(|(_, tail)| is_held(tail)).map(|(partition, _)| partition).collect())
 }
 
-/// The checkpoint topic, to be read: it connects by itself, which takes some milliseconds.
+/// A reader of the checkpoint topic. It connects in the background, which takes some milliseconds.
 ///
 /// # Errors
 /// librdkafka refuses the configuration.
@@ -138,23 +138,23 @@ pub fn open(
     Ok(Reader::new(kafka, client_id, "checkpoint topic", &options.topic)?)
 }
 
-/// What the last record of the key in a partition says.
+/// Content of the last record of the key in a partition.
 enum Last {
     Checkpoint(Box<Checkpoint>),
     Tombstone,
     Damaged(Damaged),
 }
 
-/// The newest checkpoint of a partition, which cannot be read.
+/// The newest checkpoint of a partition, if it cannot be read.
 struct Damaged {
     offset: i64,
     problem: Problem,
 }
 
-/// What was read of a partition.
+/// What was read from a partition.
 #[derive(Default)]
 struct Tail {
-    /// What the last record of the key says that says anything, and when it was written.
+    /// The last record of the key that is a checkpoint or a tombstone, and when it was written.
     last: Option<Last>,
     millis: Option<i64>,
     /// The offset of the last record of the key that is no checkpoint, and what is wrong with it.
@@ -179,14 +179,14 @@ impl Tail {
     }
 }
 
-/// Looks for the key from the ends of the partitions backwards.
+/// Searches for the key backwards from the ends of the partitions.
 fn find(
     topic: &Reader,
     options: &CheckpointOptions,
     mut extents: Extents,
 ) -> Result<BTreeMap<i32, Tail>, Error> {
-    // Of an empty topic one partition is read none the less: that we may not read it would otherwise be found
-    // out when the relay is started again.
+    // Read one partition even if the topic is empty. Otherwise a missing right to read would only show at the next
+    // start.
     let is_empty = extents.values().all(|extent| extent.first >= extent.end);
     let kept = extents.keys().next().copied().filter(|_| is_empty);
     extents.retain(|partition, extent| extent.first < extent.end || Some(*partition) == kept);
@@ -224,8 +224,8 @@ fn choose(
     Ok(latest)
 }
 
-/// A checkpoint that cannot be read counts, unless one that can was written later in another partition: to go
-/// on from an older one would repeat rows.
+/// An unreadable checkpoint is an error, unless a readable one was written later in another partition. Resuming at an
+/// older checkpoint would repeat rows.
 fn ensure_readable(options: &CheckpointOptions, found: &BTreeMap<i32, Tail>) -> Result<(), Error> {
     let is_readable = |tail: &&Tail| matches!(tail.last, Some(Last::Checkpoint(_)));
     let newest = found.values().filter(is_readable).filter_map(|tail| tail.millis).max();
@@ -279,7 +279,7 @@ mod tests {
             assert!(matches!(error, Error::Damaged { offset: 7, .. }), "{error:?}");
         }
         assert!(choose([damaged(4), good(5)]).unwrap().is_some());
-        // A tombstone in one partition does not forget what stands in another.
+        // A tombstone in one partition does not delete a checkpoint in another.
         assert!(choose([damaged(4), tail(Last::Tombstone, 5)]).is_err());
         let problem = Problem::Later { format: 2, relay_version: None };
         let later = tail(Last::Damaged(Damaged { offset: 7, problem }), 9);

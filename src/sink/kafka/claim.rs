@@ -1,4 +1,4 @@
-//! From fenced clients to a claimed sink: the claim is stored, and the publisher's thread starts.
+//! Turns fenced clients into a claimed sink: stores the claim, and starts the publisher's thread.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -44,7 +44,7 @@ pub(super) async fn claim(
     Ok(Claimed { stored, destinations, publisher, limits, batches_max })
 }
 
-/// Stores the claim, unless its own place in the topic shows that a later checkpoint than ours is there.
+/// Stores the claim, unless its offset in the topic shows that there is a later checkpoint than ours.
 async fn store(
     kafka: &Kafka,
     mut lanes: Transactional,
@@ -69,10 +69,10 @@ fn start_transactional(
     lanes: Transactional,
 ) -> Result<(Publisher, GiveOrder), SinkError> {
     let (orders, inbox) = mpsc::channel();
-    let (cut_off, bell) = (lanes.cut_off(), lanes.bell());
+    let (cut_off, wakeup) = (lanes.cut_off(), lanes.wakeup());
     let give: GiveOrder = Arc::new(move |order| {
         let is_taken = orders.send(order).is_ok();
-        bell.ring();
+        wakeup.wake();
         is_taken
     });
     let run = move |answers: &Answers| lanes.run(&inbox, answers);
@@ -80,7 +80,7 @@ fn start_transactional(
     Ok((publisher.paced(), give))
 }
 
-/// Records go out at once, and the checkpoint follows them.
+/// Records are sent at once, and the checkpoint follows them.
 fn start_idempotent(
     kafka: &Kafka,
     idempotent: Idempotent,

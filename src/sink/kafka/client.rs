@@ -1,9 +1,9 @@
-//! A producer with little between a record's bytes and librdkafka: a topic is looked up once, a record costs no
-//! allocation of ours, and what librdkafka reports is read by the thread that waits for it.
+//! A producer with little overhead: it looks up a topic once, allocates nothing per record, and lets the waiting thread
+//! read librdkafka's reports.
 //!
-//! rdkafka's `send` allocates a topic's name and a list of headers and looks the topic up for every record, and
-//! its producer with a thread wakes that thread for every report. The calls that it has no names for are made here,
-//! and nowhere else.
+//! For every record, rdkafka's `send` allocates the topic's name and a list of headers, and looks up the topic. Its
+//! threaded producer wakes a thread for every report. So this file, and no other, calls librdkafka's producer functions
+//! that rdkafka does not wrap.
 
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::{self, NonNull};
@@ -20,36 +20,37 @@ use rdkafka::producer::{BaseProducer, Producer};
 use super::connection::{self, ClientError};
 use super::reports::{Context, Reports};
 use super::sequence::SEQUENCE_HEADER;
+use crate::tasks::in_this_span;
 
-/// While a call of librdkafka waits for a broker, what comes meanwhile is served so often.
+/// Time between two reads of the reports while a call of librdkafka waits for a broker.
 const SERVE_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The name of the header as librdkafka takes it.
 const HEADER_NAME: &CStr = c"relay-sequence";
 const _: () = assert!(HEADER_NAME.count_bytes() == SEQUENCE_HEADER.len());
 
-/// What there is to send.
+/// A record to send.
 pub(super) struct Record<'a> {
     pub key: &'a [u8],
     /// `None`: a tombstone.
     pub value: Option<&'a [u8]>,
-    /// `None`: that of the key.
+    /// `None`: the partition of the key.
     pub partition: Option<i32>,
     /// The value of the header `relay-sequence`, if it has one.
     pub sequence: Option<&'a [u8]>,
-    /// What its report is to say.
+    /// Comes back with the report.
     pub tag: usize,
 }
 
-/// A producer, and who is told when it has something to report.
+/// A producer, and the callback for when it has something to report.
 pub(super) struct Client<R: Reports> {
     queue: Queue<R>,
     producer: Arc<BaseProducer<Context<R>>>,
 }
 
 impl<R: Reports> Client<R> {
-    /// Makes a producer. `wake` is called on a thread of librdkafka, under a lock of its own, whenever there is
-    /// something to [`Client::serve`] after there was nothing.
+    /// Makes a producer. librdkafka calls `wake` on a thread of its own, holding a lock, whenever the empty queue of
+    /// reports gets one. [`Client::serve`] reads it.
     ///
     /// # Errors
     /// The configuration is refused.
@@ -64,7 +65,7 @@ impl<R: Reports> Client<R> {
         Ok(Client { queue, producer })
     }
 
-    /// All that rdkafka can do with a producer but sending.
+    /// rdkafka's producer, for everything except sending.
     pub fn producer(&self) -> &BaseProducer<Context<R>> {
         &self.producer
     }
@@ -84,8 +85,8 @@ impl<R: Reports> Client<R> {
         Ok(Topic { rkt, name: name.into(), producer: self.producer.clone() })
     }
 
-    /// Lets librdkafka keep back what it is given for these partitions, until they are released. It adds them to the
-    /// transaction meanwhile.
+    /// Makes librdkafka hold back the records for these partitions, until they are released. It adds the partitions to
+    /// the transaction meanwhile.
     ///
     /// # Errors
     /// librdkafka does not know the topic of one of them.
@@ -96,7 +97,7 @@ impl<R: Reports> Client<R> {
         self.of_partitions(partitions, native::rd_kafka_pause_partitions)
     }
 
-    /// Sends what was kept back for these partitions.
+    /// Sends the records that were held back for these partitions.
     ///
     /// # Errors
     /// As [`Client::hold`].
@@ -105,8 +106,8 @@ impl<R: Reports> Client<R> {
         partitions: impl Iterator<Item = (&'a Topic<R>, i32)>,
     ) -> Result<(), KafkaError> {
         self.of_partitions(partitions, native::rd_kafka_resume_partitions)?;
-        // A resumption wakes nobody, and a flush all threads with a connection. It does not wait. A thread without
-        // one looks once a second (`rd_kafka_max_block_ms`).
+        // Resuming wakes no thread, but a flush wakes all threads with a connection. This flush does not wait. A thread
+        // without a connection looks once a second (`rd_kafka_max_block_ms`).
         // SAFETY: the producer lives.
         unsafe { native::rd_kafka_flush(self.producer.client().native_ptr(), 0) };
         Ok(())
@@ -145,24 +146,24 @@ impl<R: Reports> Client<R> {
         }
     }
 
-    /// Reads what librdkafka has to report: acknowledgements, log lines, errors.
+    /// Reads librdkafka's reports: acknowledgements, log lines, errors.
     pub fn serve(&self) {
         while self.queue.has_more() {
             self.producer.poll(Duration::ZERO);
         }
     }
 
-    /// Does what waits for a broker, and serves meanwhile: logging in may need it.
+    /// Makes a call that waits for a broker, and serves meanwhile, since a login may need that.
     pub fn serve_while<T>(&self, work: impl FnOnce(&BaseProducer<Context<R>>) -> T) -> T {
         let is_done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let server = scope.spawn(|| {
+            let server = scope.spawn(in_this_span(|| {
                 while !is_done.load(Ordering::Acquire) {
-                    // Not by waiting in `poll`, which spins through the last millisecond of its time.
+                    // Do not wait in `poll`, which spins for the last millisecond of its time.
                     self.serve();
                     std::thread::park_timeout(SERVE_INTERVAL);
                 }
-            });
+            }));
             let done = work(&self.producer);
             is_done.store(true, Ordering::Release);
             server.thread().unpark();
@@ -248,10 +249,10 @@ fn memory(bytes: *const u8, size: usize) -> Field {
 
 type Wake = Box<dyn Fn() + Send + Sync>;
 
-/// The queue of what a producer has to report.
+/// The queue of a producer's reports.
 struct Queue<R: Reports> {
     queue: NonNull<native::rd_kafka_queue_t>,
-    /// What librdkafka calls; boxed twice, so that it has an address as thin as C's.
+    /// The callback; boxed twice, so that its address is a thin pointer as in C.
     wake: NonNull<Wake>,
     /// It outlives the queue.
     _producer: Arc<BaseProducer<Context<R>>>,
@@ -294,7 +295,7 @@ impl<R: Reports> Drop for Queue<R> {
     }
 }
 
-/// What librdkafka calls when a queue has something after it had nothing.
+/// librdkafka calls this when an empty queue gets something.
 unsafe extern "C" fn call(_: *mut native::rd_kafka_t, wake: *mut c_void) {
     // SAFETY: it is the pointer that [`Queue::of`] gave, and lives as long as the queue may call.
     let wake = unsafe { &*wake.cast::<Wake>() };

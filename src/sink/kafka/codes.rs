@@ -1,11 +1,11 @@
-//! What the error codes of Kafka and librdkafka mean to a relay: a halt, or a wait, and what ends it.
+//! What the error codes of Kafka and librdkafka mean to the relay: a halt, or a retry and what ends the wait.
 //!
 //! Codes below 0 are librdkafka's own; the others are the brokers'
-//! (<https://kafka.apache.org/protocol#protocol_error_codes>). A code that is not here is tried again.
+//! (<https://kafka.apache.org/protocol#protocol_error_codes>). A code that is not here is retried.
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-/// What a person must do about a code that waiting does not heal; `None` for those that are tried again.
+/// What a person must do about a code that does not heal by waiting; `None` for a code that is retried.
 pub(super) fn halts(code: Code) -> Option<&'static str> {
     Some(match code {
         Code::TopicAuthorizationFailed => {
@@ -53,7 +53,7 @@ pub(super) fn halts(code: Code) -> Option<&'static str> {
     })
 }
 
-/// What ends the wait for a code that is tried again; `None` where it tells too little.
+/// What ends the wait for a code that is retried; `None` if the code tells too little.
 pub(super) fn cures(code: Code) -> Option<&'static str> {
     cures_connection(code).or_else(|| cures_topic(code)).or_else(|| cures_request(code))
 }
@@ -144,7 +144,7 @@ fn cures_request(code: Code) -> Option<&'static str> {
         Code::CriticalSystemResource => {
             "raise the limits of the relay's process (memory, open files, threads)"
         }
-        // What recovery is for: new producers begin anew at the checkpoint.
+        // Recovery handles these: new producers resume at the checkpoint.
         Code::OutOfOrderSequenceNumber
         | Code::DuplicateSequenceNumber
         | Code::UnknownProducerId

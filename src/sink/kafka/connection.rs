@@ -1,10 +1,10 @@
-//! What every Kafka client of the relay has in common: addresses, security, and where its log lines go.
+//! What all Kafka clients of the relay share: addresses, security, and where their log lines go.
 
 mod admin;
 mod authorized;
-pub mod early;
+pub(crate) mod early;
 mod failure;
-pub mod token;
+pub(crate) mod token;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +24,7 @@ pub use self::early::Early;
 pub use self::failure::{Failure, LastFailure};
 use super::reader::LastEnd;
 use crate::secret::{self, Secret};
+use crate::tasks;
 
 /// How to reach the brokers.
 #[derive(Debug, Clone)]
@@ -34,23 +35,23 @@ pub struct KafkaOptions {
     pub properties: BTreeMap<String, Secret>,
 }
 
-/// What librdkafka does where nobody set `topic.metadata.refresh.interval.ms`.
+/// librdkafka's default of `topic.metadata.refresh.interval.ms`.
 const METADATA_REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 
 /// How long one request to a broker may take before it counts as failed. librdkafka's own default for
 /// `socket.timeout.ms` is 60 s, which is too long to find out that a broker is gone.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An answer that takes longer than this is waited for by a client that is also asked what keeps it.
+/// If the first answer takes longer than this, use a client that can also tell why.
 const FIRST_ANSWER: Duration = Duration::from_secs(1);
 
-/// A broker that turns us away may still be starting, and another one may let us in: so long is it tried.
+/// How long to retry a refused login. The broker may still be starting, or another one may let us in.
 const REJECTION_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long the queue of a client must be empty to count as read: its threads may be about to tell more.
+/// How long a client's queue must be empty before we stop reading. Its threads may be about to report more.
 const QUEUE_PAUSE: Duration = Duration::from_millis(50);
 
-// Where the brokers are, and who we are there.
+// The brokers' addresses, and our user there.
 impl fmt::Display for KafkaOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.bootstrap_servers)?;
@@ -62,7 +63,7 @@ impl fmt::Display for KafkaOptions {
 }
 
 impl KafkaOptions {
-    /// How often librdkafka looks up its topics again, where the user did not say otherwise; `None`: never.
+    /// How often librdkafka refreshes its metadata; `None`: never.
     pub fn metadata_refresh_interval(&self) -> Option<Duration> {
         let given = self.properties.get("topic.metadata.refresh.interval.ms");
         let millis = given.and_then(|given| given.reveal().ok()?.parse::<i64>().ok());
@@ -72,19 +73,20 @@ impl KafkaOptions {
         }
     }
 
-    /// A client configuration with what all clients share; each room adds its own.
+    /// A client configuration with what all clients share. Each user of it adds its own.
     ///
     /// # Errors
     /// A secret that cannot be read any more.
     pub fn client_config(&self, client_id: &str) -> Result<ClientConfig, secret::Error> {
         let mut config = ClientConfig::new();
-        let level = match tracing::enabled!(target: "librdkafka", tracing::Level::DEBUG) {
-            true => RDKafkaLogLevel::Debug,
-            // At this level it tells of connections that a broker ends.
-            false => RDKafkaLogLevel::Info,
+        let level = if tracing::enabled!(target: "librdkafka", tracing::Level::DEBUG) {
+            RDKafkaLogLevel::Debug
+        } else {
+            // At this level librdkafka reports connections that a broker ends.
+            RDKafkaLogLevel::Info
         };
-        // librdkafka lets half of this time pass between two choices of a broker to connect to, also at the start,
-        // where its default makes every client wait for 50 ms. It doubles up to `reconnect.backoff.max.ms`.
+        // librdkafka waits for half of this time before it chooses a broker to connect to. With its default, every new
+        // client would wait for 50 ms. The time doubles up to `reconnect.backoff.max.ms`.
         config.set("reconnect.backoff.ms", "20");
         for (name, value) in &self.properties {
             config.set(name, value.reveal()?);
@@ -92,13 +94,13 @@ impl KafkaOptions {
         config
             .set("bootstrap.servers", &self.bootstrap_servers)
             .set("client.id", client_id)
-            // Looking at a topic must not create it: a producer's default would, where the brokers allow it.
+            // A look-up must not create a topic. By default a producer's does, if the brokers allow it.
             .set("allow.auto.create.topics", "false")
             .set_log_level(level);
         Ok(config)
     }
 
-    /// Holds the user's properties against those that librdkafka knows.
+    /// Checks the user's properties with librdkafka.
     ///
     /// # Errors
     /// The first one that it does not know, or whose value it does not take.
@@ -115,7 +117,7 @@ impl KafkaOptions {
         Admin::new(&self.client_config(client_id)?)
     }
 
-    /// Clients log in with tokens, which they ask us for, and get only while their events are read.
+    /// Whether clients log in with tokens. They ask us for one, and get it only while their events are read.
     pub fn uses_tokens(&self) -> bool {
         let mechanism = |name| self.properties.get(name).and_then(|value| value.reveal().ok());
         let mechanism = mechanism("sasl.mechanism").or_else(|| mechanism("sasl.mechanisms"));
@@ -131,7 +133,7 @@ impl KafkaOptions {
         let admin = self.admin_client(client_id)?;
         let cluster_id = match admin.inner().fetch_cluster_id(FIRST_ANSWER) {
             Some(id) => id,
-            // That of a consumer tells more of why not.
+            // A consumer tells more about the reason.
             None => {
                 await_cluster_id(&create(&self.client_config(client_id)?, Context::default())?)?
             }
@@ -158,7 +160,7 @@ fn await_cluster_id(client: &BaseConsumer<Context>) -> Result<String, ClientErro
     Err(explain(client, KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure)))
 }
 
-/// The error of a consumer's call, or the reason for it where that is a connection.
+/// The error of a consumer's call, or the connection failure behind it.
 pub fn explain(client: &BaseConsumer<Context>, error: KafkaError) -> ClientError {
     read_events(client);
     ClientError::of_client(&client.client().context().failure, error)
@@ -168,10 +170,9 @@ fn read_events(client: &BaseConsumer<Context>) {
     while let Some(Err(_)) = client.poll(QUEUE_PAUSE) {}
 }
 
-/// Ends clients that have nothing left to do, on a thread that nobody waits for: it takes up to 100 ms.
+/// Drops clients in the background, since that takes up to 100 ms.
 pub fn end(clients: impl Send + 'static) {
-    let thread = std::thread::Builder::new().name("client end".to_owned());
-    if let Err(error) = thread.spawn(move || drop(clients)) {
+    if let Err(error) = tasks::spawn_thread("client end", move || drop(clients)) {
         tracing::debug!(%error, "there is no thread to end clients on");
     }
 }
@@ -205,13 +206,13 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// A broker is there, and does not let us in.
+    /// A broker answers, and refuses us.
     #[must_use]
     pub fn is_rejection(&self) -> bool {
         matches!(self, ClientError::Unreachable(failure) if failure.is_rejection())
     }
 
-    /// The error of a call, or the reason for it where that is a connection.
+    /// The error of a call, or the connection failure behind it.
     pub fn of_client(last: &LastFailure, error: KafkaError) -> ClientError {
         match last.get() {
             Some(failure) if is_about_a_connection(&error) => ClientError::Unreachable(failure),
@@ -235,7 +236,7 @@ pub fn is_about_a_connection(error: &KafkaError) -> bool {
     )
 }
 
-/// librdkafka's names for a broker that does not answer, in words.
+/// Plain words for librdkafka's errors about brokers that do not answer.
 fn spoken(error: &KafkaError) -> String {
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown) => {
@@ -262,8 +263,8 @@ impl From<KafkaError> for ClientError {
     }
 }
 
-/// Sends librdkafka's log lines to the relay's log, at a level that fits a client which is expected to
-/// see brokers come and go, and keeps why it could not connect.
+/// Writes librdkafka's log lines to the relay's log, at levels that suit a client that must expect brokers to come and
+/// go. Keeps the reason why it could not connect.
 #[derive(Debug, Default)]
 pub struct Context {
     failure: LastFailure,
@@ -280,7 +281,7 @@ impl ClientContext for Context {
         Ok(token::generate(config)?)
     }
 
-    /// What `statistics.interval.ms` asks for; nobody reads it.
+    /// The statistics of `statistics.interval.ms`, which nobody reads.
     fn stats_raw(&self, _: &[u8]) {}
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -297,15 +298,15 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {}
 
-/// One log line of librdkafka. Its errors are at most warnings here: what they mean for the data is said
-/// where the failed call is handled.
+/// One log line of librdkafka. Its errors are at most warnings here. What they mean for the data is logged where the
+/// failed call is handled.
 pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         RDKafkaLogLevel::Emerg
         | RDKafkaLogLevel::Alert
         | RDKafkaLogLevel::Critical
         | RDKafkaLogLevel::Error => tracing::warn!(target: "librdkafka", facility, "{message}"),
-        // Its warnings are about what it tries again by itself.
+        // librdkafka warns of what it retries by itself.
         RDKafkaLogLevel::Warning
         | RDKafkaLogLevel::Notice
         | RDKafkaLogLevel::Info
@@ -329,8 +330,8 @@ pub fn log_error(error: &KafkaError, reason: &str) {
         )
     );
     if is_ordinary {
-        // The end of a partition is asked for, no group is joined, a connection that failed is in the log line
-        // as well, and every client says for itself that all brokers are down.
+        // We ask for the end of a partition, and use no consumer group. A failed connection has a log line of its own.
+        // Every client reports that all brokers are down.
         tracing::debug!(target: "librdkafka", %error, "{reason}");
     } else {
         tracing::warn!(target: "librdkafka", %error, "{reason}");

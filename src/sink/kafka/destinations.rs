@@ -12,7 +12,7 @@ use super::sequence::{SEQUENCE_HEADER, sequence_header_len};
 use super::topics::{Topics, record_batch_bytes};
 use super::{Error, Kafka};
 
-/// librdkafka's default `batch.size`: it makes no larger record batches of several records.
+/// librdkafka's default `batch.size`, the limit of a record batch with several records.
 const BATCH_BYTES_DEFAULT: usize = 1_000_000;
 
 /// The topics of a session.
@@ -21,16 +21,16 @@ pub struct KafkaDestinations {
     topics: Topics,
     give: GiveOrder,
     batch_bytes_max: usize,
-    /// Of the topics that this session sends to.
+    /// Partition counts of the topics that this session sends to.
     partitions: Option<PartitionCounts>,
-    /// Of the topics when the rows of the window were sent; `None`: nobody knows.
+    /// Partition counts at the time when the rows of the window were sent; `None` if unknown.
     partitions_were: Option<PartitionCounts>,
-    /// A reader that connects while the dump is asked for: the first topic is looked at by it.
+    /// A reader for the first topic. It connects while the dump is being opened.
     reader: Option<Connecting>,
 }
 
 impl KafkaDestinations {
-    /// Of a session that begins with `claim`.
+    /// For a session that begins with `claim`.
     pub(super) fn new(
         kafka: Kafka,
         mut topics: Topics,
@@ -54,13 +54,13 @@ impl KafkaDestinations {
         }
     }
 
-    /// What a restart has to know of a topic that rows may be in.
+    /// Notes what a restart has to know about a topic that may hold rows.
     fn note_partitions(&mut self, id: DestinationId) {
         let topic = self.topics.topic(id);
         self.partitions = match self.partitions.take() {
-            // The first of all.
+            // The first topic of the relay.
             None if id.0 == 0 => Some(PartitionCounts::of_first(topic.partitions)),
-            // Once there were too many exceptions, it stays so.
+            // Once there were too many exceptions, the counts stay unknown.
             counts => {
                 counts.and_then(|counts| counts.with(&topic.destination.name, topic.partitions))
             }
@@ -96,7 +96,7 @@ impl Destinations for KafkaDestinations {
         let topic = self.topics.topic(id);
         let name = &topic.destination.name;
         if topic.is_new {
-            // Nothing of a predecessor is in it.
+            // It holds no record of a predecessor.
             let counts = self.partitions_were.take();
             self.partitions_were = counts.and_then(|counts| counts.with(name, topic.partitions));
             return Ok(None);
@@ -107,15 +107,15 @@ impl Destinations for KafkaDestinations {
         let found = search.look(connection, &publish.name, name, self.reader.take()).await;
         let found = found.map_err(|error| self.kafka.failed(Error::Sent(error)))?;
         if were != Some(found.partitions) {
-            // A second crash must not take ours for what the predecessor had.
+            // After a second crash, our partition counts must not pass for the predecessor's.
             self.partitions_were =
                 self.partitions_were.take().and_then(|counts| counts.without(name));
         }
         Ok(Some(found.into()))
     }
 
-    /// Sends to the partitions as well that a topic has got since it was looked up. The checkpoint keeps the number
-    /// of before: a restart must not look for a row in one partition only, where it may be in another.
+    /// Also sends to partitions that a topic got after it was looked up. The checkpoint keeps the earlier number. So a
+    /// restart does not search for a row in one partition only, while it may be in another.
     async fn follow_changes(&mut self) {
         for (id, partitions) in self.topics.take_grown().await {
             let topic = &self.topics.topic(id).destination.name;

@@ -1,4 +1,4 @@
-//! What goes wrong between the relay and Kafka, room by room, and all of it as an error of a sink.
+//! Errors between the relay and Kafka, and how each becomes an error of a sink.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::sink::{About, Destinational, Refused, SinkError, SizeLimit};
 use crate::tasks::Panicked;
 use crate::telemetry::metrics::ErrorKind;
 
-/// Why Kafka does not do what the relay needs.
+/// Why Kafka does not serve the relay.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -102,13 +102,13 @@ fn of_destination(error: &topics::Error) -> Destinational {
             Destinational::Awaited
         }
         topics::Error::TooMany { .. } => Destinational::Unfit,
-        // A right that is missing stops what comes after the row as well.
+        // A missing right also stops what comes after the row.
         error if fate::is_illegal_name(error) => Destinational::Unfit,
         _ => Destinational::Other,
     }
 }
 
-/// Brokers judge what is sent, which is compressed, so the broker's word is what counts.
+/// Brokers see records compressed, so only they can judge their size.
 fn limit(refused: &KafkaError) -> SizeLimit {
     match refused.rdkafka_error_code() {
         Some(RDKafkaErrorCode::MessageSizeTooLarge) => SizeLimit::OfRecords,
@@ -117,7 +117,7 @@ fn limit(refused: &KafkaError) -> SizeLimit {
     }
 }
 
-/// Why a batch is not in Kafka, or may not be.
+/// Why a batch is not in Kafka, or perhaps not.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     #[error(transparent)]
@@ -164,7 +164,7 @@ pub enum PublishError {
     Panicked(String),
 }
 
-/// Why a topic acknowledges nothing, as far as its brokers tell.
+/// Why a topic acknowledges nothing, according to its brokers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unacknowledged {
     #[error("no broker answers")]
@@ -177,7 +177,7 @@ pub enum Unacknowledged {
     OutOfSync { partition: i32, in_sync: usize, replicas: usize },
     #[error("no broker knows it")]
     NoTopic,
-    /// Nothing is seen to be wrong with the topic.
+    /// The topic shows no fault.
     #[error(
         "all its {replicas} replicas are in sync; min.insync.replicas may ask for more, or the brokers are slow"
     )]

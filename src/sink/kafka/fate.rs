@@ -1,5 +1,4 @@
-//! The fate of what goes wrong at the Kafka end: connections and logins, rights, topics, batches, and the
-//! stored checkpoint.
+//! The fate of each error at the Kafka end: connections and logins, rights, topics, batches, and the stored checkpoint.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
@@ -9,19 +8,19 @@ use super::error::{Error, PublishError, Unacknowledged};
 use super::{checkpoints, reader, topics};
 use crate::fate::{Fate, halt};
 
-/// What panicked once may not panic again; where it does, the relay halts.
+/// The hint for a panic. It may not come again; if it does, the relay halts.
 const PANICKED: &str =
     "nothing, if it comes once: report it, with the log; if it comes again, the relay halts";
 
-/// For what only the way to the brokers can be at fault for.
+/// The hint for errors of the connection to the brokers.
 const REACH: &str = "start the brokers, or correct [kafka] bootstrap_servers, and security.protocol and sasl.* under \
      [kafka.properties]";
 
-/// A transaction of somebody else stands open before what is to be read.
+/// The hint for an open transaction of another producer, which holds back the records to read.
 const HELD_BACK: &str = "nothing, if it is a predecessor's, which ends after its transaction_timeout; else find the \
      producer with kafka-transactions.sh find-hanging --broker-id …, and end its transaction with abort";
 
-/// What is to be done about an error.
+/// The fate of an error.
 pub(super) fn of(error: &Error) -> Fate {
     match error {
         Error::Client(error) => of_client(error),
@@ -36,7 +35,7 @@ pub(super) fn of(error: &Error) -> Fate {
     }
 }
 
-/// What ends the wait for an error that is tried again; `None` where a person can do nothing.
+/// What ends the wait for an error that is retried; `None` if a person can do nothing.
 pub(super) fn cure(error: &Error) -> Option<&'static str> {
     match error {
         Error::Client(error) => client_error_cure(error),
@@ -106,7 +105,7 @@ fn of_topics(error: &topics::Error) -> Fate {
             "correct the writer, if it names a topic per row; else raise [kafka] topics_max; everything before that \
              transaction is in Kafka",
         ),
-        // Waited for: the topic may come, and a broker that has just started is not counted for a moment.
+        // Retried: somebody may create the topic, and a broker that has just started is not counted for a moment.
         topics::Error::Missing { .. }
         | topics::Error::NotVisible { .. }
         | topics::Error::TooFewBrokers { .. } => Fate::Retry,
@@ -116,7 +115,7 @@ fn of_topics(error: &topics::Error) -> Fate {
     }
 }
 
-/// No broker takes the topic's name.
+/// The topic's name is illegal.
 pub(super) fn is_illegal_name(error: &topics::Error) -> bool {
     match error {
         topics::Error::LookUp { source, .. } | topics::Error::Create { source, .. } => {
@@ -149,7 +148,7 @@ fn of_publish(error: &PublishError) -> Fate {
     }
 }
 
-/// Of a record that the broker does not take as it is.
+/// The fate of a record that the broker refuses.
 pub(super) fn of_refused(topic: &str, source: &KafkaError) -> Fate {
     match source.rdkafka_error_code() {
         Some(Code::MessageSizeTooLarge) | None => halt(format!(
@@ -196,7 +195,7 @@ fn of_reader(error: &reader::Error) -> Fate {
     }
 }
 
-/// What ends the wait for a client of Kafka.
+/// What ends the wait after an error of a client.
 fn client_error_cure(error: &ClientError) -> Option<&'static str> {
     match error {
         ClientError::Unreachable(failure) => Some(failure.hint()),
@@ -246,7 +245,7 @@ fn publish_cure(error: &PublishError) -> Option<&'static str> {
         }),
         PublishError::NoCoordinator { source, .. } => Some(match code_of(source) {
             Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve) => REACH,
-            // A broker had answered before: what does not is the coordinator.
+            // A broker has answered before, so it is the coordinator that does not.
             Some(Code::OperationTimedOut | Code::RequestTimedOut) => COORDINATOR,
             Some(code) => cures(code).unwrap_or(COORDINATOR),
             None => COORDINATOR,

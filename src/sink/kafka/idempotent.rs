@@ -1,18 +1,18 @@
-//! `idempotent`: records go out at once, with several batches on their way, and the checkpoint follows the
-//! oldest batch that is not acknowledged.
+//! `idempotent`: records are sent at once, with several batches in flight. The checkpoint follows the oldest batch that
+//! is not acknowledged.
 //!
-//! The producers keep the order within each partition and let no record take the place of one that failed.
-//! The checkpoint is stored by the fenced lanes of [`Transactional`], beside the records: who was replaced
-//! cannot store one any more, and learns it. A restart looks for what the checkpoint does not tell
-//! ([`crate::sink::kafka::sent_rows`]); never more than [`RECORDS_AHEAD_MAX`] records.
+//! The producers keep the order within each partition, and a record that fails leaves no gap. The fenced lanes of
+//! [`Transactional`] store the checkpoint beside the records. So a relay that was replaced cannot store one any more,
+//! and learns of its replacement. A restart searches for the records behind the checkpoint
+//! ([`crate::sink::kafka::sent_rows`]), at most [`RECORDS_AHEAD_MAX`].
 
+mod checkpoint_writer;
 mod due;
-mod keeper;
 mod producers;
 mod reported;
 mod send;
 mod settle;
-mod turns;
+mod suspension;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -22,11 +22,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::error::KafkaError;
 
+use self::checkpoint_writer::CheckpointWriter;
 use self::due::{Due, DueCheckpoint};
-use self::keeper::Keeper;
 use self::producers::Producers;
 use self::reported::Reported;
-use self::turns::Turns;
+use self::suspension::SuspensionWatch;
 use super::connection::KafkaOptions;
 use super::orders::{Answers, Order};
 use super::reports::{Context, Refused, is_collateral};
@@ -37,21 +37,22 @@ use crate::checkpoint::Checkpoint;
 use crate::sink::{Sealed, Stored};
 use crate::telemetry::clock::iso_8601;
 
-/// So many batches are on their way at most.
+/// Most batches in flight.
 pub const BATCHES_MAX: usize = 4;
 
-/// So many records may be in Kafka after the stored checkpoint at most: what a restart has to look for. A
-/// later version must not look for fewer.
+/// Most records that may be in Kafka after the stored checkpoint. A restart has to search for them, so a later version
+/// must not search for fewer.
 pub const RECORDS_AHEAD_MAX: u64 = 100_000;
 
-/// So many topics are looked at for what holds up their records.
+/// Most topics to ask about when their records are not acknowledged.
 const STALLED_TOPICS_MAX: usize = 8;
 
-/// librdkafka reports a record that was given up because of another one before that other one.
+/// Time to wait for the report that tells the reason. librdkafka reports records that failed because of another one
+/// before that other one.
 const REASON_PAUSE: Duration = Duration::from_millis(100);
 
-/// A batch never takes more than its share of what may be ahead of the checkpoint, nor of the bytes that one
-/// batch alone may have: so many are in memory, and once more in librdkafka's.
+/// The limits of one of [`BATCHES_MAX`] batches: its share of the records that may be ahead of the checkpoint, and of
+/// the configured bytes. All batches together are in memory twice, here and in librdkafka.
 #[must_use]
 pub fn batch_limits(limits: Limits) -> Limits {
     let records_max = usize::try_from(RECORDS_AHEAD_MAX).unwrap_or(usize::MAX) / BATCHES_MAX;
@@ -94,21 +95,21 @@ impl Idempotent {
         batch_bytes_max: Option<usize>,
         cut_off: Arc<AtomicBool>,
     ) -> Result<Idempotent, PublishError> {
-        // Records count until the last report of their event was read, which is after the next batch was sent.
+        // librdkafka counts a record until the last report of the same event was read. The next batch is sent before.
         let records_max = limits.records_max * BATCHES_MAX * 2;
         let mut config = producer::config(kafka, options, records_max, batch_bytes_max)?;
         config
             .set("enable.idempotence", "true")
             .set("max.in.flight.requests.per.connection", "1")
-            // Whatever fails would be a gap: it ends its producer.
+            // A record that fails would leave a gap, so it ends its producer.
             .set("enable.gapless.guarantee", "true")
-            // Never: a record that is given up for its age would be one, too.
+            // Never. A record that expires would leave a gap, too.
             .set("message.timeout.ms", "0");
         let (events, inbox) = mpsc::channel();
         let reported = Arc::new(Reported::default());
         let context = || Context::of(reported.clone(), cut_off.clone());
         let wake = events.clone();
-        // Nobody serves a publisher that has ended.
+        // A publisher that has ended needs no wake-up.
         let wake = move || drop(wake.send(Event::Reports));
         let producers = Producers::connect(&config, checkpoint_topic, context, wake)?;
         let (options, is_stopping) = (options.clone(), Arc::default());
@@ -119,7 +120,7 @@ impl Idempotent {
         self.events.clone()
     }
 
-    /// Is set with the order to stop, which a thread that waits does not read.
+    /// Set together with the order to stop. A thread that waits does not read orders.
     pub(super) fn is_stopping(&self) -> Arc<AtomicBool> {
         self.is_stopping.clone()
     }
@@ -129,8 +130,9 @@ impl Idempotent {
         self.cut_off.clone()
     }
 
-    /// Publishes the batches that are ordered, until the order to stop. `lanes` store the checkpoints; all
-    /// predecessors were fenced with them. `claim`: the checkpoint that they stored before, from `claim_began` on.
+    /// Publishes the ordered batches, until the order to stop. `lanes` store the checkpoints; they have fenced all
+    /// predecessors. `claim`: the checkpoint that they have stored, from
+    /// `claim_began` on.
     pub(super) fn run(
         self,
         lanes: Transactional,
@@ -138,7 +140,8 @@ impl Idempotent {
         claim_began: Instant,
         answers: &Answers,
     ) -> Result<(), PublishError> {
-        let keeper = Keeper::start(lanes, self.events).map_err(PublishError::Thread)?;
+        let checkpoint_writer =
+            CheckpointWriter::start(lanes, self.events).map_err(PublishError::Thread)?;
         let sending = Sending {
             producers: self.producers,
             reported: self.reported,
@@ -148,12 +151,12 @@ impl Idempotent {
             waiting: VecDeque::new(),
             in_flight: VecDeque::new(),
             next_slot: 0,
-            keeper,
+            checkpoint_writer,
             due: Due::default(),
             stored_sequence: claim.sequence,
             latest: Some((0, claim)),
-            doubt: None,
-            turns: Turns::since(claim_began),
+            fence_probe: None,
+            suspension: SuspensionWatch::since(claim_began),
             failed: None,
             progress: Progress { missing: 0, at: Instant::now() },
             refused_by: None,
@@ -168,23 +171,24 @@ struct InFlight {
     sealed: Sealed,
     slot: usize,
     sent_at: SystemTime,
-    /// So many records are not sent yet.
+    /// Number of records that are not sent yet.
     left: usize,
-    /// The rest is sent when no doubt is left.
+    /// The rest is sent when the fence probe has succeeded.
     is_paused: bool,
     /// All its records were sent.
     is_whole: bool,
 }
 
-/// After a pause, nothing is sent until a stored checkpoint shows that we are not fenced.
+/// After a suspension we may have been replaced. Nothing is sent until a checkpoint is stored: that fails if we are
+/// fenced.
 #[derive(PartialEq, Eq)]
-enum Doubt {
-    Open,
-    /// A checkpoint that was begun since then is being stored.
-    Asked,
+enum FenceProbe {
+    Wanted,
+    /// The checkpoint that began after the suspension is in flight.
+    InFlight,
 }
 
-/// How many records were missing, and since when it is as many.
+/// Number of records without a report, and since when this number has not changed.
 struct Progress {
     missing: usize,
     at: Instant,
@@ -203,20 +207,20 @@ struct Sending {
     /// In stream order.
     in_flight: VecDeque<InFlight>,
     next_slot: usize,
-    keeper: Keeper,
-    /// The checkpoints that are to be stored.
+    checkpoint_writer: CheckpointWriter,
+    /// The checkpoints to store next.
     due: Due,
-    /// The latest one that was.
+    /// The last checkpoint that was handed to the checkpoint writer.
     latest: Option<(u64, Checkpoint)>,
-    /// The process was paused, and may have been replaced.
-    doubt: Option<Doubt>,
-    turns: Turns,
+    /// The process was suspended, and may have been replaced.
+    fence_probe: Option<FenceProbe>,
+    suspension: SuspensionWatch,
     stored_sequence: u64,
-    /// Why no checkpoint can be stored any more. What is on its way is waited for first: a successor waits for
-    /// our end, and must find all of it.
+    /// Why no checkpoint can be stored any more. Wait for the records in flight before ending: a successor waits for
+    /// our end, and must then find all of them.
     failed: Option<PublishError>,
     progress: Progress,
-    /// A record was refused: the reports on the others are waited for until then.
+    /// After a refusal: how long to wait for the reports on the other records.
     refused_by: Option<Instant>,
     stop_by: Option<Instant>,
 }
@@ -225,8 +229,8 @@ impl Sending {
     fn run(mut self, inbox: &Receiver<Event>, answers: &Answers) -> Result<(), PublishError> {
         loop {
             let event = self.next(inbox);
-            if self.turns.is_paused() {
-                self.doubt = Some(Doubt::Open);
+            if self.suspension.was_suspended() {
+                self.fence_probe = Some(FenceProbe::Wanted);
             }
             match event {
                 Some(Event::Order(Order::LearnTopic { name, batch_bytes_max, partitions })) => {
@@ -236,8 +240,8 @@ impl Sending {
                 }
                 Some(Event::Order(Order::GrowTopic { id, partitions })) => {
                     self.producers.grow_topic(id, partitions);
-                    // That may have taken a while, and is no pause.
-                    self.turns = Turns::new();
+                    // That may have taken long, and was no suspension.
+                    self.suspension = SuspensionWatch::new();
                 }
                 Some(Event::Order(Order::Publish(sealed))) => self.waiting.push_back(*sealed),
                 Some(Event::Order(Order::Stop)) => {
@@ -249,7 +253,7 @@ impl Sending {
             self.producers.serve();
             self.answer_acknowledged(answers);
             self.send_waiting(answers)?;
-            // A batch with nothing to send is.
+            // A batch without records is acknowledged at once.
             self.answer_acknowledged(answers);
             if self.is_refusal_over() {
                 return Err(self.refusal());
@@ -261,18 +265,18 @@ impl Sending {
             }
             self.store_due()?;
             self.look_for_progress(answers);
-            // That may have taken a while, and is no pause.
-            self.turns = Turns::new();
+            // That may have taken long, and was no suspension.
+            self.suspension = SuspensionWatch::new();
             if self.may_stop() {
                 return Ok(());
             }
         }
     }
 
-    /// The next event; `None` when it is time to look at what is due.
+    /// The next event; `None` when it is time to look for due work.
     fn next(&self, inbox: &Receiver<Event>) -> Option<Event> {
-        let is_due = self.failed.is_none() && (!self.due.is_none() || self.doubt.is_some());
-        let store_at = self.keeper.free_at().filter(|_| is_due);
+        let is_due = self.failed.is_none() && (!self.due.is_none() || self.fence_probe.is_some());
+        let store_at = self.checkpoint_writer.free_at().filter(|_| is_due);
         let store_in = store_at.map(|at| at.saturating_duration_since(Instant::now()));
         match inbox.recv_timeout(store_in.unwrap_or(SERVE_INTERVAL).min(SERVE_INTERVAL)) {
             Ok(event) => Some(event),
@@ -281,12 +285,12 @@ impl Sending {
         }
     }
 
-    /// Nothing that was sent is on its way any more.
+    /// No record is in flight.
     fn is_all_acknowledged(&self) -> bool {
         self.in_flight.iter().all(|batch| self.reported.is_complete(batch.slot, batch.left))
     }
 
-    /// Gives back the oldest batches, as far as they are acknowledged without a gap.
+    /// Returns the oldest batches to the line, up to the first one that is not fully acknowledged.
     fn answer_acknowledged(&mut self, answers: &Answers) {
         let reported = Arc::clone(&self.reported);
         let is_acknowledged =
@@ -304,17 +308,17 @@ impl Sending {
     }
 
     fn store_due(&mut self) -> Result<(), PublishError> {
-        let is_free = self.keeper.free_at().is_some_and(|at| at <= Instant::now());
+        let is_free = self.checkpoint_writer.free_at().is_some_and(|at| at <= Instant::now());
         if self.failed.is_some() || !is_free {
             return Ok(());
         }
         let mut due = self.due.take();
-        if self.doubt.is_some() && due.is_none() {
+        if self.fence_probe.is_some() && due.is_none() {
             due = self.latest.take().map(|(number, latest)| DueCheckpoint::new(number, latest));
         }
         let Some(DueCheckpoint { number, checkpoint, sent_behind }) = due else { return Ok(()) };
-        if let Some(doubt) = &mut self.doubt {
-            *doubt = Doubt::Asked;
+        if let Some(probe) = &mut self.fence_probe {
+            *probe = FenceProbe::InFlight;
         }
         self.latest = Some((number, checkpoint.clone()));
         let now = SystemTime::now();
@@ -323,7 +327,7 @@ impl Sending {
             recorded_at: Some(iso_8601(now)),
             ..checkpoint
         };
-        self.keeper.store(number, checkpoint)
+        self.checkpoint_writer.store(number, checkpoint)
     }
 
     /// Since when records after the checkpoint may be in Kafka.
@@ -338,17 +342,17 @@ impl Sending {
         }
         let sent_at = self.in_flight.front().map(|batch| batch.sent_at);
         let own = iso_8601(sent_at.into_iter().chain(sent_behind).fold(now, SystemTime::min));
-        // Both are spelt alike, so that the order of texts is that of times.
+        // Both have the same format, so the order of the texts is the order of the times.
         let predecessors = checkpoint.unacknowledged_since.clone();
         Some(predecessors.map_or(own.clone(), |theirs| theirs.min(own)))
     }
 
     fn note_stored(&mut self, stored: Result<Stored, PublishError>, answers: &Answers) {
-        self.keeper.is_storing = false;
+        self.checkpoint_writer.is_storing = false;
         match stored {
             Ok(stored) => {
                 self.stored_sequence = stored.checkpoint.sequence;
-                self.doubt.take_if(|doubt| *doubt == Doubt::Asked);
+                self.fence_probe.take_if(|probe| *probe == FenceProbe::InFlight);
                 self.cut_off.store(false, Ordering::Relaxed);
                 answers.stored(stored);
             }
@@ -356,8 +360,8 @@ impl Sending {
         }
     }
 
-    /// Says when nothing was acknowledged for long. A new producer would do no better, and could not know what
-    /// this one's requests lead to.
+    /// Reports when nothing was acknowledged for `transaction_timeout`. A new producer would do no better, and could
+    /// not know the outcome of this one's requests.
     fn look_for_progress(&mut self, answers: &Answers) {
         let missing = self.reported.missing();
         let Some(oldest) = self.in_flight.front() else { return };
@@ -377,7 +381,7 @@ impl Sending {
             .take(STALLED_TOPICS_MAX);
         let why = |topic| self.producers.why_not_acknowledged(topic);
         let faults = topics.map(|topic| (topic, why(topic)));
-        // One that is at fault, if any is.
+        // Prefer a topic with a known fault.
         let Some((topic, why)) =
             faults.max_by_key(|(_, why)| !matches!(why, Unacknowledged::NoFault { .. }))
         else {
@@ -393,10 +397,10 @@ impl Sending {
         let is_settled = self.waiting.is_empty()
             && self.in_flight.is_empty()
             && self.due.is_none()
-            && !self.keeper.is_storing;
+            && !self.checkpoint_writer.is_storing;
         if !is_settled && stop_by <= Instant::now() {
             let batches = self.in_flight.len();
-            tracing::warn!(batches, "what is on its way was not acknowledged in time");
+            tracing::warn!(batches, "records in flight were not acknowledged in time");
             return true;
         }
         is_settled

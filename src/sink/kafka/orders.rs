@@ -1,4 +1,4 @@
-//! What the publisher's thread is asked, and how it answers.
+//! The orders to the publisher's thread, and its answers.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::error::{Error, PublishError};
 use crate::batch::DestinationId;
 use crate::sink::{self, Answer, Published, Sealed, SinkError, Stored};
 
-/// What the reader's side asks of the thread.
+/// An order from the line to the thread.
 #[derive(Debug)]
 pub(crate) enum Order {
     LearnTopic {
@@ -34,7 +34,7 @@ impl From<sink::Order> for Order {
     }
 }
 
-/// Gives an order to the thread; `false`: it has ended.
+/// Sends an order to the thread. Returns `false` if the thread has ended.
 pub(super) type GiveOrder = Arc<dyn Fn(Order) -> bool + Send + Sync>;
 
 /// The way back to the line.
@@ -64,7 +64,7 @@ impl Answers {
         self.to.send(Ok(Answer::Stalled(self.named(error))));
     }
 
-    /// An error of the thread with the brokers it is about.
+    /// An error of the thread, with the addresses of the brokers.
     pub fn named(&self, error: PublishError) -> SinkError {
         Error::from(error).at(&self.brokers)
     }

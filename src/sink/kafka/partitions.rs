@@ -1,27 +1,27 @@
-//! Which record may be handed to which producer now, so that each partition keeps the order of the stream while
+//! Decides which record may go to its producer now, so that each partition keeps the order of the stream although
 //! several producers write to it in turn.
 //!
-//! A record waits while records before it are in flight to its partition from another producer. The first that waits
-//! does so in its own producer, which adds the partition to its transaction meanwhile; the others wait here.
+//! A record waits while earlier records to its partition are in flight from another producer. The first waiting record
+//! is held by its own producer, which adds the partition to its transaction meanwhile. The others wait here.
 //!
 //! A record also waits here while another one is in flight from a producer that the partition may not know. A broker
-//! takes any request for the first one of such a producer, also the second where it has just refused the first
-//! (KAFKA-15591). So a producer's first record goes to a partition alone.
+//! accepts any request as the first one of such a producer, also the second right after it refused the first
+//! (KAFKA-15591). So a producer's first record to a partition goes alone.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use murmur2::{KAFKA_SEED, murmur2};
 
-/// A partition that has acknowledged nothing of a producer for longer may have forgotten it. Brokers keep a
-/// producer for a day where nobody configured less (`producer.id.expiration.ms`).
+/// A partition may have forgotten a producer that it has acknowledged nothing of for this long. By default, brokers
+/// remember a producer for a day (`producer.id.expiration.ms`).
 const KNOWN_FOR: Duration = Duration::from_secs(1);
 
-/// A producer holds records for one partition so often at most. librdkafka counts each pause and each resumption of a
-/// partition in 31 bits, and ignores them when the count has overflowed.
+/// How often a producer may hold records for one partition. librdkafka counts the pauses and resumptions of a partition
+/// in 31 bits, and ignores them once the count has overflowed.
 const HOLDS_MAX: u32 = 1 << 29;
 
-/// The partition of a key, where its topic has so many: as every Java client computes it.
+/// The partition of a key in a topic with `count` partitions, as every Java client computes it.
 pub(crate) fn partition_of(key: &[u8], partitions: u32) -> u32 {
     (murmur2(key, KAFKA_SEED) & 0x7fff_ffff) % partitions.max(1)
 }
@@ -40,19 +40,19 @@ pub(super) struct PartitionId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Waiting {
     pub producer: usize,
-    /// Of the record in its batch.
+    /// Index of the record in its batch.
     pub index: usize,
 }
 
-/// What is to be done with a record.
+/// What to do with a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// It is sent.
+    /// Send it.
     Send,
-    /// It is given to its producer, which keeps it back until [`Partitions::note_acknowledged`] says so, and adds the
+    /// Give it to its producer, which holds it until [`Partitions::note_acknowledged`] releases it, and adds the
     /// partition to its transaction meanwhile.
     Hold,
-    /// It stays here, until [`Partitions::next`] gives it out.
+    /// Keep it here until [`Partitions::next`] returns it.
     Wait,
 }
 
@@ -64,13 +64,13 @@ pub(super) struct Partitions<const PRODUCERS: usize> {
 #[derive(Clone)]
 struct Partition<const PRODUCERS: usize> {
     in_flight: u32,
-    /// Whose records those are.
+    /// The producer of those records.
     producer: usize,
-    /// The producer that keeps a record back.
+    /// The producer that holds a record.
     holder: Option<usize>,
-    /// How often each has done that.
+    /// How often each producer has held records.
     holds: [u32; PRODUCERS],
-    /// When the partition has acknowledged a record of the producer last.
+    /// When the partition last acknowledged a record of each producer.
     acknowledged_at: [Option<Instant>; PRODUCERS],
     waiting: VecDeque<Waiting>,
 }
@@ -80,7 +80,7 @@ impl<const PRODUCERS: usize> Partitions<PRODUCERS> {
         Partitions { partitions: Vec::new() }
     }
 
-    /// One partition more.
+    /// Adds a partition.
     pub fn add(&mut self) -> PartitionId {
         let id = u32::try_from(self.partitions.len()).expect("fewer partitions than 2^32");
         self.partitions.push(Partition {
@@ -114,14 +114,14 @@ impl<const PRODUCERS: usize> Partitions<PRODUCERS> {
         self.partitions[id.0 as usize].in_flight > 0
     }
 
-    /// Records are kept back until this partition has acknowledged what is in flight to it.
+    /// Records wait until this partition has acknowledged the ones in flight.
     pub fn is_waited_for(&self, id: PartitionId) -> bool {
         let partition = &self.partitions[id.0 as usize];
         partition.holder.is_some() || !partition.waiting.is_empty()
     }
 
-    /// The partition has acknowledged a record of the producer whose records are in flight. Answers with the producer
-    /// that is to release the record now that it keeps back for this partition, if one is.
+    /// The partition has acknowledged a record in flight. Returns the producer that must now release the record it
+    /// holds for this partition, if there is one.
     pub fn note_acknowledged(&mut self, id: PartitionId, now: Instant) -> Option<usize> {
         let partition = &mut self.partitions[id.0 as usize];
         partition.in_flight -= 1;
@@ -134,7 +134,7 @@ impl<const PRODUCERS: usize> Partitions<PRODUCERS> {
         Some(holder)
     }
 
-    /// The next record that waited for this partition, and what is to be done with it, if it need not wait longer.
+    /// The next record that has waited for this partition long enough, and what to do with it.
     pub fn next(&mut self, id: PartitionId, now: Instant) -> Option<(Waiting, Admission)> {
         let partition = &mut self.partitions[id.0 as usize];
         let record = *partition.waiting.front()?;

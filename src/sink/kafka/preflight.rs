@@ -1,4 +1,4 @@
-//! The requirements on topics of Kafka, and what is good to know of them.
+//! The requirements on Kafka topics, and warnings about them.
 
 use super::connection::Operation;
 use super::topics::{self, Description, Topics};
@@ -18,7 +18,7 @@ pub async fn ensure_authorized(
     Ok(Finding::Holds(format!("{topic} allows {}", names.join(", "))))
 }
 
-/// Old checkpoints may go, the last one must not.
+/// Old checkpoints may be deleted, the last one must not.
 #[must_use]
 pub fn weigh_cleanup_policy(topic: &str, description: &Description) -> Finding {
     match description.cleanup_policy.as_deref() {
@@ -34,8 +34,8 @@ pub fn weigh_cleanup_policy(topic: &str, description: &Description) -> Finding {
     }
 }
 
-/// Whether a topic that asks for more replicas than it has takes records depends on the brokers: before
-/// KIP-966 they refuse them, later ones ask for no more than there are.
+/// If a topic's `min.insync.replicas` is above its number of replicas, brokers before KIP-966 refuse all records. Later
+/// brokers require no more replicas than there are.
 #[must_use]
 pub fn weigh_replicas(topic: &str, description: &Description) -> Finding {
     let replicas = description.replicas;

@@ -1,5 +1,5 @@
-//! What the producers of both deliveries have in common: how they are made, what they send, and what a record
-//! that was not acknowledged means.
+//! What the producers of both deliveries share: how they are made, what they send, and what an unacknowledged record
+//! means.
 
 use std::time::{Duration, Instant};
 
@@ -13,13 +13,13 @@ use super::connection::{self, ClientError, KafkaOptions};
 use super::reports::{Context, Refused, Reports};
 use super::{PublishError, PublishOptions, Unacknowledged};
 
-/// How long looking for the reason of a failure may take: the way to the brokers may be cut.
+/// How long to look for the reason of a failure. The brokers may be unreachable.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Whether anybody still waits for a broker's answer is looked at so often.
+/// Time between two looks whether anybody still waits for a broker's answer.
 const WANTED_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What both deliveries ask of librdkafka. `records_max`: so many are on their way at most.
+/// The configuration of librdkafka for both deliveries. `records_max`: most records in flight.
 pub(super) fn config(
     kafka: &KafkaOptions,
     options: &PublishOptions,
@@ -30,7 +30,7 @@ pub(super) fn config(
     config
         .set("partitioner", "murmur2_random")
         .set("queue.buffering.max.messages", records_max.to_string())
-        // What is on its way is bounded already; librdkafka must take all of it.
+        // The records in flight are bounded already. librdkafka must take all of them.
         .set("queue.buffering.max.kbytes", "2147483647")
         .set("message.max.bytes", "1000000000");
     set_unless_given(&mut config, ["linger.ms", "queue.buffering.max.ms"], "0");
@@ -41,16 +41,16 @@ pub(super) fn config(
     Ok(config)
 }
 
-/// The brokers, as the client met them.
+/// The brokers, as the client found them.
 pub(super) struct Cluster {
     pub brokers: usize,
-    /// Of a request to a broker that was connected.
+    /// Of one request over an existing connection.
     pub round_trip: Duration,
 }
 
-/// Makes a producer that a broker has answered, twice: by its first answer librdkafka learns the broker's id, and
-/// has no broker until it has noted that down; `init_transactions` would look again only after 500 ms. `wake`: as
-/// [`Client::new`] has it.
+/// Makes a producer, and waits until a broker has answered it twice. librdkafka learns the broker's id from the first
+/// answer, and counts no broker as up until it has noted the id. `init_transactions` would look again only after 500
+/// ms. `wake`: as in [`Client::new`].
 pub(super) fn connect<R: Reports>(
     config: &ClientConfig,
     context: Context<R>,
@@ -71,7 +71,7 @@ pub(super) fn connect<R: Reports>(
     Ok((client, cluster))
 }
 
-/// Waits for a broker's answer, as long as somebody wants it. Answers with how many brokers there are.
+/// Waits for a broker's answer while somebody wants it. Returns the number of brokers.
 fn fetch_metadata<R: Reports>(
     client: &rdkafka::client::Client<Context<R>>,
     topic: &str,
@@ -89,7 +89,7 @@ fn fetch_metadata<R: Reports>(
     }
 }
 
-/// The error of a record that will never be acknowledged as it is; gives back what says less.
+/// The error of a record that will never be acknowledged. Returns the refusal itself if it tells too little.
 pub(super) fn refusal(refused: Refused) -> Result<PublishError, Refused> {
     match refused.error.rdkafka_error_code() {
         Some(
@@ -108,8 +108,8 @@ pub(super) fn refusal(refused: Refused) -> Result<PublishError, Refused> {
     }
 }
 
-/// Lets librdkafka learn which partitions a topic has. Where no broker answers, it refuses the first record for a
-/// partition that it does not know, and the next session knows it.
+/// Makes librdkafka look up the partitions of a topic. If no broker answers, librdkafka refuses the first record for a
+/// partition that it does not know, and the next session looks again.
 pub(super) fn learn_partitions<R: Reports>(client: &Client<R>, topic: &str) {
     let fetch = |producer: &BaseProducer<_>| {
         producer.client().fetch_metadata(Some(topic), connection::REQUEST_TIMEOUT).map(drop)
@@ -119,7 +119,7 @@ pub(super) fn learn_partitions<R: Reports>(client: &Client<R>, topic: &str) {
     }
 }
 
-/// librdkafka tries again what a broker refuses for the time being, and does not tell why in the end.
+/// librdkafka retries temporary refusals of a broker, and does not report their reason in the end.
 pub(super) fn why_not_acknowledged<R: Reports>(client: &Client<R>, topic: &str) -> Unacknowledged {
     let client = client.producer().client();
     let Ok(metadata) = client.fetch_metadata(Some(topic), LOOK_TIMEOUT) else {

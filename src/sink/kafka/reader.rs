@@ -1,7 +1,7 @@
-//! What is committed in a topic, read from offsets that are named to the ends that were there.
+//! Reads the committed records of a topic, from given offsets to the ends at that time.
 //!
-//! It reads with `assign`, without a group, and as many partitions at once as are asked for. Records of
-//! transactions that were aborted are not seen; those of open ones can be waited for.
+//! It uses `assign` and no consumer group, and reads several partitions at once. It skips records of aborted
+//! transactions, and can wait for open ones.
 
 mod extents;
 
@@ -21,20 +21,21 @@ pub use self::extents::{Extent, Extents};
 use super::connection::{
     ClientError, Context, KafkaOptions, create, end, explain, is_about_a_connection,
 };
+use crate::tasks::in_this_span;
 
 /// How long reading may go without a record.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often events are read while a broker is asked.
+/// Time between two reads of the events while a broker is being asked.
 const SERVE_INTERVAL: Duration = Duration::from_millis(5);
 
-/// How far from the end of a partition a search begins, in offsets. Transaction markers take one each, and
-/// others may write there too.
+/// How far before the end of a partition a search begins, in offsets. Each transaction marker takes one, and others may
+/// write to the topic, too.
 const TAIL: i64 = 64;
-/// The tail grows by this factor until it is enough.
+/// The tail grows by this factor until the search has succeeded.
 const TAIL_GROWTH: i64 = 16;
 
-/// Why a topic could not be read. `topic` is what it is and its name: `checkpoint topic offsets`.
+/// Why a topic could not be read. `topic` has its role and its name: `checkpoint topic offsets`.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("read the {topic}")]
@@ -57,15 +58,15 @@ pub enum Error {
 /// Reads one topic.
 pub struct Reader {
     topic: String,
-    /// What it is, and its name.
+    /// Role and name of the topic.
     title: String,
-    /// Sees the end of a partition whatever transactions are open.
-    uncommitted: Ending,
+    /// Sees the end of a partition behind open transactions.
+    uncommitted: BackgroundDrop,
     /// Sees committed records only.
-    committed: Ending,
-    /// Events are read while a broker is asked.
+    committed: BackgroundDrop,
+    /// Logins use tokens, so events must be read while a broker is being asked.
     uses_tokens: bool,
-    /// Those that were there when the reader connected; empty before.
+    /// The partitions at the time when the reader connected; empty before.
     partitions: Mutex<Vec<i32>>,
 }
 
@@ -75,10 +76,10 @@ impl fmt::Debug for Reader {
     }
 }
 
-/// A consumer that nobody waits for when it ends.
-struct Ending(Option<BaseConsumer<Context>>);
+/// A consumer that is dropped in the background, as ending it takes up to 100 ms.
+struct BackgroundDrop(Option<BaseConsumer<Context>>);
 
-impl Deref for Ending {
+impl Deref for BackgroundDrop {
     type Target = BaseConsumer<Context>;
 
     fn deref(&self) -> &BaseConsumer<Context> {
@@ -86,14 +87,14 @@ impl Deref for Ending {
     }
 }
 
-impl Drop for Ending {
+impl Drop for BackgroundDrop {
     fn drop(&mut self) {
         end(self.0.take());
     }
 }
 
 impl Reader {
-    /// `kind`: what the topic is, as in "checkpoint topic".
+    /// `kind`: the role of the topic, as in "checkpoint topic".
     ///
     /// # Errors
     /// librdkafka refuses the configuration.
@@ -110,30 +111,31 @@ impl Reader {
                 .set("isolation.level", isolation)
                 .set("enable.auto.commit", "false")
                 .set("enable.partition.eof", "true")
-                // Where the log was cut meanwhile, to jump to its end would read as "none".
+                // If the log was cut meanwhile, jumping to its end would look like "none".
                 .set("auto.offset.reset", "error")
-                // The end of a partition is only known once a fetch found nothing more.
+                // librdkafka reports the end of a partition only after a fetch that found nothing.
                 .set("fetch.wait.max.ms", "1")
-                // Another replica than the leader may not have the end yet.
+                // A follower may not have the end yet.
                 .set("client.rack", "")
                 .set("check.crcs", "true");
             if let Some(group) = group {
-                // librdkafka assigns partitions only to members of a group; it is never joined.
+                // librdkafka assigns partitions only if there is a group id. The group is never joined.
                 config.set("group.id", group);
             }
             create(&config, Context::default())
         };
         let failed = |source| Error::Kafka { topic: title.clone(), source };
-        let ending = |consumer| Ending(Some(consumer));
-        let uncommitted = consumer("read_uncommitted", None).map(ending).map_err(failed)?;
-        let committed = consumer("read_committed", Some(client_id)).map(ending).map_err(failed)?;
+        let in_background = |consumer| BackgroundDrop(Some(consumer));
+        let uncommitted = consumer("read_uncommitted", None).map(in_background).map_err(failed)?;
+        let committed =
+            consumer("read_committed", Some(client_id)).map(in_background).map_err(failed)?;
         let uses_tokens = kafka.uses_tokens();
         let (topic, partitions) = (topic.to_owned(), Mutex::default());
         Ok(Reader { topic, title, uncommitted, committed, uses_tokens, partitions })
     }
 
-    /// Reads partitions from their ends backwards, in pieces that grow, until of each enough was seen or its
-    /// floor is reached. A piece goes up to the end again, so what is kept of a partition begins anew with it.
+    /// Reads tails of partitions that grow, until each partition has shown enough or its floor is reached. Every tail
+    /// goes up to the end, so what is kept of a partition starts afresh with each.
     ///
     /// # Errors
     /// Kafka cannot be read, or does not deliver.
@@ -162,7 +164,7 @@ impl Reader {
         Ok(tails)
     }
 
-    /// Reads a part of one partition: from an offset to the one before `end`, which must be there.
+    /// Reads a part of one partition, up to the offset before `end`, which must exist.
     ///
     /// # Errors
     /// As [`Reader::read_tails`].
@@ -172,15 +174,16 @@ impl Reader {
         part: Extent,
         take: impl FnMut(&BorrowedMessage<'_>),
     ) -> Result<(), Error> {
-        match part.first < part.end {
-            true => self.read(&[(partition, part.first)].into(), &[(partition, part)].into(), take),
-            false => Ok(()),
+        if part.first < part.end {
+            self.read(&[(partition, part.first)].into(), &[(partition, part)].into(), take)
+        } else {
+            Ok(())
         }
     }
 
-    /// Reads partitions from the given offsets to their ends, all at once. A partition is read when a record or
-    /// the leader's own end is at the end that was asked for: a leader that was just elected may show a lower
-    /// end for a while, and all before it would read as all there is.
+    /// Reads partitions from the given offsets to the given ends, all at once. A partition is done only when a record
+    /// or the leader's own end has reached the given end. A newly elected leader may show a lower end for a while, and
+    /// stopping there would miss records.
     fn read(
         &self,
         from: &BTreeMap<i32, i64>,
@@ -196,18 +199,18 @@ impl Reader {
         self.committed.assign(&assignment).map_err(|error| self.failed(error))?;
         let mut unfinished: BTreeSet<i32> = from.keys().copied().collect();
         let mut is_said = false;
-        // Each record shows that it goes on; connections that fail do not.
+        // Each record shows progress. A failed connection does not.
         let mut deadline = Instant::now() + READ_TIMEOUT;
         while !unfinished.is_empty() {
             match self.committed.poll(deadline.saturating_duration_since(Instant::now())) {
                 Some(Ok(record)) => {
                     deadline = Instant::now() + READ_TIMEOUT;
                     let (partition, offset) = (record.partition(), record.offset());
-                    // Of an assignment before this one.
+                    // A record of an earlier assignment.
                     let Some(Extent { end, .. }) = extents.get(&partition).copied() else {
                         continue;
                     };
-                    // Others may write there faster than we read: what comes after the end is not waited for.
+                    // Stop at the end offset taken earlier. Other producers may keep appending.
                     if offset + 1 >= end {
                         unfinished.remove(&partition);
                     }
@@ -223,25 +226,25 @@ impl Reader {
                     if at >= end {
                         unfinished.remove(&partition);
                     } else if !std::mem::replace(&mut is_said, true) {
-                        // A leader that was just elected has the records, and shows them a moment later.
+                        // A newly elected leader has the records, and shows them a moment later.
                         let topic = &self.title;
                         tracing::warn!("the {topic} {}", shorter(partition, at, end));
                     }
                 }
-                // A broker that is gone: another one may answer before the deadline.
+                // A broker is gone. Another one may answer before the deadline.
                 Some(Err(error)) if is_about_a_connection(&error) => {}
-                // Of the group that is never joined.
+                // An error about the group, which is never joined.
                 Some(Err(error)) if is_about_the_group(&error) => {}
                 Some(Err(error)) => return Err(self.failed(error)),
                 None => return Err(Error::Timeout { topic: self.title.clone() }),
             }
         }
-        // A consumer that has read all asks again and again.
+        // Without this, the consumer would go on fetching.
         self.committed.unassign().map_err(|error| self.failed(error))
     }
 
-    /// Does what waits for a broker, and reads events meanwhile where logging in needs it. Nothing is assigned to
-    /// the consumer yet, so no record is lost by that.
+    /// Asks a broker, and reads events meanwhile if the login needs that. The consumer has no assignment yet, so this
+    /// loses no record.
     fn ask<T>(
         &self,
         consumer: &BaseConsumer<Context>,
@@ -252,11 +255,11 @@ impl Reader {
         }
         let is_done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            scope.spawn(in_this_span(|| {
                 while !is_done.load(Ordering::Acquire) {
                     drop(consumer.poll(SERVE_INTERVAL));
                 }
-            });
+            }));
             let answer = question(consumer);
             is_done.store(true, Ordering::Release);
             answer
@@ -272,7 +275,7 @@ impl Reader {
     }
 }
 
-/// Where the partition ended whose end was reported last. librdkafka tells the offset in words only.
+/// The last reported end of a partition. librdkafka tells the offset only in words.
 #[derive(Debug)]
 pub(super) struct LastEnd(AtomicI64);
 
@@ -286,7 +289,7 @@ impl Default for LastEnd {
 const NO_OFFSET: i64 = -1;
 
 impl LastEnd {
-    /// Takes an error event of librdkafka in. It comes on the thread that polls, before that call returns.
+    /// Takes an error event of librdkafka. It comes on the polling thread, before the poll returns.
     pub fn note(&self, error: &KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
             self.0.store(end_offset(reason).unwrap_or(NO_OFFSET), Ordering::Relaxed);
@@ -305,7 +308,7 @@ fn end_offset(reason: &str) -> Option<i64> {
     rest.split_once(' ')?.0.parse().ok()
 }
 
-/// What is said of a partition that its leader shows shorter than it was.
+/// Says that a leader shows a partition shorter than it was.
 fn shorter(partition: i32, at: i64, end: i64) -> String {
     format!(
         "ends at offset {at} of partition {partition} by its leader, and at {end} a moment ago: waiting for the rest"

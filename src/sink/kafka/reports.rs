@@ -1,5 +1,5 @@
-//! What librdkafka reports of one producer, to the thread that serves it: whether each record was acknowledged,
-//! why brokers do not answer, and which topic may not be written to.
+//! librdkafka's reports about one producer, for the thread that serves it: whether each record was acknowledged, why
+//! brokers do not answer, and which topic must not be written to.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use rdkafka::{ClientContext, Message};
 use super::partitions::PartitionId;
 use crate::sink::kafka::connection::{self, Early, LastFailure};
 
-/// The record was given up because of another one, or of the transaction.
+/// Whether the record failed only because of another one, or because of the transaction.
 pub(super) fn is_collateral(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
@@ -30,16 +30,15 @@ pub(super) fn is_collateral(error: &KafkaError) -> bool {
 
 /// A record that was not acknowledged.
 pub(super) struct Refused {
-    /// In its batch.
+    /// Index of the record in its batch.
     pub index: usize,
-    /// Of its batch, where several are on their way.
+    /// Slot of its batch, if several are in flight.
     pub slot: usize,
     pub topic: String,
     pub error: KafkaError,
 }
 
-/// The refusal that tells why; others are of records that were given up because of it, and may be reported
-/// before it.
+/// The refusal that tells the reason. Other records fail because of it, and may be reported before it.
 #[derive(Default)]
 pub(super) struct FirstRefused(Mutex<Option<Refused>>);
 
@@ -60,15 +59,15 @@ impl FirstRefused {
     }
 }
 
-/// Who counts the reports of a producer's records. Called on the thread that serves it.
+/// Counts the reports on a producer's records. Called on the thread that serves it.
 pub(super) trait Reports: Send + Sync + 'static {
-    /// `tag`: what the record was sent with; `record`: as it is in Kafka.
+    /// `tag`: the one that the record was sent with. `record`: as it is in Kafka.
     fn note_acknowledged(&self, tag: usize, record: &BorrowedMessage<'_>);
 
     fn note_refused(&self, tag: usize, topic: &str, error: &KafkaError);
 }
 
-/// What the report on a record says of it: its index in its batch, and its partition.
+/// The tag of a record: its index in its batch, and its partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tag {
     pub index: usize,
@@ -88,14 +87,14 @@ impl Tag {
     }
 }
 
-/// Counts the records of one transaction down as their reports come.
+/// Counts down the records of one transaction as their reports come.
 #[derive(Default)]
 pub(super) struct Acknowledgements {
     missing: AtomicUsize,
     refused: FirstRefused,
-    /// Partition and offset of the record that was acknowledged last, of a transaction that is complete.
+    /// Partition and offset of the last acknowledged record of a complete transaction.
     last: Mutex<Option<(i32, i64)>>,
-    /// The partitions of the records that were acknowledged since somebody took them.
+    /// Partitions of the records that were acknowledged since the last call that took them.
     acknowledged: Mutex<Vec<PartitionId>>,
 }
 
@@ -106,12 +105,12 @@ impl Acknowledgements {
         self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Where the record is that was acknowledged last: the only one, where one was sent.
+    /// Position of the last acknowledged record: the only one, if one was sent.
     pub fn last(&self) -> Option<(i32, i64)> {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends the partitions of the records that were acknowledged since the last time, one for each record.
+    /// Appends the partition of each record that was acknowledged since the last call.
     pub fn take_acknowledged(&self, into: &mut Vec<PartitionId>) {
         into.append(&mut self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -120,13 +119,12 @@ impl Acknowledgements {
         self.missing.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// How many records have no report yet.
+    /// Number of records without a report.
     pub fn missing(&self) -> usize {
         self.missing.load(Ordering::Acquire)
     }
 
-    /// Every report is here. librdkafka reports on every record, at the latest when its `message.timeout.ms` has
-    /// passed.
+    /// Whether every record has its report. librdkafka reports on each, at the latest after `message.timeout.ms`.
     pub fn are_all_here(&self) -> bool {
         self.missing() == 0
     }
@@ -141,7 +139,7 @@ impl Reports for Acknowledgements {
     fn note_acknowledged(&self, tag: usize, record: &BorrowedMessage<'_>) {
         let partition = Tag::unpack(tag).partition;
         self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).push(partition);
-        // Noted before it counts: who waits for the count reads it.
+        // Note it before counting down: the thread that waits for the count reads it.
         if self.missing.load(Ordering::Acquire) == 1 {
             let place = Some((record.partition(), record.offset()));
             *self.last.lock().unwrap_or_else(PoisonError::into_inner) = place;
@@ -160,13 +158,13 @@ impl Reports for Acknowledgements {
     }
 }
 
-/// What librdkafka tells of one producer.
+/// The context of one producer: takes what librdkafka reports.
 pub(super) struct Context<R> {
     reports: Arc<R>,
     cut_off: Arc<AtomicBool>,
     early: Early,
     pub failure: LastFailure,
-    /// The topic that the broker would not take into a transaction; only a log line names it.
+    /// The topic that the broker refused to add to a transaction. Only a log line names it.
     denied_topic: Mutex<Option<String>>,
 }
 
@@ -181,12 +179,12 @@ impl<R> Context<R> {
         }
     }
 
-    /// The client may connect before it is needed.
+    /// For a client that connects before it is needed.
     pub fn early(self, early: Early) -> Context<R> {
         Context { early, ..self }
     }
 
-    /// Nobody needs the client any more that is just made.
+    /// Nobody needs this client any more, which is still connecting.
     pub fn is_unwanted(&self) -> bool {
         self.early.is_unwanted()
     }
@@ -206,13 +204,14 @@ impl<R: Reports> ClientContext for Context<R> {
         Ok(connection::token::generate(config)?)
     }
 
-    /// What `statistics.interval.ms` asks for; nobody reads it.
+    /// The statistics of `statistics.interval.ms`, which nobody reads.
     fn stats_raw(&self, _: &[u8]) {}
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match self.early.is_quiet() {
-            true => connection::log(RDKafkaLogLevel::Debug, facility, message),
-            false => connection::log(level, facility, message),
+        if self.early.is_quiet() {
+            connection::log(RDKafkaLogLevel::Debug, facility, message)
+        } else {
+            connection::log(level, facility, message)
         }
         self.failure.note_log(facility, message);
         if let Some(topic) = denied_topic(facility, message) {
@@ -250,23 +249,23 @@ impl<R: Reports> ProducerContext for Context<R> {
     }
 }
 
-/// What a thread waits at for something to serve.
+/// Wakes a thread that waits until there is something to serve.
 #[derive(Default)]
-pub(super) struct Bell {
-    has_rung: Mutex<bool>,
-    rings: Condvar,
+pub(super) struct Wakeup {
+    is_woken: Mutex<bool>,
+    woken: Condvar,
 }
 
-impl Bell {
-    pub fn ring(&self) {
-        *self.has_rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.rings.notify_one();
+impl Wakeup {
+    pub fn wake(&self) {
+        *self.is_woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.woken.notify_one();
     }
 
-    /// Waits until it has rung since the last time; not longer than this.
+    /// Waits until it was woken since the last call, up to `timeout`.
     pub fn wait(&self, timeout: Duration) {
-        let has_rung = self.has_rung.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.rings.wait_timeout_while(has_rung, timeout, |has_rung| !*has_rung);
+        let is_woken = self.is_woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.woken.wait_timeout_while(is_woken, timeout, |is_woken| !*is_woken);
         *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
     }
 }

@@ -1,9 +1,8 @@
-//! What of the rows after a checkpoint is in Kafka already.
+//! Finds the rows after a checkpoint that are already in Kafka.
 //!
-//! `idempotent` delivery sends rows before the checkpoint tells of them. A relay that dies leaves some behind. Its
-//! successor looks at the ends of the partitions of each topic, when the first row for that topic comes, for the
-//! numbers that are there. It looks from the time on that the checkpoint names, less a minute, or from the last record
-//! that the checkpoint covers.
+//! `idempotent` delivery sends rows before the checkpoint that covers them. A relay that dies leaves such rows behind.
+//! Its successor searches the tail of each partition for their numbers, when the first row for a topic comes. The
+//! search begins at the time in the checkpoint, less one minute, or at the last record that the checkpoint covers.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -19,16 +18,16 @@ use crate::resend::ResendWindow;
 use crate::sink::SentRows;
 use crate::tasks::{self, Task};
 
-/// What is looked at, in words.
+/// Role of the topic, in error messages.
 const KIND: &str = "topic";
 
-/// How far the clocks of brokers and relays may be apart.
+/// Largest difference between the clocks of brokers and relays.
 const CLOCK_SKEW_MILLIS: i64 = 60_000;
 
-/// A reader that connects by itself, for the first topic that is looked at.
+/// A reader for the first topic. It connects in the background.
 pub(super) type Connecting = Task<Result<Reader, reader::Error>>;
 
-/// Begins to connect. `topic`: one that is there.
+/// Begins to connect. `topic`: any existing topic.
 pub(super) fn connect(kafka: &KafkaOptions, name: &str, topic: &str) -> Connecting {
     let (kafka, name, topic) = (kafka.clone(), name.to_owned(), topic.to_owned());
     Task::spawn(async move {
@@ -37,19 +36,19 @@ pub(super) fn connect(kafka: &KafkaOptions, name: &str, topic: &str) -> Connecti
             reader.connect();
             Ok(reader)
         });
-        // A panic there is one here.
+        // A panic there becomes one here.
         connected.await.unwrap_or_else(|panicked| panic!("{}", panicked.0))
     })
 }
 
-/// What the ends of a topic's partitions have of a window.
+/// The rows of a window that the tails of a topic's partitions hold.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     sequences: HashSet<u64>,
-    /// How many the topic has now.
+    /// Number of partitions that the topic has now.
     pub partitions: u32,
-    /// The highest number in each partition from which some may have been deleted since. Records of a partition
-    /// arrive in order: what was deleted before the highest was there.
+    /// The highest number in each partition that may have lost records to retention. Records of a partition arrive in
+    /// order, so all lower numbers of that partition were there.
     highest: BTreeMap<u32, u64>,
 }
 
@@ -60,13 +59,13 @@ impl From<Found> for SentRows {
     }
 }
 
-/// What is looked for in a topic.
+/// What to search for in a topic.
 pub(super) struct Search {
-    /// Also when nobody knows.
+    /// Also `true` if unknown.
     may_be_compacted: bool,
-    /// How many partitions the topic had when the rows were sent; `None`: nobody knows.
+    /// Number of partitions when the rows were sent; `None` if unknown.
     partitions_were: Option<u32>,
-    /// One of each sender.
+    /// One for each sender.
     headers: Vec<SequenceHeader>,
     after: u64,
     since_millis: i64,
@@ -88,7 +87,7 @@ impl Search {
         }
     }
 
-    /// Looks at the ends of a topic that exists. `connecting`: a reader that is connecting already.
+    /// Searches the tails of an existing topic. `connecting`: a reader that is already connecting.
     ///
     /// # Errors
     /// It cannot be read to its end.
@@ -102,7 +101,7 @@ impl Search {
         let (kafka, name, of) = (kafka.clone(), name.to_owned(), topic.to_owned());
         let begun = Instant::now();
         let connected = match connecting {
-            // Whatever kept it is told by the one that is made instead.
+            // If it failed, the reader that replaces it reports why.
             Some(mut connecting) => connecting.done().await.ok().and_then(Result::ok),
             None => None,
         };
@@ -117,7 +116,7 @@ impl Search {
             tracing::info!(topic, rows, took_ms, "looked for rows that are in Kafka already");
             Ok(found)
         });
-        // A panic there is one here.
+        // A panic there becomes one here.
         looked.await.unwrap_or_else(|panicked| panic!("{}", panicked.0))
     }
 
@@ -125,7 +124,7 @@ impl Search {
         let extents = topic.settled_extents()?;
         let floors = topic.offsets_since(self.since_millis, &extents)?;
         let partitions = u32::try_from(extents.len()).expect("a number of partitions");
-        // Of the others nothing is of the window.
+        // The other partitions hold no row of the window.
         let mut to_read = extents.clone();
         to_read.retain(|partition, extent| floors[partition] < extent.end);
         let tails = topic.read_tails(
@@ -134,8 +133,8 @@ impl Search {
             |tail: &mut Tail, record| self.take(tail, record, partitions),
             |tail| tail.is_whole,
         )?;
-        // With more partitions than before, a key may have gone elsewhere, and what is in this partition says
-        // nothing of it. The keys that are left need not show it.
+        // If the topic has grown, the key may have gone to another partition, and this one proves nothing about it. The
+        // remaining keys need not show that.
         let has_grown = self.partitions_were != Some(partitions)
             || tails.values().any(|tail| tail.is_of_fewer_partitions);
         let mut found = Found { partitions, ..Found::default() };
@@ -165,21 +164,21 @@ impl Search {
         }
     }
 
-    /// The number of a record of this relay, whatever its name was, and generation.
+    /// The number of a record of this relay and generation, under any of its names.
     fn sequence(&self, record: &BorrowedMessage<'_>) -> Option<u64> {
         let value = record.headers()?.iter().find(|header| header.key == SEQUENCE_HEADER)?.value?;
         self.headers.iter().find_map(|header| header.parse(value))
     }
 }
 
-/// What was read of one partition.
+/// What was read from one partition.
 #[derive(Default)]
 struct Tail {
     /// Numbers after the checkpoint.
     sequences: Vec<u64>,
-    /// There is a record that the checkpoint covers: all before it are covered as well.
+    /// Found a record that the checkpoint covers. It covers all earlier ones as well.
     is_whole: bool,
-    /// A key that now belongs elsewhere: the topic has got more partitions since.
+    /// Found a key that now belongs to another partition: the topic has grown.
     is_of_fewer_partitions: bool,
 }
 

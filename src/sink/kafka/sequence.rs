@@ -1,16 +1,16 @@
-//! The header `relay-sequence`: by which a record says whose it is and which row.
+//! The header `relay-sequence`: the relay and the row of a record.
 
 /// Header of every record: name, generation and sequence of the row.
 pub const SEQUENCE_HEADER: &str = "relay-sequence";
 
-/// Length of the header's value: the relay's name, a colon, twice 16 digits and a dash.
+/// Length of the header's value: the relay's name, a colon, and two numbers of 16 digits with a dash between them.
 pub fn sequence_header_len(name: &str) -> usize {
     name.len() + 34
 }
 
 const DIGITS: usize = 16;
 
-/// Spells the header's values of one relay and generation, in one buffer.
+/// Formats the header's values of one relay and generation, in one buffer.
 #[derive(Debug, Clone)]
 pub struct SequenceHeader {
     text: Vec<u8>,
@@ -34,7 +34,7 @@ impl SequenceHeader {
         &self.text
     }
 
-    /// The row of a value of this relay and generation; `None` when it is of another, or no such value.
+    /// The row in a value of this relay and generation; `None` for any other value.
     pub fn parse(&self, value: &[u8]) -> Option<u64> {
         let digits = value.strip_prefix(&self.text[..self.prefix_len])?;
         let digits = str::from_utf8(digits).ok().filter(|digits| digits.len() == DIGITS)?;

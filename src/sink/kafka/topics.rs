@@ -1,7 +1,7 @@
-//! Destination topics: looked up once each, created when missing, and how large a record each takes.
+//! Destination topics: looks up each once, creates missing ones, and knows the largest record that each takes.
 //!
-//! Topic names enter; a [`DestinationId`] leaves, by which batches name topics. Nothing is sent to a topic that
-//! was not looked up before.
+//! Topic names enter. A [`DestinationId`] leaves, by which batches refer to topics. Nothing is sent to a topic before
+//! it was looked up.
 
 mod growth;
 mod metadata;
@@ -25,6 +25,7 @@ use super::connection::{self, Authorized, Operation};
 use crate::batch::DestinationId;
 use crate::delivery::Delivery;
 use crate::sink::Destination;
+use crate::tasks;
 
 /// Whether and how missing topics are created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,21 +37,21 @@ pub struct TopicOptions {
     pub replication: Option<i32>,
     /// The most destination topics of one relay.
     pub topics_max: usize,
-    /// How records get there: it decides which rights are needed.
+    /// Decides which rights are needed.
     pub delivery: Delivery,
 }
 
-/// How long a topic just created may take to be known by the broker that is asked.
+/// How long a broker may take to learn of a topic that was just created.
 const CREATION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A topic just created whose configuration no broker tells for so long is one that we may not ask about.
+/// If no broker tells the configuration of a new topic for this long, we lack the right to read it.
 const CONFIG_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What is wrong with a checkpoint topic that is not compacted, and its cure.
+/// The problem of a checkpoint topic that is not compacted, and its cure.
 pub const RETENTION: &str = "retention may delete the checkpoint";
 pub const RETENTION_CURE: &str = "set cleanup.policy=compact on its topic";
 
-/// What cannot be known without the right to DescribeConfigs, and what follows.
+/// The problem of a missing right to DescribeConfigs, and its effect.
 pub const NO_CONFIG: &str = "no right to read the topic's configuration (DescribeConfigs)";
 pub const NO_CONFIG_EFFECT: &str =
     "a record larger than it takes is found out only when the broker refuses it";
@@ -79,11 +80,11 @@ pub enum Error {
     NoRight { topic: String, operation: Operation },
 }
 
-/// What the relay does to the checkpoint topic.
+/// The operations that the relay needs on the checkpoint topic.
 pub const CHECKPOINT_OPERATIONS: [Operation; 3] =
     [Operation::Describe, Operation::Read, Operation::Write];
 
-/// What the relay does to a destination topic. In `idempotent` delivery, a restart looks for what is there.
+/// The operations that the relay needs on a destination topic. In `idempotent` delivery, a restart reads it.
 #[must_use]
 pub fn destination_operations(delivery: Delivery) -> &'static [Operation] {
     match delivery {
@@ -97,19 +98,19 @@ pub fn destination_operations(delivery: Delivery) -> &'static [Operation] {
 pub struct Topic {
     /// Its record limit is the largest record batch that the broker takes (`max.message.bytes`).
     pub destination: Destination,
-    /// Its records may be deleted where later ones have their keys; also when we may not read the policy.
+    /// Compaction may delete records that have later ones of the same key. Also `true` if we may not read the policy.
     pub may_be_compacted: bool,
-    /// We have just created it: nothing of a predecessor can be in it.
+    /// We have just created it, so it holds no record of a predecessor.
     pub is_new: bool,
-    /// When it was looked up.
+    /// Time of the look-up.
     pub partitions: u32,
 }
 
-/// What the brokers say of a topic that exists. Settings are `None` when we may not read them.
+/// An existing topic, according to the brokers. Settings are `None` if we may not read them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
     pub partitions: usize,
-    /// Of the partition that has the fewest.
+    /// Replicas of the partition that has the fewest.
     pub replicas: usize,
     /// `max.message.bytes`: the largest record batch.
     pub batch_bytes_max: Option<usize>,
@@ -118,7 +119,7 @@ pub struct Description {
 }
 
 impl Description {
-    /// rdkafka passes over the error of the answer; one that is refused has no entries.
+    /// rdkafka drops the error of the answer. A refused answer has no entries.
     fn has_config(&self) -> bool {
         self.batch_bytes_max.is_some()
     }
@@ -137,13 +138,13 @@ pub struct Topics {
     ids: HashMap<Arc<str>, DestinationId>,
     topics: Vec<Topic>,
     checkpoint_bytes_max: Option<usize>,
-    /// How many the relay has created, in this session and before: a restart must not begin to count anew.
+    /// Number of topics that the relay has created, in all sessions. A restart must not count from 0 again.
     created: usize,
     growth: Growth,
 }
 
 impl Topics {
-    /// `refresh_interval`: how often it is looked whether a topic has more partitions; `None`: never.
+    /// `refresh_interval`: time between two looks whether a topic has more partitions; `None`: never.
     pub fn new(
         admin: connection::Admin,
         options: TopicOptions,
@@ -160,12 +161,12 @@ impl Topics {
         }
     }
 
-    /// The relay has created so many before.
+    /// Sets the number of topics that the relay has created before.
     pub fn note_created(&mut self, before: u64) {
         self.created = usize::try_from(before).unwrap_or(usize::MAX);
     }
 
-    /// How many the relay has created, in all.
+    /// Number of topics that the relay has created, in all sessions.
     pub fn created(&self) -> u64 {
         self.created as u64
     }
@@ -176,12 +177,12 @@ impl Topics {
     }
 
     /// # Panics
-    /// The id is of another table of topics.
+    /// The id belongs to another `Topics`.
     pub fn topic(&self, id: DestinationId) -> &Topic {
         &self.topics[id.0 as usize]
     }
 
-    /// Looks a topic up, and creates it where that is wanted.
+    /// Looks up a topic, and creates it if it is missing and that is allowed.
     ///
     /// # Errors
     /// It does not exist, takes no records, or Kafka cannot be asked.
@@ -214,13 +215,14 @@ impl Topics {
 
     fn ensure_room(&self, name: &str, topics: usize) -> Result<(), Error> {
         let topics_max = self.options.topics_max;
-        match topics < topics_max {
-            true => Ok(()),
-            false => Err(Error::TooMany { topic: name.to_owned(), topics_max }),
+        if topics < topics_max {
+            Ok(())
+        } else {
+            Err(Error::TooMany { topic: name.to_owned(), topics_max })
         }
     }
 
-    /// While there is time to act.
+    /// Warns early, while there is time to act.
     fn warn_of_many(&self) {
         let (topics, topics_max) = (self.topics.len(), self.options.topics_max);
         if topics == warn_at(topics_max) {
@@ -232,7 +234,7 @@ impl Topics {
         }
     }
 
-    /// Topics that have more partitions than when it was looked last, as far as that is known by now.
+    /// Topics that have grown since the last look, as far as known by now.
     pub async fn take_grown(&mut self) -> Vec<(DestinationId, u32)> {
         let names = (0..)
             .map(DestinationId)
@@ -247,7 +249,7 @@ impl Topics {
         counts
     }
 
-    /// Looks the checkpoint topic up, and creates it compacted, with one partition, where `looked` found none.
+    /// Accepts the checkpoint topic. If `looked` found none, creates it compacted, with one partition.
     ///
     /// # Errors
     /// It does not exist, takes no records, or Kafka cannot be asked.
@@ -268,15 +270,15 @@ impl Topics {
         Ok(())
     }
 
-    /// The largest record batch that the checkpoint topic takes; `None` where we may not read that.
+    /// The largest record batch that the checkpoint topic takes; `None` if we may not read that.
     pub fn checkpoint_bytes_max(&self) -> Option<usize> {
         self.checkpoint_bytes_max
     }
 
-    /// Asks whether a missing destination topic would be created; creates nothing.
+    /// Checks that a missing destination topic could be created. Creates nothing.
     ///
     /// # Errors
-    /// It would not.
+    /// It could not.
     pub async fn ensure_creatable(&self, name: &str) -> Result<(), Error> {
         self.request_creation(name, self.destination(name), creation().validate_only(true)).await?;
         Ok(())
@@ -291,7 +293,7 @@ impl Topics {
         Ok(())
     }
 
-    /// How many brokers are up; the topic named need not exist.
+    /// Number of brokers that are up. The topic need not exist.
     ///
     /// # Errors
     /// Kafka cannot be asked.
@@ -304,9 +306,9 @@ impl Topics {
         asked.await.map_err(|source| Error::LookUp { topic: name.to_owned(), source })
     }
 
-    /// Holds what the brokers allow on a topic against what is needed; `None` where they do not say. What a
-    /// refused transaction says would not name the topic, and the right to read the checkpoint is used only
-    /// when there is one.
+    /// Checks that the brokers allow the needed operations on a topic; `None` if they do not tell. Otherwise a missing
+    /// right would show late: a refused transaction does not name the topic, and the checkpoint is read only if there
+    /// is one.
     ///
     /// # Errors
     /// The first operation that is not allowed; Kafka cannot be asked.
@@ -318,10 +320,10 @@ impl Topics {
         allows(name, self.ask(name, connection::authorized).await, needed)
     }
 
-    /// What the brokers say of a topic; `None` when it does not exist.
+    /// Describes a topic; `None` if it does not exist.
     ///
     /// # Errors
-    /// Kafka cannot be asked, or does not let us see it.
+    /// Kafka cannot be asked, or we may not see the topic.
     pub async fn describe(&self, name: &str) -> Result<Option<Description>, Error> {
         let described = self.look_up(name).await?;
         if let Some(description) = &described {
@@ -330,7 +332,7 @@ impl Topics {
         Ok(described)
     }
 
-    /// All that is asked of a topic, at once; `None` when it does not exist.
+    /// Asks everything about a topic at once; `None` if it does not exist.
     ///
     /// # Errors
     /// As [`Topics::describe`].
@@ -363,8 +365,8 @@ impl Topics {
         }))
     }
 
-    /// How many partitions a topic has, and the fewest replicas of one, by its metadata: brokers describe the
-    /// configuration of topics that do not exist, too.
+    /// The number of partitions, and the fewest replicas of one, from the metadata. Brokers describe the configuration
+    /// even of topics that do not exist.
     async fn partitions(&self, name: &str) -> Result<Option<(usize, usize)>, Error> {
         let failed = |source| Error::LookUp { topic: name.to_owned(), source };
         let Metadata { error, partitions, replicas } =
@@ -378,15 +380,15 @@ impl Topics {
         }
     }
 
-    /// Asks about a topic what waits for librdkafka, on a thread of its own.
+    /// Runs a blocking question about a topic on a thread of its own.
     async fn ask<T: Send + 'static>(
         &self,
         name: &str,
         question: impl FnOnce(&connection::Admin, &str) -> Result<T, KafkaError> + Send + 'static,
     ) -> Result<T, KafkaError> {
         let (admin, topic) = (self.admin.clone(), name.to_owned());
-        let asked = tokio::task::spawn_blocking(move || question(&admin, &topic));
-        // A panic there is one here.
+        let asked = tasks::spawn_blocking(move || question(&admin, &topic));
+        // A panic there becomes one here.
         asked.await.unwrap_or_else(|error| match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Err(KafkaError::Canceled),
@@ -402,7 +404,7 @@ impl Topics {
         new_topic(name, Some(1), self.options.replication).set("cleanup.policy", "compact")
     }
 
-    /// Answers also whether it was us who created it.
+    /// Also returns whether we have created it.
     async fn create(
         &self,
         name: &str,
@@ -418,7 +420,7 @@ impl Topics {
         Ok((description, is_new))
     }
 
-    /// `false`: the topic is there already.
+    /// Returns `false` if the topic already exists.
     async fn request_creation(
         &self,
         name: &str,
@@ -446,7 +448,7 @@ impl Topics {
         let begun = Instant::now();
         loop {
             match self.look_up(name).await? {
-                // The one that is asked for the configuration may not know the topic yet, either.
+                // The broker that is asked for the configuration may not know the topic yet, either.
                 Some(found) if found.has_config() || begun.elapsed() > CONFIG_PATIENCE => {
                     found.warn_of_no_config(name);
                     return Ok(found);

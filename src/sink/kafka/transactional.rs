@@ -1,8 +1,8 @@
 //! `exactly-once`: each batch and its checkpoint are one Kafka transaction.
 //!
-//! Transactional producers are used in turn ("lanes"): a broker refuses to begin the next transaction of an
-//! id until the markers of its last one are written, and librdkafka then waits 20 ms; and while one transaction
-//! waits for its broker, the next ones are on their way (`overlap`).
+//! The relay uses several transactional producers in turn, called lanes. A broker refuses the next transaction of an id
+//! until the markers of the previous one are written, and librdkafka then waits 20 ms. With several lanes, the next
+//! transactions are in flight meanwhile (`overlap`).
 
 mod claim;
 mod committer;
@@ -14,25 +14,25 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;
 
-pub use self::claim::Claim;
 use self::lane::Lane;
 pub use self::opening::{Connected, Opening};
 use self::overlap::Overlap;
 use super::client::Record;
 use super::orders::{Answers, Order};
 use super::partitions::PartitionId;
-use super::reports::{Bell, Tag};
+use super::reports::{Tag, Wakeup};
 use super::{PublishError, PublishOptions, connection};
 use crate::checkpoint::{Checkpoint, CheckpointOptions};
 use crate::delivery::Delivery;
 
-/// Lanes that carry batches, so many transactions at once.
+/// Number of lanes that carry batches, and so of transactions at once.
 pub const LANES: usize = 4;
 
-/// Lanes that store checkpoints alone. One lane takes 26 ms a cycle, two 5 ms, more no less.
+/// Number of lanes where only checkpoints are stored. One lane takes 26 ms a cycle, two take 5 ms, and more gain
+/// nothing.
 const CHECKPOINT_LANES: usize = 2;
 
-/// So many of the fenced lanes are used.
+/// Number of the fenced lanes that are used.
 fn used_lanes(delivery: Delivery) -> usize {
     match delivery {
         Delivery::ExactlyOnce => LANES,
@@ -40,7 +40,7 @@ fn used_lanes(delivery: Delivery) -> usize {
     }
 }
 
-/// The one that the checkpoint's key goes to.
+/// The partition of the checkpoint's key.
 const CHECKPOINT_PARTITION: PartitionId = PartitionId(0);
 
 /// The lanes of one relay, all fenced against its predecessors.
@@ -49,16 +49,16 @@ pub struct Transactional {
     next_lane: usize,
     options: PublishOptions,
     checkpoint: CheckpointOptions,
-    /// Where the claim went, and all checkpoints of the session go.
+    /// The partition of the claim, and of all checkpoints of the session.
     checkpoint_partition: Option<i32>,
     cut_off: Arc<AtomicBool>,
-    /// Rings when any lane has something to serve.
-    bell: Arc<Bell>,
+    /// Woken when any lane has something to serve.
+    wakeup: Arc<Wakeup>,
 }
 
 impl Transactional {
-    /// Makes the producers and initialises all transactional ids: transactions that a predecessor left open
-    /// are finished or aborted, and it can write nothing more.
+    /// Makes the producers and initialises all transactional ids. This finishes or aborts a predecessor's open
+    /// transactions, and the predecessor can write nothing more.
     ///
     /// # Errors
     /// Kafka cannot be reached, or refuses the ids.
@@ -66,7 +66,8 @@ impl Transactional {
         Connected::connect(opening)?.fence()
     }
 
-    /// Initialises the transactional ids of a relay of another name, and lets them go: it can write nothing more.
+    /// Initialises the transactional ids of a relay of another name, and drops the producers. That relay can write
+    /// nothing more.
     ///
     /// # Errors
     /// Kafka cannot be reached, or refuses the ids.
@@ -75,11 +76,11 @@ impl Transactional {
         Ok(())
     }
 
-    /// Writes tombstones for the checkpoint: to these partitions of its topic, and to the one that is its
-    /// key's. Nothing of it is visible before all of it is.
+    /// Writes tombstones for the checkpoint to these partitions of its topic, and to the partition of its key, in one
+    /// transaction.
     ///
     /// # Errors
-    /// They are not in Kafka, or nobody knows; these lanes must not be used again.
+    /// They are not in Kafka, or the outcome is unknown. Do not use these lanes again.
     pub fn forget(&mut self, partitions: &[i32]) -> Result<(), PublishError> {
         let lane = self.lane();
         lane.begin(partitions.len() + 1)?;
@@ -96,7 +97,7 @@ impl Transactional {
         self.commit()
     }
 
-    /// Publishes the batches that are ordered, until the order to stop.
+    /// Publishes the ordered batches, until the order to stop.
     pub(super) fn run(
         self,
         orders: &Receiver<Order>,
@@ -105,7 +106,7 @@ impl Transactional {
         Overlap::new(self, answers)?.run(orders)
     }
 
-    /// Reads what librdkafka says while nothing is published, such as that no broker answers.
+    /// Reads what librdkafka reports while nothing is published, for instance that no broker answers.
     pub fn serve(&self) {
         self.lanes.iter().for_each(Lane::serve);
     }
@@ -116,17 +117,17 @@ impl Transactional {
         Record { key, value: Some(value), partition: None, sequence: None, tag }
     }
 
-    /// Stores a checkpoint alone. Answers with its record.
+    /// Stores a checkpoint alone. Returns its record.
     ///
     /// # Errors
-    /// It is not in Kafka, or nobody knows; these lanes must not be used again.
+    /// It is not in Kafka, or the outcome is unknown. Do not use these lanes again.
     pub fn store(&mut self, checkpoint: &Checkpoint) -> Result<Vec<u8>, PublishError> {
         let value = self.send_alone(checkpoint)?;
         self.commit()?;
         Ok(value)
     }
 
-    /// Sends a checkpoint in a transaction of its own, which stays open. Answers with its record.
+    /// Sends a checkpoint in a transaction of its own, which stays open. Returns its record.
     fn send_alone(&self, checkpoint: &Checkpoint) -> Result<Vec<u8>, PublishError> {
         let lane = self.lane();
         lane.begin(1)?;
@@ -136,12 +137,12 @@ impl Transactional {
         Ok(value)
     }
 
-    /// The lane whose turn it is.
+    /// The current lane.
     fn lane(&self) -> &Lane {
         &self.lanes[self.next_lane]
     }
 
-    /// Commits the transaction of the lane whose turn it is; the next transaction is the next lane's.
+    /// Commits the transaction of the current lane, and moves on to the next lane.
     fn commit(&mut self) -> Result<(), PublishError> {
         let lane = &self.lanes[self.next_lane];
         self.next_lane = (self.next_lane + 1) % self.lanes.len();
@@ -154,13 +155,13 @@ impl Transactional {
     }
 
     /// Wakes the publisher's thread.
-    pub(super) fn bell(&self) -> Arc<Bell> {
-        self.bell.clone()
+    pub(super) fn wakeup(&self) -> Arc<Wakeup> {
+        self.wakeup.clone()
     }
 }
 
-/// Initialises the one transactional id that no relay uses, and lets it go: whether transactions of this
-/// length may be used is known then, and nobody is fenced. Answers with the id.
+/// Initialises a transactional id that no relay uses, and drops it again. This shows whether transactions with this
+/// timeout are allowed, and fences nobody. Returns the id.
 ///
 /// # Errors
 /// Kafka cannot be reached, or refuses it.

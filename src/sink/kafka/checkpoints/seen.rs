@@ -1,8 +1,8 @@
-//! The proof that the checkpoint that was read is the last one: the place of the claim that follows it.
+//! Proves that the checkpoint that was read is the last one, by the offset of the claim that follows it.
 //!
-//! A broker that was just elected, or that does not know yet that it was replaced, may show a topic shorter
-//! than it is. A record that all replicas have acknowledged has an offset that cannot lie: all before it must
-//! have been read, and no record of the key may be among what was not.
+//! A leader that was just elected, or that does not know yet that it was replaced, may show a topic shorter than it is.
+//! But the offset of a record that all replicas have acknowledged is certain. So the records between the end that was
+//! read and that offset are read as well, and none of them may have the key.
 
 use rdkafka::Message;
 
@@ -22,13 +22,13 @@ impl Seen {
         Seen { topic, extents, options }
     }
 
-    /// Reads what lies between the end that was seen and our own record, which is acknowledged there and not
-    /// committed yet.
+    /// Reads the records between the end that was seen and our own record, which is acknowledged, but not committed
+    /// yet.
     ///
     /// # Errors
-    /// There is a record of the key, so that another checkpoint counts; or the topic cannot be read.
+    /// One of them has the key, so there is a later checkpoint; or the topic cannot be read.
     pub fn ensure_last_before(&self, partition: i32, offset: i64) -> Result<(), Error> {
-        // A partition that was not there was empty.
+        // A partition that was not there had no records.
         let seen = self.extents.get(&partition).map_or(0, |extent| extent.end);
         if seen > offset {
             return Err(reader::Error::Shortened {

@@ -1,7 +1,7 @@
-//! An admin client whose main queue is read: log lines, errors, and the questions for a token.
+//! An admin client whose main queue is read: log lines, errors, and requests for a token.
 //!
-//! rdkafka's admin client reads the answers to its own requests only. What else librdkafka has to tell would
-//! be kept without bound, and a login by tokens would never get one.
+//! rdkafka's admin client reads only the answers to its own requests. Without this file, all other events would pile up
+//! in memory, and a login with tokens would never get one.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ops::Deref;
@@ -16,8 +16,9 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 
 use super::{ClientError, Context, create};
+use crate::tasks;
 
-/// How long one look into the queue waits; the thread outlives its client by as long.
+/// How long one poll of the queue waits. The thread outlives its client by up to this time.
 const POLL_MILLIS: c_int = 100;
 
 /// An admin client, and the thread that reads its main queue.
@@ -53,8 +54,7 @@ impl Admin {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("admin events".to_owned());
-        thread.spawn(serve).map_err(ClientError::Thread)?;
+        tasks::spawn_thread("admin events", serve).map_err(ClientError::Thread)?;
         Ok(Admin { client, is_over })
     }
 }
@@ -85,7 +85,7 @@ impl Drop for Queue {
 struct Event(NonNull<native::rd_kafka_event_t>);
 
 impl Event {
-    /// What nobody asked for, such as statistics, is dropped.
+    /// Ignores other events, such as statistics.
     fn serve(&self, client: &AdminClient<Context>) {
         // SAFETY: the event is alive.
         match unsafe { native::rd_kafka_event_type(self.0.as_ptr()) } {
@@ -169,10 +169,11 @@ fn fail_token(rk: *mut native::rd_kafka_t, problem: &str) {
 /// # Safety
 /// A text of C, or null.
 unsafe fn text<'a>(text: *const c_char) -> std::borrow::Cow<'a, str> {
-    match text.is_null() {
-        true => "".into(),
+    if text.is_null() {
+        "".into()
+    } else {
         // SAFETY: as the caller says.
-        false => unsafe { CStr::from_ptr(text) }.to_string_lossy(),
+        unsafe { CStr::from_ptr(text) }.to_string_lossy()
     }
 }
 

@@ -1,8 +1,11 @@
-//! What the relay's principal may do with topics, as the brokers themselves say (KIP-430).
+//! Which operations the brokers allow the relay's principal on a topic (KIP-430), asked by DescribeTopics.
 //!
-//! rdkafka has no safe call for it, so this file asks librdkafka directly: a
-//! right could be found out otherwise only by using it, which others would see, and what a refused
-//! transaction says does not name the topic.
+//! rdkafka 0.39 has no safe call for it, so this file calls librdkafka. It can go when rdkafka has one. It cannot go
+//! without: `run` and `check` both need the answer before anything is written.
+//! - In `idempotent` delivery the right to read a destination is used only after a crash. Without it the relay would
+//!   find out then, with records in flight and no way to tell which of them arrived.
+//! - The error of a refused transaction does not name its topic. Here topic and operation are known.
+//! - The only other way to find out is to use the right: to write a record, which consumers would see.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::{self, NonNull};
@@ -13,24 +16,22 @@ use rdkafka::types::RDKafkaAdminOp;
 
 use super::{Admin, REQUEST_TIMEOUT};
 
-/// What can be done to a topic, of what the relay does.
+/// An operation on a topic that the relay needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     Read,
     Write,
     Describe,
-    DescribeConfigs,
 }
 
 impl Operation {
-    /// As Kafka's own tools spell it.
+    /// The name that Kafka's own tools use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Operation::Read => "Read",
             Operation::Write => "Write",
             Operation::Describe => "Describe",
-            Operation::DescribeConfigs => "DescribeConfigs",
         }
     }
 
@@ -40,7 +41,6 @@ impl Operation {
             Operation::Read => Code::RD_KAFKA_ACL_OPERATION_READ,
             Operation::Write => Code::RD_KAFKA_ACL_OPERATION_WRITE,
             Operation::Describe => Code::RD_KAFKA_ACL_OPERATION_DESCRIBE,
-            Operation::DescribeConfigs => Code::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS,
         };
         code as u32
     }
@@ -57,7 +57,7 @@ impl Authorized {
     }
 }
 
-/// Asks which operations on one topic are allowed; `None` where the brokers do not say. Blocks for up to
+/// Asks which operations on one topic are allowed; `None` if the brokers do not tell. Blocks for up to
 /// [`REQUEST_TIMEOUT`].
 ///
 /// # Errors
@@ -162,8 +162,8 @@ impl Queue {
         Queue(NonNull::new(queue).expect("librdkafka aborts where it has no memory"))
     }
 
-    /// Waits for the answer. librdkafka gives one of its own when the request's timeout is over; a second
-    /// more lets it do so.
+    /// Waits for the answer. After the request's timeout librdkafka itself answers with an error, so wait for one
+    /// second more.
     fn poll(&self) -> Option<Event> {
         let timeout = c_int::try_from(REQUEST_TIMEOUT.as_millis() + 1000).unwrap_or(c_int::MAX);
         // SAFETY: the queue is alive; the event that comes back is ours to free.
@@ -194,9 +194,10 @@ impl Event {
             }
             let result = native::rd_kafka_event_DescribeTopics_result(event);
             let mut count = 0;
-            let topics = match result.is_null() {
-                true => ptr::null_mut(),
-                false => native::rd_kafka_DescribeTopics_result_topics(result, &raw mut count),
+            let topics = if result.is_null() {
+                ptr::null_mut()
+            } else {
+                native::rd_kafka_DescribeTopics_result_topics(result, &raw mut count)
             };
             if topics.is_null() || count == 0 {
                 return Err(failed(RDKafkaErrorCode::InvalidArgument));

@@ -1,13 +1,13 @@
-//! Clients that connect before it is known whether a broker can be reached at all: while MySQL is looked at, so that
-//! a start waits for the slower end only, and not for both.
+//! Clients that connect early: while MySQL is being asked, and before any broker has answered. So a start waits for the
+//! slower end only.
 //!
-//! Until a broker has answered somebody, they tell nothing above DEBUG, as all of them would tell the same; and they
-//! end when nobody wants them any more.
+//! Until a broker has answered one client, these log at DEBUG only, since all of them would log the same. They stop
+//! connecting when nobody wants them any more.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What clients that connect early are told.
+/// State that is shared with clients that connect early.
 #[derive(Debug, Clone, Default)]
 pub struct Early(Arc<Told>);
 
@@ -18,7 +18,7 @@ struct Told {
 }
 
 impl Early {
-    /// For clients that are made when they are needed.
+    /// For clients that are made only when they are needed.
     #[must_use]
     pub fn not() -> Early {
         let early = Early::default();
@@ -26,12 +26,12 @@ impl Early {
         early
     }
 
-    /// A broker has answered, and will answer these clients, too.
+    /// A broker has answered, so it will answer these clients, too.
     pub fn note_answered(&self) {
         self.0.has_answered.store(true, Ordering::Relaxed);
     }
 
-    /// What these clients have to tell, another one tells.
+    /// Another client logs the same.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         !self.0.has_answered.load(Ordering::Relaxed)
@@ -43,7 +43,7 @@ impl Early {
     }
 }
 
-/// Who wants such clients: when this is dropped, those that still connect give up.
+/// Keeps such clients connecting: when this is dropped, those that are still connecting stop.
 #[derive(Debug)]
 pub struct Wanted(pub Early);
 

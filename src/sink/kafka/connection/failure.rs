@@ -1,5 +1,5 @@
-//! Why brokers do not answer: librdkafka tries again for ever and tells the reason beside the call that
-//! waits. What it tells enters here; what leaves is the last reason, and whether a person must act on it.
+//! Why brokers do not answer. librdkafka retries for ever, and reports the reason in events and log lines, apart from
+//! the call that waits. These enter here. The last reason leaves, and whether a person must act on it.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -18,10 +18,10 @@ pub struct Failure {
 enum Kind {
     /// The address, the network, or a broker that is not there (yet).
     Connection,
-    /// The connection ended before a word was said, as it does on a listener of another protocol. A broker
-    /// or a load balancer that stops does the same.
+    /// The connection ended before any answer, as on a listener of another protocol. A broker or a load balancer that
+    /// stops looks the same.
     Protocol,
-    /// The name or the password, or the way to tell them.
+    /// The user, the password, or the login mechanism.
     Login,
     /// The broker's certificate.
     BrokerCertificate,
@@ -30,7 +30,7 @@ enum Kind {
 }
 
 impl Failure {
-    /// Reads an error event of librdkafka; `None` where it is not about a connection.
+    /// Reads an error event of librdkafka; `None` if it is not about a connection.
     fn read(code: RDKafkaErrorCode, reason: &str) -> Option<Failure> {
         let says = |text: &str| reason.contains(text);
         let kind = match code {
@@ -39,7 +39,7 @@ impl Failure {
             | RDKafkaErrorCode::UnsupportedSASLMechanism
             | RDKafkaErrorCode::IllegalSASLState => Kind::Login,
             RDKafkaErrorCode::SSL if says("certificate verify failed") => Kind::BrokerCertificate,
-            // An alert is what the other side says of us. By TLS 1.3 it comes after the handshake.
+            // The broker sends an alert about our certificate. In TLS 1.3 it comes after the handshake.
             RDKafkaErrorCode::SSL | RDKafkaErrorCode::BrokerTransportFailure
                 if says(" alert ") && (says("certificate") || says("unknown ca")) =>
             {
@@ -55,13 +55,13 @@ impl Failure {
         Some(Failure { kind, reason: for_people(reason) })
     }
 
-    /// Reads a log line of librdkafka: it makes no event of a connection that the broker ends.
+    /// Reads a log line of librdkafka. A connection that the broker ends causes no event.
     fn read_log(facility: &str, message: &str) -> Option<Failure> {
         let (_, reason) = message.split_once("]: ").filter(|_| facility == "FAIL")?;
         Failure::read(RDKafkaErrorCode::BrokerTransportFailure, reason)
     }
 
-    /// The broker is there and does not let us in.
+    /// The broker answers, and refuses us.
     pub fn is_rejection(&self) -> bool {
         matches!(self.kind, Kind::Login | Kind::BrokerCertificate | Kind::OwnCertificate)
     }
@@ -104,18 +104,18 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The failure of a client that tells most. Each new client begins without.
+/// The most telling failure of one client.
 #[derive(Debug, Default)]
 pub struct LastFailure(Mutex<Option<Failure>>);
 
 impl LastFailure {
-    /// Takes an error event of librdkafka in.
+    /// Takes an error event of librdkafka.
     pub fn note(&self, error: &KafkaError, reason: &str) {
         let code = error.rdkafka_error_code();
         self.keep(code.and_then(|code| Failure::read(code, reason)));
     }
 
-    /// Takes a log line of librdkafka in.
+    /// Takes a log line of librdkafka.
     pub fn note_log(&self, facility: &str, message: &str) {
         self.keep(Failure::read_log(facility, message));
     }
@@ -123,7 +123,7 @@ impl LastFailure {
     fn keep(&self, failure: Option<Failure>) {
         let Some(failure) = failure else { return };
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A client that was turned away sees its other connections end as well.
+        // A client that was refused sees its other connections end as well.
         if failure.is_rejection() || !last.as_ref().is_some_and(Failure::is_rejection) {
             *last = Some(failure);
         }
@@ -143,7 +143,7 @@ fn is_cut_short(reason: &str) -> bool {
     reason.contains("Disconnected: ") && duration_ms.is_some_and(|ms| ms < AT_ONCE_MS)
 }
 
-/// Leaves out where in OpenSSL it was noticed, how long it took, and in which state.
+/// Leaves out the place in OpenSSL, the time and the state.
 fn for_people(reason: &str) -> String {
     const LIBRARY: &str = "SSL routines::";
     let reason = reason.rsplit_once(" (after ").map_or(reason, |(reason, _)| reason);

@@ -1,5 +1,5 @@
-//! Tokens of SASL/OAUTHBEARER: read from a file whenever librdkafka asks for a new one, or made without a
-//! signature for brokers in a test.
+//! Tokens of SASL/OAUTHBEARER. Whenever librdkafka asks for one, it is read from a file, or made without a signature
+//! for brokers in a test.
 //!
 //! `sasl.oauthbearer.config` says which: `token_file=/run/secrets/kafka-token`, a JSON Web Token that somebody
 //! renews there, or librdkafka's own fields of an unsecured token: `principal=relay lifeSeconds=3600`.
@@ -45,7 +45,7 @@ fn read(path: &str) -> Result<OAuthToken, Error> {
     parse(text.trim()).ok_or_else(|| Error::NoToken { path: path.to_owned() })
 }
 
-/// The end of its life and whose it is stand in the token (RFC 7519).
+/// The token itself has its expiry and its principal (RFC 7519).
 fn parse(token: &str) -> Option<OAuthToken> {
     let claims = decode(token.split('.').nth(1)?)?;
     let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
@@ -58,7 +58,7 @@ fn parse(token: &str) -> Option<OAuthToken> {
     })
 }
 
-/// As librdkafka makes its first one.
+/// The same token that librdkafka makes for its first login.
 fn unsecured(config: &str, now_seconds: u64) -> Result<OAuthToken, Error> {
     let field = |name: &str| {
         config.split_whitespace().find_map(|field| field.strip_prefix(name)?.strip_prefix('='))

@@ -1,10 +1,10 @@
-//! The checkpoints that are to be stored next.
+//! The checkpoints to store next.
 
 use std::time::SystemTime;
 
 use crate::checkpoint::Checkpoint;
 
-/// The latest checkpoint of what is acknowledged, and one before it where that says more.
+/// The checkpoint of the last acknowledged batch, and an earlier one if that has a GTID set.
 #[derive(Default)]
 pub(super) struct Due {
     latest: Option<DueCheckpoint>,
@@ -13,10 +13,10 @@ pub(super) struct Due {
 }
 
 pub(super) struct DueCheckpoint {
-    /// Of the batch that it came with.
+    /// Number of the batch that it came with.
     pub number: u64,
     pub checkpoint: Checkpoint,
-    /// When the earliest batch behind it was sent, of those that are acknowledged already.
+    /// When the first batch behind it was sent, among the acknowledged ones.
     pub sent_behind: Option<SystemTime>,
 }
 
@@ -27,8 +27,8 @@ impl DueCheckpoint {
 }
 
 impl Due {
-    /// A batch that was sent then is acknowledged. A later checkpoint pushes out an earlier one, but not one with a
-    /// GTID set that the later one lacks: a long set is a part of few.
+    /// A batch that was sent at `sent_at` is acknowledged. Its checkpoint replaces an earlier one, unless only the
+    /// earlier one has a GTID set: few checkpoints carry a long set.
     pub fn note(&mut self, number: u64, checkpoint: Checkpoint, sent_at: SystemTime) {
         if checkpoint.gtid_set.is_some() {
             self.with_set = None;

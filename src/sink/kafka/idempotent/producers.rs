@@ -1,10 +1,8 @@
-//! The producers of records. Each partition is written by one of them, and each of them has one request on its way to
-//! each broker: so partitions do not wait for each other's round trips, and no partition has two requests on their
-//! way.
+//! The producers of records. One producer writes each partition, and has one request in flight to each broker. So
+//! partitions do not wait for each other's round trips, and no partition has two requests in flight.
 //!
-//! Two would not be safe, whichever way they are let out: where the second is refused because the first one was,
-//! librdkafka raises its epoch, with which the broker cannot tell any more which records it has already
-//! (docs/requests-in-flight.md).
+//! Two would not be safe. When the broker refuses the second because it refused the first, librdkafka raises its epoch.
+//! With the new epoch the broker cannot tell which records it already has (docs/requests-in-flight.md).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,18 +19,18 @@ use crate::sink::kafka::partitions::index_of;
 use crate::sink::kafka::reports::Context;
 use crate::sink::kafka::{PublishError, Unacknowledged, producer};
 
-/// Each has a connection to each broker, and a thread for it. Behind a round trip of 5 ms, twelve partitions of one
-/// broker gain no more from more of them.
+/// Most producers. Each has a connection to each broker, and a thread for it. With a round trip of 5 ms and twelve
+/// partitions on one broker, more of them gain nothing.
 pub(super) const PRODUCERS: usize = 8;
 
-/// A single broker whose round trip is shorter gets one producer. There are no round trips to overlap then, and eight
-/// would make smaller requests and take half as much processor time again in a backlog.
+/// A single broker with a shorter round trip gets one producer. There are no round trips to overlap then. Eight
+/// producers would send smaller requests, and take 50 % more CPU time in a backlog.
 const NEAR: Duration = Duration::from_millis(1);
 
-/// `max.message.bytes` of a topic where nobody set it.
+/// Default of a topic's `max.message.bytes`.
 const BATCH_BYTES_DEFAULT: usize = 1_048_588;
 
-/// Bytes of a batch around the key and the value of its only record: 61, lengths, and the header with the
+/// Bytes of a record batch besides the key and the value of its only record: 61, lengths, and the header with the
 /// relay's name.
 const AROUND_RECORD_BYTES_MAX: usize = 256;
 
@@ -40,7 +38,7 @@ pub(super) struct Producers {
     clients: Vec<Client<Reported>>,
     /// By their ids.
     destinations: Vec<Destination>,
-    /// Whose the next partition is.
+    /// Number of the producer that gets the next partition.
     next: usize,
 }
 
@@ -55,7 +53,7 @@ pub(super) struct Destination {
 }
 
 impl Producers {
-    /// Makes them. The first is answered by a broker before; the others connect meanwhile, if they are needed.
+    /// Makes the producers. Waits until a broker has answered the first one. The others, if needed, connect later.
     ///
     /// # Errors
     /// Kafka cannot be reached.
@@ -103,7 +101,7 @@ impl Producers {
         Ok(())
     }
 
-    /// Sends to all these partitions of a topic, which has got more.
+    /// The topic has grown to these partitions: sends to all of them.
     pub fn grow_topic(&mut self, id: DestinationId, partitions: u32) {
         let name = self.destination(id).name().clone();
         self.clients.iter().for_each(|client| producer::learn_partitions(client, &name));
@@ -113,7 +111,7 @@ impl Producers {
         }
     }
 
-    /// In turns, so that each has about as many partitions.
+    /// Round robin, so that each producer has about the same number of partitions.
     fn next_producer(&mut self) -> usize {
         let next = (self.next + 1) % self.clients.len();
         std::mem::replace(&mut self.next, next)
@@ -124,12 +122,12 @@ impl Producers {
         &self.destinations[id.0 as usize]
     }
 
-    /// Why the first producer that gave up did so.
+    /// The fatal error of the first producer that has one.
     pub fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
         self.clients.iter().find_map(|client| client.producer().client().fatal_error())
     }
 
-    /// Asks the brokers what may be wrong with a topic.
+    /// Asks the brokers why a topic may acknowledge nothing.
     pub fn why_not_acknowledged(&self, topic: &str) -> Unacknowledged {
         producer::why_not_acknowledged(&self.clients[0], topic)
     }
@@ -151,7 +149,7 @@ impl Destination {
         topic.send(&Record { partition: Some(number), ..record })
     }
 
-    /// Whether the broker takes a record with so many bytes of key and value for certain.
+    /// Whether the broker certainly takes a record whose key and value have this many bytes.
     pub fn surely_takes(&self, bytes: usize) -> bool {
         bytes <= self.sure_bytes_max
     }

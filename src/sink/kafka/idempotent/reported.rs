@@ -1,4 +1,4 @@
-//! What librdkafka reports of the batches that are on their way, counted.
+//! Counts what librdkafka reports about the batches in flight.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -8,14 +8,14 @@ use rdkafka::message::BorrowedMessage;
 use super::BATCHES_MAX;
 use crate::sink::kafka::reports::{FirstRefused, Refused, Reports};
 
-/// Counts the records of the batches on their way down as their reports come. A record's tag is its index in
-/// the batch and the batch's slot.
+/// Counts down the records of the batches in flight as their reports come. A record's tag holds its index in the batch,
+/// and the batch's slot.
 #[derive(Default)]
 pub(super) struct Reported {
     missing: [AtomicUsize; BATCHES_MAX],
     /// A record will not be acknowledged.
     has_refused: AtomicBool,
-    /// How many will not.
+    /// Number of records that will not be acknowledged.
     refusals: AtomicUsize,
     pub refused: FirstRefused,
 }
@@ -33,7 +33,7 @@ impl Reported {
         index * BATCHES_MAX + slot
     }
 
-    /// Of the record in its batch.
+    /// Index of the record in its batch.
     pub fn index(tag: usize) -> usize {
         tag / BATCHES_MAX
     }
@@ -43,13 +43,13 @@ impl Reported {
         self.missing[slot].load(Ordering::Acquire) == left
     }
 
-    /// The last records of a batch were not sent, as the producer has ended.
+    /// The last `count` records of a batch were not sent, since the producer has ended.
     pub fn note_unsent(&self, slot: usize, records: usize) {
         self.missing[slot].fetch_sub(records, Ordering::AcqRel);
         self.has_refused.store(true, Ordering::Release);
     }
 
-    /// There is a report on every record that was sent: nothing is in flight any more.
+    /// Every record that was sent has its report: nothing is in flight any more.
     pub fn are_all_here(&self) -> bool {
         self.missing() == self.refusals.load(Ordering::Acquire)
     }

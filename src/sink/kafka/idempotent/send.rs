@@ -1,4 +1,4 @@
-//! Sending batches, as far ahead of the checkpoint as may be, and as long as nobody may have replaced us.
+//! Sends batches, up to the allowed distance ahead of the checkpoint, and only while nobody can have replaced us.
 
 use std::time::{Instant, SystemTime};
 
@@ -6,7 +6,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::reported::Reported;
 use super::settle::Settled;
-use super::{BATCHES_MAX, Doubt, InFlight, RECORDS_AHEAD_MAX, Sending, refusal_while};
+use super::{BATCHES_MAX, FenceProbe, InFlight, RECORDS_AHEAD_MAX, Sending, refusal_while};
 use crate::sink::Sealed;
 use crate::sink::kafka::PublishError;
 use crate::sink::kafka::client::Record;
@@ -15,7 +15,7 @@ use crate::sink::kafka::reports::Refused;
 use crate::sink::kafka::sequence::SequenceHeader;
 
 impl Sending {
-    /// Sends what is not too far ahead of the checkpoint, unless somebody else may send it.
+    /// Sends the batches that are not too far ahead of the checkpoint, unless a successor may be sending them.
     pub(super) fn send_waiting(&mut self, answers: &Answers) -> Result<(), PublishError> {
         if self.in_flight.back().is_some_and(|batch| batch.is_paused) {
             self.resume(answers)?;
@@ -27,7 +27,7 @@ impl Sending {
         {
             let may_send = self.waiting.front().is_some_and(|sealed| {
                 let ahead = sealed.checkpoint.sequence.saturating_sub(self.stored_sequence);
-                sealed.batch.is_empty() || ahead <= RECORDS_AHEAD_MAX && self.doubt.is_none()
+                sealed.batch.is_empty() || ahead <= RECORDS_AHEAD_MAX && self.fence_probe.is_none()
             });
             if !may_send {
                 break;
@@ -54,10 +54,10 @@ impl Sending {
         self.send_rest(InFlight { sealed, slot, sent_at, left, is_paused, is_whole }, answers)
     }
 
-    /// Sends what a pause has left of the last batch, once it is known that nobody has fenced us.
+    /// Sends the rest of the last batch after a suspension, once the fence probe has succeeded.
     fn resume(&mut self, answers: &Answers) -> Result<(), PublishError> {
         let has_refused = self.reported.has_refused();
-        if !has_refused && (self.failed.is_some() || self.doubt.is_some()) {
+        if !has_refused && (self.failed.is_some() || self.fence_probe.is_some()) {
             return Ok(());
         }
         let mut batch = self.in_flight.pop_back().expect("it was looked at");
@@ -84,7 +84,7 @@ impl Sending {
             let sent = destination.send(Record { key, value, partition, sequence, tag });
             match sent {
                 Ok(()) => left -= 1,
-                // The producer has ended; why is told by a record that it gave up.
+                // The producer has ended. The report on a failed record tells why.
                 Err(error) if is_fatal(&error) => {
                     unsent = left;
                     break;
@@ -101,7 +101,7 @@ impl Sending {
             }
             match self.settle(destination.name(), left, answers) {
                 Settled::All => {}
-                Settled::Paused => {
+                Settled::Suspended => {
                     is_paused = true;
                     break;
                 }
@@ -117,7 +117,7 @@ impl Sending {
         (batch.is_whole, batch.left) = (left == 0, left - unsent);
         batch.is_paused = is_paused && batch.left > 0;
         if is_paused {
-            self.doubt = Some(Doubt::Open);
+            self.fence_probe = Some(FenceProbe::Wanted);
         }
         self.in_flight.push_back(batch);
         Ok(())

@@ -1,5 +1,5 @@
-//! Where the partitions of a topic begin and end. All partitions are asked for at once: over a link, a round trip for
-//! each would be most of what reading costs.
+//! The first and last offsets of a topic's partitions. One request asks for all of them, since a round trip for each
+//! would dominate the time of a read.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,9 +12,10 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Error, Reader};
 use crate::sink::kafka::connection::{Context, REQUEST_TIMEOUT};
+use crate::tasks::in_this_span;
 
-/// How long another producer's open transaction may hold us back in one try. Recovery tries again, and says why: a
-/// transaction lives as long as its own timeout, 60 s by default, and one that hangs until somebody ends it.
+/// How long another producer's open transaction may hold us back in one attempt. Recovery retries, and logs why. A
+/// transaction lives up to its own timeout, 60 s by default, and a hanging one until somebody ends it.
 const HELD_BACK_MAX: Duration = Duration::from_secs(15);
 
 /// Offsets of a partition: of its first record, and the one after its last.
@@ -28,31 +29,32 @@ pub struct Extent {
 pub type Extents = BTreeMap<i32, Extent>;
 
 impl Reader {
-    /// Connects, so that what is asked next costs one round trip. Nothing is read: where partitions begin says
-    /// nothing of what is in them. That it cannot be asked is told by who asks next.
+    /// Connects to the leaders, so that the next question costs one round trip. Reads no records. An error shows at the
+    /// next question.
     pub fn connect(&self) {
         std::thread::scope(|scope| {
             for consumer in [&self.uncommitted, &self.committed] {
-                scope.spawn(|| {
+                scope.spawn(in_this_span(|| {
                     if let Err(error) = self.connect_to_leaders(consumer) {
                         tracing::debug!(%error, "connect to the leaders of the {}", self.title);
                     }
-                });
+                }));
             }
         });
     }
 
     fn connect_to_leaders(&self, consumer: &BaseConsumer<Context>) -> Result<(), Error> {
         let partitions = self.ask_partitions(consumer)?;
-        let asked = match partitions.is_empty() {
-            true => Ok(()),
-            false => self.list_offsets(consumer, &partitions, Offset::Beginning).map(drop),
+        let asked = if partitions.is_empty() {
+            Ok(())
+        } else {
+            self.list_offsets(consumer, &partitions, Offset::Beginning).map(drop)
         };
         *self.known() = partitions;
         asked.map_err(|error| self.failed_at(consumer, error))
     }
 
-    /// Asks which partitions there are; `true`: others than those that [`Reader::extents`] has answered with.
+    /// Asks for the partitions. Returns `true` if they differ from those of [`Reader::extents`].
     ///
     /// # Errors
     /// As [`Reader::extents`].
@@ -82,23 +84,23 @@ impl Reader {
         }
     }
 
-    /// Turns a reader that has connected, and has read nothing yet, to another topic.
+    /// Turns a reader that is connected, but has read nothing, to another topic.
     #[must_use]
     pub fn turned_to(self, kind: &str, topic: &str) -> Reader {
         let title = format!("{kind} {topic}");
         Reader { topic: topic.to_owned(), title, partitions: Mutex::default(), ..self }
     }
 
-    /// Where the partitions begin and end, whatever transactions are open. Of a reader that has connected, these are
-    /// the partitions that were there then.
+    /// First and last offsets of the partitions, including open transactions. These are the partitions that existed
+    /// when the reader connected.
     ///
     /// # Errors
-    /// Kafka cannot be asked, or knows no such topic: which may be what one broker says that has just started.
+    /// Kafka cannot be asked, or knows no such topic. A broker that has just started may not know it yet.
     pub fn extents(&self) -> Result<Extents, Error> {
         self.extents_of(&self.uncommitted)
     }
 
-    /// The same up to the first transaction that is open.
+    /// The same, up to the first open transaction.
     ///
     /// # Errors
     /// As [`Reader::extents`].
@@ -106,17 +108,17 @@ impl Reader {
         self.extents_of(&self.committed)
     }
 
-    /// The same as [`Reader::extents`], of a time at which no transaction before the ends is open any more.
+    /// The same as [`Reader::extents`], after waiting until no transaction before the ends is open.
     ///
     /// # Errors
     /// As [`Reader::extents`] and [`Reader::await_committed`].
     pub fn settled_extents(&self) -> Result<Extents, Error> {
         let (extents, stable) = std::thread::scope(|scope| {
-            let stable = scope.spawn(|| self.committed_extents());
+            let stable = scope.spawn(in_this_span(|| self.committed_extents()));
             (self.extents(), stable.join())
         });
         let extents = extents?;
-        // It is asked again, and tells then why not.
+        // An error shows when it is asked again.
         let stable = stable.ok().and_then(Result::ok).unwrap_or_default();
         let is_settled = |partition: &i32, extent: &Extent| {
             stable.get(partition).is_some_and(|stable| stable.end >= extent.end)
@@ -136,7 +138,7 @@ impl Reader {
         self.watermarks(consumer, &partitions).map_err(|error| self.failed_at(consumer, error))
     }
 
-    /// Each leader is asked for all of its partitions at once, for both ends at a time.
+    /// Asks each leader for all of its partitions at once, for first and last offsets in parallel.
     fn watermarks(
         &self,
         consumer: &BaseConsumer<Context>,
@@ -146,7 +148,8 @@ impl Reader {
             return Ok(Extents::new());
         }
         let (firsts, ends) = std::thread::scope(|scope| {
-            let firsts = scope.spawn(|| self.list_offsets(consumer, partitions, Offset::Beginning));
+            let firsts = scope
+                .spawn(in_this_span(|| self.list_offsets(consumer, partitions, Offset::Beginning)));
             let ends = self.list_offsets(consumer, partitions, Offset::End);
             (firsts.join(), ends)
         });
@@ -163,7 +166,7 @@ impl Reader {
     ) -> Result<BTreeMap<i32, i64>, KafkaError> {
         let mut asked = TopicPartitionList::new();
         for partition in partitions {
-            // In a question about times, the ends stand for themselves.
+            // librdkafka takes the ends in place of a time.
             asked.add_partition_offset(&self.topic, *partition, which)?;
         }
         let answered =

@@ -1,5 +1,5 @@
-//! Topics that get more partitions while the relay runs: they are asked for beside the line, as often as librdkafka
-//! asks for its own metadata.
+//! Notices topics that get more partitions while the relay runs. It asks in the background, as often as librdkafka
+//! refreshes its own metadata.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,9 @@ use tokio::time::Instant;
 use super::metadata;
 use crate::batch::DestinationId;
 use crate::sink::kafka::connection;
+use crate::tasks;
 
-/// Asks again and again how many partitions the topics have.
+/// Asks periodically for the number of partitions of the topics.
 pub(super) struct Growth {
     /// `None`: never.
     interval: Option<Duration>,
@@ -25,7 +26,7 @@ impl Growth {
         Growth { interval, ask_at: None, asked: None }
     }
 
-    /// The last answer, if one has come since; asks the next time when that is due. It never waits.
+    /// Returns the answer, if one has come since the last call. Asks again when that is due. Never waits.
     pub async fn poll(
         &mut self,
         admin: &Arc<connection::Admin>,
@@ -37,13 +38,13 @@ impl Growth {
         if self.asked.as_ref().is_some_and(JoinHandle::is_finished)
             && let Some(asked) = self.asked.take()
         {
-            // A panic there leaves the counts as they are.
+            // After a panic there, the counts stay as they are.
             return asked.await.unwrap_or_default();
         }
         if self.asked.is_none() && ask_at <= now {
             self.ask_at = Some(now + interval);
             let (admin, topics) = (Arc::clone(admin), topics.collect::<Vec<_>>());
-            self.asked = Some(tokio::task::spawn_blocking(move || count_all(&admin, topics)));
+            self.asked = Some(tasks::spawn_blocking(move || count_all(&admin, topics)));
         }
         Vec::new()
     }
@@ -57,7 +58,7 @@ fn count_all(
     match counted.collect::<Result<Vec<_>, KafkaError>>() {
         Ok(counts) => counts,
         Err(error) => {
-            // The brokers may be away; they are asked again.
+            // The brokers may be away. Ask again later.
             tracing::debug!(%error, "count the partitions of the topics");
             Vec::new()
         }
@@ -65,7 +66,7 @@ fn count_all(
 }
 
 fn count(admin: &connection::Admin, name: &str) -> Result<u32, KafkaError> {
-    // A topic that the broker does not show has no partitions: it has not grown.
+    // A topic that the broker does not show counts as one without partitions, so it has not grown.
     let partitions = metadata::fetch(admin, name)?.partitions;
     Ok(u32::try_from(partitions).unwrap_or(u32::MAX))
 }

@@ -1,4 +1,4 @@
-//! What a broker's metadata says of one topic: whether it is there, and how many partitions and replicas it has.
+//! One topic in a broker's metadata: whether it exists, and its numbers of partitions and replicas.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -6,14 +6,14 @@ use crate::sink::kafka::connection;
 
 /// A topic as a broker shows it.
 pub(super) struct Metadata {
-    /// Why the broker does not show it.
+    /// The reason why the broker does not show it.
     pub error: Option<RDKafkaErrorCode>,
     pub partitions: usize,
-    /// Of the partition that has the fewest.
+    /// Replicas of the partition that has the fewest.
     pub replicas: usize,
 }
 
-/// Asks a broker. It waits for the answer.
+/// Asks a broker, and waits for the answer.
 pub(super) fn fetch(admin: &connection::Admin, topic: &str) -> Result<Metadata, KafkaError> {
     let metadata = admin.inner().fetch_metadata(Some(topic), connection::REQUEST_TIMEOUT)?;
     let topics = metadata.topics();

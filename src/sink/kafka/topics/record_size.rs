@@ -1,11 +1,11 @@
-//! How large a record batch is that holds one record, to be held against what a topic takes.
+//! The size of a record batch with one record, to compare with the limit of a topic.
 
 /// Bytes of a record batch around its records
 /// (<https://kafka.apache.org/documentation/#recordbatch>).
 const BATCH_OVERHEAD_BYTES: usize = 61;
 
-/// Bytes of a record batch that holds just one record, uncompressed
-/// (<https://kafka.apache.org/documentation/#record>): what a topic's `max.message.bytes` is held against.
+/// Bytes of an uncompressed record batch with one record (<https://kafka.apache.org/documentation/#record>), to compare
+/// with a topic's `max.message.bytes`.
 pub fn record_batch_bytes(key_len: usize, value_len: usize, headers: &[(&str, usize)]) -> usize {
     let field = |len: usize| varint_bytes(len) + len;
     let headers_bytes: usize =

@@ -1,11 +1,11 @@
-//! What the brokers allow on a topic, held against what is needed.
+//! Compares the operations that the brokers allow on a topic with the needed ones.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::{Description, Error};
 use crate::sink::kafka::connection::{Authorized, Operation};
 
-/// A topic that exists, and what we may do to it.
+/// An existing topic, and the operations that are allowed on it.
 pub struct Looked {
     pub(super) description: Description,
     pub(super) authorized: Result<Option<Authorized>, KafkaError>,
@@ -41,7 +41,7 @@ pub(super) fn allows(
     }
 }
 
-/// The brokers are too old to name rights, or the one that was asked does not know the new topic yet.
+/// The brokers are too old to tell rights, or the asked one does not know the new topic yet.
 fn is_no_answer(error: &KafkaError) -> bool {
     matches!(
         error,

@@ -1,5 +1,5 @@
-//! The claim that a session begins with: a checkpoint in a transaction that stays open until the claim's own
-//! offset has shown that no later checkpoint was missed.
+//! The claim at the beginning of a session: a checkpoint in a transaction. The transaction stays open until the claim's
+//! offset has proved that no later checkpoint was missed.
 
 use super::Transactional;
 use crate::checkpoint::Checkpoint;
@@ -16,25 +16,25 @@ impl Transactional {
     /// Sends a claim in a transaction that stays open: [`Transactional::commit_claim`] ends it.
     ///
     /// # Errors
-    /// It is not acknowledged, or nobody knows where it is; these lanes must not be used again.
+    /// It is not acknowledged, or its offset is unknown. Do not use these lanes again.
     pub fn send_claim(&mut self, checkpoint: &Checkpoint) -> Result<Claim, PublishError> {
         let value = self.send_alone(checkpoint)?;
-        // None, where the answer to the first try was lost.
+        // None if the answer to the first attempt was lost.
         let place = self.lane().acknowledgements.last().filter(|(_, offset)| *offset >= 0);
         let (partition, offset) = place.ok_or(PublishError::NoOffset)?;
         self.checkpoint_partition = Some(partition);
         Ok(Claim { partition, offset, value })
     }
 
-    /// Makes the claim count.
+    /// Commits the claim.
     ///
     /// # Errors
-    /// It does not, or nobody knows; these lanes must not be used again.
+    /// It is not committed, or the outcome is unknown. Do not use these lanes again.
     pub fn commit_claim(&mut self) -> Result<(), PublishError> {
         self.commit()
     }
 
-    /// Takes the claim back.
+    /// Aborts the claim.
     pub fn abort_claim(self) {
         self.lane().abort();
     }

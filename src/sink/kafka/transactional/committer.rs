@@ -1,4 +1,4 @@
-//! The thread that commits transactions, one after the other, so that those behind them need not wait to be sent.
+//! The thread that commits transactions, one after the other. Later transactions are sent meanwhile.
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer;
 
 use crate::sink::kafka::client::Client;
-use crate::sink::kafka::reports::{Acknowledgements, Bell};
+use crate::sink::kafka::reports::{Acknowledgements, Wakeup};
 use crate::tasks;
 
-/// What became of a commit, or the words of a panic.
+/// The result of a commit, or the message of a panic.
 pub(super) type Committed = Result<Result<(), KafkaError>, String>;
 
 pub(super) struct Committer {
@@ -23,8 +23,8 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    /// Starts the thread. `bell` rings for every commit that has ended.
-    pub fn start(timeout: Duration, bell: Arc<Bell>) -> std::io::Result<Committer> {
+    /// Starts the thread, which wakes `wakeup` after every commit.
+    pub fn start(timeout: Duration, wakeup: Arc<Wakeup>) -> std::io::Result<Committer> {
         let (orders, inbox) = mpsc::channel::<Arc<Client<Acknowledgements>>>();
         let (outbox, committed) = mpsc::channel();
         let commit = move || {
@@ -35,29 +35,29 @@ impl Committer {
                 if outbox.send(ended).is_err() {
                     return;
                 }
-                bell.ring();
+                wakeup.wake();
             }
         };
-        let thread = std::thread::Builder::new().name("committer".to_owned()).spawn(commit)?;
+        let thread = tasks::spawn_thread("committer", commit)?;
         Ok(Committer { orders: Some(orders), committed, thread: Some(thread) })
     }
 
-    /// Commits the transaction of this producer. A commit that fails, or whose answer is lost, is never tried again:
-    /// recovery finds out what it was.
+    /// Commits the transaction of this producer. A commit that fails, or whose answer is lost, is never retried:
+    /// recovery finds out its outcome.
     pub fn commit(&self, client: Arc<Client<Acknowledgements>>) {
         let orders = self.orders.as_ref().expect("orders are given only before the drop");
-        // A thread that has ended has said why.
+        // A thread that has ended has reported why.
         drop(orders.send(client));
     }
 
-    /// The next commit that has ended, if one has.
+    /// The result of the next finished commit, if there is one.
     pub fn try_committed(&self) -> Option<Committed> {
         self.committed.try_recv().ok()
     }
 }
 
 impl Drop for Committer {
-    /// Waits for the commit that is asked for: what it came to must not change behind a successor's back.
+    /// Waits for the ordered commit: its outcome must not change after a successor has looked.
     fn drop(&mut self) {
         self.orders = None;
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {

@@ -9,19 +9,19 @@ use rdkafka::producer::{BaseProducer, Producer};
 use crate::batch::DestinationId;
 use crate::sink::kafka::client::{Client, Record, Topic};
 use crate::sink::kafka::connection;
-use crate::sink::kafka::reports::{Acknowledgements, Bell, Refused, Tag, is_collateral};
+use crate::sink::kafka::reports::{Acknowledgements, Refused, Tag, Wakeup, is_collateral};
 use crate::sink::kafka::{PublishError, SERVE_INTERVAL, producer};
 
-/// Whether a coordinator has put a new producer off is looked at so often.
+/// Time between two looks whether the coordinator has put off a new producer.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(5);
 
-/// librdkafka looks once a second which records are too old.
+/// librdkafka checks once a second which records have expired.
 const REPORT_MARGIN: Duration = Duration::from_secs(10);
 
 /// A partition as a client names it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TopicPartition {
-    /// `None`: that of the checkpoint.
+    /// `None`: the topic of the checkpoint.
     pub topic: Option<DestinationId>,
     pub partition: i32,
 }
@@ -33,19 +33,19 @@ pub(super) struct Lane {
     /// By their ids.
     pub topics: Vec<Topic<Acknowledgements>>,
     pub acknowledgements: Arc<Acknowledgements>,
-    /// Rings when the client has something to serve.
-    pub bell: Arc<Bell>,
+    /// Woken when the client has something to serve.
+    pub wakeup: Arc<Wakeup>,
     pub transaction_timeout: Duration,
 }
 
 impl Lane {
-    /// Finishes or aborts what a predecessor left open, and fences it. `false`: it was put off before
-    /// `quick_until`; later, librdkafka asks again.
+    /// Fences a predecessor, and finishes or aborts its open transaction. Returns `false` if the coordinator put us off
+    /// before `quick_until`. After that, librdkafka retries by itself.
     pub fn initialise(&self, id: &str, quick_until: Instant) -> Result<bool, PublishError> {
         let timeout = self.transaction_timeout;
         let initialised = self.client.serve_while(|producer| {
             while Instant::now() < quick_until {
-                // By its end, the call has failed with the coordinator's last answer, if there was one.
+                // When the call ends it has failed with the coordinator's last answer, if there was one.
                 match producer.init_transactions(ANSWER_INTERVAL) {
                     Err(error) if is_silence(&error) => {}
                     Err(error) if may_be_asked_again(&error) => return Ok(false),
@@ -82,19 +82,18 @@ impl Lane {
         Ok(())
     }
 
-    /// Lets librdkafka learn which partitions the topic of this id has: it takes no record for one that it does not
-    /// know.
+    /// Makes librdkafka look up the partitions of this topic. It takes no record for a partition that it does not know.
     pub fn learn_partitions(&self, topic: DestinationId) {
         producer::learn_partitions(&self.client, &self.topics[topic.0 as usize].name);
     }
 
-    /// Keeps back what it is given for these partitions.
+    /// Holds back the records for these partitions.
     pub fn hold(&self, partitions: &[TopicPartition]) -> Result<(), PublishError> {
         let held = self.client.hold(partitions.iter().map(|it| self.find(it)));
         held.map_err(|source| PublishError::Kafka { doing: "hold records back", source })
     }
 
-    /// Sends what was kept back for these partitions.
+    /// Sends the records that were held back for these partitions.
     pub fn release(&self, partitions: &[TopicPartition]) -> Result<(), PublishError> {
         let released = self.client.release(partitions.iter().map(|it| self.find(it)));
         released.map_err(|source| PublishError::Kafka { doing: "release records", source })
@@ -136,20 +135,20 @@ impl Lane {
             if self.is_acknowledged(report_by)? {
                 return Ok(());
             }
-            self.bell.wait(SERVE_INTERVAL);
+            self.wakeup.wait(SERVE_INTERVAL);
         }
     }
 
-    /// librdkafka reports by then on every record that is sent now.
+    /// Time by which librdkafka has reported on every record that is sent now.
     pub fn report_by(&self) -> Instant {
         Instant::now() + self.transaction_timeout + REPORT_MARGIN
     }
 
-    /// The broker has acknowledged every record of the transaction. librdkafka reports on every record by the end of
-    /// the transaction's timeout; one that it forgets is not waited for.
+    /// Whether the broker has acknowledged every record of the transaction. librdkafka reports on every record within
+    /// the transaction's timeout. If it forgets one, do not wait for ever.
     ///
     /// # Errors
-    /// It has refused one, or there is no report by `report_by`.
+    /// The broker has refused one, or there is no report by `report_by`.
     pub fn is_acknowledged(&self, report_by: Instant) -> Result<bool, PublishError> {
         if let Some(refused) = self.acknowledgements.refused() {
             return Err(self.classify_refused(refused));
@@ -166,7 +165,7 @@ impl Lane {
 
     fn classify_refused(&self, refused: Refused) -> PublishError {
         if is_collateral(&refused.error) {
-            // librdkafka gave the whole transaction up and tells why only to who wants to commit it.
+            // librdkafka has aborted the whole transaction. It tells the reason only when asked to commit.
             let doing = "have records acknowledged";
             return match self.client.producer().commit_transaction(self.transaction_timeout) {
                 Err(reason) => self.classify(doing, reason),
@@ -191,7 +190,8 @@ impl Lane {
         }
     }
 
-    /// Lets readers of the partitions go on at once. Where it fails, the transaction's timeout does it.
+    /// Aborts the transaction, so that readers of the partitions can go on at once. If this fails, the transaction's
+    /// timeout does it later.
     pub fn abort(&self) {
         let abort =
             |producer: &BaseProducer<_>| producer.abort_transaction(connection::REQUEST_TIMEOUT);
@@ -200,18 +200,18 @@ impl Lane {
         }
     }
 
-    /// A commit that fails, or whose answer is lost, is never tried again: recovery finds out what it was.
+    /// A commit that fails, or whose answer is lost, is never retried: recovery finds out its outcome.
     pub fn commit(&self) -> Result<(), PublishError> {
         let committed = self.client.producer().commit_transaction(self.transaction_timeout);
         committed.map_err(|error| self.classify("commit a transaction", error))
     }
 
-    /// Tells what is about the relay's identity or its rights from all else.
+    /// Sorts out errors about the relay's identity or its rights.
     pub fn classify(&self, doing: &'static str, error: KafkaError) -> PublishError {
         if self.is_fenced(&error) {
             return PublishError::Fenced;
         }
-        // What tells more may just have come.
+        // A report that tells more may just have come.
         self.client.serve();
         let denied = self.client.producer().client().context().denied_topic();
         match (error.rdkafka_error_code(), denied) {
@@ -223,7 +223,7 @@ impl Lane {
         }
     }
 
-    /// A producer whose transaction timed out is fenced as well: its epoch was raised by the broker.
+    /// A producer whose transaction timed out is fenced as well, since the broker has raised its epoch.
     fn is_fenced(&self, error: &KafkaError) -> bool {
         let is_fenced = |code: RDKafkaErrorCode| {
             matches!(
@@ -239,8 +239,7 @@ impl Lane {
     }
 }
 
-/// Nobody has answered in time, or a coordinator that is just chosen, or still ends the transaction of a
-/// predecessor.
+/// Nobody answered in time. Or the coordinator is being elected, or still ends the transaction of a predecessor.
 fn may_be_asked_again(error: &KafkaError) -> bool {
     let is_put_off = matches!(error, KafkaError::Transaction(reason) if reason.is_retriable());
     is_put_off || is_silence(error)

@@ -1,4 +1,4 @@
-//! How the lanes of a relay are opened: a producer for each transactional id, which fences whoever had that id.
+//! Opens the lanes of a relay: one producer for each transactional id, which fences the previous owner of that id.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,23 +9,23 @@ use super::{Transactional, lane_id, used_lanes};
 use crate::batch::Limits;
 use crate::checkpoint::CheckpointOptions;
 use crate::sink::kafka::connection::{self, Early, KafkaOptions};
-use crate::sink::kafka::reports::{Acknowledgements, Bell, Context};
+use crate::sink::kafka::reports::{Acknowledgements, Context, Wakeup};
 use crate::sink::kafka::{PublishError, PublishOptions, producer};
-use crate::tasks;
+use crate::tasks::{self, in_this_span};
 
-/// Transactional ids `{name}-0` … of which recovery fences every one, whatever number is used: a relay of
-/// another version, or in another mode, may use more or fewer.
+/// Number of transactional ids, `{name}-0` and up. Recovery fences all of them, whatever number is used: a relay of
+/// another version, or in another delivery, may use more or fewer.
 const FENCED_LANES: usize = 4;
 
-/// So many producers ask at once after a coordinator has put the one before off …
+/// Most producers that retry at once after the coordinator has put off the previous one …
 const QUICK_PRODUCERS_MAX: usize = 3;
-/// … and for so long: one that has no answer by then leaves it to librdkafka.
+/// … within this time. After that, librdkafka retries by itself.
 const QUICK_TIME: Duration = Duration::from_secs(1);
 
-/// A checkpoint topic that somebody made has at most so many partitions, less one.
+/// A checkpoint topic that somebody else created has fewer partitions than this.
 const TOMBSTONES_MAX: usize = 1_000;
 
-/// What the lanes of a relay are opened with.
+/// What it takes to open the lanes of a relay.
 pub struct Opening {
     kafka: KafkaOptions,
     options: PublishOptions,
@@ -36,11 +36,11 @@ pub struct Opening {
     /// Turns true when no broker answers.
     pub cut_off: Arc<AtomicBool>,
     pub early: Early,
-    /// Rings when any lane has something to serve.
-    bell: Arc<Bell>,
+    /// Woken when any lane has something to serve.
+    wakeup: Arc<Wakeup>,
 }
 
-/// The lanes of a relay, connected: nobody is fenced yet.
+/// The lanes of a relay, connected. Nobody is fenced yet.
 pub struct Connected {
     lanes: Vec<ConnectedLane>,
     opening: Opening,
@@ -49,7 +49,7 @@ pub struct Connected {
 struct ConnectedLane {
     id: String,
     lane: Lane,
-    /// For the case that the coordinator puts the first one off.
+    /// A spare producer, for the case that the coordinator puts off the first one.
     spare: Option<Lane>,
 }
 
@@ -57,23 +57,23 @@ impl Connected {
     /// Makes the producers of all transactional ids, and connects them.
     ///
     /// # Errors
-    /// Kafka cannot be reached, or nobody wants them any more.
+    /// Kafka cannot be reached, or nobody wants the producers any more.
     pub fn connect(opening: Opening) -> Result<Connected, PublishError> {
         let lanes = opening.connect_all(&opening.options.name)?;
         Ok(Connected { lanes, opening })
     }
 
-    /// Initialises all transactional ids: transactions that a predecessor left open are finished or aborted, and it
-    /// can write nothing more.
+    /// Initialises all transactional ids. This finishes or aborts a predecessor's open transactions, and the
+    /// predecessor can write nothing more.
     ///
     /// # Errors
     /// Kafka cannot be reached, or refuses the ids.
     pub fn fence(self) -> Result<Transactional, PublishError> {
         let Connected { lanes, opening } = self;
-        // Producers that are made from now on are needed at once.
+        // Producers made from now on are needed at once.
         let opening = Opening { early: Early::not(), ..opening };
         let mut lanes = opening.initialise_all(lanes)?;
-        let Opening { options, checkpoint, cut_off, bell, .. } = opening;
+        let Opening { options, checkpoint, cut_off, wakeup, .. } = opening;
         connection::end(lanes.split_off(used_lanes(options.delivery)));
         Ok(Transactional {
             lanes,
@@ -82,13 +82,13 @@ impl Connected {
             checkpoint,
             checkpoint_partition: None,
             cut_off,
-            bell,
+            wakeup,
         })
     }
 }
 
 impl Opening {
-    /// For producers that are made when they are needed, with batches as the configuration says.
+    /// For producers that are made when they are needed, with the configured batches.
     pub fn new(
         kafka: &KafkaOptions,
         options: &PublishOptions,
@@ -103,7 +103,7 @@ impl Opening {
             batch_bytes_max: None,
             cut_off: Arc::default(),
             early: Early::not(),
-            bell: Arc::default(),
+            wakeup: Arc::default(),
         }
     }
 
@@ -112,15 +112,15 @@ impl Opening {
         &self.options.name
     }
 
-    /// All lanes of a relay, which fence whoever had their ids.
+    /// All lanes of a relay, which fence the previous owners of their ids.
     pub(super) fn lanes(&self, name: &str) -> Result<Vec<Lane>, PublishError> {
         self.initialise_all(self.connect_all(name)?)
     }
 
-    /// In parallel: each waits for connections of its own.
+    /// In parallel, since each waits for connections of its own.
     fn connect_all(&self, name: &str) -> Result<Vec<ConnectedLane>, PublishError> {
         let ids: Vec<String> = (0..FENCED_LANES).map(|index| lane_id(name, index)).collect();
-        // Only a lane that is used can have been left with a transaction.
+        // Only a lane that is used can have an open transaction.
         let spares = &ids[..used_lanes(self.options.delivery)];
         let mut lanes = in_parallel(ids.iter().chain(spares), |id| self.connect(id))?;
         let mut spares = lanes.split_off(FENCED_LANES).into_iter();
@@ -136,8 +136,8 @@ impl Opening {
         self.initialise(transactional_id, self.connect(transactional_id)?, None)
     }
 
-    /// Where a predecessor left a transaction open, the broker aborts it and wants to be asked again. librdkafka
-    /// does that after 500 ms, another producer at once.
+    /// If a predecessor left a transaction open, the broker aborts it and answers CONCURRENT_TRANSACTIONS. librdkafka
+    /// would retry after 500 ms; a new producer retries at once.
     fn initialise(
         &self,
         transactional_id: &str,
@@ -160,7 +160,7 @@ impl Opening {
     }
 
     fn connect(&self, transactional_id: &str) -> Result<Lane, PublishError> {
-        let Opening { kafka, options, limits, batch_bytes_max, cut_off, early, bell, .. } = self;
+        let Opening { kafka, options, limits, batch_bytes_max, cut_off, early, wakeup, .. } = self;
         let topic = self.checkpoint.topic.as_str();
         let records_max = (limits.records_max + 1).max(TOMBSTONES_MAX);
         let mut config = producer::config(kafka, options, records_max, *batch_bytes_max)?;
@@ -170,8 +170,8 @@ impl Opening {
             .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string());
         let acknowledgements = Arc::new(Acknowledgements::default());
         let context = Context::of(acknowledgements.clone(), cut_off.clone()).early(early.clone());
-        let (bell, wake) = (bell.clone(), bell.clone());
-        let (client, _) = producer::connect(&config, context, topic, move || wake.ring())?;
+        let (wakeup, wake) = (wakeup.clone(), wakeup.clone());
+        let (client, _) = producer::connect(&config, context, topic, move || wake.wake())?;
         let doing = "look up the checkpoint topic";
         let checkpoint_topic = client.topic(topic);
         let checkpoint_topic =
@@ -181,13 +181,13 @@ impl Opening {
             checkpoint_topic,
             topics: Vec::new(),
             acknowledgements,
-            bell,
+            wakeup,
             transaction_timeout: options.transaction_timeout,
         })
     }
 }
 
-/// Does the same to each, on threads of their own.
+/// Does the same work for each item, each on a thread of its own.
 fn in_parallel<I: Send, T: Send>(
     items: impl IntoIterator<Item = I>,
     work: impl Fn(I) -> Result<T, PublishError> + Sync,
@@ -195,7 +195,7 @@ fn in_parallel<I: Send, T: Send>(
     let work = &work;
     std::thread::scope(|scope| {
         let working: Vec<_> =
-            items.into_iter().map(|item| scope.spawn(move || work(item))).collect();
+            items.into_iter().map(|item| scope.spawn(in_this_span(move || work(item)))).collect();
         let done = working.into_iter().map(|thread| {
             thread.join().unwrap_or_else(|panic| Err(PublishError::Panicked(tasks::words(&*panic))))
         });

@@ -1,9 +1,10 @@
-//! Transactions that overlap: each lane carries one, and the next one is sent while those before it are acknowledged
-//! and committed.
+//! Overlapping transactions: each lane carries one. The next one is sent while earlier ones are being acknowledged and
+//! committed.
 //!
-//! The order holds for two reasons. A record leaves for its partition only when all before it there are acknowledged,
-//! or are of the same producer ([`Partitions`]). And a transaction is committed only after the one before it was: so
-//! of those that are on their way, a beginning is in Kafka, and the checkpoint of its last one says which.
+//! The order holds for two reasons. First, a record is sent to its partition only when all earlier records there are
+//! acknowledged, or came from the same producer ([`Partitions`]). Second, a transaction is committed only after the
+//! previous one. So the committed transactions are always the first ones in stream order, and the last committed
+//! checkpoint says which.
 //!
 //! The first record that waits for a partition is held by its own producer, which adds the partition to its transaction
 //! meanwhile.
@@ -22,21 +23,21 @@ use crate::checkpoint::CheckpointOptions;
 use crate::sink::kafka::client::Record;
 use crate::sink::kafka::orders::{Answers, Order};
 use crate::sink::kafka::partitions::{Admission, PartitionId, Partitions, Waiting, index_of};
-use crate::sink::kafka::reports::{Bell, Tag};
+use crate::sink::kafka::reports::{Tag, Wakeup};
 use crate::sink::kafka::sequence::SequenceHeader;
 use crate::sink::kafka::{PublishError, PublishOptions, SERVE_INTERVAL};
 use crate::sink::{Sealed, Stored};
 
-/// The next transaction begins when so few records of the one before it are not acknowledged. Sooner, a backlog would
-/// be cut into transactions so small that they cost more than they carry.
+/// The next transaction begins when at most this many records of the previous one are unacknowledged. If it began
+/// sooner, a backlog would be cut into transactions that are too small to be worth their cost.
 const UNACKNOWLEDGED_MAX: usize = 32;
 
-/// It begins when the checkpoint of the one before is acknowledged, or so long after that one began, whichever is
-/// sooner: so its partitions are added while the records before are on their way.
+/// The next transaction begins when the previous checkpoint is acknowledged, or this long after the previous
+/// transaction began, whichever is sooner. So its partitions are added while the previous records are in flight.
 const PACE: Duration = Duration::from_millis(5);
 
-/// Before that checkpoint is acknowledged, so few records of the one before may be missing. With more, the brokers are
-/// busy, and larger transactions cost them less.
+/// Before that checkpoint is acknowledged, at most this many records of the previous transaction may be unacknowledged.
+/// With more, the brokers are busy, and larger transactions cost them less.
 const EARLY_UNACKNOWLEDGED_MAX: usize = 16;
 
 /// The publisher's thread.
@@ -48,33 +49,33 @@ pub(super) struct Overlap<'a> {
     partitions: Partitions<LANES>,
     /// By the partition's id.
     topic_partitions: Vec<TopicPartition>,
-    /// Ordered, and not begun.
+    /// Ordered batches whose transaction has not begun.
     waiting: VecDeque<Sealed>,
-    /// In stream order. The first is being committed, or the next to be.
+    /// In stream order. The first one is being committed, or will be next.
     open: VecDeque<Open>,
     committer: Committer,
-    /// Partitions of records that were acknowledged just now; kept for its memory, as are the following.
+    /// Partitions of the records that were just acknowledged. Kept to reuse its memory, like the following fields.
     acknowledged: Vec<PartitionId>,
-    /// What each lane is to release.
+    /// Partitions that each lane is to release.
     released: [Vec<TopicPartition>; LANES],
-    /// What is to be held of the transaction that is begun just now, and what is to be sent of it.
+    /// Records of the transaction that is just beginning: to hold, and to send.
     held: Vec<TopicPartition>,
     admitted: Vec<Tag>,
-    bell: Arc<Bell>,
+    wakeup: Arc<Wakeup>,
     options: PublishOptions,
     checkpoint: CheckpointOptions,
     cut_off: Arc<AtomicBool>,
     answers: &'a Answers,
-    /// The reader knows that the next transaction may begin.
+    /// The line was told that the next transaction may begin.
     is_ready_told: bool,
     is_stopping: bool,
 }
 
-/// A transaction that was begun.
+/// An open transaction.
 struct Open {
     lane: usize,
     sealed: Sealed,
-    /// The record of its checkpoint.
+    /// The record of its checkpoint, as bytes.
     value: Vec<u8>,
     header: SequenceHeader,
     begun_at: Instant,
@@ -94,14 +95,14 @@ impl<'a> Overlap<'a> {
             checkpoint,
             checkpoint_partition,
             cut_off,
-            bell,
+            wakeup,
         } = transactional;
         let partition = checkpoint_partition.ok_or(PublishError::NoOffset)?;
-        let committer = Committer::start(options.transaction_timeout, bell.clone());
+        let committer = Committer::start(options.transaction_timeout, wakeup.clone());
         let mut partitions = Partitions::new();
         let id = partitions.add();
         debug_assert_eq!(id, CHECKPOINT_PARTITION);
-        // What the claim was acknowledged for is of no batch.
+        // The acknowledgement of the claim belongs to no batch.
         lanes.iter().for_each(|lane| lane.acknowledgements.expect(0));
         Ok(Overlap {
             lanes,
@@ -116,7 +117,7 @@ impl<'a> Overlap<'a> {
             released: Default::default(),
             held: Vec::new(),
             admitted: Vec::new(),
-            bell,
+            wakeup,
             options,
             checkpoint,
             cut_off,
@@ -128,18 +129,18 @@ impl<'a> Overlap<'a> {
 
     pub fn run(mut self, orders: &Receiver<Order>) -> Result<(), PublishError> {
         while !(self.is_stopping && self.open.is_empty() && self.waiting.is_empty()) {
-            if let Err(error) = self.turn(orders) {
+            if let Err(error) = self.advance(orders) {
                 self.abort_behind(&error);
                 return Err(error);
             }
             let begins_in = self.begins_at().map(|at| at.saturating_duration_since(Instant::now()));
-            self.bell.wait(begins_in.unwrap_or(SERVE_INTERVAL));
+            self.wakeup.wait(begins_in.unwrap_or(SERVE_INTERVAL));
         }
         Ok(())
     }
 
-    /// Does all that there is to do.
-    fn turn(&mut self, orders: &Receiver<Order>) -> Result<(), PublishError> {
+    /// Does all work that is due.
+    fn advance(&mut self, orders: &Receiver<Order>) -> Result<(), PublishError> {
         self.take_orders(orders)?;
         self.take_acknowledgements()?;
         self.take_committed()?;
@@ -149,7 +150,7 @@ impl<'a> Overlap<'a> {
         Ok(())
     }
 
-    /// Tells the reader when another batch would leave at once.
+    /// Tells the line when another batch would be sent at once.
     fn tell_ready(&mut self) {
         if self.begins_at().is_some_and(|at| at <= Instant::now()) {
             self.is_ready_told = true;
@@ -157,7 +158,7 @@ impl<'a> Overlap<'a> {
         }
     }
 
-    /// When another batch may leave; `None` until something changes that.
+    /// When another transaction may begin; `None` until something changes that.
     fn begins_at(&self) -> Option<Instant> {
         let is_free = self.open.len() < self.lanes.len() && self.waiting.is_empty();
         if self.is_ready_told || !is_free || self.partitions.is_waited_for(CHECKPOINT_PARTITION) {
@@ -194,7 +195,7 @@ impl<'a> Overlap<'a> {
         }
     }
 
-    /// The topic has so many partitions now.
+    /// The topic has this number of partitions now.
     fn add_partitions(&mut self, topic: usize, count: u32) {
         let id = DestinationId(u32::try_from(topic).expect("fewer topics than 2^32"));
         let known = u32::try_from(self.topics[topic].len()).expect("fewer partitions than 2^32");
@@ -205,7 +206,7 @@ impl<'a> Overlap<'a> {
         }
     }
 
-    /// Reads what has come, and sends what waited for it.
+    /// Reads the reports, and sends the records that waited for them.
     fn take_acknowledgements(&mut self) -> Result<(), PublishError> {
         for lane in &self.lanes {
             lane.serve();
@@ -226,7 +227,7 @@ impl<'a> Overlap<'a> {
                 self.send_waiting(id, record, admission)?;
             }
         }
-        // Last, so that what is released leaves with what has come after it.
+        // Last, so that released records leave together with later ones.
         self.release()?;
         acknowledged.clear();
         self.acknowledged = acknowledged;
@@ -258,7 +259,8 @@ impl<'a> Overlap<'a> {
         Ok(())
     }
 
-    /// Has the first transaction committed as soon as it is acknowledged. A refusal in any of them ends all.
+    /// Orders the commit of the first transaction as soon as it is acknowledged. A refusal in any transaction ends all
+    /// of them.
     fn commit_first(&mut self) -> Result<(), PublishError> {
         for (index, open) in self.open.iter_mut().enumerate().filter(|(_, it)| !it.is_committing) {
             let lane = &self.lanes[open.lane];
@@ -272,7 +274,7 @@ impl<'a> Overlap<'a> {
         Ok(())
     }
 
-    /// Begins the transaction of the next batch; `false` where none waits, or no lane is free.
+    /// Begins the transaction of the next batch. Returns `false` if none waits, or no lane is free.
     fn begin_next(&mut self) -> Result<bool, PublishError> {
         if self.open.len() == self.lanes.len() {
             return Ok(false);
@@ -296,7 +298,7 @@ impl<'a> Overlap<'a> {
         Ok(true)
     }
 
-    /// Sends the records of the transaction that was begun last, and its checkpoint, as far as they need not wait.
+    /// Sends the records and the checkpoint of the newest transaction, as far as they need not wait.
     fn send_last(&mut self) -> Result<(), PublishError> {
         let now = Instant::now();
         let open = self.open.back_mut().expect("one was begun");
@@ -325,7 +327,7 @@ impl<'a> Overlap<'a> {
         Ok(())
     }
 
-    /// Sends a record that waited.
+    /// Sends a record that has waited.
     fn send_waiting(
         &mut self,
         id: PartitionId,
@@ -341,7 +343,7 @@ impl<'a> Overlap<'a> {
         open.send(lane, &self.checkpoint.key, to, Tag { index: record.index, partition: id })
     }
 
-    /// Readers of the partitions need not wait for the transactions behind one that is refused for good.
+    /// Aborts the transactions behind one that is refused for good, so that readers of the partitions need not wait.
     fn abort_behind(&self, error: &PublishError) {
         if !matches!(error, PublishError::Refused { .. } | PublishError::Denied { .. }) {
             return;

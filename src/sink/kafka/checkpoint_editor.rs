@@ -1,12 +1,12 @@
-//! Writing checkpoints without relaying, for a person who says where the relay goes on.
+//! Stores checkpoints without relaying, for the commands `checkpoint set` and `checkpoint reset`.
 
 use super::transactional::Transactional;
 use super::{Error, Kafka, checkpoints};
 use crate::checkpoint::{Checkpoint, CheckpointOptions};
 use crate::sink::SinkError;
 
-/// Has all transactional ids of a relay: no other producer of it can write any more.
-pub struct CheckpointWriter {
+/// Holds all transactional ids of a relay. No other producer of that relay can write any more.
+pub struct CheckpointEditor {
     kafka: Kafka,
     lanes: Transactional,
 }
@@ -16,13 +16,13 @@ impl Kafka {
     ///
     /// # Errors
     /// Kafka cannot be reached, or refuses the ids.
-    pub async fn fence(&self) -> Result<CheckpointWriter, SinkError> {
+    pub async fn fence(&self) -> Result<CheckpointEditor, SinkError> {
         let opening = self.opening();
         let lanes = self.blocking(move || Transactional::open(opening)).await?;
-        Ok(CheckpointWriter { kafka: self.clone(), lanes })
+        Ok(CheckpointEditor { kafka: self.clone(), lanes })
     }
 
-    /// Fences the relay of another name that the checkpoint is of.
+    /// Fences the relay of another name that owns the checkpoint.
     ///
     /// # Errors
     /// Its ids are refused.
@@ -43,22 +43,22 @@ impl Kafka {
     }
 }
 
-impl CheckpointWriter {
+impl CheckpointEditor {
     /// Stores a checkpoint.
     ///
     /// # Errors
-    /// It is not in Kafka, or nobody knows.
+    /// It is not in Kafka, or the outcome is unknown.
     pub async fn store(self, checkpoint: Checkpoint) -> Result<(), SinkError> {
-        let CheckpointWriter { kafka, mut lanes } = self;
+        let CheckpointEditor { kafka, mut lanes } = self;
         kafka.blocking(move || lanes.store(&checkpoint).map(drop)).await
     }
 
     /// Writes tombstones for the checkpoint, to every partition that holds a record of its key.
     ///
     /// # Errors
-    /// They are not in Kafka, or nobody knows.
+    /// They are not in Kafka, or the outcome is unknown.
     pub async fn forget(self) -> Result<(), SinkError> {
-        let CheckpointWriter { kafka, mut lanes } = self;
+        let CheckpointEditor { kafka, mut lanes } = self;
         let (connection, name) = (kafka.connection.clone(), kafka.publish.name.clone());
         let options = kafka.checkpoint.clone();
         let partitions = move || checkpoints::partitions(&connection, &name, &options);

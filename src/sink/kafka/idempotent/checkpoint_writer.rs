@@ -1,4 +1,4 @@
-//! The thread that stores checkpoints, so that records need not wait for them.
+//! The thread that stores checkpoints in `idempotent` delivery. Records are sent meanwhile.
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -12,22 +12,25 @@ use crate::sink::kafka::transactional::Transactional;
 use crate::sink::kafka::{PublishError, SERVE_INTERVAL};
 use crate::tasks;
 
-/// A checkpoint is stored so often at most. It is a transaction of its own, which costs the broker more than a
-/// small batch does; a restart finds what is behind it.
+/// Shortest time between two stored checkpoints. Each is a transaction of its own, which costs the broker more than a
+/// small batch. A restart finds the records behind the last one.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The thread that stores checkpoints, one after the other.
-pub(super) struct Keeper {
+pub(super) struct CheckpointWriter {
     orders: Option<Sender<(u64, Checkpoint)>>,
     thread: Option<JoinHandle<()>>,
     pub is_storing: bool,
     next_at: Instant,
 }
 
-impl Keeper {
-    pub fn start(mut lanes: Transactional, events: Sender<Event>) -> std::io::Result<Keeper> {
+impl CheckpointWriter {
+    pub fn start(
+        mut lanes: Transactional,
+        events: Sender<Event>,
+    ) -> std::io::Result<CheckpointWriter> {
         let (orders, inbox) = mpsc::channel::<(u64, Checkpoint)>();
-        let keep = move || {
+        let write = move || {
             loop {
                 let (number, checkpoint) = match inbox.recv_timeout(SERVE_INTERVAL) {
                     Ok(order) => order,
@@ -38,7 +41,7 @@ impl Keeper {
                     Err(RecvTimeoutError::Disconnected) => return,
                 };
                 let stored = panic::catch_unwind(AssertUnwindSafe(|| lanes.store(&checkpoint)));
-                // After a panic they are not used again: this error ends the publisher.
+                // After a panic the lanes are not used again: this error ends the publisher.
                 let stored = stored
                     .unwrap_or_else(|panic| Err(PublishError::Panicked(tasks::words(&*panic))));
                 let stored = stored.map(|value| Stored { checkpoint, value, number });
@@ -47,12 +50,12 @@ impl Keeper {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(keep)?;
+        let thread = tasks::spawn_thread("checkpoints", write)?;
         let (orders, thread) = (Some(orders), Some(thread));
-        Ok(Keeper { orders, thread, is_storing: false, next_at: Instant::now() })
+        Ok(CheckpointWriter { orders, thread, is_storing: false, next_at: Instant::now() })
     }
 
-    /// When the next checkpoint may be stored; `None` while one is.
+    /// When the next checkpoint may be stored; `None` while one is in flight.
     pub fn free_at(&self) -> Option<Instant> {
         (!self.is_storing).then_some(self.next_at)
     }
@@ -65,11 +68,11 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for CheckpointWriter {
     fn drop(&mut self) {
         self.orders = None;
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
-            tracing::error!("the keeper's thread panicked");
+            tracing::error!("the thread that stores checkpoints panicked");
         }
     }
 }

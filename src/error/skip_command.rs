@@ -1,4 +1,4 @@
-//! The way out of a halt over one transaction: it is given up as a whole, by a command that is printed.
+//! The command that skips one transaction, as a last resort. The hint of a halt over that transaction prints it.
 
 use std::fmt;
 
@@ -7,20 +7,20 @@ use crate::binlog::{self, transaction};
 use crate::coordinates::Coordinates;
 use crate::sink::{About, Destinational};
 
-/// How a transaction that cannot be relayed is given up.
+/// Skips a transaction that cannot be relayed, as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WayOut {
+pub struct SkipCommand {
     /// The boundary before it.
     pub begin: Coordinates,
     /// The boundary after it, if that could be found.
     pub end: Option<Coordinates>,
-    /// So many of its rows are in Kafka already.
+    /// Number of its rows that are already in Kafka.
     pub rows_done: u64,
     /// `binlog-relay checkpoint set` with the configuration of this relay.
     pub command: String,
 }
 
-impl fmt::Display for WayOut {
+impl fmt::Display for SkipCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("or give that transaction up: ")?;
         match self.rows_done {
@@ -43,8 +43,8 @@ impl fmt::Display for WayOut {
 }
 
 impl Error {
-    /// A person must act on what stands in one transaction, which can also be given up as a whole.
-    pub fn can_be_given_up(&self) -> bool {
+    /// A person must act on this transaction, and may also skip it as a whole.
+    pub fn can_be_skipped(&self) -> bool {
         use transaction::Error as T;
         let is_in_binlog = |source: &binlog::Error| match source {
             binlog::Error::TableMap { .. }
@@ -89,22 +89,22 @@ mod tests {
         place.parse().unwrap()
     }
 
-    fn way_out(end: Option<&str>, rows_done: u64) -> WayOut {
+    fn skip_command(end: Option<&str>, rows_done: u64) -> SkipCommand {
         let command = "binlog-relay checkpoint set --config a.toml".to_owned();
-        WayOut { begin: at("b.000003:4711"), end: end.map(at), rows_done, command }
+        SkipCommand { begin: at("b.000003:4711"), end: end.map(at), rows_done, command }
     }
 
     #[test]
     fn the_hint_of_a_halt_ends_with_the_command_that_gives_the_transaction_up() {
         let table = "shop.events".to_owned();
         let error = over(binlog::Error::Xa { table, at: at("b.000003:5000") });
-        assert!(error.can_be_given_up());
+        assert!(error.can_be_skipped());
         let mend = match error.fate() {
             Fate::Halt { hint } => hint,
             fate => panic!("{fate:?}"),
         };
-        let way_out = way_out(Some("b.000003:5120"), 0);
-        let error = Error::OfOneTransaction { source: Box::new(error), way_out };
+        let skip_command = skip_command(Some("b.000003:5120"), 0);
+        let error = Error::OfOneTransaction { source: Box::new(error), skip_command };
         let Fate::Halt { hint } = error.fate() else { panic!("{error:?}") };
         assert_eq!(
             hint,
@@ -117,19 +117,19 @@ mod tests {
 
     #[test]
     fn what_is_in_kafka_already_and_what_could_not_be_found_is_said() {
-        let part = way_out(Some("b.000003:5120"), 7).to_string();
+        let part = skip_command(Some("b.000003:5120"), 7).to_string();
         assert!(part.contains("its first 7 rows are in Kafka, no other is relayed then"), "{part}");
-        let unknown = way_out(None, 0).to_string();
+        let unknown = skip_command(None, 0).to_string();
         assert!(unknown.contains("SHOW BINLOG EVENTS IN 'b.000003' FROM 4711"), "{unknown}");
         assert!(unknown.ends_with("--config a.toml --to b.000003:END_LOG_POS"), "{unknown}");
     }
 
     #[test]
-    fn what_is_of_no_transaction_is_not_given_up() {
+    fn what_is_of_no_transaction_is_not_skipped() {
         let other = transaction::Error::OtherFile { file: "b.000003".into(), is: 1, was: 2 };
         let silent = binlog::Error::Ended { after: at("b.000003:4711") };
         for error in [over(other.into()), over(silent), Error::OutboxChanged] {
-            assert!(!error.can_be_given_up(), "{error}");
+            assert!(!error.can_be_skipped(), "{error}");
         }
     }
 }
