@@ -24,6 +24,7 @@
 //! - [`telemetry`]: logs, metrics, and the state that HTTP shows
 //! - [`coordinates`]: file and offset, GTIDs and their sets
 //! - [`delivery`], [`fate`], [`finding`], [`secret`], `nearest`, `tasks`: what all of them share
+//! - `failpoint`: named places for tests, in no release
 
 pub mod batch;
 pub mod check;
@@ -34,6 +35,7 @@ pub mod connect;
 pub mod delivery;
 pub mod envelope;
 pub mod error;
+mod failpoint;
 pub mod fate;
 pub mod finding;
 pub mod http;

@@ -34,6 +34,7 @@ use super::transactional::Transactional;
 use super::{PublishError, PublishOptions, SERVE_INTERVAL, Unacknowledged, producer};
 use crate::batch::{DestinationId, Limits};
 use crate::checkpoint::Checkpoint;
+use crate::failpoint::failpoint;
 use crate::sink::{Sealed, Stored};
 use crate::telemetry::clock::iso_8601;
 
@@ -294,6 +295,7 @@ impl Sending {
             let InFlight { sealed, sent_at, .. } =
                 self.in_flight.pop_front().expect("it was looked at");
             if sealed.batch.unsent() > 0 {
+                failpoint!("records-acknowledged");
                 self.cut_off.store(false, Ordering::Relaxed);
             }
             let (published, number, checkpoint) = sealed.published();

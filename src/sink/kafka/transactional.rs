@@ -25,6 +25,7 @@ use super::reports::{Bell, Tag};
 use super::{PublishError, PublishOptions, connection};
 use crate::checkpoint::{Checkpoint, CheckpointOptions};
 use crate::delivery::Delivery;
+use crate::failpoint::failpoint;
 
 /// Lanes that carry batches, so many transactions at once.
 pub const LANES: usize = 4;
@@ -122,6 +123,7 @@ impl Transactional {
     /// It is not in Kafka, or nobody knows; these lanes must not be used again.
     pub fn store(&mut self, checkpoint: &Checkpoint) -> Result<Vec<u8>, PublishError> {
         let value = self.send_alone(checkpoint)?;
+        failpoint!("checkpoint-acknowledged");
         self.commit()?;
         Ok(value)
     }

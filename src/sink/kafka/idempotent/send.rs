@@ -7,6 +7,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::reported::Reported;
 use super::settle::Settled;
 use super::{BATCHES_MAX, Doubt, InFlight, RECORDS_AHEAD_MAX, Sending, refusal_while};
+use crate::failpoint::failpoint;
 use crate::sink::Sealed;
 use crate::sink::kafka::PublishError;
 use crate::sink::kafka::client::Record;
@@ -114,6 +115,7 @@ impl Sending {
         if unsent > 0 {
             self.reported.note_unsent(slot, unsent);
         }
+        failpoint!("records-sent");
         (batch.is_whole, batch.left) = (left == 0, left - unsent);
         batch.is_paused = is_paused && batch.left > 0;
         if is_paused {
