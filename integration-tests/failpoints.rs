@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crate::harness::consumer::{Inbox, Isolation};
 use crate::harness::relay::{Relay, RelaySetup, SOON};
 use crate::harness::scene::{Delivery, Scene};
+use crate::harness::watchdog;
 use crate::harness::workload::PlainWriter;
 
 const BOTH: [Delivery; 2] = [Delivery::ExactlyOnce, Delivery::Idempotent];
@@ -440,6 +441,46 @@ fn a_relay_that_was_replaced_in_its_drain_exits_3() {
         writer.write(2);
         scene.judge_clean_to_the_end(&writer.ledger, &mut second, SOON);
     }
+}
+
+/// The thread that reads stands still, with a backlog in its socket: it must not be sent again.
+#[test]
+fn a_reader_that_was_held_while_its_relay_was_replaced_sends_nothing_of_its_backlog() {
+    for delivery in BOTH {
+        a_relay_held_at(delivery, "before-first-row", 300);
+    }
+}
+
+/// Only one thread stands still, and the others go on: the relay learns that it was replaced while it does.
+#[test]
+fn a_thread_that_was_held_while_its_relay_was_replaced_writes_nothing_more() {
+    for (delivery, point) in [
+        (Delivery::ExactlyOnce, "records-acknowledged"),
+        (Delivery::ExactlyOnce, "batch-committed"),
+        (Delivery::Idempotent, "records-acknowledged"),
+        (Delivery::Idempotent, "checkpoint-acknowledged"),
+        (Delivery::Idempotent, "checkpoint-stored"),
+    ] {
+        a_relay_held_at(delivery, point, 3);
+    }
+}
+
+fn a_relay_held_at(delivery: Delivery, point: &str, rows: usize) {
+    let scene = Scene::on_shared_servers("held").with(delivery);
+    scene.create_topic("account");
+    let setup = scene.relay_setup();
+    let mut writer = PlainWriter::on(&scene);
+    writer.write(rows);
+    let release = watchdog::fresh_directory("held").join("go");
+    let mut first = armed(&setup, &format!("{point}=hold {}", release.display())).start();
+    first.wait_for_log(&format!("failpoint {point}: hold"));
+    let mut second = setup.start();
+    writer.write(2);
+    scene.judge_clean(&writer.ledger, &second, SOON);
+    fs::write(&release, "").expect("let it go");
+    assert_eq!(first.exit_code(), 3, "{point}\n{}", first.log_tail());
+    writer.write(2);
+    scene.judge_clean_to_the_end(&writer.ledger, &mut second, SOON);
 }
 
 /// Its own user may set any variable of its environment.

@@ -176,7 +176,8 @@ struct InFlight {
     is_whole: bool,
 }
 
-/// After a pause, nothing is sent until a stored checkpoint shows that we are not fenced.
+/// After a pause, of this thread or of the one that reads, nothing is sent until a stored checkpoint shows that we are
+/// not fenced.
 #[derive(PartialEq, Eq)]
 enum Doubt {
     Open,
@@ -225,9 +226,7 @@ impl Sending {
     fn run(mut self, inbox: &Receiver<Event>, answers: &Answers) -> Result<(), PublishError> {
         loop {
             let event = self.next(inbox);
-            if self.turns.is_paused() {
-                self.doubt = Some(Doubt::Open);
-            }
+            self.note_pause();
             match event {
                 Some(Event::Order(Order::LearnTopic { name, batch_bytes_max, partitions })) => {
                     let learnt = self.producers.learn_topic(&name, batch_bytes_max, partitions);
@@ -239,7 +238,12 @@ impl Sending {
                     // That may have taken a while, and is no pause.
                     self.turns = Turns::new();
                 }
-                Some(Event::Order(Order::Publish(sealed))) => self.waiting.push_back(*sealed),
+                Some(Event::Order(Order::Publish(sealed))) => {
+                    if sealed.is_doubtful {
+                        self.doubt = Some(Doubt::Open);
+                    }
+                    self.waiting.push_back(*sealed);
+                }
                 Some(Event::Order(Order::Stop)) => {
                     self.stop_by = Some(Instant::now() + self.options.transaction_timeout);
                 }
@@ -266,6 +270,13 @@ impl Sending {
             if self.may_stop() {
                 return Ok(());
             }
+        }
+    }
+
+    /// After a pause, we may have been replaced.
+    fn note_pause(&mut self) {
+        if self.turns.is_paused() {
+            self.doubt = Some(Doubt::Open);
         }
     }
 

@@ -19,6 +19,7 @@ impl Sending {
     /// Sends what is not too far ahead of the checkpoint, unless somebody else may send it.
     pub(super) fn send_waiting(&mut self, answers: &Answers) -> Result<(), PublishError> {
         if self.in_flight.back().is_some_and(|batch| batch.is_paused) {
+            self.note_pause();
             self.resume(answers)?;
         }
         let is_paused = |batch: &InFlight| batch.is_paused;
@@ -26,6 +27,8 @@ impl Sending {
             && self.in_flight.len() < BATCHES_MAX
             && !self.in_flight.back().is_some_and(is_paused)
         {
+            // The pause may have come since the thread looked last.
+            self.note_pause();
             let may_send = self.waiting.front().is_some_and(|sealed| {
                 let ahead = sealed.checkpoint.sequence.saturating_sub(self.stored_sequence);
                 sealed.batch.is_empty() || ahead <= RECORDS_AHEAD_MAX && self.doubt.is_none()
