@@ -73,6 +73,11 @@ torture: ## Run a server's regression tests while a relay follows (TORTURE='--fi
 build: ## Build target/release/binlog-relay
 	cargo build --release
 
+.PHONY: failpoints
+failpoints: ## Build the relay with its failpoints, for the tests (see CONTRIBUTING.md)
+	$(cargo) build --release --features failpoints --example failpoints \
+		--config 'profile.release.package.binlog-relay.opt-level = 0'
+
 .PHONY: servers
 servers: ## Fetch MySQL and Kafka into .servers/ (see servers/README.md)
 	servers/fetch
@@ -103,3 +108,4 @@ checks:
 	$(cargo) clippy --release --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(cargo) doc --release --workspace --no-deps
 	$(cargo) test --release --workspace --no-run
+	@$(MAKE) failpoints

@@ -25,6 +25,7 @@
 //! - [`telemetry`]: logs, metrics, and the state that HTTP shows
 //! - [`coordinates`]: file and offset, GTIDs and their sets
 //! - `delivery`, [`fate`], `finding`, `secret`, `nearest`, `tasks`: shared by all
+//! - `failpoint`: named places for tests, in no release
 
 pub mod batch;
 pub mod check;
@@ -35,6 +36,7 @@ pub(crate) mod connect;
 pub(crate) mod delivery;
 pub mod envelope;
 pub mod error;
+mod failpoint;
 pub mod fate;
 pub(crate) mod finding;
 pub mod http;

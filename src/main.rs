@@ -27,7 +27,8 @@ const EXIT_USAGE: u8 = 2;
 /// Another instance of this relay has taken over.
 const EXIT_TAKEN_OVER: u8 = 3;
 
-fn main() -> ExitCode {
+/// The relay. It is public to examples/failpoints.rs, which is the same program.
+pub fn main() -> ExitCode {
     let cli = Cli::read();
     telemetry::start(cli.log_format);
     let done = match cli.request {

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod consumer;
 pub mod eventuate;
 pub mod frames;
+pub mod holding;
 pub mod http;
 pub mod kafka;
 pub mod lagging;

@@ -2,6 +2,7 @@
 //! and waited for with a deadline. What goes wrong is reported with the tail of that log.
 
 use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -19,6 +20,7 @@ pub struct Process {
     /// A further file the program writes its log to.
     own_log: Option<PathBuf>,
     exit_code: Option<i32>,
+    signal: Option<i32>,
     ended: bool,
 }
 
@@ -37,7 +39,8 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("start {what} ({command:?}): {error}"));
         watchdog::guard(child.id());
-        Process { what: what.to_owned(), child, log, own_log: None, exit_code: None, ended: false }
+        let (what, own_log) = (what.to_owned(), None);
+        Process { what, child, log, own_log, exit_code: None, signal: None, ended: false }
     }
 
     /// Names a file that the program itself writes its log to.
@@ -99,12 +102,17 @@ impl Process {
         self.exit_code
     }
 
+    /// The signal that ended it, if one did.
+    pub fn signal_of_end(&self) -> Option<i32> {
+        self.signal
+    }
+
     pub fn has_ended(&mut self) -> bool {
         if !self.ended
             && let Some(status) = self.child.try_wait().expect("a child can be waited for")
         {
             watchdog::release(self.child.id());
-            self.exit_code = status.code();
+            (self.exit_code, self.signal) = (status.code(), status.signal());
             self.ended = true;
         }
         self.ended
@@ -129,7 +137,7 @@ impl Process {
 
     fn reap(&mut self) {
         let status = self.child.wait().expect("a child can be waited for");
-        self.exit_code = status.code();
+        (self.exit_code, self.signal) = (status.code(), status.signal());
         self.ended = true;
     }
 }

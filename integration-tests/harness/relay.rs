@@ -191,6 +191,12 @@ impl Relay {
         code.unwrap_or_else(|| panic!("a signal ended the relay\n{}", self.process.log_tail()))
     }
 
+    /// Waits for the relay's end, and answers with the signal that ended it, if one did.
+    pub fn ended_by_signal(&mut self) -> Option<i32> {
+        self.process.wait_for_exit(SOON);
+        self.process.signal_of_end()
+    }
+
     /// SIGTERM, then the exit code.
     pub fn stop(&mut self) -> i32 {
         self.process.signal("TERM");
@@ -260,7 +266,6 @@ impl Relay {
         rest.split('"').next().expect("a split has a first part").to_owned()
     }
 
-    #[allow(dead_code, reason = "no test asks, but examples/bench does")]
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
+use super::holding::HoldingProxy;
 use super::lagging::LaggingProxy;
 use super::link::{Delay, Distant};
 use super::listeners::{Fronted, properties_beside};
@@ -281,6 +282,15 @@ impl Kafka {
     pub fn start_beside_lagging_proxy() -> (LaggingProxy, Kafka, String) {
         Kafka::start_beside(&[], |upstream| {
             let proxy = LaggingProxy::to(upstream);
+            let port = proxy.port();
+            (proxy, port)
+        })
+    }
+
+    /// The same with a proxy that can hold a request or its answer.
+    pub fn start_beside_holding_proxy() -> (HoldingProxy, Kafka, String) {
+        Kafka::start_beside(&[], |upstream| {
+            let proxy = HoldingProxy::to(upstream);
             let port = proxy.port();
             (proxy, port)
         })

@@ -17,6 +17,7 @@ use crate::connect;
 use crate::coordinates::{Coordinates, GtidSet, StartFrom, Uuid};
 use crate::delivery::Delivery;
 use crate::error::Error;
+use crate::failpoint::failpoint;
 use crate::outbox;
 use crate::primary::{MySql, Primaries, mysql};
 use crate::sink::{About, Connector, SinkError};
@@ -141,7 +142,9 @@ async fn store(
         generation.unwrap_or_default(),
     );
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Print)?;
+    failpoint!("command-fenced");
     writer.store(checkpoint.clone()).await?;
+    failpoint!("command-stored");
     match read(config).await? {
         Stored::Checkpoint(is) if *is == checkpoint => Ok(owner),
         is => Err(Error::NotReadBack { is: is.to_string() }),
@@ -167,7 +170,9 @@ async fn forget(config: &Config, out: &mut dyn Write) -> Result<Option<String>, 
     };
     let text = format!("stored now: {stored}\n{next}\n");
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Print)?;
+    failpoint!("command-fenced");
     writer.forget().await?;
+    failpoint!("command-stored");
     match read(config).await? {
         Stored::None => Ok(owner),
         is => Err(Error::NotReadBack { is: is.to_string() }),

@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::connect::{self, binlog_error, ensure_continuable, find_start};
 use crate::coordinates::Coordinates;
 use crate::error::Error;
+use crate::failpoint::failpoint;
 use crate::outbox::{self, OutboxOptions};
 use crate::primary::{Dumping, Locks, Primaries, Primary};
 use crate::resend::ResendWindow;
@@ -56,6 +57,7 @@ pub(super) async fn recover<W: World>(relay: &mut Relay<'_, W>) -> Result<Recove
         ensure_not_replaced(relay, relay.look().await?.as_ref())?;
     }
     let mut ends = connect_ends(relay).await?;
+    failpoint!("ends-connected");
     let TakenOver { stored, owner } = take_over(relay, &mut ends).await?;
     let Ends { mut primary, sink } = ends;
     let stored = stored.as_ref();
@@ -76,6 +78,7 @@ pub(super) async fn recover<W: World>(relay: &mut Relay<'_, W>) -> Result<Recove
     let resume_point = resume_point(relay, &identity, stored, &start, fingerprint);
     relay.predecessor = stored.and_then(|checkpoint| checkpoint.instance.clone());
     let (guarantee, cluster_id) = (sink.guarantee(), sink.cluster_id().to_owned());
+    failpoint!("before-claim");
     let claimed = sink.claim(claim(&start, stored, &resume_point)).await?;
     (relay.predecessor, relay.has_claimed) = (None, true);
     let outboxes = outbox::as_on_server(&config.outbox, identity.folds_case);
@@ -91,7 +94,9 @@ pub(super) async fn recover<W: World>(relay: &mut Relay<'_, W>) -> Result<Recove
         server = %config.mysql, version = identity.version, server_uuid = %identity.server_uuid,
         read_from = %start.read_from, relay_after_offset = start.start_offset, "relaying"
     );
+    failpoint!("before-dump");
     let Dumping { mut source, mut locks } = primary.dump(start, table_filter(outboxes)).await?;
+    failpoint!("before-lock");
     // A predecessor that was fenced may still have records in flight, where they are in no transaction.
     let lock = if is_planted(Bug::PredecessorNotWaitedFor) {
         None
@@ -101,6 +106,7 @@ pub(super) async fn recover<W: World>(relay: &mut Relay<'_, W>) -> Result<Recove
     } else {
         None
     };
+    failpoint!("before-first-row");
     relay.telemetry.begin_session(relay.failed.take().flatten());
     Ok(Recovered { source, line, lock })
 }

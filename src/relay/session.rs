@@ -16,6 +16,7 @@ use crate::binlog::{self, Change};
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::error::{Error, SkipCommand};
+use crate::failpoint::failpoint;
 use crate::fate::Fate;
 use crate::telemetry::Causes;
 use crate::telemetry::metrics::Peer;
@@ -252,7 +253,9 @@ impl<'a, W: World> Session<'a, W> {
     }
 
     async fn finish(&mut self, is_clean: bool) -> Result<(), Error> {
+        failpoint!("before-last-checkpoint");
         self.line.finish(self.source.place(), self.source.open_gtid(), is_clean).await?;
+        failpoint!("last-checkpoint-stored");
         let place = self.source.place();
         let is_clean = is_clean && !self.line.has_window();
         tracing::info!(place = %place.coordinates, is_clean, "drained");

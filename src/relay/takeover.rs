@@ -12,6 +12,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::connect;
 use crate::error::Error;
+use crate::failpoint::failpoint;
 use crate::primary::Primary;
 use crate::sink::Sink;
 
@@ -42,6 +43,7 @@ pub(super) async fn take_over<W: World>(
         return Ok(TakenOver { stored, owner: None });
     }
     sink.fence(&config.name).await?;
+    failpoint!("own-ids-fenced");
     tracing::debug!("fenced all predecessors");
     // Nobody stores a later checkpoint any more, so what MySQL says now is as new as the one that is read.
     let (stored, is_asked) = tokio::join!(sink.stored(), primary.ask_ahead());
@@ -50,7 +52,9 @@ pub(super) async fn take_over<W: World>(
     ensure_not_replaced(relay, stored.as_ref())?;
     let owner_of = |stored: &Option<Checkpoint>| connect::other_owner(config, stored.as_ref());
     let fence_and_read = async |owner: &str| {
+        failpoint!("before-owner-fence");
         sink.fence(owner).await?;
+        failpoint!("owner-fenced");
         let again = sink.stored().await?;
         ensure_not_replaced(relay, again.as_ref())?;
         Ok(again)

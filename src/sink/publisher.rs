@@ -19,6 +19,10 @@ use crate::fate::Fate;
 use crate::tasks;
 use crate::telemetry::metrics::ErrorKind;
 
+/// The line tells that its thread turns at least every second, unless it waits for this publisher. A longer gap means
+/// that the thread was held up, and that we may have been replaced: a successor waits 8 s for us.
+const HELD_UP_MIN: Duration = Duration::from_secs(3);
+
 /// A batch in flight, with where it leads.
 #[derive(Debug)]
 pub struct Sealed {
@@ -28,13 +32,16 @@ pub struct Sealed {
     pub checkpoint: Checkpoint,
     /// Counts what this publisher was handed, from 1.
     pub number: u64,
+    /// The thread that has read it was held up before: we may have been replaced.
+    pub is_doubtful: bool,
     sealed_at: Instant,
 }
 
 impl Sealed {
     /// A batch that is ready to leave now.
     pub fn new(batch: Batch, first_sequence: u64, checkpoint: Checkpoint) -> Sealed {
-        Sealed { batch, first_sequence, checkpoint, number: 0, sealed_at: Instant::now() }
+        let (number, is_doubtful, sealed_at) = (0, false, Instant::now());
+        Sealed { batch, first_sequence, checkpoint, number, is_doubtful, sealed_at }
     }
 
     /// All its records are durable now. What is left to store is its checkpoint, under its number.
@@ -189,6 +196,22 @@ pub struct Publisher {
     is_ready: bool,
     ordered: u64,
     stored: u64,
+    turns: Turns,
+}
+
+/// When the line's thread turned.
+struct Turns {
+    /// The last time.
+    turned_at: tokio::time::Instant,
+    /// It was held up since somebody looked.
+    was_held_up: bool,
+}
+
+impl Turns {
+    fn turn_at(&mut self, now: tokio::time::Instant) {
+        self.was_held_up |= now.saturating_duration_since(self.turned_at) > HELD_UP_MIN;
+        self.turned_at = now;
+    }
 }
 
 impl Publisher {
@@ -212,6 +235,7 @@ impl Publisher {
             is_ready: true,
             ordered: 0,
             stored: 0,
+            turns: Turns { turned_at: tokio::time::Instant::now(), was_held_up: false },
         }
     }
 
@@ -242,8 +266,15 @@ impl Publisher {
         self.cut_off.load(Ordering::Relaxed)
     }
 
+    /// The line's thread turns.
+    pub fn note_turn(&mut self) {
+        self.turns.turn_at(tokio::time::Instant::now());
+    }
+
     /// Hands a batch over. An answer tells what became of it.
     pub fn publish(&mut self, mut sealed: Sealed) {
+        self.note_turn();
+        sealed.is_doubtful = std::mem::take(&mut self.turns.was_held_up);
         sealed.number = self.ordered + 1;
         self.bytes_in_flight += sealed.batch.bytes();
         self.order(Order::Publish(Box::new(sealed)));
@@ -330,6 +361,23 @@ mod tests {
         assert!(error.is_fenced(), "{error}");
         let error = publisher.answer().await.unwrap_err();
         assert!(error.to_string().contains("exited unexpectedly"), "{error}");
+    }
+
+    #[test]
+    fn a_batch_is_doubtful_when_the_thread_that_reads_was_held_up_before_it() {
+        let began = tokio::time::Instant::now();
+        let mut turns = Turns { turned_at: began, was_held_up: false };
+        let mut held_up = |seconds: &[u64]| {
+            for second in seconds {
+                turns.turn_at(began + Duration::from_secs(*second));
+            }
+            std::mem::take(&mut turns.was_held_up)
+        };
+        assert!(!held_up(&[1, 2, 3, 6]));
+        // Also where it has turned again since then.
+        assert!(held_up(&[7, 11, 12, 13]));
+        assert!(!held_up(&[14]));
+        assert!(held_up(&[20]));
     }
 
     #[tokio::test]

@@ -75,6 +75,7 @@ impl<D: Destinations> Line<D> {
 
     /// Says where the line stands, and how far the source is.
     pub fn observe(&mut self, place: &Place, read: Option<Progress>) {
+        self.publisher.note_turn();
         let is_cut_off = self.is_cut_off();
         self.observer.look(place, read, &self.filling, is_cut_off);
     }

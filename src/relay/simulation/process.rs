@@ -36,10 +36,6 @@ impl Process {
         Process { id, inner: Mutex::new(inner) }
     }
 
-    pub fn state(&self) -> State {
-        self.inner.lock().unwrap().state
-    }
-
     pub fn pauses(&self) -> u32 {
         self.inner.lock().unwrap().pauses
     }

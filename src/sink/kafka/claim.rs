@@ -11,6 +11,7 @@ use super::orders::{Answers, GiveOrder, Order};
 use super::transactional::{self, Transactional};
 use super::{Error, Kafka, KafkaSink, Lanes, PublishError, Seen};
 use crate::checkpoint::Checkpoint;
+use crate::failpoint::failpoint;
 use crate::sink::{self, Claimed, Publisher, SinkError, Stored};
 
 /// Stores the claim and starts to publish.
@@ -53,11 +54,13 @@ async fn store(
 ) -> Result<(Transactional, Stored), SinkError> {
     let stored = move || {
         let sent = lanes.send_claim(&claim)?;
+        failpoint!("claim-acknowledged");
         if let Err(error) = seen.ensure_last_before(sent.partition, sent.offset) {
             lanes.abort_claim();
             return Err(Error::from(error));
         }
         lanes.commit_claim()?;
+        failpoint!("claim-committed");
         Ok((lanes, Stored::claim(claim, sent.value)))
     };
     kafka.blocking(stored).await

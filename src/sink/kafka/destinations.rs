@@ -3,6 +3,7 @@
 use crate::batch::DestinationId;
 use crate::checkpoint::{Checkpoint, PartitionCounts};
 use crate::delivery::Delivery;
+use crate::failpoint::failpoint;
 use crate::resend::ResendWindow;
 use crate::sink::{Destination, Destinations, SentRows, SinkError};
 
@@ -111,6 +112,7 @@ impl Destinations for KafkaDestinations {
             self.partitions_were =
                 self.partitions_were.take().and_then(|counts| counts.without(name));
         }
+        failpoint!("window-searched");
         Ok(Some(found.into()))
     }
 

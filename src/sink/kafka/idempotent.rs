@@ -34,6 +34,7 @@ use super::transactional::Transactional;
 use super::{PublishError, PublishOptions, SERVE_INTERVAL, Unacknowledged, producer};
 use crate::batch::{DestinationId, Limits};
 use crate::checkpoint::Checkpoint;
+use crate::failpoint::failpoint;
 use crate::sink::{Sealed, Stored};
 use crate::telemetry::clock::iso_8601;
 
@@ -179,8 +180,8 @@ struct InFlight {
     is_whole: bool,
 }
 
-/// After a suspension we may have been replaced. Nothing is sent until a checkpoint is stored: that fails if we are
-/// fenced.
+/// After a suspension, of this thread or of the one that reads, we may have been replaced. Nothing is sent until a
+/// checkpoint is stored: that fails if we are fenced.
 #[derive(PartialEq, Eq)]
 enum FenceProbe {
     Wanted,
@@ -229,9 +230,7 @@ impl Sending {
     fn run(mut self, inbox: &Receiver<Event>, answers: &Answers) -> Result<(), PublishError> {
         loop {
             let event = self.next(inbox);
-            if self.suspension.was_suspended() {
-                self.fence_probe = Some(FenceProbe::Wanted);
-            }
+            self.note_suspension();
             match event {
                 Some(Event::Order(Order::LearnTopic { name, batch_bytes_max, partitions })) => {
                     let learnt = self.producers.learn_topic(&name, batch_bytes_max, partitions);
@@ -243,7 +242,12 @@ impl Sending {
                     // That may have taken long, and was no suspension.
                     self.suspension = SuspensionWatch::new();
                 }
-                Some(Event::Order(Order::Publish(sealed))) => self.waiting.push_back(*sealed),
+                Some(Event::Order(Order::Publish(sealed))) => {
+                    if sealed.is_doubtful {
+                        self.fence_probe = Some(FenceProbe::Wanted);
+                    }
+                    self.waiting.push_back(*sealed);
+                }
                 Some(Event::Order(Order::Stop)) => {
                     self.stop_by = Some(Instant::now() + self.options.transaction_timeout);
                 }
@@ -273,6 +277,13 @@ impl Sending {
         }
     }
 
+    /// After a suspension, we may have been replaced.
+    fn note_suspension(&mut self) {
+        if self.suspension.was_suspended() {
+            self.fence_probe = Some(FenceProbe::Wanted);
+        }
+    }
+
     /// The next event; `None` when it is time to look for due work.
     fn next(&self, inbox: &Receiver<Event>) -> Option<Event> {
         let is_due = self.failed.is_none() && (!self.due.is_none() || self.fence_probe.is_some());
@@ -299,6 +310,7 @@ impl Sending {
             let InFlight { sealed, sent_at, .. } =
                 self.in_flight.pop_front().expect("it was looked at");
             if sealed.batch.unsent() > 0 {
+                failpoint!("records-acknowledged");
                 self.cut_off.store(false, Ordering::Relaxed);
             }
             let (published, number, checkpoint) = sealed.published();

@@ -24,6 +24,7 @@ use self::rights::allows;
 use super::connection::{self, Authorized, Operation};
 use crate::batch::DestinationId;
 use crate::delivery::Delivery;
+use crate::failpoint::failpoint;
 use crate::sink::Destination;
 use crate::tasks;
 
@@ -413,6 +414,7 @@ impl Topics {
     ) -> Result<(Description, bool), Error> {
         let is_new = self.request_creation(name, topic, creation()).await?;
         if is_new {
+            failpoint!("topic-created");
             tracing::info!(topic = name, "created topic");
         }
         let description = self.await_visible(name).await?;

@@ -24,6 +24,7 @@ use super::reports::{Tag, Wakeup};
 use super::{PublishError, PublishOptions, connection};
 use crate::checkpoint::{Checkpoint, CheckpointOptions};
 use crate::delivery::Delivery;
+use crate::failpoint::failpoint;
 
 /// Number of lanes that carry batches, and so of transactions at once.
 pub const LANES: usize = 4;
@@ -123,6 +124,7 @@ impl Transactional {
     /// It is not in Kafka, or the outcome is unknown. Do not use these lanes again.
     pub fn store(&mut self, checkpoint: &Checkpoint) -> Result<Vec<u8>, PublishError> {
         let value = self.send_alone(checkpoint)?;
+        failpoint!("checkpoint-acknowledged");
         self.commit()?;
         Ok(value)
     }

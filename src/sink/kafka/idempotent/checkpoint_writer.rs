@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Event;
 use crate::checkpoint::Checkpoint;
+use crate::failpoint::failpoint;
 use crate::sink::Stored;
 use crate::sink::kafka::transactional::Transactional;
 use crate::sink::kafka::{PublishError, SERVE_INTERVAL};
@@ -44,6 +45,7 @@ impl CheckpointWriter {
                 // After a panic the lanes are not used again: this error ends the publisher.
                 let stored = stored
                     .unwrap_or_else(|panic| Err(PublishError::Panicked(tasks::words(&*panic))));
+                failpoint!("checkpoint-stored");
                 let stored = stored.map(|value| Stored { checkpoint, value, number });
                 if events.send(Event::Stored(Box::new(stored))).is_err() {
                     return;

@@ -7,6 +7,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::reported::Reported;
 use super::settle::Settled;
 use super::{BATCHES_MAX, FenceProbe, InFlight, RECORDS_AHEAD_MAX, Sending, refusal_while};
+use crate::failpoint::failpoint;
 use crate::sink::Sealed;
 use crate::sink::kafka::PublishError;
 use crate::sink::kafka::client::Record;
@@ -18,6 +19,7 @@ impl Sending {
     /// Sends the batches that are not too far ahead of the checkpoint, unless a successor may be sending them.
     pub(super) fn send_waiting(&mut self, answers: &Answers) -> Result<(), PublishError> {
         if self.in_flight.back().is_some_and(|batch| batch.is_paused) {
+            self.note_suspension();
             self.resume(answers)?;
         }
         let is_paused = |batch: &InFlight| batch.is_paused;
@@ -25,6 +27,8 @@ impl Sending {
             && self.in_flight.len() < BATCHES_MAX
             && !self.in_flight.back().is_some_and(is_paused)
         {
+            // The suspension may have come since the thread looked last.
+            self.note_suspension();
             let may_send = self.waiting.front().is_some_and(|sealed| {
                 let ahead = sealed.checkpoint.sequence.saturating_sub(self.stored_sequence);
                 sealed.batch.is_empty() || ahead <= RECORDS_AHEAD_MAX && self.fence_probe.is_none()
@@ -114,6 +118,7 @@ impl Sending {
         if unsent > 0 {
             self.reported.note_unsent(slot, unsent);
         }
+        failpoint!("records-sent");
         (batch.is_whole, batch.left) = (left == 0, left - unsent);
         batch.is_paused = is_paused && batch.left > 0;
         if is_paused {

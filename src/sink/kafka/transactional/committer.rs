@@ -9,6 +9,7 @@ use std::time::Duration;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer;
 
+use crate::failpoint::failpoint;
 use crate::sink::kafka::client::Client;
 use crate::sink::kafka::reports::{Acknowledgements, Wakeup};
 use crate::tasks;
@@ -32,6 +33,7 @@ impl Committer {
                 let commit = || client.producer().commit_transaction(timeout);
                 let ended = panic::catch_unwind(AssertUnwindSafe(commit));
                 let ended = ended.map_err(|panic| tasks::words(&*panic));
+                failpoint!("batch-committed");
                 if outbox.send(ended).is_err() {
                     return;
                 }

@@ -20,6 +20,7 @@ use super::lane::{Lane, TopicPartition};
 use super::{CHECKPOINT_PARTITION, LANES, Transactional};
 use crate::batch::DestinationId;
 use crate::checkpoint::CheckpointOptions;
+use crate::failpoint::failpoint;
 use crate::sink::kafka::client::Record;
 use crate::sink::kafka::orders::{Answers, Order};
 use crate::sink::kafka::partitions::{Admission, PartitionId, Partitions, Waiting, index_of};
@@ -268,6 +269,7 @@ impl<'a> Overlap<'a> {
             let is_acknowledged = is_acknowledged.map_err(|error| open.of_rows(error))?;
             if is_acknowledged && index == 0 {
                 open.is_committing = true;
+                failpoint!("records-acknowledged");
                 self.committer.commit(lane.client.clone());
             }
         }
@@ -294,7 +296,9 @@ impl<'a> Overlap<'a> {
             is_committing: false,
         });
         self.is_ready_told = false;
+        failpoint!("transaction-begun");
         self.send_last()?;
+        failpoint!("records-sent");
         Ok(true)
     }
 
