@@ -25,6 +25,11 @@ test: ## Format, lints, documentation, and all tests against real servers
 	@$(MAKE) --jobs=2 servers checks
 	RUST_TEST_THREADS=$(test_threads) cargo test --release --workspace
 
+# A seed is a story: SEEDS names the first one and the one behind the last.
+.PHONY: simulate
+simulate: ## Simulate relays that are stopped at every point, for as many seeds as wanted (SEEDS=1000..2000)
+	SEEDS=$(or $(SEEDS),100000..200000) $(cargo) test --release --lib -- --nocapture simulation::tests::every_row
+
 .PHONY: stock-clients
 stock-clients: ## Eventuate's own clients read what the relay writes (a part of make test)
 	servers/fetch mysql-8.0 kafka
