@@ -2,6 +2,7 @@
 //! producer, once all buffers have their size. `integration-tests/allocations` holds it at nothing.
 
 #[path = "replay/allocations.rs"]
+#[allow(dead_code, reason = "each needs a part of it")]
 mod counted;
 mod replay;
 

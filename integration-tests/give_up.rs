@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use binlog_relay::binlog::{self, Password, Server, TlsMode, TlsOptions, boundary};
+use binlog_relay::binlog::{self, Catalog, Password, Server, TlsMode, TlsOptions};
 
 use crate::harness::kafka::create_topic;
 use crate::harness::relay::{Relay, RelaySetup, relay_command, said};
@@ -200,7 +200,7 @@ fn listed_end(scene: &Scene, begin: &Coordinates) -> Option<String> {
     let begin = begin.to_string().parse().expect("coordinates");
     let end = single_threaded_runtime().block_on(async {
         let mut server = Server::connect(&options).await.expect("connect");
-        boundary::listed_end(&mut server, begin).await.expect("ask the server")
+        server.end_of_transaction(begin).await.expect("ask the server")
     });
     end.map(|end| end.to_string())
 }

@@ -149,11 +149,6 @@ impl Batch {
         }
     }
 
-    /// Kafka already has records of the open transaction.
-    pub fn has_found_after_boundary(&self) -> bool {
-        self.spans[self.boundary..].iter().any(|span| span.is_in_kafka)
-    }
-
     /// Empties the batch and keeps its memory, up to the size of the limits.
     pub fn clear(&mut self) {
         self.spans.clear();
@@ -370,7 +365,6 @@ mod tests {
             (is_in_kafka(&batch), is_in_kafka(&rest)),
             (vec![true, false], vec![true, false])
         );
-        assert!(rest.has_found_after_boundary() && !batch.has_found_after_boundary());
         rest.roll_back();
         assert_eq!((rest.len(), rest.unsent()), (0, 0));
         batch.clear();

@@ -11,6 +11,7 @@ mod contest;
 mod cut;
 mod failover;
 pub(crate) mod line;
+mod planted;
 mod predecessor;
 mod progress;
 mod recovery;
@@ -18,6 +19,8 @@ mod refusal;
 mod resume_point;
 mod running;
 mod session;
+#[cfg(test)]
+mod simulation;
 mod stamp;
 mod suspect;
 mod takeover;
@@ -67,6 +70,11 @@ pub trait World {
 
     fn primaries(&self) -> &Self::Primaries;
     fn sinks(&self) -> &Self::Sinks;
+
+    /// Any number, as likely as any other.
+    fn chance(&self) -> u32 {
+        backoff::chance()
+    }
 }
 
 /// The world of a configuration: MySQL and Kafka.
@@ -279,7 +287,7 @@ impl<W: World> Relay<'_, W> {
 
     /// Waits before the next session, and logs the reason.
     async fn pause(&mut self, error: &Error) {
-        let pause = backoff::pause(self.failures, backoff::chance());
+        let pause = backoff::pause(self.failures, self.world.chance());
         self.failures = self.failures.saturating_add(1);
         let reason = error.reason();
         tracing::warn!(

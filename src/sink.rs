@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 pub use self::error::{About, Destinational, Refused, SinkError, SizeLimit, none_without_store};
 pub use self::publisher::{
-    Answer, Answers, Order, Published, Publisher, Sealed, Stored, answers, start_thread,
+    Answer, Answers, Order, Published, Publisher, Running, Sealed, Stored, answers, start_thread,
 };
 use crate::batch::{DestinationId, Limits};
 use crate::checkpoint::Checkpoint;

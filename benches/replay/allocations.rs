@@ -4,9 +4,12 @@
 use std::hint::black_box;
 
 use binlog_relay::batch::RecordRef;
+use binlog_relay::binlog::Change;
+use binlog_relay::binlog::row::{Cell, RowDecoder};
 
 use crate::replay::line::Line;
 use crate::replay::recording::Recording;
+use crate::replay::source::FedSource;
 
 /// So many rows at least go before those that are counted: all buffers have their size then.
 const ROWS_BEFORE: usize = 5_000;
@@ -17,6 +20,33 @@ pub struct Allocated {
     pub rows: u64,
     pub count: u64,
     pub bytes: u64,
+}
+
+/// For the source alone: up to the bytes of each column.
+pub fn allocated_by_source(recording: &Recording) -> Allocated {
+    let mut repeater = recording.repeater();
+    let before = repeater.passes(ROWS_BEFORE.div_ceil(recording.rows));
+    let counted = repeater.passes(ROWS.div_ceil(recording.rows));
+    let mut source = FedSource::new(recording);
+    let mut decoder = None;
+    let mut rows = 0;
+    let mut count_rows = |change: Change<'_>| {
+        let Change::Rows(changed) = change else { return };
+        let decoder = decoder.get_or_insert_with(|| RowDecoder::new(changed.table, &[0, 1]));
+        let mut left = changed.event.rows();
+        let mut cells = [Cell::Absent; 2];
+        while !left.is_empty() {
+            decoder.decode(&mut left, changed.event.present(), &mut cells).expect("whole rows");
+            black_box(&cells);
+            rows += 1;
+        }
+    };
+    source.feed(&before);
+    source.read(&mut count_rows);
+    source.feed(&counted);
+    let allocated = allocation_counter::measure(|| source.read(&mut count_rows));
+    assert!(rows >= (ROWS_BEFORE + ROWS) as u64, "{}: {rows} rows were read", recording.name);
+    Allocated { rows, count: allocated.count_total, bytes: allocated.bytes_total }
 }
 
 pub fn allocated_for(recording: &Recording) -> Allocated {

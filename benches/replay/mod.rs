@@ -5,3 +5,4 @@
 pub mod line;
 pub mod recording;
 pub mod rows;
+pub mod source;

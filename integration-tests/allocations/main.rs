@@ -7,7 +7,7 @@ mod counted;
 #[path = "../../benches/replay/mod.rs"]
 mod replay;
 
-use counted::{Allocated, allocated_for};
+use counted::{Allocated, allocated_by_source, allocated_for};
 use replay::recording::Recording;
 
 /// Text that is not UTF-8 as it was logged is allocated for still, once a value.
@@ -20,6 +20,15 @@ fn nothing_is_allocated_for_a_row() {
             continue;
         }
         let Allocated { rows, count, bytes } = allocated_for(recording);
+        let name = recording.name;
+        assert_eq!(count, 0, "{name}: {bytes} bytes were allocated for {rows} rows");
+    }
+}
+
+#[test]
+fn nothing_is_allocated_for_a_row_by_the_source() {
+    for recording in Recording::ALL {
+        let Allocated { rows, count, bytes } = allocated_by_source(recording);
         let name = recording.name;
         assert_eq!(count, 0, "{name}: {bytes} bytes were allocated for {rows} rows");
     }

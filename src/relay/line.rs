@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use self::gtid_pace::GtidPace;
 pub(super) use self::gtid_pace::set_bytes_max;
 use self::ledger::{Admission, Ledger};
+use super::planted::{Bug, is_planted};
 use super::progress::Observer;
 use super::refusal::{Refusal, Verdict};
 use super::resume_point::LineOptions;
@@ -177,6 +178,9 @@ impl<D: Destinations> Line<D> {
             self.ensure_not_refused(rows, index, topic, key_len)?;
             self.filling.push(topic, key_len, rows.committed_at);
         }
+        if is_planted(Bug::BoundaryInsideTransaction) {
+            self.filling.mark_boundary();
+        }
         Ok(())
     }
 
@@ -198,7 +202,8 @@ impl<D: Destinations> Line<D> {
             return false;
         }
         let key = self.filling.draft_key(key_len);
-        self.sent.get(&topic).is_some_and(|sent| sent.holds(key, self.next_sequence()))
+        let is_there = |sent: &SentRows| sent.holds(key, self.next_sequence());
+        self.sent.get(&topic).is_some_and(is_there) && !is_planted(Bug::FoundRowSentAgain)
     }
 
     /// Number of the next row that is relayed.
@@ -226,8 +231,10 @@ impl<D: Destinations> Line<D> {
     /// # Errors
     /// A part of it was relayed already.
     pub fn roll_back(&mut self, place: &Place) -> Result<(), Error> {
-        self.ledger.roll_back(&place.coordinates, self.filling.has_found_after_boundary())?;
-        self.filling.roll_back();
+        self.ledger.roll_back(&place.coordinates)?;
+        if !is_planted(Bug::RolledBackKept) {
+            self.filling.roll_back();
+        }
         self.filling.mark_boundary();
         Ok(())
     }

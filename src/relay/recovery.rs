@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use super::connecting::{Ends, connect_ends};
 use super::line::Line;
 use super::line::ledger::Ledger;
+use super::planted::{Bug, is_planted};
 use super::predecessor::wait_for_predecessor;
 use super::progress::Observer;
 use super::resume_point::{LineOptions, RelayedPart, ResumePoint};
@@ -92,7 +93,9 @@ pub(super) async fn recover<W: World>(relay: &mut Relay<'_, W>) -> Result<Recove
     );
     let Dumping { mut source, mut locks } = primary.dump(start, table_filter(outboxes)).await?;
     // A predecessor that was fenced may still have records in flight, where they are in no transaction.
-    let lock = if guarantee != Guarantee::Atomic || line.has_window() {
+    let lock = if is_planted(Bug::PredecessorNotWaitedFor) {
+        None
+    } else if guarantee != Guarantee::Atomic || line.has_window() {
         let lock_id = connect::place_id(config, &cluster_id);
         wait_for_predecessor(relay, lock_id, source.server(), &mut locks, &mut line).await?
     } else {
@@ -155,7 +158,7 @@ pub(super) async fn successor<W: World>(
             // Without the answer we must not fence anybody.
             Err(error) if relay.is_transient(&error) => {
                 let reason = error.reason();
-                let pause = backoff::pause(u32::MAX, backoff::chance());
+                let pause = backoff::pause(u32::MAX, relay.world.chance());
                 tracing::warn!(
                     retry_in_ms = backoff::millis(pause),
                     hint = reason.hint.as_deref().map(tracing::field::display),
@@ -173,6 +176,9 @@ pub(super) fn ensure_not_replaced<W>(
     relay: &Relay<'_, W>,
     stored: Option<&Checkpoint>,
 ) -> Result<(), Error> {
+    if is_planted(Bug::ReplacementNotSeen) {
+        return Ok(());
+    }
     match relay.replaced_by(stored).filter(|_| relay.has_claimed) {
         Some((instance, recorded_at)) => Err(Error::TakenOver { instance, recorded_at }),
         None => Ok(()),
@@ -208,6 +214,7 @@ fn numbering(stored: Option<&Checkpoint>, identity: &Identity) -> (u64, u64) {
         Some(stored) if is_ahead_elsewhere(stored, identity) => {
             (now.max(stored.generation.unwrap_or_default() + 1), 0)
         }
+        Some(stored) if is_planted(Bug::SequenceNotKept) => (stored.generation.unwrap_or(now), 0),
         Some(stored) => (stored.generation.unwrap_or(now), stored.sequence),
     }
 }

@@ -5,6 +5,7 @@
 //! other's replica ends the other's own: it then looks who has the checkpoint.
 
 use super::connecting::{Ends, EndsOf};
+use super::planted::{Bug, is_planted};
 use super::recovery::ensure_not_replaced;
 use super::{Relay, World};
 use crate::checkpoint::Checkpoint;
@@ -35,6 +36,11 @@ pub(super) async fn take_over<W: World>(
 ) -> Result<TakenOver, Error> {
     let Ends { primary, sink } = ends;
     let config = relay.config;
+    if is_planted(Bug::ReadBeforeFence) {
+        let stored = sink.stored().await?;
+        sink.fence(&config.name).await?;
+        return Ok(TakenOver { stored, owner: None });
+    }
     sink.fence(&config.name).await?;
     tracing::debug!("fenced all predecessors");
     // Nobody stores a later checkpoint any more, so what MySQL says now is as new as the one that is read.

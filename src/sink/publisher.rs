@@ -139,7 +139,7 @@ pub fn start_thread(
     sink: String,
     answers: Answers,
     run: impl FnOnce(&Answers) -> Result<(), SinkError> + Send + 'static,
-) -> std::io::Result<JoinHandle<()>> {
+) -> std::io::Result<Running> {
     let run = move || {
         // What the thread had is not used again: this error ends the publisher.
         let done = panic::catch_unwind(AssertUnwindSafe(|| run(&answers)));
@@ -149,7 +149,27 @@ pub fn start_thread(
             answers.send(Err(error));
         }
     };
-    tasks::spawn_thread("publisher", run)
+    let thread = tasks::spawn_thread("publisher", run)?;
+    Ok(Running::Thread(thread))
+}
+
+/// What a publisher runs on.
+pub enum Running {
+    Thread(JoinHandle<()>),
+    Task(tokio::task::JoinHandle<()>),
+}
+
+impl Running {
+    /// Waits until it has ended. `false`: it panicked.
+    async fn ended(self) -> bool {
+        match self {
+            Running::Thread(thread) => {
+                let joined = tasks::spawn_blocking(move || thread.join()).await;
+                matches!(joined, Ok(Ok(())))
+            }
+            Running::Task(task) => task.await.is_ok(),
+        }
+    }
 }
 
 /// The publisher, from the side of the line.
@@ -159,7 +179,7 @@ pub struct Publisher {
     answers: mpsc::UnboundedReceiver<Result<Answer, SinkError>>,
     /// The sink's name in errors.
     sink: String,
-    thread: Option<JoinHandle<()>>,
+    running: Option<Running>,
     cut_off: Arc<AtomicBool>,
     /// Batches that are not published yet, and their bytes.
     in_flight: usize,
@@ -177,14 +197,14 @@ impl Publisher {
         sink: String,
         order: impl Fn(Order) -> bool + Send + Sync + 'static,
         answers: mpsc::UnboundedReceiver<Result<Answer, SinkError>>,
-        thread: Option<JoinHandle<()>>,
+        running: Option<Running>,
         cut_off: Arc<AtomicBool>,
     ) -> Publisher {
         Publisher {
             order: Box::new(order),
             answers,
             sink,
-            thread,
+            running,
             cut_off,
             in_flight: 0,
             bytes_in_flight: 0,
@@ -273,11 +293,10 @@ impl Publisher {
 
     /// Ends the publisher and waits until it has: what is in flight is finished first, or fails.
     pub async fn stop(mut self) {
-        let thread = self.thread.take();
+        let running = self.running.take();
         drop(self);
-        let Some(thread) = thread else { return };
-        let joined = tasks::spawn_blocking(move || thread.join()).await;
-        if !matches!(joined, Ok(Ok(()))) {
+        let Some(running) = running else { return };
+        if !running.ended().await {
             tracing::error!("the publisher thread panicked");
         }
     }

@@ -6,10 +6,10 @@
 
 use std::collections::HashMap;
 
-use crate::boundary;
 use crate::coordinates::Coordinates;
 use crate::server::{Error, Server};
 use crate::table::SchemaColumn;
+use crate::transaction_end;
 
 /// Answers questions about the tables of a binlog. All answers are of now, and the binlog may be older: the source checks
 /// columns against the table map before it uses them.
@@ -77,7 +77,7 @@ impl Catalog for Server {
         &mut self,
         begin: Coordinates,
     ) -> Result<Option<Coordinates>, Error> {
-        boundary::listed_end(self, begin).await
+        transaction_end::listed_end(self, begin).await
     }
 }
 

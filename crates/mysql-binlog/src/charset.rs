@@ -227,9 +227,10 @@ impl Charset {
 /// The ASCII that `bytes` begin with.
 fn ascii_prefix(bytes: &[u8]) -> &str {
     // Whole words are looked at in the usual case, in which all of it is ASCII.
-    let length = match bytes.is_ascii() {
-        true => bytes.len(),
-        false => bytes.iter().take_while(|byte| byte.is_ascii()).count(),
+    let length = if bytes.is_ascii() {
+        bytes.len()
+    } else {
+        bytes.iter().take_while(|byte| byte.is_ascii()).count()
     };
     std::str::from_utf8(&bytes[..length]).expect("ASCII is UTF-8")
 }

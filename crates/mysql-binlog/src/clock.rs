@@ -12,10 +12,12 @@ pub struct CommitTime {
 }
 
 impl CommitTime {
+    /// Microseconds since 1970, as MySQL 8.0 and later write them.
     pub fn from_micros(micros: u64) -> CommitTime {
         CommitTime { micros, is_exact: true }
     }
 
+    /// Seconds since 1970, as the header of an event has them.
     pub fn from_seconds(seconds: u32) -> CommitTime {
         CommitTime { micros: u64::from(seconds) * 1_000_000, is_exact: false }
     }

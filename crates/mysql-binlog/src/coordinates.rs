@@ -21,6 +21,7 @@ pub use gtid_event::{ANONYMOUS_GTID_LOG_EVENT, GTID_LOG_EVENT, GTID_TAGGED_LOG_E
 pub const FIRST_EVENT_OFFSET: u64 = 4;
 
 /// Why a text or an event body is not a place in a binlog.
+#[allow(missing_docs, reason = "each has its words")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("{0:?} is no binlog file name; it ends in a dot and a number, as in binlog.000012")]
@@ -158,10 +159,7 @@ impl FromStr for Coordinates {
 
 /// A number as servers print it. `u64::from_str` would take a plus sign too.
 fn parse_digits(text: &str) -> Option<u64> {
-    match text.bytes().next()?.is_ascii_digit() {
-        true => text.parse().ok(),
-        false => None,
-    }
+    if text.bytes().next()?.is_ascii_digit() { text.parse().ok() } else { None }
 }
 
 /// Where a relay without a checkpoint begins.
@@ -190,18 +188,16 @@ impl FromStr for StartFrom {
         }
         if let Some(set) = text.strip_prefix("gtid:") {
             let set: GtidSet = set.parse()?;
-            return match set.is_empty() {
-                true => Err(Error::EmptyGtidSet),
-                false => Ok(Self::Gtid(set)),
-            };
+            return if set.is_empty() { Err(Error::EmptyGtidSet) } else { Ok(Self::Gtid(set)) };
         }
         if !text.contains(':') {
             return Err(Error::StartFrom(text.to_owned()));
         }
         let coordinates: Coordinates = text.parse()?;
-        match coordinates.offset < FIRST_EVENT_OFFSET {
-            true => Err(Error::BeforeFirstEvent(coordinates)),
-            false => Ok(Self::Coordinates(coordinates)),
+        if coordinates.offset < FIRST_EVENT_OFFSET {
+            Err(Error::BeforeFirstEvent(coordinates))
+        } else {
+            Ok(Self::Coordinates(coordinates))
         }
     }
 }

@@ -11,8 +11,11 @@ use crate::password::Password;
 /// How to reach the primary and how to be a replica of it.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// A name, or an address.
     pub host: String,
+    /// Usually 3306.
     pub port: u16,
+    /// It needs REPLICATION SLAVE to read the binlog, and REPLICATION CLIENT for some questions.
     pub user: String,
     /// Asked for at each connection.
     pub password: Password,
@@ -20,6 +23,7 @@ pub struct Options {
     pub server_id: Option<NonZeroU32>,
     /// How often an idle server shows that it is alive.
     pub heartbeat: Duration,
+    /// Whether and how connections are encrypted.
     pub tls: TlsOptions,
 }
 
@@ -33,9 +37,13 @@ impl Options {
 /// Whether and how the connection is encrypted; the files are PEM.
 #[derive(Debug, Clone)]
 pub struct TlsOptions {
+    /// What is encrypted and verified.
     pub mode: TlsMode,
+    /// The authorities that may have signed the server's certificate: needed to verify it.
     pub ca: Option<PathBuf>,
+    /// Our own certificate, with those between it and its authority.
     pub cert: Option<PathBuf>,
+    /// The key of `cert`, not encrypted.
     pub key: Option<PathBuf>,
 }
 
@@ -43,10 +51,15 @@ pub struct TlsOptions {
 /// (<https://dev.mysql.com/doc/refman/8.4/en/connection-options.html#option_general_ssl-mode>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsMode {
+    /// Never encrypt.
     Disabled,
+    /// Encrypt where the server can, and verify nothing.
     Preferred,
+    /// Always encrypt, and verify nothing.
     Required,
+    /// Always encrypt, and verify who signed the server's certificate.
     VerifyCa,
+    /// The same, and that the certificate is for the host.
     VerifyIdentity,
 }
 
@@ -59,7 +72,9 @@ impl fmt::Display for Options {
 /// Who the relay is to the primary. MySQL ends the older of two dumps of one replica UUID.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replica {
+    /// No other replica and no server of the topology may have it.
     pub server_id: NonZeroU32,
+    /// The server ends the dump of an older connection with the same UUID.
     pub uuid: Uuid,
 }
 

@@ -7,6 +7,7 @@ use crate::clock::CommitTime;
 /// What was read of one stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
+    /// Events that were read, those out of compressed transactions included.
     pub events: u64,
     /// With headers. What comes out of a compressed transaction is counted beside that transaction.
     pub bytes: u64,

@@ -61,6 +61,7 @@ const IDENTITY_VARIABLES: [&str; 2] = ["gtid_mode", "lower_case_table_names"];
 const PACKET_BYTES_MAX: usize = 1 << 30;
 
 /// Why the server could not be asked.
+#[allow(missing_docs, reason = "each has its words")]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -111,8 +112,11 @@ pub fn spoken(error: &mysql_async::Error) -> String {
 /// What a server says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
+    /// `VERSION()`, such as `8.0.31-debug`.
     pub version: String,
+    /// `server_uuid`. All zeros for MariaDB, which has none.
     pub server_uuid: Uuid,
+    /// It is MariaDB, whose binlog this crate does not read.
     pub is_mariadb: bool,
     /// Every transaction has a GTID (`gtid_mode=ON`).
     pub has_gtids: bool,
@@ -147,9 +151,10 @@ impl Server {
     pub async fn identity(&mut self) -> Result<Identity, Error> {
         let version: String = self.one(VERSION_SQL).await?;
         let is_mariadb = version.contains("MariaDB");
-        let uuid = match is_mariadb {
-            true => "00000000-0000-0000-0000-000000000000".to_owned(),
-            false => self.one(SERVER_UUID_SQL).await?,
+        let uuid = if is_mariadb {
+            "00000000-0000-0000-0000-000000000000".to_owned()
+        } else {
+            self.one(SERVER_UUID_SQL).await?
         };
         self.server_uuid = Some(uuid.clone());
         let server_uuid = uuid

@@ -29,6 +29,7 @@ use crate::tables::{LayoutId, RowsOf, TableFilter, Tables};
 use crate::transaction::{self, Passed, Place, RowsAt, Start, Step, Tracker};
 
 /// Why the stream cannot be followed.
+#[allow(missing_docs, reason = "each has its words")]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -79,14 +80,19 @@ pub enum Change<'a> {
 /// The rows of one event.
 #[derive(Debug)]
 pub struct Rows<'a> {
+    /// The shape of the table. Equal ids mean equal columns, so that what was made of a table can be kept.
     pub layout: LayoutId,
+    /// The table with its columns, as the rows were logged.
     pub table: &'a Arc<Table>,
+    /// The rows themselves, for a [`RowDecoder`](crate::row::RowDecoder).
     pub event: RowsEvent<'a>,
+    /// Where their event stands, and whether they were relayed before.
     pub at: RowsAt,
     /// The boundary before the rows' transaction; its file is the one [`RowsAt::end`] is an offset of.
     pub place: &'a Place,
     /// The rows' transaction.
     pub gtid: Option<&'a Gtid>,
+    /// When their transaction was committed.
     pub committed_at: CommitTime,
 }
 

@@ -14,6 +14,7 @@ use crate::coordinates::{Coordinates, GtidSet, StartFrom, Uuid};
 const DUMP_OFFSET_MAX: u64 = u32::MAX as u64;
 
 /// Why there is no place to begin.
+#[allow(missing_docs, reason = "each has its words")]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -48,7 +49,9 @@ pub enum Error {
 /// Who named the place that a relay begins at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
+    /// A stored position.
     Checkpoint(Coordinates),
+    /// The configuration.
     StartFrom(StartFrom),
     /// Who asks for another place.
     To(StartFrom),
@@ -67,7 +70,9 @@ impl fmt::Display for Origin {
 /// A stored place that reading is to go on from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resume {
+    /// A position in the binlog of the server that is named here.
     pub coordinates: Coordinates,
+    /// Every GTID before it, if they are known. On another server, this finds the position.
     pub gtid_set: Option<GtidSet>,
     /// `None`: written by another relay, which did not name its server.
     pub server_uuid: Option<Uuid>,
@@ -173,9 +178,10 @@ pub async fn resolve(
         }
         StartFrom::Latest => {
             let end = server.binlog_end().await?;
-            match identity.has_gtids || end.offset > DUMP_OFFSET_MAX {
-                true => Ok(after(end, identity)),
-                false => Ok(at_boundary(end, None, identity)),
+            if identity.has_gtids || end.offset > DUMP_OFFSET_MAX {
+                Ok(after(end, identity))
+            } else {
+                Ok(at_boundary(end, None, identity))
             }
         }
         StartFrom::Coordinates(coordinates) => {
@@ -208,9 +214,10 @@ pub async fn resume(
         }
         (Some(was), _) if was != identity.server_uuid => {
             let is = identity.server_uuid;
-            return Err(match identity.has_gtids {
-                true => Error::NoGtidSet { was, is },
-                false => Error::ServerChanged { was, is },
+            return Err(if identity.has_gtids {
+                Error::NoGtidSet { was, is }
+            } else {
+                Error::ServerChanged { was, is }
             });
         }
         _ => {}
@@ -248,9 +255,10 @@ fn at_boundary(read_from: Coordinates, gtid_set: Option<GtidSet>, identity: &Ide
 /// The place itself, or the head of its file where a dump cannot begin at the place.
 #[must_use]
 pub fn dumpable(place: Coordinates) -> Coordinates {
-    match place.offset > DUMP_OFFSET_MAX {
-        true => place.at(crate::coordinates::FIRST_EVENT_OFFSET),
-        false => place,
+    if place.offset > DUMP_OFFSET_MAX {
+        place.at(crate::coordinates::FIRST_EVENT_OFFSET)
+    } else {
+        place
     }
 }
 
@@ -273,9 +281,10 @@ fn ensure_on_server(coordinates: &Coordinates, files: &[BinlogFile]) -> Result<(
     let Some(file) = files.iter().find(|file| file.name == coordinates.file()) else {
         let (oldest, newest) = (oldest.name.clone(), newest.name.clone());
         let start_of_oldest = Coordinates::start_of_file(oldest.as_str()).ok();
-        return Err(match start_of_oldest.is_some_and(|start| *coordinates < start) {
-            true => Error::Purged { coordinates: coordinates.clone(), oldest },
-            false => Error::NoSuchFile { file: coordinates.file().to_owned(), oldest, newest },
+        return Err(if start_of_oldest.is_some_and(|start| *coordinates < start) {
+            Error::Purged { coordinates: coordinates.clone(), oldest }
+        } else {
+            Error::NoSuchFile { file: coordinates.file().to_owned(), oldest, newest }
         });
     };
     if coordinates.offset > file.size_bytes {
@@ -352,18 +361,16 @@ async fn ensure_event_boundary(
     server: &mut impl Binlogs,
     coordinates: &Coordinates,
 ) -> Result<(), Error> {
-    match server.is_event_boundary(coordinates).await? {
-        true => Ok(()),
-        false => Err(Error::InsideEvent { coordinates: coordinates.clone() }),
+    if server.is_event_boundary(coordinates).await? {
+        Ok(())
+    } else {
+        Err(Error::InsideEvent { coordinates: coordinates.clone() })
     }
 }
 
 async fn ensure_executed(server: &mut impl Binlogs, set: &GtidSet) -> Result<(), Error> {
     let unknown = set.difference(&server.gtid_set("gtid_executed").await?);
-    match unknown.is_empty() {
-        true => Ok(()),
-        false => Err(Error::Diverged { unknown }),
-    }
+    if unknown.is_empty() { Ok(()) } else { Err(Error::Diverged { unknown }) }
 }
 
 /// Everything before the newest file whose head names only relayed GTIDs was relayed; from there on,
@@ -383,9 +390,10 @@ async fn resolve_gtid_set(
     let (mut qualify, mut exceed) = (0, files.len());
     while qualify < exceed {
         let middle = qualify + (exceed - qualify) / 2;
-        match server.previous_gtids(&files[middle].name).await?.is_subset_of(set) {
-            true => qualify = middle + 1,
-            false => exceed = middle,
+        if server.previous_gtids(&files[middle].name).await?.is_subset_of(set) {
+            qualify = middle + 1
+        } else {
+            exceed = middle
         }
     }
     let file = qualify.checked_sub(1).and_then(|index| files.get(index)).ok_or(Error::NoBinlog)?;

@@ -17,9 +17,11 @@ use crate::coordinates::Coordinates;
 /// What is done with the rows of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interest {
+    /// They are passed over.
     None,
     /// They are copies that a tool makes while it alters a table: not relayed, but counted.
     Ghost,
+    /// They are handed out.
     Outbox,
 }
 
@@ -100,7 +102,7 @@ const LAYOUTS_MAX: usize = 65_536;
 
 /// What a table id stands for.
 #[derive(Debug)]
-enum Mapped {
+enum MappedTable {
     /// A table that is not relayed.
     Foreign,
     /// The same, and its rows are counted.
@@ -131,7 +133,7 @@ pub struct Tables<C> {
     filter: TableFilter,
     layouts: Layouts,
     /// The tables of the open transaction by their ids.
-    mapped: Vec<(u64, Mapped)>,
+    mapped: Vec<(u64, MappedTable)>,
     /// Why rows before the start could not be read. It matters only when the transaction goes on after it.
     uncounted: Option<Unknown>,
     /// Copies that were told of.
@@ -183,10 +185,10 @@ impl<C: Catalog> Tables<C> {
             source,
         })?;
         let mapped = match (self.filter)(id.schema, id.table) {
-            Interest::None => Mapped::Foreign,
+            Interest::None => MappedTable::Foreign,
             Interest::Ghost => self.learn_ghost(&id, body),
             Interest::Outbox => match self.layouts.find(&id) {
-                Some(layout) => Mapped::Layout(layout),
+                Some(layout) => MappedTable::Layout(layout),
                 None => {
                     let mut map = TableMap::parse(body).map_err(|source| {
                         let table = format!("{}.{}", id.schema, id.table);
@@ -195,7 +197,7 @@ impl<C: Catalog> Tables<C> {
                     self.name_collations(&mut map).await?;
                     match self.learn_layout(&map, position).await? {
                         // Rows before the start may be of a shape that the table has no more.
-                        Mapped::Unknown(unknown) if !is_passed => return Err(unknown.into()),
+                        MappedTable::Unknown(unknown) if !is_passed => return Err(unknown.into()),
                         mapped => mapped,
                     }
                 }
@@ -207,7 +209,7 @@ impl<C: Catalog> Tables<C> {
     }
 
     /// Nothing of such a table is relayed, so nothing that is wrong with it may halt.
-    fn learn_ghost(&mut self, id: &TableId<'_>, body: &[u8]) -> Mapped {
+    fn learn_ghost(&mut self, id: &TableId<'_>, body: &[u8]) -> MappedTable {
         let name = format!("{}.{}", id.schema, id.table);
         if !self.ghosts.contains(&name) {
             tracing::info!(
@@ -217,8 +219,10 @@ impl<C: Catalog> Tables<C> {
             self.ghosts.push(name);
         }
         match TableMap::parse(body) {
-            Ok(map) => Mapped::Ghost(Box::new(RowDecoder::new(&Table::without_names(&map), &[]))),
-            Err(_) => Mapped::Foreign,
+            Ok(map) => {
+                MappedTable::Ghost(Box::new(RowDecoder::new(&Table::without_names(&map), &[])))
+            }
+            Err(_) => MappedTable::Foreign,
         }
     }
 
@@ -242,7 +246,7 @@ impl<C: Catalog> Tables<C> {
         &mut self,
         map: &TableMap<'_>,
         position: &Coordinates,
-    ) -> Result<Mapped, Error> {
+    ) -> Result<MappedTable, Error> {
         let (schema, name) = (map.schema(), map.table());
         let table = match Table::from_metadata(map) {
             Some(table) => table,
@@ -253,7 +257,7 @@ impl<C: Catalog> Tables<C> {
                     Err(source) => {
                         self.ensure_all_columns_seen(&source, position).await?;
                         let (table, at) = (format!("{schema}.{name}"), position.clone());
-                        return Ok(Mapped::Unknown(Unknown { table, at, source }));
+                        return Ok(MappedTable::Unknown(Unknown { table, at, source }));
                     }
                 }
             }
@@ -264,7 +268,7 @@ impl<C: Catalog> Tables<C> {
             signature: map.signature().to_vec(),
             table: Arc::new(table),
         });
-        Ok(Mapped::Layout(layout))
+        Ok(MappedTable::Layout(layout))
     }
 
     /// A user with rights on single columns sees no others: then it is not the table that changed.
@@ -302,15 +306,17 @@ impl<C: Catalog> Tables<C> {
         let table_id = event.table_id();
         let known = self.mapped.iter().find(|(id, _)| *id == table_id);
         let layout = match known.map(|(_, mapped)| mapped) {
-            Some(Mapped::Foreign) => return Ok(RowsOf::NoInterest),
-            Some(Mapped::Layout(layout)) => *layout,
-            Some(Mapped::Ghost(_)) if is_passed => return Ok(RowsOf::NoInterest),
-            Some(Mapped::Ghost(decoder)) => return Ok(RowsOf::Ghosts(count_rows(decoder, event))),
-            Some(Mapped::Unknown(unknown)) if is_passed => {
+            Some(MappedTable::Foreign) => return Ok(RowsOf::NoInterest),
+            Some(MappedTable::Layout(layout)) => *layout,
+            Some(MappedTable::Ghost(_)) if is_passed => return Ok(RowsOf::NoInterest),
+            Some(MappedTable::Ghost(decoder)) => {
+                return Ok(RowsOf::Ghosts(count_rows(decoder, event)));
+            }
+            Some(MappedTable::Unknown(unknown)) if is_passed => {
                 self.uncounted = Some(unknown.clone());
                 return Ok(RowsOf::NoInterest);
             }
-            Some(Mapped::Unknown(unknown)) => return Err(unknown.clone().into()),
+            Some(MappedTable::Unknown(unknown)) => return Err(unknown.clone().into()),
             None if is_dummy(table_id) => return Ok(RowsOf::NoInterest),
             None => return Err(Error::NoTableMap { at: position.clone() }),
         };

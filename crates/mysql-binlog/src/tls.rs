@@ -113,6 +113,7 @@ impl AsyncWrite for Stream {
 }
 
 /// Why there is no TLS connection.
+#[allow(missing_docs, reason = "each has its words")]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("read {}", path.display())]
@@ -165,10 +166,7 @@ impl fmt::Display for Reasons {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reasons = self.0.errors().iter().filter_map(|error| error.reason());
         let reasons: Vec<&str> = reasons.collect();
-        match reasons.is_empty() {
-            true => write!(f, "{}", self.0),
-            false => f.write_str(&reasons.join(", ")),
-        }
+        if reasons.is_empty() { write!(f, "{}", self.0) } else { f.write_str(&reasons.join(", ")) }
     }
 }
 
@@ -288,12 +286,11 @@ impl Connector {
         if host.parse::<IpAddr>().is_err() && ssl.set_hostname(host).is_err() {
             tracing::debug!(%host, "the server is not told the host name");
         }
-        let verification = match verifies(self.options.mode) {
-            true => Some(Verification::set_up(&mut ssl, self.options.mode, host)?),
-            false => {
-                ssl.set_verify(SslVerifyMode::NONE);
-                None
-            }
+        let verification = if verifies(self.options.mode) {
+            Some(Verification::set_up(&mut ssl, self.options.mode, host)?)
+        } else {
+            ssl.set_verify(SslVerifyMode::NONE);
+            None
         };
         let tcp = BufReader::with_capacity(READ_BYTES, tcp);
         let mut stream = SslStream::new(ssl, tcp)?;

@@ -19,6 +19,7 @@ const FLAG_IGNORABLE: u16 = 0x80;
 /// A transaction boundary: everything before it is done, nothing after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
+    /// File and offset of the boundary.
     pub coordinates: Coordinates,
     /// Every GTID before the place; `None` when that is not known completely.
     pub gtid_set: Option<GtidSet>,
@@ -29,6 +30,7 @@ pub struct Place {
 /// Whether rows are to be relayed, or were before this reading began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passed {
+    /// They are to be relayed.
     No,
     /// The event ends at or before the offset from which relaying begins.
     BeforeStart,
@@ -60,8 +62,11 @@ pub enum Step {
 pub struct RowsAt {
     /// End of the event in its file, or of the compressed transaction around it.
     pub end: u64,
+    /// It is inside a compressed transaction.
     pub in_payload: bool,
+    /// It is inside an XA transaction, of which it is not known whether it will be committed.
     pub in_xa: bool,
+    /// Whether the rows were relayed before.
     pub passed: Passed,
 }
 
@@ -105,6 +110,7 @@ pub struct Tracker {
 /// Where a stream begins to be read and from where its rows count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Start {
+    /// Where the dump begins: the head of a file, or a transaction boundary.
     pub read_from: Coordinates,
     /// Every GTID that was relayed before, or stands before `read_from`; `None` when not known.
     pub gtid_set: Option<GtidSet>,
@@ -134,6 +140,7 @@ impl Start {
 }
 
 impl Tracker {
+    /// A tracker for a dump that begins there.
     pub fn new(start: Start) -> Tracker {
         let Start { read_from, gtid_set, file_timestamp, start_offset, gtids_are_complete } = start;
         Tracker {

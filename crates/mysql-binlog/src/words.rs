@@ -35,3 +35,24 @@ fn write_line(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{words}")]
+    struct Said {
+        words: &'static str,
+        source: Option<Box<Said>>,
+    }
+
+    #[test]
+    fn an_error_and_its_causes_are_one_line_without_commands_to_a_terminal() {
+        let cause = Said { words: "the key is\nwrong\u{1b}[31m", source: None };
+        let repeated = Said { words: "read the key", source: Some(Box::new(cause)) };
+        let error = Said { words: "connect: read the key", source: Some(Box::new(repeated)) };
+        let shown = Causes(&error).to_string();
+        assert_eq!(shown, "connect: read the key: the key is wrong\\u{1b}[31m");
+    }
+}

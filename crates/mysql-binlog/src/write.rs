@@ -43,6 +43,7 @@ pub struct Writer {
     end: u64,
     /// In the header of each event, in seconds since 1970.
     pub timestamp: u32,
+    /// In the header of each event.
     pub server_id: u32,
     has_checksums: bool,
     /// The stream has said that it has checksums. The events before that have none.

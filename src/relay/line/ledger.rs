@@ -10,6 +10,7 @@ use crate::binlog::{LayoutId, Passed, Place};
 use crate::checkpoint::Checkpoint;
 use crate::coordinates::{Coordinates, Gtid};
 use crate::error::Error;
+use crate::relay::planted::{Bug, is_planted};
 use crate::relay::resume_point::{RelayedPart, ResumePoint};
 use crate::relay::stamp::Stamp;
 use crate::resend::ResendWindow;
@@ -111,6 +112,9 @@ impl Ledger {
         let is_of = |part: &mut RelayedPart| part.gtid.is_none() || part.gtid.as_ref() == gtid;
         if let Some(part) = self.part.take_if(is_of) {
             (self.rows_done, self.skip_left) = (part.rows, part.rows);
+            if is_planted(Bug::SkipOffByOne) {
+                self.skip_left -= 1;
+            }
         }
         if self.skip_left == 0 {
             return Ok(false);
@@ -143,21 +147,25 @@ impl Ledger {
         if self.skip_left > 0 {
             return Err(Error::FewerRows { rows_done: self.rows_done, at: at.clone() });
         }
-        self.rows_done = 0;
+        if !is_planted(Bug::PartNotForgotten) {
+            self.rows_done = 0;
+        }
         self.unreadable = None;
         self.has_unreadable_prefix = false;
         self.payload_rows.clear();
         Ok(())
     }
 
-    /// The server took the open transaction back. `at`: its end; `has_sent`: rows of it were found in the sink.
+    /// The server took the open transaction back. `at`: its end.
+    ///
+    /// Rows of it whose numbers were found in the sink say nothing: the rows behind it have the same numbers.
     ///
     /// # Errors
     /// A part of it was relayed already.
-    pub fn roll_back(&mut self, at: &Coordinates, has_sent: bool) -> Result<(), Error> {
+    pub fn roll_back(&mut self, at: &Coordinates) -> Result<(), Error> {
         // One that ends before the start was counted, and not relayed: it had been taken back by then.
         let is_before_start = self.start.as_ref().is_some_and(|start| at <= start);
-        if has_sent || self.rows_done > 0 && !is_before_start {
+        if self.rows_done > 0 && !is_before_start {
             return Err(Error::RolledBackPart { at: at.clone() });
         }
         self.commit(at)
@@ -180,12 +188,15 @@ impl Ledger {
     pub fn cut(&mut self, cut: Cut, records: usize, place: &Place) -> u64 {
         let records = records as u64;
         if let Cut::Part(_) = cut {
-            self.rows_done += records;
+            self.rows_done += records + u64::from(is_planted(Bug::CheckpointAhead));
         }
         let first_sequence = self.sequence + 1;
         self.sequence += records;
         let next_sequence = self.sequence + 1;
-        self.window.take_if(|window| window.is_passed(&place.coordinates, next_sequence));
+        self.window.take_if(|window| {
+            window.is_passed(&place.coordinates, next_sequence)
+                || is_planted(Bug::WindowClosedEarly)
+        });
         first_sequence
     }
 

@@ -12,6 +12,7 @@ use crate::binlog::{Place, Progress};
 use crate::checkpoint::Checkpoint;
 use crate::coordinates::{Coordinates, Gtid};
 use crate::error::Error;
+use crate::relay::planted::{Bug, is_planted};
 use crate::sink::{Answer, Destinations, Published, Sealed, SinkError};
 use crate::telemetry::Reason;
 use crate::telemetry::clock::CommitTime;
@@ -119,7 +120,9 @@ impl<D: Destinations> Line<D> {
         gtid: Option<&Gtid>,
         is_clean: bool,
     ) -> Result<(), Error> {
-        self.filling.roll_back();
+        if !is_planted(Bug::DrainAhead) {
+            self.filling.roll_back();
+        }
         while !self.may_seal() {
             self.answer().await?;
         }

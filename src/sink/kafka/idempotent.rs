@@ -131,11 +131,13 @@ impl Idempotent {
     }
 
     /// Publishes the ordered batches, until the order to stop. `lanes` store the checkpoints; they have fenced all
-    /// predecessors. `claim`: the checkpoint that they have stored.
+    /// predecessors. `claim`: the checkpoint that they have stored, from
+    /// `claim_began` on.
     pub(super) fn run(
         self,
         lanes: Transactional,
         claim: Checkpoint,
+        claim_began: Instant,
         answers: &Answers,
     ) -> Result<(), PublishError> {
         let checkpoint_writer =
@@ -154,7 +156,7 @@ impl Idempotent {
             stored_sequence: claim.sequence,
             latest: Some((0, claim)),
             fence_probe: None,
-            suspension: SuspensionWatch::new(),
+            suspension: SuspensionWatch::since(claim_began),
             failed: None,
             progress: Progress { missing: 0, at: Instant::now() },
             refused_by: None,

@@ -44,9 +44,10 @@ pub async fn first_answer<T>(
         }
         // One that takes long leaves this loop for the next address; without another it is waited for.
         let is_last = untried.len() == 0;
-        let answered = match is_last {
-            true => trying.next().await,
-            false => tokio::time::timeout(head_start, trying.next()).await.unwrap_or(None),
+        let answered = if is_last {
+            trying.next().await
+        } else {
+            tokio::time::timeout(head_start, trying.next()).await.unwrap_or(None)
         };
         match answered {
             Some((_, Ok(answer))) => return Ok(answer),

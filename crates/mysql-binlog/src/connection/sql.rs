@@ -48,8 +48,11 @@ pub struct Conn {
 /// The answer to one statement, and the time of ours around it.
 #[derive(Debug)]
 pub struct Answer {
+    /// The rows, or why the server refuses the statement. Empty for a statement without rows.
     pub rows: Result<Vec<Row>, ServerError>,
+    /// When its command was sent.
     pub asked_at: SystemTime,
+    /// When its last packet was here.
     pub arrived_at: SystemTime,
 }
 
@@ -106,6 +109,7 @@ impl Conn {
         packets.ok_or_else(|| DriverError::ConnectionClosed.into())
     }
 
+    /// Major, minor and patch version, as the server greeted.
     pub fn server_version(&self) -> (u16, u16, u16) {
         self.server_version
     }

@@ -28,11 +28,13 @@ const INTERVALS_SHOWN_MAX: usize = 20;
 pub struct Uuid([u8; 16]);
 
 impl Uuid {
+    /// The UUID of these bytes, the first one first.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
+    /// Its bytes, the first one first.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
@@ -85,6 +87,7 @@ impl fmt::Debug for Uuid {
 pub struct Tag(Arc<str>);
 
 impl Tag {
+    /// The tag as GTIDs are printed with it, in lower case.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -97,9 +100,10 @@ impl FromStr for Tag {
     fn from_str(text: &str) -> Result<Self, Error> {
         let first_is_legal = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         let rest_is_legal = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        match first_is_legal && rest_is_legal && text.len() <= TAG_LENGTH_MAX {
-            true => Ok(Self(text.to_ascii_lowercase().into())),
-            false => Err(Error::Tag(text.to_owned())),
+        if first_is_legal && rest_is_legal && text.len() <= TAG_LENGTH_MAX {
+            Ok(Self(text.to_ascii_lowercase().into()))
+        } else {
+            Err(Error::Tag(text.to_owned()))
         }
     }
 }
@@ -139,16 +143,19 @@ impl Gtid {
         (1..=GNO_MAX).contains(&gno).then_some(Self { origin, gno })
     }
 
+    /// The server that committed the transaction first.
     #[must_use]
     pub fn uuid(&self) -> Uuid {
         self.origin.uuid
     }
 
+    /// The tag (MySQL 8.3 and later).
     #[must_use]
     pub fn tag(&self) -> Option<&Tag> {
         self.origin.tag.as_ref()
     }
 
+    /// The transaction's number, counted from 1.
     #[must_use]
     pub fn gno(&self) -> u64 {
         self.gno
@@ -219,16 +226,19 @@ impl FromStr for Interval {
 pub struct GtidSet(BTreeMap<Origin, Intervals>);
 
 impl GtidSet {
+    /// An empty set.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// Whether no GTID is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// Whether this GTID is in it.
     #[must_use]
     pub fn contains(&self, gtid: &Gtid) -> bool {
         self.0.get(&gtid.origin).is_some_and(|intervals| intervals.contains(gtid.gno))
@@ -263,6 +273,7 @@ impl GtidSet {
         format!("{shown} and more, {intervals} intervals in all")
     }
 
+    /// Whether each of its GTIDs is in the other set.
     #[must_use]
     pub fn is_subset_of(&self, other: &Self) -> bool {
         self.0.iter().all(|(origin, intervals)| {

@@ -70,10 +70,7 @@ fn decode_plain(body: &[u8], has_gtid: bool) -> Result<GtidEvent, Damage> {
     reader.bytes(1)?;
     let uuid = Uuid::from_bytes(reader.array()?);
     let gno = u64::from_le_bytes(reader.array()?);
-    let gtid = match has_gtid {
-        true => Some(Gtid::new(uuid, None, gno).ok_or(BAD_NUMBER)?),
-        false => None,
-    };
+    let gtid = if has_gtid { Some(Gtid::new(uuid, None, gno).ok_or(BAD_NUMBER)?) } else { None };
     let mut timestamp = None;
     if reader.0.first() == Some(&LOGICAL_CLOCK) {
         reader.bytes(1 + 8 + 8)?;
@@ -152,10 +149,7 @@ fn decode_set(body: &[u8]) -> Result<GtidSet, Damage> {
         });
         set.add_pairs(uuid, tag, pairs).ok_or(BAD_NUMBER)?;
     }
-    match reader.0.is_empty() {
-        true => Ok(set),
-        false => Err("it is longer than it says"),
-    }
+    if reader.0.is_empty() { Ok(set) } else { Err("it is longer than it says") }
 }
 
 /// The bytes not read yet.
@@ -213,10 +207,7 @@ impl<'a> Reader<'a> {
     fn tag(&mut self) -> Result<Option<Tag>, Damage> {
         let length = usize::try_from(self.varlen()?).map_err(|_| BAD_TAG)?;
         let text = std::str::from_utf8(self.bytes(length)?).map_err(|_| BAD_TAG)?;
-        match text.is_empty() {
-            true => Ok(None),
-            false => text.parse().map(Some).map_err(|_| BAD_TAG),
-        }
+        if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(|_| BAD_TAG) }
     }
 }
 

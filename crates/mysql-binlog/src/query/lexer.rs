@@ -195,9 +195,10 @@ impl<'a> Lexer<'a> {
         // The slash of an inner comment's beginning may be right before this end.
         let has_inner = is_for_later_version && memmem::find(&body[..=end], b"/*").is_some();
         self.is_ambiguous |= has_inner;
-        let length = match has_inner && self.mode.comments == Comments::Nested {
-            true => nested_comment_len(body),
-            false => Some(end + 2),
+        let length = if has_inner && self.mode.comments == Comments::Nested {
+            nested_comment_len(body)
+        } else {
+            Some(end + 2)
         };
         match length {
             Some(length) => self.at += 2 + length,

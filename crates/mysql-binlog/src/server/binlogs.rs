@@ -13,16 +13,22 @@ pub(super) fn gtid_set_sql(variable: &str) -> String {
 /// One file of SHOW BINARY LOGS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BinlogFile {
+    /// Such as `binlog.000012`.
     pub name: String,
+    /// The offset behind its last event.
     pub size_bytes: u64,
 }
 
 /// One line of SHOW BINLOG EVENTS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedEvent {
+    /// Offset of the event's first byte.
     pub begin: u64,
+    /// The name that the server has for it, such as `Write_rows`.
     pub event_type: String,
+    /// Offset behind the event, of which the list has the lower 32 bits only.
     pub end: u64,
+    /// What the server prints of the event.
     pub info: String,
 }
 
@@ -40,6 +46,7 @@ enum Listed {
 /// A replica that the server sends its binlog to, as it has registered itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegisteredReplica {
+    /// The number that the replica registered with.
     pub server_id: u32,
     /// Empty where it did not say.
     pub host: String,
@@ -51,7 +58,9 @@ pub struct RegisteredReplica {
 /// (<https://dev.mysql.com/doc/refman/8.4/en/replication-options-binary-log.html>).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BinlogFilters {
+    /// The only databases that are logged, if there are any here (`binlog-do-db`).
     pub do_db: Vec<String>,
+    /// Databases that are not logged (`binlog-ignore-db`).
     pub ignore_db: Vec<String>,
 }
 
@@ -113,9 +122,10 @@ impl Server {
     /// Renamed in 8.2, the old name removed in 8.4
     /// (<https://dev.mysql.com/doc/refman/8.4/en/show-binary-log-status.html>).
     pub(super) fn binlog_status_sql(&self) -> &'static str {
-        match self.conn.server_version() >= (8, 2, 0) {
-            true => "SHOW BINARY LOG STATUS",
-            false => "SHOW MASTER STATUS",
+        if self.conn.server_version() >= (8, 2, 0) {
+            "SHOW BINARY LOG STATUS"
+        } else {
+            "SHOW MASTER STATUS"
         }
     }
 
@@ -212,9 +222,10 @@ impl Server {
                 Some(_) => Listed::Inside,
             }),
             Err(Error::MySql(mysql_async::Error::Server(error))) if error.code == WRONG_OFFSET => {
-                match error.message.contains("Event too big") {
-                    true => Ok(Listed::TooLarge),
-                    false => Ok(Listed::Inside),
+                if error.message.contains("Event too big") {
+                    Ok(Listed::TooLarge)
+                } else {
+                    Ok(Listed::Inside)
                 }
             }
             Err(error) => Err(error),
@@ -241,10 +252,7 @@ impl Server {
     /// Renamed in 8.0.22, the old name removed in 8.4
     /// (<https://dev.mysql.com/doc/refman/8.4/en/show-replicas.html>).
     pub(super) fn replicas_sql(&self) -> &'static str {
-        match self.conn.server_version() >= (8, 0, 22) {
-            true => "SHOW REPLICAS",
-            false => "SHOW SLAVE HOSTS",
-        }
+        if self.conn.server_version() >= (8, 0, 22) { "SHOW REPLICAS" } else { "SHOW SLAVE HOSTS" }
     }
 
     /// Reads the first event of the oldest binlog, as only a replica may. Needs REPLICATION SLAVE.

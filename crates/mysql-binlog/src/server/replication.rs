@@ -24,9 +24,10 @@ impl Server {
     pub async fn replication_sources(&mut self) -> Result<Vec<ReplicationSource>, Error> {
         // Renamed in 8.0.22, the old name removed in 8.4
         // (https://dev.mysql.com/doc/refman/8.4/en/show-replica-status.html).
-        let question = match self.conn.server_version() >= (8, 0, 22) {
-            true => "SHOW REPLICA STATUS",
-            false => "SHOW SLAVE STATUS",
+        let question = if self.conn.server_version() >= (8, 0, 22) {
+            "SHOW REPLICA STATUS"
+        } else {
+            "SHOW SLAVE STATUS"
         };
         let rows: Vec<Row> = self.rows(question).await?;
         Ok(rows.iter().map(source).collect())

@@ -18,16 +18,25 @@ const CANNOT: [u16; 5] =
 /// Whether a user can read a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TableAccess {
+    /// The user may SELECT from it.
     Readable,
+    /// There is no such table.
     Missing,
-    Denied { account: String },
+    /// The user may not.
+    Denied {
+        /// The account that the server takes the user for, as GRANT names it.
+        account: String,
+    },
 }
 
 /// A table as information_schema lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
+    /// Its database.
     pub database: String,
+    /// Its name.
     pub name: String,
+    /// Its storage engine; `None` for a view.
     pub engine: Option<String>,
     /// Names in the order of the rows; none when it was dropped a moment ago.
     pub columns: Vec<String>,
@@ -231,9 +240,10 @@ impl Server {
 }
 
 pub(super) fn rights_on_columns_sql(server_version: (u16, u16, u16)) -> String {
-    let of_roles = match server_version >= LISTS_RIGHTS_OF_ROLES {
-        true => " UNION ALL SELECT 1 FROM information_schema.ROLE_COLUMN_GRANTS",
-        false => "",
+    let of_roles = if server_version >= LISTS_RIGHTS_OF_ROLES {
+        " UNION ALL SELECT 1 FROM information_schema.ROLE_COLUMN_GRANTS"
+    } else {
+        ""
     };
     format!(
         "SELECT COUNT(*) FROM (SELECT 1 FROM information_schema.COLUMN_PRIVILEGES{of_roles} LIMIT 1) AS rights"

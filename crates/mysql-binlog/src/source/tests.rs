@@ -8,13 +8,15 @@ use proptest::prelude::*;
 use tokio::io::{AsyncWriteExt, ReadBuf};
 
 use super::*;
+use crate::FixedCatalog;
 use crate::coordinates::Uuid;
+use crate::event_type::ROTATE;
 use crate::feed::{Feed, FeedStream, feed};
 use crate::file::{FileStream, MAGIC};
+use crate::raw_event::{self, RawEvent};
 use crate::row::{Cell, RowDecoder};
 use crate::tables::Interest;
 use crate::write::{Column, TableShape, Writer};
-use crate::{FixedCatalog, raw_event};
 
 const FILE: &str = "binlog.000001";
 
@@ -38,11 +40,15 @@ fn start() -> Start {
 }
 
 fn source<S: AsyncRead + Unpin>(stream: S) -> Source<S, FixedCatalog> {
+    source_from(start(), stream)
+}
+
+fn source_from<S: AsyncRead + Unpin>(start: Start, stream: S) -> Source<S, FixedCatalog> {
     let is_outbox = |_: &str, table: &str| match table {
         "events" | "message" => Interest::Outbox,
         _ => Interest::None,
     };
-    Source::over(stream, Duration::MAX, start(), FixedCatalog::default(), Arc::new(is_outbox))
+    Source::over(stream, Duration::MAX, start, FixedCatalog::default(), Arc::new(is_outbox))
 }
 
 /// Reads to the end of the stream, and returns why it ended.
@@ -222,12 +228,15 @@ fn shapes() -> (TableShape, TableShape) {
     )
 }
 
+/// `None` under `gtid_mode=OFF`.
+type MaybeGtid = Option<String>;
+
 /// Writes transactions, and says what must be seen of them: of the rows, their ids and GTIDs only.
 fn write(
     writer: &mut Writer,
     transactions: &[Written],
     has_gtids: bool,
-) -> (Vec<Vec<u8>>, Vec<(i64, Option<String>)>) {
+) -> (Vec<Vec<u8>>, Vec<(i64, MaybeGtid)>) {
     let server = Uuid::from_bytes([7; 16]);
     let mut events = writer.dump_head(FILE, 4);
     events.push(writer.format_description());
@@ -261,6 +270,35 @@ fn write(
         }
     }
     (events, rows)
+}
+
+/// What a server sends to a dump that begins at this boundary.
+fn events_from(
+    writer: &Writer,
+    has_checksums: bool,
+    events: &[Vec<u8>],
+    begin: &Coordinates,
+) -> Vec<Vec<u8>> {
+    let mut at = Coordinates::start_of_file(FILE).unwrap();
+    let mut from = writer.dump_head(begin.file(), begin.offset);
+    let mut has_begun = false;
+    // Without the first event, which has no checksum and only says where we are.
+    for bytes in &events[1..] {
+        let event = RawEvent::parse(bytes).unwrap();
+        if has_begun {
+            from.push(bytes.clone());
+        } else if event.event_type == ROTATE {
+            let checksum_bytes = if has_checksums { 4 } else { 0 };
+            let file = &event.body[8..event.body.len() - checksum_bytes];
+            at = Coordinates::start_of_file(std::str::from_utf8(file).unwrap()).unwrap();
+            // The made-up one behind it is in our head.
+            has_begun = at == *begin && event.log_pos == 0;
+        } else if event.log_pos != 0 {
+            at = at.at(event.log_pos.into());
+            has_begun = at == *begin;
+        }
+    }
+    from
 }
 
 fn body(writer: &mut Writer, written: &Written) -> Vec<Vec<u8>> {
@@ -324,6 +362,34 @@ proptest! {
                 }
             }
             other => prop_assert!(false, "{:?} is no boundary", other),
+        }
+    }
+
+    #[test]
+    fn a_stream_that_begins_at_any_boundary_goes_on_as_the_whole_one_does(
+        transactions in prop::collection::vec(written(), 1..8),
+        has_gtids in any::<bool>(),
+        has_checksums in any::<bool>(),
+    ) {
+        let mut writer = Writer::new(FILE, has_checksums);
+        let (events, _) = write(&mut writer, &transactions, has_gtids);
+        let (seen, _) = followed(fed(&events));
+        for (index, boundary) in seen.iter().enumerate() {
+            let (Seen::Committed(place) | Seen::RolledBack(place)) = boundary else { continue };
+            let start = Start {
+                read_from: place.coordinates.clone(),
+                gtid_set: place.gtid_set.clone(),
+                file_timestamp: place.file_timestamp,
+                start_offset: None,
+                gtids_are_complete: true,
+            };
+            let rest = events_from(&writer, has_checksums, &events, &place.coordinates);
+            let resumed = runtime().block_on(async {
+                let (seen, error) = follow(&mut source_from(start, fed(&rest))).await;
+                assert!(matches!(error, Error::Ended { .. }), "{error}");
+                seen
+            });
+            prop_assert_eq!(&resumed, &seen[index + 1..]);
         }
     }
 

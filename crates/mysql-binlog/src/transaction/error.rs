@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::coordinates::Coordinates;
 
 /// What the stream does that the relay cannot follow. Each is at coordinates.
+#[allow(missing_docs, reason = "each has its words")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error(

@@ -20,9 +20,13 @@ pub type Row = Vec<Option<Vec<u8>>>;
 /// A table as its table map describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableShape {
+    /// The number by which rows name their table map. It has 48 bits.
     pub table_id: u64,
+    /// Its database.
     pub database: String,
+    /// Its name.
     pub name: String,
+    /// Its columns, in the order of the rows.
     pub columns: Vec<Column>,
     /// The table map names the columns (`binlog_row_metadata=FULL`).
     pub has_names: bool,
@@ -31,9 +35,13 @@ pub struct TableShape {
 /// A column of a [`TableShape`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
+    /// Its name.
     pub name: String,
+    /// Its type.
     pub kind: ColumnKind,
+    /// It takes NULL.
     pub is_nullable: bool,
+    /// It is a number without a sign.
     pub is_unsigned: bool,
     /// Bytes that are no text.
     pub is_binary: bool,

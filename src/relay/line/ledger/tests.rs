@@ -102,7 +102,7 @@ impl Binlog {
             if transaction.is_rolled_back {
                 // A transaction of which a part has left is not rolled back: the source reads to its end first.
                 let end = self.place(index + 1);
-                ledger.roll_back(&end.coordinates, false).unwrap();
+                ledger.roll_back(&end.coordinates).unwrap();
                 filling.roll_back();
                 rows.truncate(filling.len());
                 continue;
@@ -248,11 +248,10 @@ fn a_part_that_was_relayed_cannot_be_taken_back() {
         file_timestamp: None,
     };
     let mut ledger = Ledger::new(resume_point(None));
-    assert!(ledger.roll_back(&place.coordinates, true).is_err(), "rows of it were found");
-    ledger.roll_back(&place.coordinates, false).unwrap();
+    ledger.roll_back(&place.coordinates).unwrap();
     ledger.cut(Cut::Part(2), 2, &place);
     assert_eq!(ledger.rows_done(), 2);
-    let error = ledger.roll_back(&place.coordinates, false).unwrap_err();
+    let error = ledger.roll_back(&place.coordinates).unwrap_err();
     assert!(matches!(error, Error::RolledBackPart { .. }), "{error}");
 }
 

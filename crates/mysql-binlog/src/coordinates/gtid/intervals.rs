@@ -74,10 +74,7 @@ impl Intervals {
     /// Puts a number that is in no interval before the interval `at` of a run.
     fn put(&mut self, run: usize, at: usize, number: u64, joins_before: bool) {
         // The next interval may be the first one of the next run.
-        let (next_run, next_at) = match at == self.runs[run].len() {
-            true => (run + 1, 0),
-            false => (run, at),
-        };
+        let (next_run, next_at) = if at == self.runs[run].len() { (run + 1, 0) } else { (run, at) };
         let next = self.runs.get(next_run).map(|run| run[next_at]);
         match next.filter(|next| next.first == number + 1) {
             Some(next) if joins_before => {

@@ -1,6 +1,7 @@
-//! The boundaries around a place: the last one before it, and the end of a transaction that cannot be
-//! relayed. Both are found by reading on without a look at rows; what the stream cannot tell, the server's
-//! own list of events may.
+//! The transaction boundary before the start, and the end of a transaction that cannot be read.
+//!
+//! The source reads on for both, without a look at rows. Where the stream breaks off, the server's own list of events may
+//! have the end.
 
 use std::time::Duration;
 
@@ -11,17 +12,17 @@ use super::{Error, Place, Source, server};
 use crate::catalog::Catalog;
 use crate::coordinates::Coordinates;
 
-/// The end of a transaction is looked for at most for so long, in the stream and then in the list …
+/// Look for the end of a transaction for at most 30 s in the stream, and then for as long in the list …
 const END_WITHIN: Duration = Duration::from_secs(30);
 
-/// … and within so many bytes of the stream.
+/// … and within 4 GiB of the stream.
 const END_BYTES_MAX: u64 = 4 << 30;
 
 /// Events asked of the list at once.
 const EVENTS_A_PAGE: usize = 1_000;
 
 impl<S: AsyncRead + Unpin, C: Catalog> Source<S, C> {
-    /// Reads up to the offset from which relaying begins, and says where the last boundary is.
+    /// Reads up to the offset from which rows count, and returns the last boundary.
     ///
     /// # Errors
     /// As [`Source::read`] and [`Source::interpret`].
@@ -33,8 +34,8 @@ impl<S: AsyncRead + Unpin, C: Catalog> Source<S, C> {
         Ok(self.place())
     }
 
-    /// Where the transaction ends that could not be relayed: the next boundary after the event read last.
-    /// `None` where neither the stream nor the server's list of events has it, or not soon enough.
+    /// Returns the next boundary after the event that was read last: the end of a transaction that cannot be read. `None`
+    /// when neither the stream nor the server's list of events has it within 30 s each.
     pub async fn end_of_transaction(&mut self) -> Option<Coordinates> {
         match tokio::time::timeout(END_WITHIN, self.read_to_boundary()).await {
             Ok(Ok(Some(end))) => return Some(end),
@@ -63,7 +64,7 @@ impl<S: AsyncRead + Unpin, C: Catalog> Source<S, C> {
             if bytes > END_BYTES_MAX {
                 return Ok(None);
             }
-            // What the statements of a transaction that is given up name is of no interest.
+            // No table is wanted: nothing in a transaction that is skipped may fail.
             self.tracker.accept(event, &|_, _| false)?;
         }
         Ok(Some(self.position().clone()))

@@ -1,0 +1,375 @@
+//! The model of a sink, with each of the three guarantees, as the relay connects to it.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::broker::{Broker, Fault, Fenced, Record, partition_of};
+use super::process::Process;
+use super::world::Shared;
+use crate::batch::{DestinationId, Limits};
+use crate::checkpoint::Checkpoint;
+use crate::fate::Fate;
+use crate::resend::ResendWindow;
+use crate::sink::{
+    About, Answer, Answers, Claimed, Connector, Destination, Destinations, Guarantee, Order,
+    Publisher, Running, Sealed, SentRows, Sink, SinkError, Stored, answers,
+};
+use crate::telemetry::metrics::ErrorKind;
+
+/// Batches in flight.
+const BATCHES_MAX: usize = 3;
+
+/// Connects a process to the broker.
+#[derive(Clone)]
+pub struct ModelSinks {
+    pub shared: Arc<Shared>,
+    pub process: Arc<Process>,
+    pub guarantee: Guarantee,
+    pub limits: Limits,
+    /// The relay's name.
+    pub name: String,
+}
+
+/// A connection to the broker.
+pub struct ModelSink {
+    sinks: ModelSinks,
+    epoch: u64,
+    /// The version of the checkpoint that was read.
+    version: u64,
+}
+
+fn error(fate: Fate, source: &str) -> SinkError {
+    let kind = if fate == Fate::MaybeTakenOver { ErrorKind::Fenced } else { ErrorKind::Publish };
+    let (sink, hint) = ("the model".to_owned(), Some("none".to_owned()));
+    SinkError { fate, kind, hint, about: About::Sink, sink, source: source.to_owned().into() }
+}
+
+fn fenced(_: Fenced) -> SinkError {
+    error(Fate::MaybeTakenOver, "fenced")
+}
+
+impl ModelSinks {
+    /// A request to the broker, with what may go wrong with it.
+    async fn request<T>(
+        &self,
+        what: &str,
+        apply: impl FnOnce(&mut Broker) -> Result<T, Fenced>,
+    ) -> Result<T, SinkError> {
+        let ModelSinks { shared, process, .. } = self;
+        shared.point(process, || format!("asks the sink to {what}")).await;
+        let fault = shared.broker().fault.take();
+        match fault {
+            Some(Fault::Abort) => return Err(error(Fate::Retry, "the request was lost")),
+            Some(Fault::Stall) => tokio::time::sleep(Duration::from_secs(60)).await,
+            _ => tokio::time::sleep(Duration::from_micros(shared.below(2_000))).await,
+        }
+        // A process that stands still by now has sent it.
+        let applied = apply(&mut shared.broker());
+        shared.tell(|| {
+            format!("    the sink did: {what}: {}", if applied.is_ok() { "done" } else { "fenced" })
+        });
+        shared.point(process, || format!("is answered: {what}")).await;
+        match fault {
+            Some(Fault::LoseAnswer) => Err(error(Fate::Retry, "the answer was lost")),
+            _ => applied.map_err(fenced),
+        }
+    }
+}
+
+impl Connector for ModelSinks {
+    type Sink = ModelSink;
+
+    async fn connect(&self, _: Option<usize>) -> Result<ModelSink, SinkError> {
+        self.request("connect", |_| Ok(())).await?;
+        Ok(ModelSink { sinks: self.clone(), epoch: 0, version: 0 })
+    }
+
+    async fn look(&self) -> Result<Option<Checkpoint>, SinkError> {
+        self.request("show the checkpoint", |broker| Ok(broker.checkpoint.clone())).await
+    }
+
+    async fn stored(&self) -> Result<Option<Checkpoint>, SinkError> {
+        self.look().await
+    }
+}
+
+impl Sink for ModelSink {
+    type Destinations = ModelDestinations;
+
+    fn guarantee(&self) -> Guarantee {
+        self.sinks.guarantee
+    }
+
+    fn cluster_id(&self) -> &str {
+        "model"
+    }
+
+    async fn fence(&mut self, name: &str) -> Result<(), SinkError> {
+        let epoch = self.sinks.request("fence", |broker| Ok(broker.fence(name))).await?;
+        if name == self.sinks.name {
+            self.epoch = epoch;
+        }
+        Ok(())
+    }
+
+    async fn stored(&mut self) -> Result<Option<Checkpoint>, SinkError> {
+        let read = |broker: &mut Broker| Ok((broker.checkpoint.clone(), broker.version));
+        let (checkpoint, version) = self.sinks.request("read the checkpoint", read).await?;
+        self.version = version;
+        Ok(checkpoint)
+    }
+
+    async fn claim(self, claim: Checkpoint) -> Result<Claimed<ModelDestinations>, SinkError> {
+        let ModelSink { sinks, epoch, version } = self;
+        let pauses = sinks.process.pauses();
+        let stored = sinks.request("store the claim", |broker| {
+            if broker.version != version {
+                return Ok(false);
+            }
+            broker.store(&sinks.name, epoch, &claim).map(|()| true)
+        });
+        if !stored.await? {
+            return Err(error(Fate::Retry, "another checkpoint was stored"));
+        }
+        sinks.shared.broker().claimed.push(sinks.process.id);
+        let (orders, inbox) = tokio::sync::mpsc::unbounded_channel();
+        let (way_back, answers) = answers();
+        let (limits, guarantee) = (sinks.limits, sinks.guarantee);
+        let topics = Arc::default();
+        let work = Work { sinks: sinks.clone(), epoch, pauses, topics, answers: way_back };
+        let destinations = ModelDestinations {
+            sinks: sinks.clone(),
+            topics: work.topics.clone(),
+            known: Vec::new(),
+            ids: HashMap::new(),
+        };
+        let task = tokio::task::spawn_local(async move {
+            let process = work.sinks.process.clone();
+            process.run(work.publish(inbox)).await;
+        });
+        let order = move |order| orders.send(order).is_ok();
+        let publisher = Publisher::new(
+            "the model".to_owned(),
+            order,
+            answers,
+            Some(Running::Task(task)),
+            Arc::default(),
+        );
+        let publisher = if guarantee == Guarantee::Atomic { publisher.paced() } else { publisher };
+        let stored = Stored::claim(claim, Vec::new());
+        Ok(Claimed { stored, destinations, publisher, limits, batches_max: BATCHES_MAX })
+    }
+}
+
+/// The topics of a session.
+pub struct ModelDestinations {
+    sinks: ModelSinks,
+    /// Their names, for the publisher.
+    topics: Arc<std::sync::Mutex<Vec<String>>>,
+    known: Vec<Destination>,
+    ids: HashMap<String, DestinationId>,
+}
+
+impl Destinations for ModelDestinations {
+    fn find(&self, name: &str) -> Option<DestinationId> {
+        self.ids.get(name).copied()
+    }
+
+    fn get(&self, id: DestinationId) -> &Destination {
+        &self.known[id.0 as usize]
+    }
+
+    async fn look_up(&mut self, name: &str) -> Result<DestinationId, SinkError> {
+        self.sinks.request("look up a topic", |_| Ok(())).await?;
+        let id = DestinationId(self.known.len() as u32);
+        self.known.push(Destination { name: name.into(), record_bytes_max: None });
+        self.topics.lock().unwrap().push(name.to_owned());
+        self.ids.insert(name.to_owned(), id);
+        Ok(id)
+    }
+
+    async fn sent(
+        &mut self,
+        id: DestinationId,
+        window: &ResendWindow,
+    ) -> Result<Option<SentRows>, SinkError> {
+        if self.sinks.guarantee != Guarantee::Deduplicated {
+            return Ok(None);
+        }
+        let topic = self.get(id).name.clone();
+        let is_of = |record: &&Record| {
+            *record.topic == *topic
+                && record.generation == window.generation
+                && record.sequence > window.after
+                && window.senders.contains(&record.name)
+        };
+        let find = |broker: &mut Broker| {
+            let found = broker.records.iter().filter(is_of).map(|record| record.sequence);
+            Ok(found.collect::<HashSet<u64>>())
+        };
+        let sequences = self.sinks.request("look for rows that were sent", find).await?;
+        let lane_of = Box::new(partition_of);
+        Ok(Some(SentRows { sequences, highest: BTreeMap::new(), lane_of }))
+    }
+
+    async fn follow_changes(&mut self) {}
+
+    fn stamp(&self, _: &mut Checkpoint, _: Option<&ResendWindow>) {}
+
+    fn checkpoint_bytes_max(&self) -> Option<usize> {
+        None
+    }
+
+    fn record_bytes(&self, key_len: usize, value_len: usize) -> usize {
+        key_len + value_len
+    }
+
+    fn batch_bytes_max(&self) -> usize {
+        1 << 20
+    }
+}
+
+/// What the publisher's thread has in a real sink.
+struct Work {
+    sinks: ModelSinks,
+    epoch: u64,
+    /// Pauses of the process before the claim.
+    pauses: u32,
+    topics: Arc<std::sync::Mutex<Vec<String>>>,
+    answers: Answers,
+}
+
+impl Work {
+    async fn publish(self, orders: UnboundedReceiver<Order>) {
+        let done = match self.sinks.guarantee {
+            Guarantee::Atomic => self.publish_in_transactions(orders).await,
+            Guarantee::Deduplicated | Guarantee::AtLeastOnce => self.publish_ahead(orders).await,
+        };
+        if let Err(error) = done {
+            self.answers.send(Err(error));
+        }
+    }
+
+    fn records(&self, sealed: &Sealed) -> Vec<Record> {
+        let topics = self.topics.lock().unwrap();
+        let generation = sealed.checkpoint.generation.unwrap_or_default();
+        let records = sealed.batch.unsent_records().map(|(index, record)| Record {
+            topic: topics[record.topic.0 as usize].clone(),
+            partition: partition_of(record.key),
+            name: self.sinks.name.clone(),
+            generation,
+            sequence: sealed.first_sequence + index as u64,
+            key: record.key.to_vec(),
+            value: record.value.to_vec(),
+        });
+        records.collect()
+    }
+
+    /// A batch and its checkpoint are one transaction.
+    async fn publish_in_transactions(
+        &self,
+        mut orders: UnboundedReceiver<Order>,
+    ) -> Result<(), SinkError> {
+        while let Some(Order::Publish(sealed)) = orders.recv().await {
+            self.answers.send(Ok(Answer::Ready));
+            let records = self.records(&sealed);
+            let what =
+                format!("commit {} records up to {}", records.len(), sealed.checkpoint.sequence);
+            let commit = |broker: &mut Broker| {
+                broker.store(&self.sinks.name, self.epoch, &sealed.checkpoint)?;
+                broker.records.extend(records);
+                Ok(())
+            };
+            self.sinks.request(&what, commit).await?;
+            let (published, number, checkpoint) = sealed.published();
+            self.answers.send(Ok(Answer::Published(published)));
+            let stored = Stored { checkpoint, value: Vec::new(), number };
+            self.answers.send(Ok(Answer::Stored(Box::new(stored))));
+        }
+        Ok(())
+    }
+
+    /// Records are sent at once, each partition by itself, and the checkpoint follows.
+    async fn publish_ahead(&self, mut orders: UnboundedReceiver<Order>) -> Result<(), SinkError> {
+        let (shared, process) = (&self.sinks.shared, &self.sinks.process);
+        let mut batches: VecDeque<(Sealed, usize)> = VecDeque::new();
+        let mut lanes: BTreeMap<(String, u32), VecDeque<Record>> = BTreeMap::new();
+        let mut due: Option<(u64, Checkpoint)> = None;
+        let (mut is_stopping, mut pauses) = (false, self.pauses);
+        loop {
+            let is_idle = lanes.is_empty() && due.is_none() && batches.is_empty();
+            if is_idle && is_stopping {
+                return Ok(());
+            }
+            let order = if is_idle { orders.recv().await } else { orders.try_recv().ok() };
+            match order {
+                Some(Order::Publish(sealed)) => {
+                    let records = self.records(&sealed);
+                    batches.push_back((*sealed, records.len()));
+                    for record in records {
+                        let lane = (record.topic.clone(), record.partition);
+                        lanes.entry(lane).or_default().push_back(record);
+                    }
+                }
+                Some(Order::Stop) => is_stopping = true,
+                None if is_idle => return Ok(()),
+                None => {}
+            }
+            if process.pauses() != std::mem::replace(&mut pauses, process.pauses()) {
+                // It may have been replaced meanwhile.
+                let probe = |broker: &mut Broker| broker.ensure_epoch(&self.sinks.name, self.epoch);
+                self.sinks.request("look whether we are fenced", probe).await?;
+            }
+            if !lanes.is_empty() {
+                let index = shared.below(lanes.len() as u64) as usize;
+                let lane = lanes.keys().nth(index).expect("it is below").clone();
+                let records = lanes.get_mut(&lane).expect("it is there");
+                let record = records.pop_front().expect("no lane is empty");
+                if records.is_empty() {
+                    lanes.remove(&lane);
+                }
+                let sequence = record.sequence;
+                self.append(record).await?;
+                let batch = batches.iter_mut().find(|(sealed, _)| {
+                    sequence < sealed.first_sequence + sealed.batch.len() as u64
+                });
+                batch.expect("it is of one").1 -= 1;
+            }
+            while batches.front().is_some_and(|(_, left)| *left == 0) {
+                let (sealed, _) = batches.pop_front().expect("it was looked at");
+                let (published, number, checkpoint) = sealed.published();
+                self.answers.send(Ok(Answer::Published(published)));
+                due = Some((number, checkpoint));
+            }
+            if due.is_some() && (batches.is_empty() || shared.below(3) == 0) {
+                let (number, checkpoint) = due.take().expect("it was looked at");
+                let what = format!("store the checkpoint {}", checkpoint.sequence);
+                let store =
+                    |broker: &mut Broker| broker.store(&self.sinks.name, self.epoch, &checkpoint);
+                self.sinks.request(&what, store).await?;
+                let stored = Stored { checkpoint, value: Vec::new(), number };
+                self.answers.send(Ok(Answer::Stored(Box::new(stored))));
+            }
+        }
+    }
+
+    /// A producer without a transaction is not fenced.
+    async fn append(&self, record: Record) -> Result<(), SinkError> {
+        let what = format!("append {} to {}-{}", record.sequence, record.topic, record.partition);
+        let process = &self.sinks.process;
+        let pauses = process.pauses();
+        self.sinks
+            .request(&what, |broker| {
+                if process.pauses() != pauses {
+                    // It had not left when the process was paused, and is looked at before it does.
+                    broker.ensure_epoch(&self.sinks.name, self.epoch)?;
+                }
+                broker.records.push(record);
+                Ok(())
+            })
+            .await
+    }
+}
