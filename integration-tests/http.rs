@@ -345,6 +345,8 @@ fn a_drain_shows_as_one() {
     http.wait_until_ready();
     proxy.freeze();
     writer.write(1);
+    // A relay that is told to stop before it has read the row need not relay it.
+    http.wait_until("the row", |http| http.metrics().value("buffered_bytes", &[]) > 0.0);
     relay.signal("TERM");
     http.wait_until("the drain", |http| http.status()["state"] == "draining");
     assert_eq!(http.get("/readyz").status, 503);
