@@ -15,8 +15,9 @@ pub struct Record {
     pub name: String,
     pub generation: u64,
     pub sequence: u64,
-    pub key: Vec<u8>,
-    pub value: Vec<u8>,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 /// What goes wrong next.
@@ -38,6 +39,8 @@ pub struct Broker {
     pub checkpoint: Option<Checkpoint>,
     /// Counts the checkpoints that were stored.
     pub version: u64,
+    /// The largest record that a topic takes, in bytes; `None`: any.
+    pub record_bytes_max: Option<usize>,
     pub fault: Option<Fault>,
 }
 
@@ -66,7 +69,8 @@ impl Broker {
     }
 }
 
-/// The partition that a key goes to.
-pub fn partition_of(key: &[u8]) -> u32 {
-    key.iter().map(|byte| u32::from(*byte)).sum::<u32>() % PARTITIONS
+/// The partition that a key goes to. Records without one are all in the first.
+pub fn lane_of(key: Option<&[u8]>) -> u32 {
+    let bytes = key.unwrap_or_default().iter();
+    bytes.map(|byte| u32::from(*byte)).sum::<u32>() % PARTITIONS
 }

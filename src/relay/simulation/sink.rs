@@ -1,21 +1,23 @@
 //! The model of a sink, with each of the three guarantees, as the relay connects to it.
 
+mod conformance;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::broker::{Broker, Fault, Fenced, Record, partition_of};
+use super::broker::{Broker, Fault, Fenced, Record, lane_of};
 use super::process::Process;
 use super::world::Shared;
-use crate::batch::{DestinationId, Limits};
+use crate::batch::{DestinationId, Headers, Limits};
 use crate::checkpoint::Checkpoint;
 use crate::fate::Fate;
 use crate::resend::ResendWindow;
 use crate::sink::{
     About, Answer, Answers, Claimed, Connector, Destination, Destinations, Guarantee, Order,
-    Publisher, Running, Sealed, SentRows, Sink, SinkError, Stored, answers,
+    Publisher, Refused, Running, Sealed, SentRows, Sink, SinkError, SizeLimit, Stored, answers,
 };
 use crate::telemetry::metrics::ErrorKind;
 
@@ -180,9 +182,13 @@ impl Destinations for ModelDestinations {
     }
 
     async fn look_up(&mut self, name: &str) -> Result<DestinationId, SinkError> {
-        self.sinks.request("look up a topic", |_| Ok(())).await?;
+        if let Some(id) = self.find(name) {
+            return Ok(id);
+        }
+        let read = |broker: &mut Broker| Ok(broker.record_bytes_max);
+        let record_bytes_max = self.sinks.request("look up a topic", read).await?;
         let id = DestinationId(self.known.len() as u32);
-        self.known.push(Destination { name: name.into(), record_bytes_max: None });
+        self.known.push(Destination { name: name.into(), record_bytes_max });
         self.topics.lock().unwrap().push(name.to_owned());
         self.ids.insert(name.to_owned(), id);
         Ok(id)
@@ -208,7 +214,7 @@ impl Destinations for ModelDestinations {
             Ok(found.collect::<HashSet<u64>>())
         };
         let sequences = self.sinks.request("look for rows that were sent", find).await?;
-        let lane_of = Box::new(partition_of);
+        let lane_of = Box::new(lane_of);
         Ok(Some(SentRows { sequences, highest: BTreeMap::new(), lane_of }))
     }
 
@@ -220,8 +226,8 @@ impl Destinations for ModelDestinations {
         None
     }
 
-    fn record_bytes(&self, key_len: usize, value_len: usize) -> usize {
-        key_len + value_len
+    fn record_bytes(&self, key_len: usize, value_len: usize, headers: Headers<'_>) -> usize {
+        key_len + value_len + headers.bytes()
     }
 
     fn batch_bytes_max(&self) -> usize {
@@ -253,14 +259,39 @@ impl Work {
         let generation = sealed.checkpoint.generation.unwrap_or_default();
         let records = sealed.batch.unsent_records().map(|(index, record)| Record {
             topic: topics[record.topic.0 as usize].clone(),
-            partition: partition_of(record.key),
+            partition: lane_of(record.key),
             name: self.sinks.name.clone(),
             generation,
             sequence: sealed.first_sequence + index as u64,
-            key: record.key.to_vec(),
-            value: record.value.to_vec(),
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            headers: record
+                .headers
+                .iter()
+                .map(|header| (header.name.to_owned(), header.value.map(<[u8]>::to_vec)))
+                .collect(),
         });
         records.collect()
+    }
+
+    /// A topic takes no record above its limit.
+    fn refuse(&self, record: &Record) -> Result<(), SinkError> {
+        let bytes_max = self.sinks.shared.broker().record_bytes_max;
+        let bytes = record.value.as_ref().map_or(0, Vec::len);
+        if bytes_max.is_none_or(|bytes_max| bytes < bytes_max) {
+            return Ok(());
+        }
+        let refused = Refused {
+            sequence: record.sequence,
+            destination: record.topic.clone(),
+            limit: SizeLimit::OfRecords,
+            fate: Fate::Retry,
+            cause: Arc::new(std::io::Error::other("it is too large")),
+        };
+        Err(SinkError {
+            about: About::Record(refused),
+            ..error(Fate::Retry, "a record is refused")
+        })
     }
 
     /// A batch and its checkpoint are one transaction.
@@ -271,6 +302,7 @@ impl Work {
         while let Some(Order::Publish(sealed)) = orders.recv().await {
             self.answers.send(Ok(Answer::Ready));
             let records = self.records(&sealed);
+            records.iter().try_for_each(|record| self.refuse(record))?;
             let what =
                 format!("commit {} records up to {}", records.len(), sealed.checkpoint.sequence);
             let commit = |broker: &mut Broker| {
@@ -353,6 +385,7 @@ impl Work {
 
     /// A producer without a transaction is not fenced.
     async fn append(&self, record: Record) -> Result<(), SinkError> {
+        self.refuse(&record)?;
         let what = format!("append {} to {}-{}", record.sequence, record.topic, record.partition);
         let process = &self.sinks.process;
         let pauses = process.pauses();

@@ -32,7 +32,7 @@ const NEAR: Duration = Duration::from_millis(1);
 /// `max.message.bytes` of a topic where nobody set it.
 const BATCH_BYTES_DEFAULT: usize = 1_048_588;
 
-/// Bytes of a batch around the key and the value of its only record: 61, lengths, and the header with the
+/// Bytes of a batch around the key, the value and the headers of its only record: 61, lengths, and the header with the
 /// relay's name.
 const AROUND_RECORD_BYTES_MAX: usize = 256;
 
@@ -151,7 +151,7 @@ impl Destination {
         topic.send(&Record { partition: Some(number), ..record })
     }
 
-    /// Whether the broker takes a record with so many bytes of key and value for certain.
+    /// Whether the broker takes a record with so many bytes of key, value and headers for certain.
     pub fn surely_takes(&self, bytes: usize) -> bool {
         bytes <= self.sure_bytes_max
     }
