@@ -1,6 +1,7 @@
 //! The model of a sink, with each of the three guarantees, as the relay connects to it.
 
 mod conformance;
+pub mod flaws;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -8,7 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::broker::{Broker, Fault, Fenced, Record, lane_of};
+use self::flaws::{Flaw, has};
+use super::broker::{Broker, Fault, Fenced, PARTITIONS, Record, lane_of};
 use super::process::Process;
 use super::world::Shared;
 use crate::batch::{DestinationId, Headers, Limits};
@@ -127,8 +129,11 @@ impl Sink for ModelSink {
     async fn claim(self, claim: Checkpoint) -> Result<Claimed<ModelDestinations>, SinkError> {
         let ModelSink { sinks, epoch, version } = self;
         let stored = sinks.request("store the claim", |broker| {
-            if broker.version != version {
+            if broker.version != version && !has(Flaw::ClaimsOverAnother) {
                 return Ok(false);
+            }
+            if has(Flaw::ClaimIsNotStored) {
+                return Ok(true);
             }
             broker.store(&sinks.name, epoch, &claim).map(|()| true)
         });
@@ -182,7 +187,7 @@ impl Destinations for ModelDestinations {
     }
 
     async fn look_up(&mut self, name: &str) -> Result<DestinationId, SinkError> {
-        if let Some(id) = self.find(name) {
+        if let Some(id) = self.find(name).filter(|_| !has(Flaw::SecondId)) {
             return Ok(id);
         }
         let read = |broker: &mut Broker| Ok(broker.record_bytes_max);
@@ -205,13 +210,19 @@ impl Destinations for ModelDestinations {
         let topic = self.get(id).name.clone();
         let is_of = |record: &&Record| {
             *record.topic == *topic
-                && record.generation == window.generation
-                && record.sequence > window.after
-                && window.senders.contains(&record.name)
+                && (record.generation == window.generation || has(Flaw::SentOfAnyGeneration))
+                && (record.sequence > window.after || has(Flaw::SentBeforeTheWindow))
+                && (window.senders.contains(&record.name) || has(Flaw::SentOfAnyName))
         };
         let find = |broker: &mut Broker| {
             let found = broker.records.iter().filter(is_of).map(|record| record.sequence);
-            Ok(found.collect::<HashSet<u64>>())
+            let mut found: HashSet<u64> = found.collect();
+            if has(Flaw::SentMissesTheLast)
+                && let Some(last) = found.iter().max().copied()
+            {
+                found.remove(&last);
+            }
+            Ok(found)
         };
         let sequences = self.sinks.request("look for rows that were sent", find).await?;
         let lane_of = Box::new(lane_of);
@@ -257,9 +268,11 @@ impl Work {
     fn records(&self, sealed: &Sealed) -> Vec<Record> {
         let topics = self.topics.lock().unwrap();
         let generation = sealed.checkpoint.generation.unwrap_or_default();
-        let records = sealed.batch.unsent_records().map(|(index, record)| Record {
+        let all = sealed.batch.records().enumerate();
+        let records = all.filter(|(_, record)| !record.is_in_kafka || has(Flaw::FoundIsSent));
+        let records = records.map(|(index, record)| Record {
             topic: topics[record.topic.0 as usize].clone(),
-            partition: lane_of(record.key),
+            partition: self.lane_of(record.key),
             name: self.sinks.name.clone(),
             generation,
             sequence: sealed.first_sequence + index as u64,
@@ -271,7 +284,23 @@ impl Work {
                 .map(|header| (header.name.to_owned(), header.value.map(<[u8]>::to_vec)))
                 .collect(),
         });
-        records.collect()
+        let mut records: Vec<Record> = records.collect();
+        for record in &mut records {
+            if has(Flaw::NullIsEmpty) {
+                record.key.get_or_insert_default();
+            }
+            if has(Flaw::HeadersSorted) {
+                record.headers.sort();
+            }
+        }
+        records
+    }
+
+    fn lane_of(&self, key: Option<&[u8]>) -> u32 {
+        match has(Flaw::AnyLane) {
+            true => self.sinks.shared.below(u64::from(PARTITIONS)) as u32,
+            false => lane_of(key),
+        }
     }
 
     /// A topic takes no record above its limit.
@@ -301,22 +330,49 @@ impl Work {
     ) -> Result<(), SinkError> {
         while let Some(Order::Publish(sealed)) = orders.recv().await {
             self.answers.send(Ok(Answer::Ready));
-            let records = self.records(&sealed);
+            let mut records = self.records(&sealed);
+            if has(Flaw::RefusedIsLeftOut) {
+                records.retain(|record| self.refuse(record).is_ok());
+            }
             records.iter().try_for_each(|record| self.refuse(record))?;
             let what =
                 format!("commit {} records up to {}", records.len(), sealed.checkpoint.sequence);
             let commit = |broker: &mut Broker| {
+                if sealed.batch.is_empty() && has(Flaw::EmptyIsForgotten) {
+                    return Ok(());
+                }
                 broker.store(&self.sinks.name, self.epoch, &sealed.checkpoint)?;
                 broker.records.extend(records);
                 Ok(())
             };
-            self.sinks.request(&what, commit).await?;
+            if has(Flaw::NotAtomic) {
+                self.commit_apart(&sealed).await?;
+            } else {
+                self.sinks.request(&what, commit).await?;
+            }
             let (published, number, checkpoint) = sealed.published();
-            self.answers.send(Ok(Answer::Published(published)));
             let stored = Stored { checkpoint, value: Vec::new(), number };
-            self.answers.send(Ok(Answer::Stored(Box::new(stored))));
+            let mut answers = [Answer::Published(published), Answer::Stored(Box::new(stored))];
+            if has(Flaw::StoredBeforePublished) {
+                answers.reverse();
+            }
+            answers.into_iter().for_each(|answer| self.answers.send(Ok(answer)));
         }
         Ok(())
+    }
+
+    /// The flaw of a sink that has no transactions, and says that it has.
+    async fn commit_apart(&self, sealed: &Sealed) -> Result<(), SinkError> {
+        let records = self.records(sealed);
+        let append = |broker: &mut Broker| {
+            broker.ensure_epoch(&self.sinks.name, self.epoch)?;
+            broker.records.extend(records);
+            Ok(())
+        };
+        self.sinks.request("append the records", append).await?;
+        let store =
+            |broker: &mut Broker| broker.store(&self.sinks.name, self.epoch, &sealed.checkpoint);
+        self.sinks.request("store the checkpoint", store).await
     }
 
     /// Records are sent at once, each partition by itself, and the checkpoint follows.
@@ -341,6 +397,7 @@ impl Work {
                         lanes.entry(lane).or_default().push_back(record);
                     }
                 }
+                Some(Order::Stop) if has(Flaw::StopDrops) => return Ok(()),
                 Some(Order::Stop) => is_stopping = true,
                 None if is_idle => return Ok(()),
                 None => {}
@@ -354,7 +411,11 @@ impl Work {
                 let index = shared.below(lanes.len() as u64) as usize;
                 let lane = lanes.keys().nth(index).expect("it is below").clone();
                 let records = lanes.get_mut(&lane).expect("it is there");
-                let record = records.pop_front().expect("no lane is empty");
+                let record = match has(Flaw::LaneReversed) {
+                    true => records.pop_back(),
+                    false => records.pop_front(),
+                };
+                let record = record.expect("no lane is empty");
                 if records.is_empty() {
                     lanes.remove(&lane);
                 }
@@ -363,9 +424,13 @@ impl Work {
                 let batch = batches.iter_mut().find(|(sealed, _)| {
                     sequence < sealed.first_sequence + sealed.batch.len() as u64
                 });
-                batch.expect("it is of one").1 -= 1;
+                match batch {
+                    Some((_, left)) => *left -= 1,
+                    None => assert!(has(Flaw::PublishedEarly), "it is of one"),
+                }
             }
-            while batches.front().is_some_and(|(_, left)| *left == 0) {
+            let early = usize::from(has(Flaw::PublishedEarly));
+            while batches.front().is_some_and(|(_, left)| *left <= early) {
                 let (sealed, _) = batches.pop_front().expect("it was looked at");
                 let (published, number, checkpoint) = sealed.published();
                 self.answers.send(Ok(Answer::Published(published)));
@@ -374,9 +439,15 @@ impl Work {
             if due.is_some() && (batches.is_empty() || shared.below(3) == 0) {
                 let (number, checkpoint) = due.take().expect("it was looked at");
                 let what = format!("store the checkpoint {}", checkpoint.sequence);
+                let ahead = u64::from(has(Flaw::CheckpointAhead));
+                let to_store =
+                    Checkpoint { sequence: checkpoint.sequence + ahead, ..checkpoint.clone() };
                 let store =
-                    |broker: &mut Broker| broker.store(&self.sinks.name, self.epoch, &checkpoint);
-                self.sinks.request(&what, store).await?;
+                    |broker: &mut Broker| broker.store(&self.sinks.name, self.epoch, &to_store);
+                match self.sinks.request(&what, store).await {
+                    Err(_) if has(Flaw::GoesOnWhenFenced) => continue,
+                    stored => stored?,
+                }
                 let stored = Stored { checkpoint, value: Vec::new(), number };
                 self.answers.send(Ok(Answer::Stored(Box::new(stored))));
             }
@@ -385,7 +456,10 @@ impl Work {
 
     /// A producer without a transaction is not fenced.
     async fn append(&self, record: Record) -> Result<(), SinkError> {
-        self.refuse(&record)?;
+        match self.refuse(&record) {
+            Err(_) if has(Flaw::RefusedIsLeftOut) => return Ok(()),
+            accepted => accepted?,
+        }
         let what = format!("append {} to {}-{}", record.sequence, record.topic, record.partition);
         let process = &self.sinks.process;
         let pauses = process.pauses();

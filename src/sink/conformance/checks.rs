@@ -87,7 +87,8 @@ pub async fn a_batch_is_published_only_when_all_records_up_to_it_are_durable(
         session.publish(rows).await.unwrap();
         let published = session.published;
         let seen = seen(&subject).await;
-        assert!((1..=published).all(|sequence| seen.contains_key(&sequence)), "{published}");
+        let is_there = |sequence| seen.contains_key(&sequence);
+        assert!((1..=published).all(is_there), "{published} is published, and not all is there");
     }
     while session.published < session.ordered {
         if let Answer::Published(published) = session.answer().await.unwrap() {

@@ -1,7 +1,9 @@
 //! A small relay: it takes over, and sends rows batch by batch. Each answer is held against the promise.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
 
 use binlog_relay::batch::{Batch, DestinationId, Limits};
 use binlog_relay::checkpoint::{Checkpoint, FORMAT};
@@ -18,6 +20,9 @@ use super::{SeenRecord, Subject};
 
 /// The relay that most checks are about.
 pub const NAME: &str = "orders";
+
+/// A publisher that is fenced ends by then.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The numbering that the rows of all checks are of.
 pub const GENERATION: u64 = 0x19a_5b0c_7d21;
@@ -268,10 +273,12 @@ impl<D: Destinations> Session<D> {
 
     /// Publishes batches until one fails.
     pub async fn publish_until_error(&mut self, mut size: impl FnMut() -> u64) -> SinkError {
+        let begun = Instant::now();
         loop {
             if let Err(error) = self.publish(size()).await {
                 return error;
             }
+            assert!(begun.elapsed() < PATIENCE, "a publisher goes on, though it was fenced");
             // Other work of the check goes on.
             tokio::task::yield_now().await;
         }

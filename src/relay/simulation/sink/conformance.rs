@@ -1,5 +1,6 @@
 //! The model sink keeps the promise that every sink gives, with each of the three guarantees.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::super::database::Database;
 use super::super::process::Process;
 use super::super::world::Shared;
 use super::ModelSinks;
+use super::flaws::{self, Flaw};
 use crate::batch::Limits;
 use crate::sink::Guarantee;
 use crate::sink::conformance::{self, SeenRecord, Subject, claims};
@@ -93,6 +95,83 @@ fn run(guarantee: Guarantee, check: impl AsyncFn(Model)) {
             .build()
             .expect("a runtime");
         LocalSet::new().block_on(&runtime, check(Model::new(guarantee, seed)));
+    }
+}
+
+/// Gives the model a flaw, and has a claim find it.
+fn finds(flaw: Flaw, guarantee: Guarantee, check: impl AsyncFn(Model)) {
+    flaws::set(Some(flaw));
+    let checked = panic::catch_unwind(AssertUnwindSafe(|| run(guarantee, check)));
+    flaws::set(None);
+    assert!(checked.is_err(), "{flaw:?} is not found in a sink that is {guarantee:?}");
+}
+
+/// Flaws of any sink.
+fn finds_in(guarantee: Guarantee) {
+    use conformance as of;
+    finds(
+        Flaw::FencesNobody,
+        guarantee,
+        of::a_fenced_predecessor_adds_nothing_that_its_successor_does_not_see,
+    );
+    finds(Flaw::StoresForTheFenced, guarantee, of::a_claim_fails_where_the_sink_was_fenced);
+    finds(
+        Flaw::ClaimsOverAnother,
+        guarantee,
+        of::a_claim_fails_where_another_checkpoint_was_stored_since_it_was_read,
+    );
+    finds(Flaw::ClaimIsNotStored, guarantee, of::a_claim_is_stored_and_read_back);
+    finds(Flaw::AnyLane, guarantee, of::a_key_keeps_its_order_with_several_batches_in_flight);
+    for flaw in [Flaw::NullIsEmpty, Flaw::HeadersSorted] {
+        let of = of::keys_values_and_headers_arrive_as_they_were_also_empty_and_null;
+        finds(flaw, guarantee, of);
+    }
+    finds(Flaw::FoundIsSent, guarantee, of::rows_that_were_found_count_and_are_not_sent);
+    finds(Flaw::RefusedIsLeftOut, guarantee, of::nothing_comes_behind_a_record_that_is_refused);
+    finds(Flaw::SecondId, guarantee, of::a_destination_has_one_id);
+}
+
+#[test]
+fn each_flaw_is_found_by_the_claim_about_it() {
+    use conformance as of;
+    let (atomic, deduplicated) = (Guarantee::Atomic, Guarantee::Deduplicated);
+    for guarantee in [atomic, deduplicated, Guarantee::AtLeastOnce] {
+        finds_in(guarantee);
+    }
+    finds(
+        Flaw::StoredBeforePublished,
+        atomic,
+        of::a_key_keeps_its_order_with_several_batches_in_flight,
+    );
+    finds(Flaw::NotAtomic, atomic, of::visible_records_are_those_up_to_the_visible_checkpoint);
+    finds(Flaw::EmptyIsForgotten, atomic, of::an_empty_batch_stores_its_checkpoint);
+    for guarantee in [deduplicated, Guarantee::AtLeastOnce] {
+        finds(
+            Flaw::GoesOnWhenFenced,
+            guarantee,
+            of::a_fenced_publisher_says_so_and_sends_nothing_more,
+        );
+        finds(
+            Flaw::PublishedEarly,
+            guarantee,
+            of::a_batch_is_published_only_when_all_records_up_to_it_are_durable,
+        );
+        finds(Flaw::CheckpointAhead, guarantee, of::a_checkpoint_is_stored_only_behind_its_records);
+        finds(
+            Flaw::LaneReversed,
+            guarantee,
+            of::a_key_keeps_its_order_with_several_batches_in_flight,
+        );
+        finds(Flaw::StopDrops, guarantee, of::stop_finishes_what_is_in_flight);
+    }
+    for flaw in [
+        Flaw::SentOfAnyGeneration,
+        Flaw::SentOfAnyName,
+        Flaw::SentBeforeTheWindow,
+        Flaw::SentMissesTheLast,
+    ] {
+        let of = of::all_rows_behind_the_checkpoint_that_are_there_are_found_and_no_others;
+        finds(flaw, deduplicated, of);
     }
 }
 
