@@ -66,15 +66,17 @@ pub trait Connector {
 /// A destination that takes a relay's records, connected and not used yet.
 ///
 /// # Promise
-/// The suite in `src/sink/conformance` checks each line, against every sink.
+/// The suite in `src/sink/conformance` checks these lines against every sink, but for pauses of a process.
 ///
 /// Taking over:
 /// - [`Sink::fence`] ends the rights of all producers of a relay's name. After it returns, none of them stores a
 ///   checkpoint. A producer of [`Guarantee::Atomic`] adds no record either.
-/// - Without transactions, a fenced producer may still have records in flight. Its publisher finds out when it stores
-///   its next checkpoint, sends nothing more, waits for its acknowledgements, and ends with an error whose
-///   [`SinkError::is_fenced`] is true. [`Destinations::sent`] finds all of its records once it has ended. Waiting for
-///   that end is the relay's task, as a sink cannot see its predecessor's process.
+/// - A fenced publisher finds out when it stores its next checkpoint, sends nothing more, and ends with an error whose
+///   [`SinkError::is_fenced`] is true.
+/// - Without transactions, a fenced publisher may have records in flight. It waits for their acknowledgements before it
+///   ends. [`Destinations::sent`] finds all of its records after that. Waiting for that end is the relay's task, as a
+///   sink cannot see its predecessor's process. Where the process was paused, it stores a checkpoint before it sends
+///   more, as it may have been replaced meanwhile.
 /// - [`Sink::stored`] returns the checkpoint that was stored last, by a producer of any name. It is `None` where nothing
 ///   was ever stored.
 /// - [`Sink::claim`] fails where another checkpoint was stored since [`Sink::stored`], or where this sink was fenced.

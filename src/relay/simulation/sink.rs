@@ -438,20 +438,24 @@ impl Work {
             }
             if due.is_some() && (batches.is_empty() || shared.below(3) == 0) {
                 let (number, checkpoint) = due.take().expect("it was looked at");
-                let what = format!("store the checkpoint {}", checkpoint.sequence);
-                let ahead = u64::from(has(Flaw::CheckpointAhead));
-                let to_store =
-                    Checkpoint { sequence: checkpoint.sequence + ahead, ..checkpoint.clone() };
-                let store =
-                    |broker: &mut Broker| broker.store(&self.sinks.name, self.epoch, &to_store);
-                match self.sinks.request(&what, store).await {
-                    Err(_) if has(Flaw::GoesOnWhenFenced) => continue,
-                    stored => stored?,
-                }
-                let stored = Stored { checkpoint, value: Vec::new(), number };
-                self.answers.send(Ok(Answer::Stored(Box::new(stored))));
+                self.store(number, checkpoint).await?;
             }
         }
+    }
+
+    /// Stores a checkpoint alone.
+    async fn store(&self, number: u64, checkpoint: Checkpoint) -> Result<(), SinkError> {
+        let what = format!("store the checkpoint {}", checkpoint.sequence);
+        let ahead = u64::from(has(Flaw::CheckpointAhead));
+        let to_store = Checkpoint { sequence: checkpoint.sequence + ahead, ..checkpoint.clone() };
+        let store = |broker: &mut Broker| broker.store(&self.sinks.name, self.epoch, &to_store);
+        match self.sinks.request(&what, store).await {
+            Err(_) if has(Flaw::GoesOnWhenFenced) => return Ok(()),
+            stored => stored?,
+        }
+        let stored = Stored { checkpoint, value: Vec::new(), number };
+        self.answers.send(Ok(Answer::Stored(Box::new(stored))));
+        Ok(())
     }
 
     /// A producer without a transaction is not fenced.
