@@ -241,7 +241,8 @@ impl Story {
                 process.set(State::Running);
                 Ok(relay)
             }
-            _ => self.take_over(relay).await,
+            88..95 => self.take_over_paused(relay).await,
+            _ => self.take_over_running(relay).await,
         }
     }
 
@@ -272,9 +273,10 @@ impl Story {
     }
 
     /// Another relay takes over while this one is paused. When it goes on, it must find out and end.
-    async fn take_over(&mut self, paused: Relay) -> Result<Relay, String> {
+    async fn take_over_paused(&mut self, paused: Relay) -> Result<Relay, String> {
         let id = paused.process.id;
         self.shared.tell(|| format!("process {id} is paused"));
+        let has_claimed = self.shared.broker().claimed.contains(&id);
         let mut next = self.start();
         let wait = self.rng.random_range(0..20_000);
         tokio::select! {
@@ -282,20 +284,38 @@ impl Story {
             ended = &mut next.running => return Err(format!("the next one ended: {ended:?}")),
             () = tokio::time::sleep(Duration::from_millis(wait)) => {}
         }
+        let is_replaced = self.shared.broker().claimed.contains(&next.process.id);
         self.shared.tell(|| format!("process {id} goes on"));
         paused.process.set(State::Running);
-        let (mut paused, mut next) = (paused, next);
-        let is_next = tokio::select! {
+        let (ended, left) = self.contend(paused, next).await?;
+        // One that has not claimed before the pause is a relay that starts, and takes over.
+        if has_claimed && is_replaced && ended.process.id != id {
+            return Err(format!("process {id} took over from its replacement"));
+        }
+        Ok(left)
+    }
+
+    /// Another relay is started although this one runs.
+    async fn take_over_running(&mut self, running: Relay) -> Result<Relay, String> {
+        running.process.set(State::Running);
+        let next = self.start();
+        Ok(self.contend(running, next).await?.1)
+    }
+
+    /// Waits until one of two has found out that the other took over, and ended. Answers with that one, and the other.
+    async fn contend(&mut self, a: Relay, b: Relay) -> Result<(Relay, Relay), String> {
+        let (mut a, mut b) = (a, b);
+        let is_a = tokio::select! {
             biased;
-            ended = &mut paused.running => ensure_taken_over(ended).map(|()| true)?,
-            ended = &mut next.running => ensure_taken_over(ended).map(|()| false)?,
+            ended = &mut a.running => ensure_taken_over(ended).map(|()| true)?,
+            ended = &mut b.running => ensure_taken_over(ended).map(|()| false)?,
             () = tokio::time::sleep(PATIENCE) => return Err("two relays of one name go on".to_owned()),
         };
-        let (ended, left) = if is_next { (paused, next) } else { (next, paused) };
+        let (ended, left) = if is_a { (a, b) } else { (b, a) };
         self.shared.tell(|| format!("process {} was taken over", ended.process.id));
         ended.process.set(State::Dead);
         self.release(ended.process.id);
-        Ok(left)
+        Ok((ended, left))
     }
 
     async fn drain(&mut self, relay: Relay) -> Result<(), String> {

@@ -109,11 +109,7 @@ impl Ledger {
             self.rows_done += u64::from(is_relayed()?);
             return Ok(true);
         }
-        let is_of = |part: &mut RelayedPart| {
-            part.gtid.is_none()
-                || part.gtid.as_ref() == gtid
-                || is_planted(Bug::PartOfAnyTransaction)
-        };
+        let is_of = |part: &mut RelayedPart| part.gtid.is_none() || part.gtid.as_ref() == gtid;
         if let Some(part) = self.part.take_if(is_of) {
             (self.rows_done, self.skip_left) = (part.rows, part.rows);
             if is_planted(Bug::SkipOffByOne) {

@@ -42,6 +42,8 @@ pub struct Broker {
     pub version: u64,
     /// The largest record that a topic takes, in bytes; `None`: any.
     pub record_bytes_max: Option<usize>,
+    /// Processes that know that their claims were stored.
+    pub claimed: Vec<u32>,
     pub fault: Option<Fault>,
 }
 

@@ -128,6 +128,7 @@ impl Sink for ModelSink {
 
     async fn claim(self, claim: Checkpoint) -> Result<Claimed<ModelDestinations>, SinkError> {
         let ModelSink { sinks, epoch, version } = self;
+        let pauses = sinks.process.pauses();
         let stored = sinks.request("store the claim", |broker| {
             if broker.version != version && !has(Flaw::ClaimsOverAnother) {
                 return Ok(false);
@@ -140,10 +141,12 @@ impl Sink for ModelSink {
         if !stored.await? {
             return Err(error(Fate::Retry, "another checkpoint was stored"));
         }
+        sinks.shared.broker().claimed.push(sinks.process.id);
         let (orders, inbox) = tokio::sync::mpsc::unbounded_channel();
         let (way_back, answers) = answers();
         let (limits, guarantee) = (sinks.limits, sinks.guarantee);
-        let work = Work { sinks: sinks.clone(), epoch, topics: Arc::default(), answers: way_back };
+        let topics = Arc::default();
+        let work = Work { sinks: sinks.clone(), epoch, pauses, topics, answers: way_back };
         let destinations = ModelDestinations {
             sinks: sinks.clone(),
             topics: work.topics.clone(),
@@ -250,6 +253,8 @@ impl Destinations for ModelDestinations {
 struct Work {
     sinks: ModelSinks,
     epoch: u64,
+    /// Pauses of the process before the claim.
+    pauses: u32,
     topics: Arc<std::sync::Mutex<Vec<String>>>,
     answers: Answers,
 }
@@ -381,7 +386,7 @@ impl Work {
         let mut batches: VecDeque<(Sealed, usize)> = VecDeque::new();
         let mut lanes: BTreeMap<(String, u32), VecDeque<Record>> = BTreeMap::new();
         let mut due: Option<(u64, Checkpoint)> = None;
-        let (mut is_stopping, mut pauses) = (false, process.pauses());
+        let (mut is_stopping, mut pauses) = (false, self.pauses);
         loop {
             let is_idle = lanes.is_empty() && due.is_none() && batches.is_empty();
             if is_idle && is_stopping {

@@ -130,11 +130,12 @@ impl Idempotent {
     }
 
     /// Publishes the batches that are ordered, until the order to stop. `lanes` store the checkpoints; all
-    /// predecessors were fenced with them. `claim`: the checkpoint that they stored before.
+    /// predecessors were fenced with them. `claim`: the checkpoint that they stored before, from `claim_began` on.
     pub(super) fn run(
         self,
         lanes: Transactional,
         claim: Checkpoint,
+        claim_began: Instant,
         answers: &Answers,
     ) -> Result<(), PublishError> {
         let keeper = Keeper::start(lanes, self.events).map_err(PublishError::Thread)?;
@@ -152,7 +153,7 @@ impl Idempotent {
             stored_sequence: claim.sequence,
             latest: Some((0, claim)),
             doubt: None,
-            turns: Turns::new(),
+            turns: Turns::since(claim_began),
             failed: None,
             progress: Progress { missing: 0, at: Instant::now() },
             refused_by: None,

@@ -15,6 +15,11 @@ impl Turns {
         Turns(Instant::now())
     }
 
+    /// It begins to turn, and could have been replaced since then.
+    pub fn since(then: Instant) -> Turns {
+        Turns(then)
+    }
+
     /// It turns again. `true`: it was paused since it did before.
     pub fn is_paused(&mut self) -> bool {
         self.turn_at(Instant::now())
