@@ -6,6 +6,7 @@ mod checkpoint_topic;
 mod columns;
 mod commands;
 mod compressed;
+mod conformance;
 mod database_ids;
 mod delivery;
 mod documents;

@@ -1,11 +1,12 @@
 //! The buffer between reading and publishing: records as ranges of one reused byte buffer.
 //!
-//! Drafts enter (topic, key, value). A sealed batch leaves, which the sink publishes with the checkpoint it leads to.
+//! Drafts enter (topic, key, value, headers). A sealed batch leaves, which the sink publishes with the checkpoint it leads to.
 //! The batch knows where the last whole MySQL transaction ends (its boundary), and can be cut there. The records behind
 //! the cut move to the next batch. A batch knows nothing of Kafka or MySQL.
 
-use std::ops::Range;
+mod headers;
 
+pub use self::headers::{Header, Headers, write_header};
 use crate::telemetry::clock::CommitTime;
 
 /// The limits of one batch.
@@ -13,7 +14,7 @@ use crate::telemetry::clock::CommitTime;
 pub struct Limits {
     /// Most records in one batch; at least 1.
     pub records_max: usize,
-    /// Most bytes of keys and values in one batch. A single larger record is a batch of its own.
+    /// Most bytes of keys, values and headers in one batch. A single larger record is a batch of its own.
     pub bytes_max: usize,
 }
 
@@ -25,17 +26,45 @@ pub struct DestinationId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordRef<'a> {
     pub topic: DestinationId,
-    pub key: &'a [u8],
-    pub value: &'a [u8],
+    /// `None`: NULL, which is not the same as empty. All such records of a destination keep their order.
+    pub key: Option<&'a [u8]>,
+    /// `None`: NULL, a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Beside those that the sink adds.
+    pub headers: Headers<'a>,
     /// It was found in the sink: it counts, but is not sent.
     pub is_in_kafka: bool,
 }
 
+impl RecordRef<'_> {
+    /// Bytes of its key, value and headers.
+    pub fn bytes(&self) -> usize {
+        self.key.unwrap_or_default().len()
+            + self.value.unwrap_or_default().len()
+            + self.headers.bytes()
+    }
+}
+
+/// What a draft is made of: a key, then a value, then headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// `None`: the key is NULL.
+    pub key_len: Option<usize>,
+    /// `None`: the value is NULL.
+    pub value_len: Option<usize>,
+}
+
+/// A record in the buffer. It begins where the one before it ends.
 #[derive(Debug, Clone)]
 struct Span {
     topic: DestinationId,
-    key: Range<usize>,
-    value: Range<usize>,
+    start: usize,
+    key_end: usize,
+    value_end: usize,
+    /// Of the headers.
+    end: usize,
+    has_key: bool,
+    has_value: bool,
     is_in_kafka: bool,
 }
 
@@ -87,12 +116,13 @@ impl Batch {
         }
     }
 
-    /// The buffer to which the envelope appends a key and then a value, before [`Batch::push`].
+    /// The buffer to which the envelope appends a key, then a value, then headers by [`write_header`], before
+    /// [`Batch::push`] or [`Batch::push_parts`].
     pub fn draft(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// The bytes appended since the last record: key and value of the draft.
+    /// The bytes appended since the last record.
     pub fn draft_len(&self) -> usize {
         self.bytes.len() - self.end()
     }
@@ -106,24 +136,57 @@ impl Batch {
     /// Makes the draft a record: its first `key_len` bytes are the key, the rest is the value.
     pub fn push(&mut self, topic: DestinationId, key_len: usize, committed_at: CommitTime) {
         self.unsent += 1;
-        self.push_span(topic, key_len, committed_at, false);
+        self.push_span(self.of_key_and_value(topic, key_len), committed_at);
     }
 
     /// The same for a record that was found in Kafka.
     pub fn push_found(&mut self, topic: DestinationId, key_len: usize, committed_at: CommitTime) {
-        self.push_span(topic, key_len, committed_at, true);
+        let span = Span { is_in_kafka: true, ..self.of_key_and_value(topic, key_len) };
+        self.push_span(span, committed_at);
     }
 
-    fn push_span(
+    /// Makes the draft a record of these parts.
+    ///
+    /// # Panics
+    /// The draft is shorter than its key and value.
+    pub fn push_parts(&mut self, topic: DestinationId, parts: Parts, committed_at: CommitTime) {
+        self.unsent += 1;
+        self.push_span(self.of_parts(topic, parts), committed_at);
+    }
+
+    /// The same of a record that was found in Kafka.
+    ///
+    /// # Panics
+    /// As [`Batch::push_parts`].
+    pub fn push_found_parts(
         &mut self,
         topic: DestinationId,
-        key_len: usize,
+        parts: Parts,
         committed_at: CommitTime,
-        is_in_kafka: bool,
     ) {
-        let start = self.end();
-        let key = start..start + key_len;
-        self.spans.push(Span { topic, value: key.end..self.bytes.len(), key, is_in_kafka });
+        let span = Span { is_in_kafka: true, ..self.of_parts(topic, parts) };
+        self.push_span(span, committed_at);
+    }
+
+    fn of_key_and_value(&self, topic: DestinationId, key_len: usize) -> Span {
+        let (start, end) = (self.end(), self.bytes.len());
+        let (key_end, value_end) = (start + key_len, end);
+        let (has_key, has_value) = (true, true);
+        Span { topic, start, key_end, value_end, end, has_key, has_value, is_in_kafka: false }
+    }
+
+    fn of_parts(&self, topic: DestinationId, parts: Parts) -> Span {
+        let Parts { key_len, value_len } = parts;
+        let (start, end) = (self.end(), self.bytes.len());
+        let key_end = start + key_len.unwrap_or_default();
+        let value_end = key_end + value_len.unwrap_or_default();
+        assert!(value_end <= end, "a draft holds its key and its value");
+        let (has_key, has_value) = (key_len.is_some(), value_len.is_some());
+        Span { topic, start, key_end, value_end, end, has_key, has_value, is_in_kafka: false }
+    }
+
+    fn push_span(&mut self, span: Span, committed_at: CommitTime) {
+        self.spans.push(span);
         self.oldest.get_or_insert(committed_at);
         self.newest = Some(committed_at);
     }
@@ -173,7 +236,7 @@ impl Batch {
         self.unsent
     }
 
-    /// Bytes of keys and values.
+    /// Bytes of keys, values and headers.
     pub fn bytes(&self) -> usize {
         self.bytes.len()
     }
@@ -204,8 +267,9 @@ impl Batch {
     fn read(&self, span: &Span) -> RecordRef<'_> {
         RecordRef {
             topic: span.topic,
-            key: &self.bytes[span.key.clone()],
-            value: &self.bytes[span.value.clone()],
+            key: span.has_key.then(|| &self.bytes[span.start..span.key_end]),
+            value: span.has_value.then(|| &self.bytes[span.key_end..span.value_end]),
+            headers: Headers::of(&self.bytes[span.value_end..span.end]),
             is_in_kafka: span.is_in_kafka,
         }
     }
@@ -241,13 +305,14 @@ impl Batch {
     pub fn cut(&mut self, cut: Cut, rest: &mut Batch) {
         debug_assert!(rest.is_empty());
         let keep = cut.records();
-        let start = keep.checked_sub(1).map_or(0, |last| self.spans[last].value.end);
+        let start = keep.checked_sub(1).map_or(0, |last| self.spans[last].end);
         rest.bytes.extend_from_slice(&self.bytes[start..]);
         rest.spans.extend(self.spans.drain(keep..).map(|span| Span {
-            topic: span.topic,
-            key: span.key.start - start..span.key.end - start,
-            value: span.value.start - start..span.value.end - start,
-            is_in_kafka: span.is_in_kafka,
+            start: span.start - start,
+            key_end: span.key_end - start,
+            value_end: span.value_end - start,
+            end: span.end - start,
+            ..span
         }));
         rest.unsent = rest.spans.iter().filter(|span| !span.is_in_kafka).count();
         self.unsent -= rest.unsent;
@@ -261,7 +326,7 @@ impl Batch {
     }
 
     fn end(&self) -> usize {
-        self.spans.last().map_or(0, |span| span.value.end)
+        self.spans.last().map_or(0, |span| span.end)
     }
 }
 
@@ -281,7 +346,7 @@ mod tests {
             .records()
             .map(|record| {
                 assert_eq!(record.key, record.value);
-                String::from_utf8(record.key.to_vec()).unwrap()
+                String::from_utf8(record.key.unwrap().to_vec()).unwrap()
             })
             .collect()
     }
@@ -371,7 +436,79 @@ mod tests {
         assert_eq!((batch.len(), batch.unsent()), (0, 0));
     }
 
+    /// A record as a test writes it down.
+    #[derive(Debug, Clone, PartialEq)]
+    struct Written {
+        key: Option<Vec<u8>>,
+        value: Option<Vec<u8>>,
+        headers: Vec<(String, Option<Vec<u8>>)>,
+    }
+
+    impl Written {
+        fn of(record: RecordRef<'_>) -> Written {
+            let header = |it: Header<'_>| (it.name.to_owned(), it.value.map(<[u8]>::to_vec));
+            Written {
+                key: record.key.map(<[u8]>::to_vec),
+                value: record.value.map(<[u8]>::to_vec),
+                headers: record.headers.iter().map(header).collect(),
+            }
+        }
+
+        fn push(&self, batch: &mut Batch) {
+            batch.draft().extend_from_slice(self.key.as_deref().unwrap_or_default());
+            batch.draft().extend_from_slice(self.value.as_deref().unwrap_or_default());
+            for (name, value) in &self.headers {
+                write_header(batch.draft(), name, value.as_deref());
+            }
+            let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(Vec::len);
+            let parts = Parts { key_len: length(&self.key), value_len: length(&self.value) };
+            batch.push_parts(DestinationId(7), parts, CommitTime::from_seconds(0));
+        }
+    }
+
+    fn written() -> impl Strategy<Value = Written> {
+        let bytes = || prop::option::of(prop::collection::vec(any::<u8>(), 0..6));
+        let headers = prop::collection::vec((".{0,4}", bytes()), 0..4);
+        (bytes(), bytes(), headers).prop_map(|(key, value, headers)| Written {
+            key,
+            value,
+            headers,
+        })
+    }
+
     proptest! {
+        /// Keys, values and headers are read as they were written, NULL or empty or not, also where the batch was
+        /// cut between them and the open transaction rolled back.
+        #[test]
+        fn keys_values_and_headers_are_read_as_they_were_written(
+            records in prop::collection::vec(written(), 1..20), cut in 0usize..20,
+        ) {
+            let cut = cut.min(records.len());
+            let mut first = batch(100);
+            for (index, record) in records.iter().enumerate() {
+                if index == cut {
+                    first.mark_boundary();
+                }
+                record.push(&mut first);
+            }
+            if cut == records.len() {
+                first.mark_boundary();
+            }
+            let read = |batch: &Batch| batch.records().map(Written::of).collect::<Vec<_>>();
+            prop_assert_eq!(&read(&first), &records);
+            let bytes: usize = first.records().map(|record| record.bytes()).sum();
+            prop_assert_eq!(bytes, first.bytes());
+            let mut rest = batch(100);
+            first.cut(Cut::Boundary(cut), &mut rest);
+            prop_assert_eq!(&read(&first), &records[..cut]);
+            prop_assert_eq!(&read(&rest), &records[cut..]);
+            records[0].push(&mut first);
+            if cut > 0 {
+                first.roll_back();
+                prop_assert_eq!(&read(&first), &records[..cut]);
+            }
+        }
+
         /// Whatever is pushed, marked and cut comes out once and in order, and no part of a transaction
         /// leaves before the rest unless the transaction is above the limits.
         #[test]

@@ -7,6 +7,8 @@
 //! halves that run beside each other: [`Destinations`], which the line asks, and the [`Publisher`], which takes
 //! batches and answers.
 
+#[cfg(test)]
+pub(crate) mod conformance;
 mod error;
 pub mod kafka;
 mod publisher;
@@ -19,7 +21,7 @@ pub use self::error::{About, Destinational, Refused, SinkError, SizeLimit, none_
 pub use self::publisher::{
     Answer, Answers, Order, Published, Publisher, Running, Sealed, Stored, answers, start_thread,
 };
-use crate::batch::{DestinationId, Limits};
+use crate::batch::{DestinationId, Headers, Limits};
 use crate::checkpoint::Checkpoint;
 use crate::resend::ResendWindow;
 
@@ -54,7 +56,7 @@ pub trait Connector {
     /// It cannot be read; [`About::NoStore`] where there is no place for one.
     fn look(&self) -> impl Future<Output = Result<Option<Checkpoint>, SinkError>>;
 
-    /// The same, once what is being written has come to its end.
+    /// The stored checkpoint, once what is being written has come to its end.
     ///
     /// # Errors
     /// As [`Connector::look`].
@@ -64,14 +66,43 @@ pub trait Connector {
 /// A destination that takes a relay's records, connected and not used yet.
 ///
 /// # Promise
-/// - After [`Sink::fence`] returns, no producer of that relay can add a record or a checkpoint that a later
-///   [`Sink::stored`] or [`Destinations::sent`] would not show.
-/// - [`Sink::claim`] fails unless the claim follows the checkpoint that `stored` gave: nobody stored one in between.
-/// - The publisher answers [`Answer::Published`] for batch n only when all records of batches up to n are durable,
-///   and [`Answer::Stored`] for n only after [`Answer::Published`] for all batches up to n.
-/// - Records of one key arrive in the order of their batches. A record that fails leaves no gap: nothing of its key
-///   behind it arrives.
-/// - After an error nothing more is sent.
+/// The suite in `src/sink/conformance` checks these lines against every sink, but for pauses of a process.
+///
+/// Taking over:
+/// - [`Sink::fence`] ends the rights of all producers of a relay's name. After it returns, none of them stores a
+///   checkpoint. A producer of [`Guarantee::Atomic`] adds no record either.
+/// - A fenced publisher finds out when it stores its next checkpoint, sends nothing more, and ends with an error whose
+///   [`SinkError::is_fenced`] is true.
+/// - Without transactions, a fenced publisher may have records in flight. It waits for their acknowledgements before it
+///   ends. [`Destinations::sent`] finds all of its records after that. Waiting for that end is the relay's task, as a
+///   sink cannot see its predecessor's process. Where the process was paused, it stores a checkpoint before it sends
+///   more, as it may have been replaced meanwhile.
+/// - [`Sink::stored`] returns the checkpoint that was stored last, by a producer of any name. It is `None` where nothing
+///   was ever stored.
+/// - [`Sink::claim`] fails where another checkpoint was stored since [`Sink::stored`], or where this sink was fenced.
+///   The stored checkpoint then stays as it is. Where it succeeds, the claim is the stored checkpoint.
+///
+/// Publishing:
+/// - [`Answer::Published`] comes for each batch, in order. All records of batches up to n are durable before that of
+///   batch n.
+/// - [`Answer::Stored`] for n comes after [`Answer::Published`] of all batches up to n. It may stand for several
+///   batches, and its numbers ascend. A stored checkpoint is never ahead of its records.
+/// - With [`Guarantee::Atomic`], the visible records are at any time those up to the visible checkpoint.
+/// - A record arrives as it is: its key and value may be empty or NULL, which are different things. Its headers keep
+///   their order. Names of headers may repeat. The name of the sink's own header is not for rows.
+/// - Records of one key arrive in the order of their batches, and so do all records of a destination whose key is NULL.
+/// - A record that was found ([`Batch::push_found`](crate::batch::Batch::push_found)) counts, and is not sent.
+/// - A batch without records stores its checkpoint.
+/// - A record that is refused leaves no gap: no record of its key arrives behind it. The publisher ends with an error
+///   about that record.
+/// - After an error nothing more is sent, whatever is ordered.
+/// - [`Order::Stop`] finishes what is in flight, and stores the last checkpoint.
+///
+/// Destinations:
+/// - A destination that does not exist is created, or refused with an error about it. Others are not affected.
+/// - A name has one [`DestinationId`], however often it is looked up.
+/// - [`Destinations::sent`] finds the rows of the window that are there, and no others: not those up to `after`, of
+///   another generation, or of relays that the window does not name.
 pub trait Sink: Sized {
     type Destinations: Destinations;
 
@@ -80,7 +111,8 @@ pub trait Sink: Sized {
     /// Names the cluster, whatever address it has. A relay's identity as a replica is derived from it.
     fn cluster_id(&self) -> &str;
 
-    /// Takes the rights of writing from every producer of the relay `name`, this one's or another's.
+    /// Takes the rights of writing from every producer of the relay `name`, which is this relay's name or that of
+    /// another one whose place it takes.
     ///
     /// # Errors
     /// The sink cannot be asked, or refuses.
@@ -122,7 +154,8 @@ pub trait Destinations {
     /// The id is of another sink.
     fn get(&self, id: DestinationId) -> &Destination;
 
-    /// Looks one up, and creates it where that is wanted. The publisher knows it before the next batch.
+    /// Looks one up, and creates it where that is wanted. The publisher knows it before the next batch. One that was
+    /// looked up before is not asked for again.
     ///
     /// # Errors
     /// It does not exist, takes no records, or the sink cannot be asked.
@@ -148,8 +181,8 @@ pub trait Destinations {
     /// The longest checkpoint that can be stored, in bytes; `None` where nobody tells.
     fn checkpoint_bytes_max(&self) -> Option<usize>;
 
-    /// Bytes of a record as [`Destination::record_bytes_max`] counts them.
-    fn record_bytes(&self, key_len: usize, value_len: usize) -> usize;
+    /// Bytes of a record as [`Destination::record_bytes_max`] counts them. A key or a value that is NULL has 0.
+    fn record_bytes(&self, key_len: usize, value_len: usize, headers: Headers<'_>) -> usize;
 
     /// Largest batch of several records that the sink sends to a destination, in bytes.
     fn batch_bytes_max(&self) -> usize;
@@ -164,7 +197,7 @@ pub struct Destination {
 }
 
 /// Tells the lane of a key.
-pub type LaneOf = Box<dyn Fn(&[u8]) -> u32 + Send>;
+pub type LaneOf = Box<dyn Fn(Option<&[u8]>) -> u32 + Send>;
 
 /// Rows after the checkpoint that were found in a destination.
 pub struct SentRows {
@@ -173,14 +206,14 @@ pub struct SentRows {
     /// Of each lane from which records may have been deleted since: the highest number. All of the lane up to it
     /// were there.
     pub highest: BTreeMap<u32, u64>,
-    /// The lane that a key goes to: Kafka's are partitions.
+    /// The lane that a key goes to, or a record whose key is NULL: Kafka's are partitions.
     pub lane_of: LaneOf,
 }
 
 impl SentRows {
     /// The row of this number and key is there.
     #[must_use]
-    pub fn holds(&self, key: &[u8], sequence: u64) -> bool {
+    pub fn holds(&self, key: Option<&[u8]>, sequence: u64) -> bool {
         self.sequences.contains(&sequence)
             || !self.highest.is_empty()
                 && self.highest.get(&(self.lane_of)(key)).is_some_and(|it| sequence <= *it)

@@ -181,7 +181,7 @@ impl Line {
             }
         };
         let header = [(SEQUENCE_HEADER, sequence_header_len(NAME))];
-        let bytes = record_batch_bytes(key_len, self.filling.draft_len() - key_len, &header);
+        let bytes = record_batch_bytes(key_len, self.filling.draft_len() - key_len, header);
         assert!(bytes <= 1 << 20, "what was recorded is below the default of brokers");
         self.filling.push(topic, key_len, committed_at);
     }

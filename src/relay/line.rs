@@ -18,7 +18,7 @@ use super::planted::{Bug, is_planted};
 use super::progress::Observer;
 use super::refusal::{Refusal, Verdict};
 use super::resume_point::LineOptions;
-use crate::batch::{Batch, DestinationId};
+use crate::batch::{Batch, DestinationId, Headers};
 use crate::binlog::row::Cell;
 use crate::binlog::table::Table;
 use crate::binlog::{LayoutId, Place, Rows};
@@ -202,7 +202,7 @@ impl<D: Destinations> Line<D> {
             return false;
         }
         let key = self.filling.draft_key(key_len);
-        let is_there = |sent: &SentRows| sent.holds(key, self.next_sequence());
+        let is_there = |sent: &SentRows| sent.holds(Some(key), self.next_sequence());
         self.sent.get(&topic).is_some_and(is_there) && !is_planted(Bug::FoundRowSentAgain)
     }
 
@@ -325,7 +325,7 @@ impl<D: Destinations> Line<D> {
             return Ok(());
         }
         let value_len = self.filling.draft_len() - key_len;
-        let bytes = self.destinations.record_bytes(key_len, value_len);
+        let bytes = self.destinations.record_bytes(key_len, value_len, Headers::default());
         let (table, at) = (rows.table.full_name(), rows.place.coordinates.at(rows.at.end));
         let name = destination.name.to_string();
         let sent_below = self.destinations.batch_bytes_max();

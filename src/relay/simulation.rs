@@ -26,7 +26,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet};
 
-use self::broker::{Broker, Fault, Record, partition_of};
+use self::broker::{Broker, Fault, Record, lane_of};
 use self::database::{Database, Kind, OutboxRow, Transaction};
 use self::primary::ModelPrimaries;
 use self::process::{Process, State};
@@ -400,8 +400,8 @@ fn ensure_row(
     }
     for record in records {
         let is_altered = !record.topic.ends_with(&topic)
-            || record.key != key.as_bytes()
-            || record.partition != partition_of(&record.key);
+            || record.key.as_deref() != Some(key.as_bytes())
+            || record.partition != lane_of(record.key.as_deref());
         if is_altered {
             return Err(format!("row {number} was altered: {record:?}"));
         }
@@ -434,7 +434,7 @@ fn ensure_order(expected: &[OutboxRow], records: &[Record]) -> Result<(), String
 }
 
 fn number_of(record: &Record) -> Result<u64, String> {
-    let text = String::from_utf8_lossy(&record.value);
+    let text = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default());
     let digits = text.split("\"id\":\"e").nth(1).and_then(|rest| rest.split('"').next());
     let number = digits.and_then(|digits| digits.parse().ok());
     number.ok_or_else(|| format!("no row is in {text}"))

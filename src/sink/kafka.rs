@@ -9,7 +9,7 @@ pub(crate) mod checkpoints;
 mod claim;
 mod client;
 mod codes;
-pub(crate) mod connection;
+pub mod connection;
 mod destinations;
 mod error;
 mod fate;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::sink::flaws::{Flaw, has};
 use crate::checkpoint::Checkpoint;
 
 /// Partitions of each topic.
@@ -15,8 +16,9 @@ pub struct Record {
     pub name: String,
     pub generation: u64,
     pub sequence: u64,
-    pub key: Vec<u8>,
-    pub value: Vec<u8>,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 /// What goes wrong next.
@@ -38,6 +40,8 @@ pub struct Broker {
     pub checkpoint: Option<Checkpoint>,
     /// Counts the checkpoints that were stored.
     pub version: u64,
+    /// The largest record that a topic takes, in bytes; `None`: any.
+    pub record_bytes_max: Option<usize>,
     /// Processes that know that their claims were stored.
     pub claimed: Vec<u32>,
     pub fault: Option<Fault>,
@@ -51,7 +55,7 @@ impl Broker {
     /// Fences all producers of a name. Answers with the epoch of the new one.
     pub fn fence(&mut self, name: &str) -> u64 {
         let epoch = self.epochs.entry(name.to_owned()).or_default();
-        *epoch += 1;
+        *epoch += u64::from(!has(Flaw::FencesNobody));
         *epoch
     }
 
@@ -61,14 +65,17 @@ impl Broker {
 
     /// Stores a checkpoint, by a producer of this epoch.
     pub fn store(&mut self, name: &str, epoch: u64, checkpoint: &Checkpoint) -> Result<(), Fenced> {
-        self.ensure_epoch(name, epoch)?;
+        if !has(Flaw::StoresForTheFenced) {
+            self.ensure_epoch(name, epoch)?;
+        }
         self.checkpoint = Some(checkpoint.clone());
         self.version += 1;
         Ok(())
     }
 }
 
-/// The partition that a key goes to.
-pub fn partition_of(key: &[u8]) -> u32 {
-    key.iter().map(|byte| u32::from(*byte)).sum::<u32>() % PARTITIONS
+/// The partition that a key goes to. Records without one are all in the first.
+pub fn lane_of(key: Option<&[u8]>) -> u32 {
+    let bytes = key.unwrap_or_default().iter();
+    bytes.map(|byte| u32::from(*byte)).sum::<u32>() % PARTITIONS
 }

@@ -1,21 +1,25 @@
 //! The model of a sink, with each of the three guarantees, as the relay connects to it.
 
+mod conformance;
+pub mod flaws;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::broker::{Broker, Fault, Fenced, Record, partition_of};
+use self::flaws::{Flaw, has};
+use super::broker::{Broker, Fault, Fenced, PARTITIONS, Record, lane_of};
 use super::process::Process;
 use super::world::Shared;
-use crate::batch::{DestinationId, Limits};
+use crate::batch::{DestinationId, Headers, Limits};
 use crate::checkpoint::Checkpoint;
 use crate::fate::Fate;
 use crate::resend::ResendWindow;
 use crate::sink::{
     About, Answer, Answers, Claimed, Connector, Destination, Destinations, Guarantee, Order,
-    Publisher, Running, Sealed, SentRows, Sink, SinkError, Stored, answers,
+    Publisher, Refused, Running, Sealed, SentRows, Sink, SinkError, SizeLimit, Stored, answers,
 };
 use crate::telemetry::metrics::ErrorKind;
 
@@ -126,8 +130,11 @@ impl Sink for ModelSink {
         let ModelSink { sinks, epoch, version } = self;
         let pauses = sinks.process.pauses();
         let stored = sinks.request("store the claim", |broker| {
-            if broker.version != version {
+            if broker.version != version && !has(Flaw::ClaimsOverAnother) {
                 return Ok(false);
+            }
+            if has(Flaw::ClaimIsNotStored) {
+                return Ok(true);
             }
             broker.store(&sinks.name, epoch, &claim).map(|()| true)
         });
@@ -183,9 +190,13 @@ impl Destinations for ModelDestinations {
     }
 
     async fn look_up(&mut self, name: &str) -> Result<DestinationId, SinkError> {
-        self.sinks.request("look up a topic", |_| Ok(())).await?;
+        if let Some(id) = self.find(name).filter(|_| !has(Flaw::SecondId)) {
+            return Ok(id);
+        }
+        let read = |broker: &mut Broker| Ok(broker.record_bytes_max);
+        let record_bytes_max = self.sinks.request("look up a topic", read).await?;
         let id = DestinationId(self.known.len() as u32);
-        self.known.push(Destination { name: name.into(), record_bytes_max: None });
+        self.known.push(Destination { name: name.into(), record_bytes_max });
         self.topics.lock().unwrap().push(name.to_owned());
         self.ids.insert(name.to_owned(), id);
         Ok(id)
@@ -202,16 +213,22 @@ impl Destinations for ModelDestinations {
         let topic = self.get(id).name.clone();
         let is_of = |record: &&Record| {
             *record.topic == *topic
-                && record.generation == window.generation
-                && record.sequence > window.after
-                && window.senders.contains(&record.name)
+                && (record.generation == window.generation || has(Flaw::SentOfAnyGeneration))
+                && (record.sequence > window.after || has(Flaw::SentBeforeTheWindow))
+                && (window.senders.contains(&record.name) || has(Flaw::SentOfAnyName))
         };
         let find = |broker: &mut Broker| {
             let found = broker.records.iter().filter(is_of).map(|record| record.sequence);
-            Ok(found.collect::<HashSet<u64>>())
+            let mut found: HashSet<u64> = found.collect();
+            if has(Flaw::SentMissesTheLast)
+                && let Some(last) = found.iter().max().copied()
+            {
+                found.remove(&last);
+            }
+            Ok(found)
         };
         let sequences = self.sinks.request("look for rows that were sent", find).await?;
-        let lane_of = Box::new(partition_of);
+        let lane_of = Box::new(lane_of);
         Ok(Some(SentRows { sequences, highest: BTreeMap::new(), lane_of }))
     }
 
@@ -223,8 +240,8 @@ impl Destinations for ModelDestinations {
         None
     }
 
-    fn record_bytes(&self, key_len: usize, value_len: usize) -> usize {
-        key_len + value_len
+    fn record_bytes(&self, key_len: usize, value_len: usize, headers: Headers<'_>) -> usize {
+        key_len + value_len + headers.bytes()
     }
 
     fn batch_bytes_max(&self) -> usize {
@@ -256,16 +273,59 @@ impl Work {
     fn records(&self, sealed: &Sealed) -> Vec<Record> {
         let topics = self.topics.lock().unwrap();
         let generation = sealed.checkpoint.generation.unwrap_or_default();
-        let records = sealed.batch.unsent_records().map(|(index, record)| Record {
+        let all = sealed.batch.records().enumerate();
+        let records = all.filter(|(_, record)| !record.is_in_kafka || has(Flaw::FoundIsSent));
+        let records = records.map(|(index, record)| Record {
             topic: topics[record.topic.0 as usize].clone(),
-            partition: partition_of(record.key),
+            partition: self.lane_of(record.key),
             name: self.sinks.name.clone(),
             generation,
             sequence: sealed.first_sequence + index as u64,
-            key: record.key.to_vec(),
-            value: record.value.to_vec(),
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            headers: record
+                .headers
+                .iter()
+                .map(|header| (header.name.to_owned(), header.value.map(<[u8]>::to_vec)))
+                .collect(),
         });
-        records.collect()
+        let mut records: Vec<Record> = records.collect();
+        for record in &mut records {
+            if has(Flaw::NullIsEmpty) {
+                record.key.get_or_insert_default();
+            }
+            if has(Flaw::HeadersSorted) {
+                record.headers.sort();
+            }
+        }
+        records
+    }
+
+    fn lane_of(&self, key: Option<&[u8]>) -> u32 {
+        match has(Flaw::AnyLane) {
+            true => self.sinks.shared.below(u64::from(PARTITIONS)) as u32,
+            false => lane_of(key),
+        }
+    }
+
+    /// A topic takes no record above its limit.
+    fn refuse(&self, record: &Record) -> Result<(), SinkError> {
+        let bytes_max = self.sinks.shared.broker().record_bytes_max;
+        let bytes = record.value.as_ref().map_or(0, Vec::len);
+        if bytes_max.is_none_or(|bytes_max| bytes < bytes_max) {
+            return Ok(());
+        }
+        let refused = Refused {
+            sequence: record.sequence,
+            destination: record.topic.clone(),
+            limit: SizeLimit::OfRecords,
+            fate: Fate::Retry,
+            cause: Arc::new(std::io::Error::other("it is too large")),
+        };
+        Err(SinkError {
+            about: About::Record(refused),
+            ..error(Fate::Retry, "a record is refused")
+        })
     }
 
     /// A batch and its checkpoint are one transaction.
@@ -275,21 +335,49 @@ impl Work {
     ) -> Result<(), SinkError> {
         while let Some(Order::Publish(sealed)) = orders.recv().await {
             self.answers.send(Ok(Answer::Ready));
-            let records = self.records(&sealed);
+            let mut records = self.records(&sealed);
+            if has(Flaw::RefusedIsLeftOut) {
+                records.retain(|record| self.refuse(record).is_ok());
+            }
+            records.iter().try_for_each(|record| self.refuse(record))?;
             let what =
                 format!("commit {} records up to {}", records.len(), sealed.checkpoint.sequence);
             let commit = |broker: &mut Broker| {
+                if sealed.batch.is_empty() && has(Flaw::EmptyIsForgotten) {
+                    return Ok(());
+                }
                 broker.store(&self.sinks.name, self.epoch, &sealed.checkpoint)?;
                 broker.records.extend(records);
                 Ok(())
             };
-            self.sinks.request(&what, commit).await?;
+            if has(Flaw::NotAtomic) {
+                self.commit_apart(&sealed).await?;
+            } else {
+                self.sinks.request(&what, commit).await?;
+            }
             let (published, number, checkpoint) = sealed.published();
-            self.answers.send(Ok(Answer::Published(published)));
             let stored = Stored { checkpoint, value: Vec::new(), number };
-            self.answers.send(Ok(Answer::Stored(Box::new(stored))));
+            let mut answers = [Answer::Published(published), Answer::Stored(Box::new(stored))];
+            if has(Flaw::StoredBeforePublished) {
+                answers.reverse();
+            }
+            answers.into_iter().for_each(|answer| self.answers.send(Ok(answer)));
         }
         Ok(())
+    }
+
+    /// The flaw of a sink that has no transactions, and says that it has.
+    async fn commit_apart(&self, sealed: &Sealed) -> Result<(), SinkError> {
+        let records = self.records(sealed);
+        let append = |broker: &mut Broker| {
+            broker.ensure_epoch(&self.sinks.name, self.epoch)?;
+            broker.records.extend(records);
+            Ok(())
+        };
+        self.sinks.request("append the records", append).await?;
+        let store =
+            |broker: &mut Broker| broker.store(&self.sinks.name, self.epoch, &sealed.checkpoint);
+        self.sinks.request("store the checkpoint", store).await
     }
 
     /// Records are sent at once, each partition by itself, and the checkpoint follows.
@@ -314,6 +402,7 @@ impl Work {
                         lanes.entry(lane).or_default().push_back(record);
                     }
                 }
+                Some(Order::Stop) if has(Flaw::StopDrops) => return Ok(()),
                 Some(Order::Stop) => is_stopping = true,
                 None if is_idle => return Ok(()),
                 None => {}
@@ -327,7 +416,11 @@ impl Work {
                 let index = shared.below(lanes.len() as u64) as usize;
                 let lane = lanes.keys().nth(index).expect("it is below").clone();
                 let records = lanes.get_mut(&lane).expect("it is there");
-                let record = records.pop_front().expect("no lane is empty");
+                let record = match has(Flaw::LaneReversed) {
+                    true => records.pop_back(),
+                    false => records.pop_front(),
+                };
+                let record = record.expect("no lane is empty");
                 if records.is_empty() {
                     lanes.remove(&lane);
                 }
@@ -336,9 +429,13 @@ impl Work {
                 let batch = batches.iter_mut().find(|(sealed, _)| {
                     sequence < sealed.first_sequence + sealed.batch.len() as u64
                 });
-                batch.expect("it is of one").1 -= 1;
+                match batch {
+                    Some((_, left)) => *left -= 1,
+                    None => assert!(has(Flaw::PublishedEarly), "it is of one"),
+                }
             }
-            while batches.front().is_some_and(|(_, left)| *left == 0) {
+            let early = usize::from(has(Flaw::PublishedEarly));
+            while batches.front().is_some_and(|(_, left)| *left <= early) {
                 let (sealed, _) = batches.pop_front().expect("it was looked at");
                 let (published, number, checkpoint) = sealed.published();
                 self.answers.send(Ok(Answer::Published(published)));
@@ -346,18 +443,32 @@ impl Work {
             }
             if due.is_some() && (batches.is_empty() || shared.below(3) == 0) {
                 let (number, checkpoint) = due.take().expect("it was looked at");
-                let what = format!("store the checkpoint {}", checkpoint.sequence);
-                let store =
-                    |broker: &mut Broker| broker.store(&self.sinks.name, self.epoch, &checkpoint);
-                self.sinks.request(&what, store).await?;
-                let stored = Stored { checkpoint, value: Vec::new(), number };
-                self.answers.send(Ok(Answer::Stored(Box::new(stored))));
+                self.store(number, checkpoint).await?;
             }
         }
     }
 
+    /// Stores a checkpoint alone.
+    async fn store(&self, number: u64, checkpoint: Checkpoint) -> Result<(), SinkError> {
+        let what = format!("store the checkpoint {}", checkpoint.sequence);
+        let ahead = u64::from(has(Flaw::CheckpointAhead));
+        let to_store = Checkpoint { sequence: checkpoint.sequence + ahead, ..checkpoint.clone() };
+        let store = |broker: &mut Broker| broker.store(&self.sinks.name, self.epoch, &to_store);
+        match self.sinks.request(&what, store).await {
+            Err(_) if has(Flaw::GoesOnWhenFenced) => return Ok(()),
+            stored => stored?,
+        }
+        let stored = Stored { checkpoint, value: Vec::new(), number };
+        self.answers.send(Ok(Answer::Stored(Box::new(stored))));
+        Ok(())
+    }
+
     /// A producer without a transaction is not fenced.
     async fn append(&self, record: Record) -> Result<(), SinkError> {
+        match self.refuse(&record) {
+            Err(_) if has(Flaw::RefusedIsLeftOut) => return Ok(()),
+            accepted => accepted?,
+        }
         let what = format!("append {} to {}-{}", record.sequence, record.topic, record.partition);
         let process = &self.sinks.process;
         let pauses = process.pauses();

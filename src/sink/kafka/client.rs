@@ -20,6 +20,7 @@ use rdkafka::producer::{BaseProducer, Producer};
 use super::connection::{self, ClientError};
 use super::reports::{Context, Reports};
 use super::sequence::SEQUENCE_HEADER;
+use crate::batch::Headers;
 use crate::tasks::in_this_span;
 
 /// Time between two reads of the reports while a call of librdkafka waits for a broker.
@@ -29,15 +30,21 @@ const SERVE_INTERVAL: Duration = Duration::from_millis(5);
 const HEADER_NAME: &CStr = c"relay-sequence";
 const _: () = assert!(HEADER_NAME.count_bytes() == SEQUENCE_HEADER.len());
 
+/// A list of headers has room for this many before it grows.
+const HEADERS_ROOM: usize = 8;
+
 /// A record to send.
+#[derive(Clone, Copy)]
 pub(super) struct Record<'a> {
-    pub key: &'a [u8],
+    /// `None`: NULL.
+    pub key: Option<&'a [u8]>,
     /// `None`: a tombstone.
     pub value: Option<&'a [u8]>,
     /// `None`: the partition of the key.
     pub partition: Option<i32>,
-    /// The value of the header `relay-sequence`, if it has one.
+    /// The value of the header `relay-sequence`, if it has one. It comes before all others.
     pub sequence: Option<&'a [u8]>,
+    pub headers: Headers<'a>,
     /// Comes back with the report.
     pub tag: usize,
 }
@@ -191,12 +198,11 @@ impl<R: Reports> Topic<R> {
     /// librdkafka does not take it.
     pub fn send(&self, record: &Record<'_>) -> Result<(), KafkaError> {
         use native::rd_kafka_vtype_t as vtype;
-        let value = record.value.map_or((ptr::null(), 0), |value| (value.as_ptr(), value.len()));
         let mut fields = [
             field(vtype::RD_KAFKA_VTYPE_RKT, Field { rkt: self.rkt.as_ptr() }),
             field(vtype::RD_KAFKA_VTYPE_MSGFLAGS, Field { i: native::RD_KAFKA_MSG_F_COPY }),
-            field(vtype::RD_KAFKA_VTYPE_KEY, memory(record.key.as_ptr(), record.key.len())),
-            field(vtype::RD_KAFKA_VTYPE_VALUE, memory(value.0, value.1)),
+            field(vtype::RD_KAFKA_VTYPE_KEY, memory(record.key)),
+            field(vtype::RD_KAFKA_VTYPE_VALUE, memory(record.value)),
             field(
                 vtype::RD_KAFKA_VTYPE_OPAQUE,
                 Field { ptr: ptr::without_provenance_mut(record.tag) },
@@ -205,7 +211,12 @@ impl<R: Reports> Topic<R> {
             field(vtype::RD_KAFKA_VTYPE_END, Field { i: 0 }),
         ];
         let mut count = fields.len() - 1;
-        if let Some(sequence) = record.sequence {
+        let mut list = None;
+        if !record.headers.is_empty() {
+            let headers = list.insert(HeaderList::of(record)).0.as_ptr();
+            fields[count] = field(vtype::RD_KAFKA_VTYPE_HEADERS, Field { headers });
+            count += 1;
+        } else if let Some(sequence) = record.sequence {
             let header = native::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_2 {
                 name: HEADER_NAME.as_ptr(),
                 val: sequence.as_ptr().cast(),
@@ -216,9 +227,11 @@ impl<R: Reports> Topic<R> {
         }
         let rk = self.producer.client().native_ptr();
         // SAFETY: producer and topic live as long as `self`. Each field has the member of the union that its type
-        // stands for; key, value and header are borrowed until the call returns, and it copies all of them.
+        // stands for; key, value and header are borrowed until the call returns, and it copies all of them. A list of
+        // headers it takes, unless it fails.
         let error = unsafe { native::rd_kafka_produceva(rk, fields.as_ptr(), count) };
         if error.is_null() {
+            list.map(std::mem::forget);
             return Ok(());
         }
         // SAFETY: the error is ours until it is destroyed, here and once.
@@ -238,12 +251,51 @@ impl<R: Reports> Drop for Topic<R> {
     }
 }
 
+/// Headers in a list of librdkafka's, for a record that has more than the one of the relay.
+struct HeaderList(NonNull<native::rd_kafka_headers_t>);
+
+impl HeaderList {
+    fn of(record: &Record<'_>) -> HeaderList {
+        let own = record.sequence.map(|sequence| (SEQUENCE_HEADER, Some(sequence)));
+        let others = record.headers.iter().map(|header| (header.name, header.value));
+        // SAFETY: it takes a number for what to make room for.
+        let list = unsafe { native::rd_kafka_headers_new(HEADERS_ROOM) };
+        let list =
+            HeaderList(NonNull::new(list).expect("librdkafka ends the process without memory"));
+        for (name, value) in own.into_iter().chain(others) {
+            let (value, value_len) = value.map_or((ptr::null(), 0), |it| (it.as_ptr(), it.len()));
+            let length = |len| isize::try_from(len).expect("a slice is no longer than that");
+            // SAFETY: the list lives; name and value are borrowed for the call, which copies as many bytes as are
+            // said. A value without an address is NULL.
+            unsafe {
+                native::rd_kafka_header_add(
+                    list.0.as_ptr(),
+                    name.as_ptr().cast(),
+                    length(name.len()),
+                    value.cast(),
+                    length(value_len),
+                )
+            };
+        }
+        list
+    }
+}
+
+impl Drop for HeaderList {
+    fn drop(&mut self) {
+        // SAFETY: it is ours, as no record has taken it; destroyed once.
+        unsafe { native::rd_kafka_headers_destroy(self.0.as_ptr()) };
+    }
+}
+
 fn field(vtype: native::rd_kafka_vtype_t, u: Field) -> native::rd_kafka_vu_t {
     native::rd_kafka_vu_t { vtype, u }
 }
 
-fn memory(bytes: *const u8, size: usize) -> Field {
-    let ptr = bytes.cast_mut().cast();
+/// What is NULL has no address; what is empty has one.
+fn memory(bytes: Option<&[u8]>) -> Field {
+    let (ptr, size) = bytes.map_or((ptr::null(), 0), |bytes| (bytes.as_ptr(), bytes.len()));
+    let ptr = ptr.cast_mut().cast();
     Field { mem: native::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr, size } }
 }
 

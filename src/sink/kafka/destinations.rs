@@ -1,6 +1,6 @@
 //! The topics of a session, as the line asks for them.
 
-use crate::batch::DestinationId;
+use crate::batch::{DestinationId, Headers};
 use crate::checkpoint::{Checkpoint, PartitionCounts};
 use crate::delivery::Delivery;
 use crate::failpoint::failpoint;
@@ -79,6 +79,9 @@ impl Destinations for KafkaDestinations {
     }
 
     async fn look_up(&mut self, name: &str) -> Result<DestinationId, SinkError> {
+        if let Some(id) = self.topics.find(name) {
+            return Ok(id);
+        }
         let ensured = self.topics.ensure(name).await;
         let id = ensured.map_err(|error| self.kafka.failed(error))?;
         let topic = self.topics.topic(id);
@@ -140,9 +143,10 @@ impl Destinations for KafkaDestinations {
         self.topics.checkpoint_bytes_max()
     }
 
-    fn record_bytes(&self, key_len: usize, value_len: usize) -> usize {
-        let header = [(SEQUENCE_HEADER, sequence_header_len(&self.kafka.publish.name))];
-        record_batch_bytes(key_len, value_len, &header)
+    fn record_bytes(&self, key_len: usize, value_len: usize, headers: Headers<'_>) -> usize {
+        let own = (SEQUENCE_HEADER, sequence_header_len(&self.kafka.publish.name));
+        let others = headers.iter().map(|it| (it.name, it.value.unwrap_or_default().len()));
+        record_batch_bytes(key_len, value_len, std::iter::once(own).chain(others))
     }
 
     fn batch_bytes_max(&self) -> usize {

@@ -26,10 +26,19 @@ pub(crate) fn partition_of(key: &[u8], partitions: u32) -> u32 {
     (murmur2(key, KAFKA_SEED) & 0x7fff_ffff) % partitions.max(1)
 }
 
-/// The index of a key's partition among those of its topic.
-pub(super) fn index_of<T>(key: &[u8], partitions: &[T]) -> usize {
+/// The partition of records whose key is NULL, in every topic: so they keep their order, also when the topic gets more
+/// partitions. Java clients would spread them, and lose it.
+pub(crate) const PARTITION_WITHOUT_KEY: u32 = 0;
+
+/// The partition that the relay sends a record to.
+pub(crate) fn partition_for(key: Option<&[u8]>, partitions: u32) -> u32 {
+    key.map_or(PARTITION_WITHOUT_KEY, |key| partition_of(key, partitions))
+}
+
+/// The index of a record's partition among those of its topic.
+pub(super) fn index_of<T>(key: Option<&[u8]>, partitions: &[T]) -> usize {
     let count = u32::try_from(partitions.len()).expect("fewer partitions than 2^32");
-    partition_of(key, count) as usize
+    partition_for(key, count) as usize
 }
 
 /// A partition of a destination topic, or the one that the checkpoint goes to.

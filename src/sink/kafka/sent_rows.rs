@@ -11,7 +11,7 @@ use rdkafka::message::{BorrowedMessage, Headers};
 use tokio::time::Instant;
 
 use super::connection::KafkaOptions;
-use super::partitions::partition_of;
+use super::partitions::partition_for;
 use super::reader::{self, Reader};
 use super::sequence::{SEQUENCE_HEADER, SequenceHeader};
 use crate::resend::ResendWindow;
@@ -55,7 +55,11 @@ pub(super) struct Found {
 impl From<Found> for SentRows {
     fn from(found: Found) -> SentRows {
         let Found { sequences, partitions, highest } = found;
-        SentRows { sequences, highest, lane_of: Box::new(move |key| partition_of(key, partitions)) }
+        SentRows {
+            sequences,
+            highest,
+            lane_of: Box::new(move |key| partition_for(key, partitions)),
+        }
     }
 }
 
@@ -155,8 +159,8 @@ impl Search {
 
     fn take(&self, tail: &mut Tail, record: &BorrowedMessage<'_>, partitions: u32) {
         let Some(sequence) = self.sequence(record) else { return };
-        let now_at = record.key().map(|key| partition_of(key, partitions));
-        tail.is_of_fewer_partitions |= now_at != u32::try_from(record.partition()).ok();
+        let now_at = partition_for(record.key(), partitions);
+        tail.is_of_fewer_partitions |= Ok(now_at) != u32::try_from(record.partition());
         if sequence > self.after {
             tail.sequences.push(sequence);
         } else {
@@ -185,11 +189,12 @@ struct Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::kafka::partitions::PARTITION_WITHOUT_KEY;
 
     #[test]
     fn a_row_is_there_by_its_number_or_by_a_later_one_where_some_may_be_deleted() {
-        let key = b"foobar";
-        let of_key = partition_of(key, 12);
+        let key = Some(&b"foobar"[..]);
+        let of_key = partition_for(key, 12);
         let found = |highest| {
             SentRows::from(Found {
                 sequences: HashSet::from([5, 9]),
@@ -202,6 +207,10 @@ mod tests {
         assert!(!whole.holds(key, 4) && !whole.holds(key, 7) && !whole.holds(key, 10));
         let cut = found(Some((of_key, 9)));
         assert!(cut.holds(key, 4) && cut.holds(key, 7) && !cut.holds(key, 10));
+        // Records without a key are all in one partition.
+        assert!(!cut.holds(None, 7) && whole.holds(None, 9));
+        let without_key = found(Some((PARTITION_WITHOUT_KEY, 9)));
+        assert!(without_key.holds(None, 7) && !without_key.holds(None, 10));
         let elsewhere = found(Some(((of_key + 1) % 12, 9)));
         assert!(!elsewhere.holds(key, 7));
     }

@@ -22,6 +22,7 @@ use super::orders::{Answers, Order};
 use super::partitions::PartitionId;
 use super::reports::{Tag, Wakeup};
 use super::{PublishError, PublishOptions, connection};
+use crate::batch::Headers;
 use crate::checkpoint::{Checkpoint, CheckpointOptions};
 use crate::delivery::Delivery;
 use crate::failpoint::failpoint;
@@ -113,9 +114,10 @@ impl Transactional {
     }
 
     fn checkpoint_record<'a>(&'a self, value: &'a [u8], index: usize) -> Record<'a> {
-        let key = self.checkpoint.key.as_bytes();
+        let key = Some(self.checkpoint.key.as_bytes());
         let tag = Tag { index, partition: CHECKPOINT_PARTITION }.pack();
-        Record { key, value: Some(value), partition: None, sequence: None, tag }
+        let (value, headers) = (Some(value), Headers::default());
+        Record { key, value, partition: None, sequence: None, headers, tag }
     }
 
     /// Stores a checkpoint alone. Returns its record.

@@ -30,7 +30,7 @@ const NEAR: Duration = Duration::from_millis(1);
 /// Default of a topic's `max.message.bytes`.
 const BATCH_BYTES_DEFAULT: usize = 1_048_588;
 
-/// Bytes of a record batch besides the key and the value of its only record: 61, lengths, and the header with the
+/// Bytes of a record batch besides the key, value and headers of its only record: 61, lengths, and the header with the
 /// relay's name.
 const AROUND_RECORD_BYTES_MAX: usize = 256;
 
@@ -149,7 +149,7 @@ impl Destination {
         topic.send(&Record { partition: Some(number), ..record })
     }
 
-    /// Whether the broker certainly takes a record whose key and value have this many bytes.
+    /// Whether the broker certainly takes a record whose key, value and headers have this many bytes.
     pub fn surely_takes(&self, bytes: usize) -> bool {
         bytes <= self.sure_bytes_max
     }

@@ -7,6 +7,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::reported::Reported;
 use super::settle::Settled;
 use super::{BATCHES_MAX, FenceProbe, InFlight, RECORDS_AHEAD_MAX, Sending, refusal_while};
+use crate::batch::RecordRef;
 use crate::failpoint::failpoint;
 use crate::sink::Sealed;
 use crate::sink::kafka::PublishError;
@@ -82,10 +83,10 @@ impl Sending {
         let (mut left, mut unsent, mut is_paused) = (batch.left, 0, false);
         for (index, record) in records.unsent_records().skip(records.unsent() - left) {
             let destination = self.producers.destination(record.topic);
-            let (key, value) = (record.key, Some(record.value));
+            let RecordRef { key, value, headers, .. } = record;
             let sequence = Some(header.spell(first + index as u64));
             let (partition, tag) = (None, Reported::tag(index, slot));
-            let sent = destination.send(Record { key, value, partition, sequence, tag });
+            let sent = destination.send(Record { key, value, partition, sequence, headers, tag });
             match sent {
                 Ok(()) => left -= 1,
                 // The producer has ended. The report on a failed record tells why.
@@ -100,7 +101,7 @@ impl Sending {
                     return Err(error.of_rows(first, records.len()));
                 }
             }
-            if destination.surely_takes(record.key.len() + record.value.len()) {
+            if destination.surely_takes(record.bytes()) {
                 continue;
             }
             match self.settle(destination.name(), left, answers) {

@@ -6,13 +6,20 @@ const BATCH_OVERHEAD_BYTES: usize = 61;
 
 /// Bytes of an uncompressed record batch with one record (<https://kafka.apache.org/documentation/#record>), to compare
 /// with a topic's `max.message.bytes`.
-pub fn record_batch_bytes(key_len: usize, value_len: usize, headers: &[(&str, usize)]) -> usize {
+pub fn record_batch_bytes<'a>(
+    key_len: usize,
+    value_len: usize,
+    headers: impl IntoIterator<Item = (&'a str, usize)>,
+) -> usize {
     let field = |len: usize| varint_bytes(len) + len;
-    let headers_bytes: usize =
-        headers.iter().map(|(name, len)| field(name.len()) + field(*len)).sum();
+    let (mut headers_count, mut headers_bytes) = (0, 0);
+    for (name, len) in headers {
+        headers_count += 1;
+        headers_bytes += field(name.len()) + field(len);
+    }
     // Attributes, timestamp delta and offset delta of the first record take one byte each.
     let record =
-        3 + field(key_len) + field(value_len) + varint_bytes(headers.len()) + headers_bytes;
+        3 + field(key_len) + field(value_len) + varint_bytes(headers_count) + headers_bytes;
     BATCH_OVERHEAD_BYTES + varint_bytes(record) + record
 }
 
@@ -38,6 +45,6 @@ mod tests {
     #[test]
     fn a_small_record_alone_in_its_batch_has_the_size_that_the_broker_counts() {
         // Length, attributes, two deltas, key length + 1, value length + 2, no headers.
-        assert_eq!(record_batch_bytes(1, 2, &[]), 61 + 1 + 3 + 2 + 3 + 1);
+        assert_eq!(record_batch_bytes(1, 2, []), 61 + 1 + 3 + 2 + 3 + 1);
     }
 }

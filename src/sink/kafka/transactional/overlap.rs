@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use super::committer::Committer;
 use super::lane::{Lane, TopicPartition};
 use super::{CHECKPOINT_PARTITION, LANES, Transactional};
-use crate::batch::DestinationId;
+use crate::batch::{DestinationId, Headers, RecordRef};
 use crate::checkpoint::CheckpointOptions;
 use crate::failpoint::failpoint;
 use crate::sink::kafka::client::Record;
@@ -370,14 +370,14 @@ impl Open {
         let (index, partition, tag) = (tag.index, Some(to.partition), tag.pack());
         let sent = match to.topic {
             None => {
-                let (key, value) = (checkpoint_key.as_bytes(), Some(&*self.value));
-                lane.send_checkpoint(&Record { key, value, partition, sequence: None, tag })
+                let (key, value) = (Some(checkpoint_key.as_bytes()), Some(&*self.value));
+                let (sequence, headers) = (None, Headers::default());
+                lane.send_checkpoint(&Record { key, value, partition, sequence, headers, tag })
             }
             Some(topic) => {
-                let record = batch.record(index);
+                let RecordRef { key, value, headers, .. } = batch.record(index);
                 let sequence = Some(self.header.spell(first_sequence + index as u64));
-                let (key, value) = (record.key, Some(record.value));
-                lane.send(topic, &Record { key, value, partition, sequence, tag })
+                lane.send(topic, &Record { key, value, partition, sequence, headers, tag })
             }
         };
         sent.map_err(|error| error.of_rows(*first_sequence, batch.len()))
