@@ -2,6 +2,8 @@
 //! written.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -57,6 +59,41 @@ fn the_text_of_a_log_says_it_too_whatever_is_asked_for() {
         for line in log.lines() {
             let is_whole = [&process, ":session{number=", &server].map(|it| line.contains(it));
             assert_eq!(is_whole, [true; 3], "{line}");
+        }
+    }
+}
+
+/// A thread or task outside the span would log lines without relay and session.
+#[test]
+fn every_thread_and_task_of_the_relay_is_started_in_the_current_span() {
+    let mut sources = Vec::new();
+    collect_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut sources);
+    assert!(sources.len() > 100, "{sources:?}");
+    let mut starts = 0;
+    for path in sources {
+        let text = fs::read_to_string(&path).expect("a source can be read");
+        for line in text.lines() {
+            let is_start = line.contains("spawn(") && !line.contains("Task::spawn(");
+            let is_blocking = line.contains("task::spawn_blocking(");
+            if is_start || is_blocking {
+                let has_span = ["in_this_span(", "in_current_span()", "span.in_scope("];
+                assert!(has_span.iter().any(|it| line.contains(it)), "{}: {line}", path.display());
+                starts += 1;
+            }
+        }
+    }
+    assert!(starts > 5, "{starts}");
+}
+
+/// The sources of the relay. `tasks` is where the span is taken along, and simulations run in none.
+fn collect_sources(folder: &Path, sources: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder can be read") {
+        let path = entry.expect("an entry can be read").path();
+        let name = path.file_name().and_then(|name| name.to_str()).expect("names are UTF-8");
+        if path.is_dir() && name != "simulation" && name != "tests" {
+            collect_sources(&path, sources);
+        } else if path.extension().is_some_and(|it| it == "rs") && name != "tasks.rs" {
+            sources.push(path);
         }
     }
 }
