@@ -20,6 +20,7 @@ use crate::harness::consumer::Isolation;
 use crate::harness::kafka::{create_compacted_topic, create_topic};
 use crate::harness::servers::{Kafka, shared_kafka};
 
+#[allow(dead_code, reason = "no sink here is of each guarantee")]
 #[path = "../src/sink/conformance/mod.rs"]
 mod conformance;
 
