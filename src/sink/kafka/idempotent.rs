@@ -360,7 +360,12 @@ impl Sending {
         match stored {
             Ok(stored) => {
                 self.stored_sequence = stored.checkpoint.sequence;
-                self.doubt.take_if(|doubt| *doubt == Doubt::Asked);
+                let is_fresh = self.keeper.is_fresh();
+                match &mut self.doubt {
+                    Some(Doubt::Asked) if is_fresh => self.doubt = None,
+                    Some(doubt) => *doubt = Doubt::Open,
+                    None => {}
+                }
                 self.cut_off.store(false, Ordering::Relaxed);
                 answers.stored(stored);
             }
