@@ -59,8 +59,8 @@ impl Stage {
     }
 }
 
-/// The first transaction is the claim's; the next one is a batch's, or in `idempotent` delivery a checkpoint's. The first
-/// records are the claim, too.
+/// The first transaction is the claim's; the next one is a batch's. In `idempotent` delivery, one that shows that nobody
+/// has fenced the relay is between the claim and the rows.
 #[test]
 fn a_kill_while_a_request_or_its_answer_is_in_flight_changes_nothing() {
     let _permit = permit_for_own_servers();
@@ -76,7 +76,7 @@ fn a_kill_while_a_request_or_its_answer_is_in_flight_changes_nothing() {
             stage.kill_at(Delivery::ExactlyOnce, (request, side, before), Comes::Soon);
         }
         for request in [Request::EndTxn, Request::Produce] {
-            stage.kill_at(Delivery::Idempotent, (request, side, 1), Comes::Soon);
+            stage.kill_at(Delivery::Idempotent, (request, side, 2), Comes::Soon);
         }
     }
 }
@@ -92,7 +92,7 @@ fn what_comes_to_a_broker_after_its_relay_was_replaced_counts_for_nothing() {
         (Delivery::ExactlyOnce, Request::EndTxn, 1),
         (Delivery::ExactlyOnce, Request::AddPartitionsToTxn, 1),
         (Delivery::ExactlyOnce, Request::Produce, 1),
-        (Delivery::Idempotent, Request::EndTxn, 1),
+        (Delivery::Idempotent, Request::EndTxn, 2),
     ] {
         stage.kill_at(delivery, (request, Side::Request, before), Comes::Late);
     }

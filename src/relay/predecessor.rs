@@ -65,6 +65,9 @@ pub(super) async fn wait_for_predecessor<W: World, L: Locks<Server: Binlogs>>(
             None
         }
     };
+    // Whoever fenced us between the claim and the lock may have had the lock, sent rows and ended: our dump ends its own.
+    // Whoever fences us from now on waits for our end.
+    line.doubt();
     if line.has_window() {
         let end = server.binlog_end().await;
         line.note_predecessor_end(end.map_err(|source| binlog_error(config, source.into()))?);

@@ -32,7 +32,7 @@ pub struct Sealed {
     pub checkpoint: Checkpoint,
     /// Counts what this publisher was handed, from 1.
     pub number: u64,
-    /// The thread that has read it was held up before: we may have been replaced.
+    /// We may have been replaced: the thread that has read it was held up before, or it is the first one.
     pub is_doubtful: bool,
     sealed_at: Instant,
 }
@@ -269,6 +269,11 @@ impl Publisher {
     /// The line's thread turns.
     pub fn note_turn(&mut self) {
         self.turns.turn_at(tokio::time::Instant::now());
+    }
+
+    /// We may have been replaced: the next batch is doubtful.
+    pub fn doubt(&mut self) {
+        self.turns.was_held_up = true;
     }
 
     /// Hands a batch over. An answer tells what became of it.

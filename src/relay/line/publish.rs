@@ -38,6 +38,11 @@ impl<D: Destinations> Line<D> {
         self.ledger.note_predecessor_end(until);
     }
 
+    /// We may have been replaced since the claim. The next batch leaves when that is ruled out.
+    pub fn doubt(&mut self) {
+        self.publisher.doubt();
+    }
+
     /// A predecessor may have sent rows that this session has not come to.
     pub fn has_window(&self) -> bool {
         self.ledger.window().is_some()

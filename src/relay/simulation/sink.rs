@@ -128,7 +128,6 @@ impl Sink for ModelSink {
 
     async fn claim(self, claim: Checkpoint) -> Result<Claimed<ModelDestinations>, SinkError> {
         let ModelSink { sinks, epoch, version } = self;
-        let pauses = sinks.process.pauses();
         let stored = sinks.request("store the claim", |broker| {
             if broker.version != version && !has(Flaw::ClaimsOverAnother) {
                 return Ok(false);
@@ -146,7 +145,7 @@ impl Sink for ModelSink {
         let (way_back, answers) = answers();
         let (limits, guarantee) = (sinks.limits, sinks.guarantee);
         let topics = Arc::default();
-        let work = Work { sinks: sinks.clone(), epoch, pauses, topics, answers: way_back };
+        let work = Work { sinks: sinks.clone(), epoch, topics, answers: way_back };
         let destinations = ModelDestinations {
             sinks: sinks.clone(),
             topics: work.topics.clone(),
@@ -253,8 +252,6 @@ impl Destinations for ModelDestinations {
 struct Work {
     sinks: ModelSinks,
     epoch: u64,
-    /// Pauses of the process before the claim.
-    pauses: u32,
     topics: Arc<std::sync::Mutex<Vec<String>>>,
     answers: Answers,
 }
@@ -386,15 +383,18 @@ impl Work {
         let mut batches: VecDeque<(Sealed, usize)> = VecDeque::new();
         let mut lanes: BTreeMap<(String, u32), VecDeque<Record>> = BTreeMap::new();
         let mut due: Option<(u64, Checkpoint)> = None;
-        let (mut is_stopping, mut pauses) = (false, self.pauses);
+        let (mut is_stopping, mut pauses) = (false, process.pauses());
         loop {
             let is_idle = lanes.is_empty() && due.is_none() && batches.is_empty();
             if is_idle && is_stopping {
                 return Ok(());
             }
             let order = if is_idle { orders.recv().await } else { orders.try_recv().ok() };
+            let mut is_doubtful = process.pauses() != pauses;
+            pauses = process.pauses();
             match order {
                 Some(Order::Publish(sealed)) => {
+                    is_doubtful |= sealed.is_doubtful;
                     let records = self.records(&sealed);
                     batches.push_back((*sealed, records.len()));
                     for record in records {
@@ -407,7 +407,7 @@ impl Work {
                 None if is_idle => return Ok(()),
                 None => {}
             }
-            if process.pauses() != std::mem::replace(&mut pauses, process.pauses()) {
+            if is_doubtful {
                 // It may have been replaced meanwhile.
                 let probe = |broker: &mut Broker| broker.ensure_epoch(&self.sinks.name, self.epoch);
                 self.sinks.request("look whether we are fenced", probe).await?;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
-use std::time::Instant;
 
 use super::destinations::KafkaDestinations;
 use super::idempotent::{self, Event, Idempotent};
@@ -23,14 +22,12 @@ pub(super) async fn claim(
     let (Lanes::Fenced(lanes), Some(seen)) = (lanes, seen) else {
         unreachable!("a sink is claimed after it was fenced and read")
     };
-    // Whoever takes over from now on fences the checkpoint, and not the records.
-    let claim_began = Instant::now();
     let (lanes, stored) = store(&kafka, lanes, claim, seen).await?;
     let idempotent = idempotent.done().await.map_err(|panicked| kafka.failed(panicked))??;
     let (publisher, give, batches_max) = match idempotent {
         Some(idempotent) => {
             let (publisher, give) =
-                start_idempotent(&kafka, idempotent, lanes, &stored, claim_began)?;
+                start_idempotent(&kafka, idempotent, lanes, &stored)?;
             (publisher, give, idempotent::BATCHES_MAX)
         }
         None => {
@@ -89,7 +86,6 @@ fn start_idempotent(
     idempotent: Idempotent,
     lanes: Transactional,
     claim: &Stored,
-    claim_began: Instant,
 ) -> Result<(Publisher, GiveOrder), SinkError> {
     let events = idempotent.events();
     let (cut_off, is_stopping) = (idempotent.cut_off(), idempotent.is_stopping());
@@ -100,7 +96,7 @@ fn start_idempotent(
         events.send(Event::Order(order)).is_ok()
     });
     let claim = claim.checkpoint.clone();
-    let run = move |answers: &Answers| idempotent.run(lanes, claim, claim_began, answers);
+    let run = move |answers: &Answers| idempotent.run(lanes, claim, answers);
     let publisher = start(kafka, give.clone(), cut_off, run)?;
     Ok((publisher, give))
 }

@@ -132,13 +132,11 @@ impl Idempotent {
     }
 
     /// Publishes the ordered batches, until the order to stop. `lanes` store the checkpoints; they have fenced all
-    /// predecessors. `claim`: the checkpoint that they have stored, from
-    /// `claim_began` on.
+    /// predecessors. `claim`: the checkpoint that they have stored.
     pub(super) fn run(
         self,
         lanes: Transactional,
         claim: Checkpoint,
-        claim_began: Instant,
         answers: &Answers,
     ) -> Result<(), PublishError> {
         let checkpoint_writer =
@@ -157,7 +155,7 @@ impl Idempotent {
             stored_sequence: claim.sequence,
             latest: Some((0, claim)),
             fence_probe: None,
-            suspension: SuspensionWatch::since(claim_began),
+            suspension: SuspensionWatch::new(),
             failed: None,
             progress: Progress { missing: 0, at: Instant::now() },
             refused_by: None,
@@ -364,7 +362,12 @@ impl Sending {
         match stored {
             Ok(stored) => {
                 self.stored_sequence = stored.checkpoint.sequence;
-                self.fence_probe.take_if(|probe| *probe == FenceProbe::InFlight);
+                let is_fresh = self.checkpoint_writer.is_fresh();
+                match &mut self.fence_probe {
+                    Some(FenceProbe::InFlight) if is_fresh => self.fence_probe = None,
+                    Some(probe) => *probe = FenceProbe::Wanted,
+                    None => {}
+                }
                 self.cut_off.store(false, Ordering::Relaxed);
                 answers.stored(stored);
             }

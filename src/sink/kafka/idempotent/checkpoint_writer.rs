@@ -17,11 +17,17 @@ use crate::tasks;
 /// small batch. A restart finds the records behind the last one.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
 
+/// A stored checkpoint shows that nobody had fenced us when it was asked for. Whoever does later waits 8 s before it
+/// sends, as long as we hold the lock.
+const FRESH_MAX: Duration = Duration::from_secs(5);
+
 /// The thread that stores checkpoints, one after the other.
 pub(super) struct CheckpointWriter {
     orders: Option<Sender<(u64, Checkpoint)>>,
     thread: Option<JoinHandle<()>>,
     pub is_storing: bool,
+    /// When the last one was asked for.
+    asked_at: Instant,
     next_at: Instant,
 }
 
@@ -54,7 +60,17 @@ impl CheckpointWriter {
         };
         let thread = tasks::spawn_thread("checkpoints", write)?;
         let (orders, thread) = (Some(orders), Some(thread));
+<<<<<<< HEAD:src/sink/kafka/idempotent/checkpoint_writer.rs
         Ok(CheckpointWriter { orders, thread, is_storing: false, next_at: Instant::now() })
+=======
+        let now = Instant::now();
+        Ok(Keeper { orders, thread, is_storing: false, asked_at: now, next_at: now })
+    }
+
+    /// The checkpoint that was just stored was asked for a moment ago, so that nobody sends in our place yet.
+    pub fn is_fresh(&self) -> bool {
+        self.asked_at.elapsed() < FRESH_MAX
+>>>>>>> fail:src/sink/kafka/idempotent/keeper.rs
     }
 
     /// When the next checkpoint may be stored; `None` while one is in flight.
@@ -65,7 +81,8 @@ impl CheckpointWriter {
     pub fn store(&mut self, number: u64, checkpoint: Checkpoint) -> Result<(), PublishError> {
         let orders = self.orders.as_ref().expect("orders are given only before the drop");
         orders.send((number, checkpoint)).map_err(|_| PublishError::ThreadEnded)?;
-        (self.is_storing, self.next_at) = (true, Instant::now() + CHECKPOINT_INTERVAL);
+        self.asked_at = Instant::now();
+        (self.is_storing, self.next_at) = (true, self.asked_at + CHECKPOINT_INTERVAL);
         Ok(())
     }
 }

@@ -15,11 +15,6 @@ impl SuspensionWatch {
         SuspensionWatch(Instant::now())
     }
 
-    /// Starts at an earlier moment. The process may have been replaced since then.
-    pub fn since(then: Instant) -> SuspensionWatch {
-        SuspensionWatch(then)
-    }
-
     /// The loop runs again. Returns `true` if the process was suspended since the last call.
     pub fn was_suspended(&mut self) -> bool {
         self.run_at(Instant::now())
