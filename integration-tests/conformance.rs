@@ -190,6 +190,13 @@ fn run(delivery: Delivery, creates_topics: bool, check: impl AsyncFnOnce(OnKafka
     runtime.block_on(check(OnKafka::new(delivery, creates_topics)));
 }
 
+/// Creates a topic of one partition, on a thread without a runtime of its own.
+async fn create(on_kafka: &OnKafka, topic: &str, setting: &'static str, value: &str) {
+    let (kafka, topic, value) = (on_kafka.kafka.clone(), topic.to_owned(), value.to_owned());
+    let create = move || create_topic(&kafka, &topic, 1, &[(setting, &value)]);
+    tokio::task::spawn_blocking(create).await.expect("the topic is created");
+}
+
 /// Publishes a record alone. Answers with the number and the destination of the row that was refused, if it was.
 async fn publish_alone(on_kafka: &OnKafka, topic: &str, row: &Row) -> Option<(u64, String)> {
     let mut session = session::start(on_kafka, session::NAME).await;
@@ -228,7 +235,7 @@ fn a_record_with_headers_has_the_size_that_its_topic_counts() {
             for (label, bytes_max) in [("just", bytes), ("below", bytes - 1)] {
                 let topic = on_kafka.destination(label);
                 let limit = bytes_max.to_string();
-                create_topic(&on_kafka.kafka, &topic, 1, &[("max.message.bytes", &limit)]);
+                create(&on_kafka, &topic, "max.message.bytes", &limit).await;
                 let refused = publish_alone(&on_kafka, &topic, &row).await;
                 assert_eq!(refused.is_some(), bytes_max < bytes, "{bytes_max} of {bytes}");
             }
@@ -241,7 +248,7 @@ fn a_record_without_a_key_is_named_where_a_compacted_topic_refuses_it() {
     for delivery in [Delivery::ExactlyOnce, Delivery::Idempotent] {
         run(delivery, true, async |on_kafka| {
             let topic = on_kafka.destination("compacted");
-            create_compacted_topic(&on_kafka.kafka, &topic, 1);
+            create(&on_kafka, &topic, "cleanup.policy", "compact").await;
             let refused = publish_alone(&on_kafka, &topic, &Row::of(9)).await;
             assert_eq!(refused, Some((1, topic.clone())));
             // A tombstone with a key is welcome there.
