@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use binlog_relay::batch::Limits;
 use binlog_relay::checkpoint::CheckpointOptions;
 use binlog_relay::delivery::Delivery;
-use binlog_relay::sink::Guarantee;
 use binlog_relay::sink::kafka::connection::KafkaOptions;
 use binlog_relay::sink::kafka::topics::TopicOptions;
 use binlog_relay::sink::kafka::{self, PublishOptions};
+use binlog_relay::sink::{About, Answer, Destinations, Guarantee};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
@@ -24,7 +24,8 @@ use crate::harness::servers::{Kafka, shared_kafka};
 #[path = "../src/sink/conformance/mod.rs"]
 mod conformance;
 
-use self::conformance::{SeenRecord, Subject, claims};
+use self::conformance::rows::Row;
+use self::conformance::{SeenRecord, Subject, claims, session};
 
 const PARTITIONS: i32 = 3;
 
@@ -188,6 +189,74 @@ fn run(delivery: Delivery, creates_topics: bool, check: impl AsyncFnOnce(OnKafka
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     runtime.block_on(check(OnKafka::new(delivery, creates_topics)));
+}
+
+/// Creates a topic of one partition, on a thread without a runtime of its own.
+async fn create(on_kafka: &OnKafka, topic: &str, setting: &'static str, value: &str) {
+    let (kafka, topic, value) = (on_kafka.kafka.clone(), topic.to_owned(), value.to_owned());
+    let create = move || create_topic(&kafka, &topic, 1, &[(setting, &value)]);
+    tokio::task::spawn_blocking(create).await.expect("the topic is created");
+}
+
+/// Publishes a record alone. Answers with the number and the destination of the row that was refused, if it was.
+async fn publish_alone(on_kafka: &OnKafka, topic: &str, row: &Row) -> Option<(u64, String)> {
+    let mut session = session::start(on_kafka, session::NAME).await;
+    let id = session.destinations.look_up(topic).await.expect("the topic is there");
+    let mut batch = session.empty();
+    row.push(&mut batch, id, false);
+    batch.mark_boundary();
+    session.publish_batch(batch).await.expect("it is ordered");
+    let refused = loop {
+        match session.answer().await {
+            Ok(Answer::Stored(_)) => break None,
+            Ok(_) => {}
+            Err(error) => match error.about {
+                About::Record(refused) => break Some((refused.sequence, refused.destination)),
+                _ => panic!("{error}"),
+            },
+        }
+    };
+    session.stop().await;
+    refused
+}
+
+#[test]
+fn a_record_with_headers_has_the_size_that_its_topic_counts() {
+    let value: Vec<u8> = (0..600).map(|_| rand::random()).collect();
+    let row = Row { value: Some(value), ..Row::of(45) };
+    assert!(row.key.is_none() && row.headers.len() > 3);
+    for delivery in [Delivery::ExactlyOnce, Delivery::Idempotent] {
+        run(delivery, true, async |on_kafka| {
+            let session = session::start(&on_kafka, session::NAME).await;
+            let mut batch = session.empty();
+            row.push(&mut batch, session.id(0), false);
+            let headers = batch.record(0).headers;
+            let bytes = session.destinations.record_bytes(0, 600, headers);
+            session.stop().await;
+            for (label, bytes_max) in [("just", bytes), ("below", bytes - 1)] {
+                let topic = on_kafka.destination(label);
+                let limit = bytes_max.to_string();
+                create(&on_kafka, &topic, "max.message.bytes", &limit).await;
+                let refused = publish_alone(&on_kafka, &topic, &row).await;
+                assert_eq!(refused.is_some(), bytes_max < bytes, "{bytes_max} of {bytes}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_record_without_a_key_is_named_where_a_compacted_topic_refuses_it() {
+    for delivery in [Delivery::ExactlyOnce, Delivery::Idempotent] {
+        run(delivery, true, async |on_kafka| {
+            let topic = on_kafka.destination("compacted");
+            create(&on_kafka, &topic, "cleanup.policy", "compact").await;
+            let refused = publish_alone(&on_kafka, &topic, &Row::of(9)).await;
+            assert_eq!(refused, Some((1, topic.clone())));
+            // A tombstone with a key is welcome there.
+            let tombstone = Row { value: None, ..Row::of(2) };
+            assert_eq!(publish_alone(&on_kafka, &topic, &tombstone).await, None);
+        });
+    }
 }
 
 mod exactly_once {

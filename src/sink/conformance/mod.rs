@@ -6,8 +6,8 @@
 
 mod checks;
 mod fencing;
-mod rows;
-mod session;
+pub mod rows;
+pub mod session;
 
 use std::time::Duration;
 
