@@ -14,6 +14,7 @@ use mysql_common::packets::{
 use mysql_common::proto::MySerialize;
 use openssl::error::ErrorStack;
 use openssl::rsa::{Padding, Rsa};
+use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 
 use super::Connection;
@@ -66,8 +67,8 @@ pub struct Encryption<'a> {
 }
 
 /// A server that has said what it is.
-pub struct Greeted {
-    packets: Packets<TcpStream>,
+pub struct Greeted<S = TcpStream> {
+    packets: Packets<S>,
     greeting: Vec<u8>,
 }
 
@@ -75,7 +76,7 @@ pub struct Greeted {
 ///
 /// # Errors
 /// The connection broke, or the server takes none.
-pub async fn greet(stream: TcpStream) -> Result<Greeted, Error> {
+pub async fn greet<S: AsyncRead + Unpin>(stream: S) -> Result<Greeted<S>, Error> {
     let mut packets = Packets::new(stream);
     let greeting = ok_or_error(packets.read().await?)?.to_vec();
     Ok(Greeted { packets, greeting })
@@ -91,7 +92,7 @@ pub async fn log_in(
     encryption: Option<Encryption<'_>>,
 ) -> Result<Connection, server::Error> {
     let Greeted { packets, greeting } = greeted;
-    let handshake: HandshakePacket<'_> = ParseBuf(&greeting).parse(()).map_err(Error::from)?;
+    let handshake = parse_handshake(&greeting)?;
     let offered = handshake.capabilities();
     let mut capabilities = CAPABILITIES & offered;
     let packets: Packets = match encryption {
@@ -104,6 +105,39 @@ pub async fn log_in(
         }
         None => packets.map_stream(|tcp| Box::new(tcp) as Box<dyn Stream>),
     };
+    let entered = enter(packets, &handshake, capabilities, account, encryption.is_some()).await;
+    entered.map_err(|error| about_tls(error, encryption))
+}
+
+/// Logs in without TLS, over any stream.
+///
+/// # Errors
+/// As [`log_in`].
+#[cfg(feature = "fuzzing")]
+pub async fn log_in_plainly<S: Stream + 'static>(
+    greeted: Greeted<S>,
+    account: Account<'_>,
+    is_encrypted: bool,
+) -> Result<Connection, Error> {
+    let Greeted { packets, greeting } = greeted;
+    let handshake = parse_handshake(&greeting)?;
+    let capabilities = CAPABILITIES & handshake.capabilities();
+    let packets = packets.map_stream(|stream| Box::new(stream) as Box<dyn Stream>);
+    enter(packets, &handshake, capabilities, account, is_encrypted).await
+}
+
+fn parse_handshake(greeting: &[u8]) -> Result<HandshakePacket<'_>, Error> {
+    Ok(ParseBuf(greeting).parse(())?)
+}
+
+/// Logs in to a server that has greeted, once the connection is as secure as it will be.
+async fn enter(
+    packets: Packets,
+    handshake: &HandshakePacket<'_>,
+    capabilities: CapabilityFlags,
+    account: Account<'_>,
+    is_encrypted: bool,
+) -> Result<Connection, Error> {
     let mut nonce = handshake.scramble_1_ref().to_vec();
     nonce.extend_from_slice(handshake.scramble_2_ref().unwrap_or_default());
     nonce.resize(NONCE_BYTES, 0);
@@ -112,17 +146,12 @@ pub async fn log_in(
         Some(AuthPlugin::CachingSha2Password) => AuthPlugin::CachingSha2Password,
         _ => AuthPlugin::MysqlNativePassword,
     };
-    let (server_version, id) = (version(&handshake), handshake.connection_id());
-    let is_encrypted = encryption.is_some();
+    let (server_version, id) = (version(handshake), handshake.connection_id());
     let takes_several = capabilities.contains(CapabilityFlags::CLIENT_MULTI_STATEMENTS);
     let mut login = Login { packets, account, plugin, nonce, capabilities, is_encrypted };
-    match login.log_in(server_version).await {
-        Ok(()) => {
-            let packets = login.packets;
-            Ok(Connection { packets, server_version, id, takes_several, fallback: None })
-        }
-        Err(error) => Err(about_tls(error, encryption)),
-    }
+    login.log_in(server_version).await?;
+    let packets = login.packets;
+    Ok(Connection { packets, server_version, id, takes_several, fallback: None })
 }
 
 /// With TLS 1.3, the server says after the handshake what it thinks of our certificate.
