@@ -39,6 +39,11 @@ pub const COM_QUERY: u8 = 3;
 
 const NONCE_BYTES: usize = 20;
 
+/// From the zero behind the version of a greeting: connection id (4 bytes), nonce (8), filler (1), capabilities (2), character
+/// set (1), status (2), capabilities (2)
+/// (<https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase_packets_protocol_handshake_v10.html>).
+const NONCE_LENGTH_AFTER_VERSION: usize = 1 + 4 + 8 + 1 + 2 + 1 + 2 + 2;
+
 /// Events are as large as rows: the most that the protocol allows.
 const PACKET_BYTES_MAX: u32 = 1 << 30;
 
@@ -127,7 +132,19 @@ pub async fn log_in_plainly<S: Stream + 'static>(
 }
 
 fn parse_handshake(greeting: &[u8]) -> Result<HandshakePacket<'_>, Error> {
-    Ok(ParseBuf(greeting).parse(())?)
+    // mysql_common reads the length of the nonce as a signed byte, and subtracting from 128 to 135 panics.
+    match nonce_length(greeting) {
+        Some(length) if i8::try_from(length).is_err() => {
+            Err(invalid(format!("a greeting with a nonce of {length} bytes")).into())
+        }
+        _ => Ok(ParseBuf(greeting).parse(())?),
+    }
+}
+
+/// The length of the nonce that a greeting states; servers state 21 or 0.
+fn nonce_length(greeting: &[u8]) -> Option<u8> {
+    let version_end = 1 + memchr::memchr(0, greeting.get(1..)?)?;
+    greeting.get(version_end + NONCE_LENGTH_AFTER_VERSION).copied()
 }
 
 /// Logs in to a server that has greeted, once the connection is as secure as it will be.
@@ -346,6 +363,18 @@ pub fn serialized(packet: &impl MySerialize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_greeting_may_state_any_length_of_its_nonce_without_a_panic() {
+        for length in 0..=u8::MAX {
+            let mut greeting = b"\x0a8.0.31\0\x08\0\0\0abcdefgh\0".to_vec();
+            greeting.extend([0xff, 0xf7, 0xff, 2, 0, 0xff, 0xdf, length]);
+            greeting.extend([0; 10]);
+            greeting.extend([b'i'; 120]);
+            assert_eq!(nonce_length(&greeting), Some(length));
+            assert_eq!(parse_handshake(&greeting).is_ok(), length < 128, "{length}");
+        }
+    }
 
     #[test]
     fn a_key_that_is_none_and_a_password_that_does_not_fit_are_errors() {
