@@ -79,7 +79,7 @@ fuzz: ## Fuzz what takes bytes from outside (TARGET=json FUZZ_SECONDS=600; needs
 	@set -e; for target in $(or $(TARGET),$(fuzz_targets)); do \
 		case $$target in checkpoint|envelope|relay_sequence) features=relay ;; *) features= ;; esac; \
 		mkdir -p fuzz/corpus/$$target; \
-		FUZZ_SEEDS=fuzz/corpus/$$target $(cargo) +nightly fuzz run --features "$$features" $$target -- \
+		FUZZ_SEEDS=$(CURDIR)/fuzz/corpus/$$target $(cargo) +nightly fuzz run --features "$$features" $$target -- \
 			-max_total_time=$(or $(FUZZ_SECONDS),60) -timeout=10 -max_len=65536; \
 	done
 
