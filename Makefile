@@ -74,6 +74,20 @@ torture: ## Run a server's regression tests while a relay follows (TORTURE='--fi
 	$(cargo) build --release --bin binlog-relay --example torture
 	$(cargo) run --release --example torture -- $(TORTURE)
 
+# libFuzzer ends a run of more than 10 seconds on one input as a finding.
+fuzz_targets := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+fuzz_needs := "make fuzz needs a nightly compiler and cargo-fuzz: rustup toolchain install nightly && cargo install cargo-fuzz"
+
+.PHONY: fuzz
+fuzz: ## Fuzz what takes bytes from outside (TARGET=json FUZZ_SECONDS=600; needs nightly and cargo-fuzz)
+	@cargo fuzz --version >/dev/null 2>&1 && cargo +nightly --version >/dev/null 2>&1 || { echo $(fuzz_needs); exit 1; }
+	@set -e; for target in $(or $(TARGET),$(fuzz_targets)); do \
+		case $$target in checkpoint|envelope|relay_sequence) features=relay ;; *) features= ;; esac; \
+		mkdir -p fuzz/corpus/$$target; \
+		FUZZ_SEEDS=$(CURDIR)/fuzz/corpus/$$target $(cargo) +nightly fuzz run --features "$$features" $$target -- \
+			-max_total_time=$(or $(FUZZ_SECONDS),60) -timeout=10 -max_len=65536; \
+	done
+
 .PHONY: build
 build: ## Build target/release/binlog-relay
 	cargo build --release

@@ -18,8 +18,10 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
 pub use self::buffer::Buffer;
-use self::login::{Account, Encryption, Greeted};
+#[cfg(feature = "fuzzing")]
+pub use self::login::{Account, greet, log_in_plainly};
 pub use self::login::{END, ERR, OK, command, is_end, ok_or_error, serialized, server_error};
+use self::login::{Encryption, Greeted};
 pub use self::packets::{PIECE_BYTES_MAX, Packets, Stream, invalid};
 pub use self::sql::{Answer, Conn, typed, with_params};
 use super::server::Error;
@@ -82,7 +84,7 @@ fn note_fallback(options: &Options, why: tls::Error) -> Option<tls::Error> {
 
 async fn open(options: &Options, connector: Option<&Connector>) -> Result<Connection, Error> {
     let password = options.password.reveal()?;
-    let account = Account { user: &options.user, password: &password };
+    let account = login::Account { user: &options.user, password: &password };
     let encryption = connector.map(|connector| Encryption { connector, host: &options.host });
     let opening = async {
         let greeted = reach(&options.host, options.port).await?;

@@ -93,6 +93,9 @@ mod dump;
 pub mod event_type;
 pub mod feed;
 pub mod file;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod json;
 mod options;
 mod password;

@@ -20,6 +20,10 @@ use metadata::OptionalMetadata;
 pub use kind::{ColumnKind, Size};
 pub use schema::{Difference, Mismatch, SCHEMA_COLUMNS_SQL, SchemaColumn};
 
+/// Most columns of a table
+/// (<https://dev.mysql.com/doc/refman/8.4/en/column-count-limit.html>).
+const COLUMNS_MAX: usize = 4096;
+
 /// Why a TABLE_MAP event cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Error {
@@ -98,6 +102,9 @@ impl<'a> TableMap<'a> {
         let id = TableId::peek(body)?;
         let mut bytes = Bytes::new(id.signature);
         let types = bytes.lenenc_bytes()?;
+        if types.len() > COLUMNS_MAX {
+            return Err(Malformed::Long(types.len() - COLUMNS_MAX).into());
+        }
         let mut metadata = Bytes::new(bytes.lenenc_bytes()?);
         let kinds = types
             .iter()

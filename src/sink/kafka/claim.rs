@@ -26,8 +26,7 @@ pub(super) async fn claim(
     let idempotent = idempotent.done().await.map_err(|panicked| kafka.failed(panicked))??;
     let (publisher, give, batches_max) = match idempotent {
         Some(idempotent) => {
-            let (publisher, give) =
-                start_idempotent(&kafka, idempotent, lanes, &stored)?;
+            let (publisher, give) = start_idempotent(&kafka, idempotent, lanes, &stored)?;
             (publisher, give, idempotent::BATCHES_MAX)
         }
         None => {

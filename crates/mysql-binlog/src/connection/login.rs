@@ -14,6 +14,7 @@ use mysql_common::packets::{
 use mysql_common::proto::MySerialize;
 use openssl::error::ErrorStack;
 use openssl::rsa::{Padding, Rsa};
+use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 
 use super::Connection;
@@ -37,6 +38,11 @@ const PERFORM_FULL_AUTHENTICATION: u8 = 4;
 pub const COM_QUERY: u8 = 3;
 
 const NONCE_BYTES: usize = 20;
+
+/// From the zero behind the version of a greeting: connection id (4 bytes), nonce (8), filler (1), capabilities (2), character
+/// set (1), status (2), capabilities (2)
+/// (<https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase_packets_protocol_handshake_v10.html>).
+const NONCE_LENGTH_AFTER_VERSION: usize = 1 + 4 + 8 + 1 + 2 + 1 + 2 + 2;
 
 /// Events are as large as rows: the most that the protocol allows.
 const PACKET_BYTES_MAX: u32 = 1 << 30;
@@ -66,8 +72,8 @@ pub struct Encryption<'a> {
 }
 
 /// A server that has said what it is.
-pub struct Greeted {
-    packets: Packets<TcpStream>,
+pub struct Greeted<S = TcpStream> {
+    packets: Packets<S>,
     greeting: Vec<u8>,
 }
 
@@ -75,7 +81,7 @@ pub struct Greeted {
 ///
 /// # Errors
 /// The connection broke, or the server takes none.
-pub async fn greet(stream: TcpStream) -> Result<Greeted, Error> {
+pub async fn greet<S: AsyncRead + Unpin>(stream: S) -> Result<Greeted<S>, Error> {
     let mut packets = Packets::new(stream);
     let greeting = ok_or_error(packets.read().await?)?.to_vec();
     Ok(Greeted { packets, greeting })
@@ -91,7 +97,7 @@ pub async fn log_in(
     encryption: Option<Encryption<'_>>,
 ) -> Result<Connection, server::Error> {
     let Greeted { packets, greeting } = greeted;
-    let handshake: HandshakePacket<'_> = ParseBuf(&greeting).parse(()).map_err(Error::from)?;
+    let handshake = parse_handshake(&greeting)?;
     let offered = handshake.capabilities();
     let mut capabilities = CAPABILITIES & offered;
     let packets: Packets = match encryption {
@@ -104,6 +110,51 @@ pub async fn log_in(
         }
         None => packets.map_stream(|tcp| Box::new(tcp) as Box<dyn Stream>),
     };
+    let entered = enter(packets, &handshake, capabilities, account, encryption.is_some()).await;
+    entered.map_err(|error| about_tls(error, encryption))
+}
+
+/// Logs in without TLS, over any stream.
+///
+/// # Errors
+/// As [`log_in`].
+#[cfg(feature = "fuzzing")]
+pub async fn log_in_plainly<S: Stream + 'static>(
+    greeted: Greeted<S>,
+    account: Account<'_>,
+    is_encrypted: bool,
+) -> Result<Connection, Error> {
+    let Greeted { packets, greeting } = greeted;
+    let handshake = parse_handshake(&greeting)?;
+    let capabilities = CAPABILITIES & handshake.capabilities();
+    let packets = packets.map_stream(|stream| Box::new(stream) as Box<dyn Stream>);
+    enter(packets, &handshake, capabilities, account, is_encrypted).await
+}
+
+fn parse_handshake(greeting: &[u8]) -> Result<HandshakePacket<'_>, Error> {
+    // mysql_common reads the length of the nonce as a signed byte, and subtracting from 128 to 135 panics.
+    match nonce_length(greeting) {
+        Some(length) if i8::try_from(length).is_err() => {
+            Err(invalid(format!("a greeting with a nonce of {length} bytes")).into())
+        }
+        _ => Ok(ParseBuf(greeting).parse(())?),
+    }
+}
+
+/// The length of the nonce that a greeting states; servers state 21 or 0.
+fn nonce_length(greeting: &[u8]) -> Option<u8> {
+    let version_end = 1 + memchr::memchr(0, greeting.get(1..)?)?;
+    greeting.get(version_end + NONCE_LENGTH_AFTER_VERSION).copied()
+}
+
+/// Logs in to a server that has greeted, once the connection is as secure as it will be.
+async fn enter(
+    packets: Packets,
+    handshake: &HandshakePacket<'_>,
+    capabilities: CapabilityFlags,
+    account: Account<'_>,
+    is_encrypted: bool,
+) -> Result<Connection, Error> {
     let mut nonce = handshake.scramble_1_ref().to_vec();
     nonce.extend_from_slice(handshake.scramble_2_ref().unwrap_or_default());
     nonce.resize(NONCE_BYTES, 0);
@@ -112,17 +163,12 @@ pub async fn log_in(
         Some(AuthPlugin::CachingSha2Password) => AuthPlugin::CachingSha2Password,
         _ => AuthPlugin::MysqlNativePassword,
     };
-    let (server_version, id) = (version(&handshake), handshake.connection_id());
-    let is_encrypted = encryption.is_some();
+    let (server_version, id) = (version(handshake), handshake.connection_id());
     let takes_several = capabilities.contains(CapabilityFlags::CLIENT_MULTI_STATEMENTS);
     let mut login = Login { packets, account, plugin, nonce, capabilities, is_encrypted };
-    match login.log_in(server_version).await {
-        Ok(()) => {
-            let packets = login.packets;
-            Ok(Connection { packets, server_version, id, takes_several, fallback: None })
-        }
-        Err(error) => Err(about_tls(error, encryption)),
-    }
+    login.log_in(server_version).await?;
+    let packets = login.packets;
+    Ok(Connection { packets, server_version, id, takes_several, fallback: None })
 }
 
 /// With TLS 1.3, the server says after the handshake what it thinks of our certificate.
@@ -317,6 +363,18 @@ pub fn serialized(packet: &impl MySerialize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_greeting_may_state_any_length_of_its_nonce_without_a_panic() {
+        for length in 0..=u8::MAX {
+            let mut greeting = b"\x0a8.0.31\0\x08\0\0\0abcdefgh\0".to_vec();
+            greeting.extend([0xff, 0xf7, 0xff, 2, 0, 0xff, 0xdf, length]);
+            greeting.extend([0; 10]);
+            greeting.extend([b'i'; 120]);
+            assert_eq!(nonce_length(&greeting), Some(length));
+            assert_eq!(parse_handshake(&greeting).is_ok(), length < 128, "{length}");
+        }
+    }
 
     #[test]
     fn a_key_that_is_none_and_a_password_that_does_not_fit_are_errors() {

@@ -20,7 +20,7 @@ use mysql_common::row::RowDeserializer;
 use mysql_common::value::ServerSide;
 
 use super::login::{COM_QUERY, OK, command, is_end, ok_or_error};
-use super::{Options, Packets};
+use super::{Connection, Options, Packets};
 use crate::server::session::SETTINGS_SQL;
 use crate::{server, tls};
 
@@ -66,8 +66,12 @@ impl Conn {
     /// # Errors
     /// The server cannot be reached, refuses TLS or the login, or does not answer in time.
     pub async fn connect(options: &Options) -> Result<Conn, server::Error> {
-        let connection = super::connect(options).await?;
-        Ok(Conn {
+        Ok(Conn::over(super::connect(options).await?))
+    }
+
+    /// Sends statements over a connection that the server has let in.
+    pub(crate) fn over(connection: Connection) -> Conn {
+        Conn {
             packets: Some(connection.packets),
             server_version: connection.server_version,
             id: connection.id,
@@ -75,7 +79,7 @@ impl Conn {
             takes_several: connection.takes_several,
             is_set_up: false,
             is_amid_answer: false,
-        })
+        }
     }
 
     /// Connects, checks that the server has this UUID, and runs `settings`. `None` skips the check, as MariaDB has no

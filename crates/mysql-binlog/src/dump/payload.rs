@@ -2,7 +2,8 @@
 //! events inside, one after the other.
 //!
 //! Neither the compressed nor the decompressed transaction is ever held as a whole, and no size that it
-//! states is trusted with memory: there is room for what has come of one event. Its header has triples of
+//! states is trusted with memory: there is room for what has come of one event. An event that is longer than the stated
+//! size of all is damage, before there is room for it: a few bytes can decompress to gigabytes. Its header has triples of
 //! length-encoded integers (type, length, value) up to an end mark
 //! (<https://dev.mysql.com/doc/dev/mysql-server/latest/classmysql_1_1binlog_1_1event_1_1Transaction__payload__event.html>).
 
@@ -90,6 +91,8 @@ pub struct Payload {
     decoder: Option<Decoder<'static>>,
     /// What was decompressed.
     buffer: Buffer,
+    /// Of the stated bytes, those of events that were not taken yet.
+    left: u64,
     /// All that was put in has come out.
     is_flushed: bool,
 }
@@ -104,7 +107,7 @@ impl Payload {
             _ => return Err(Damaged),
         };
         let buffer = Buffer::new(BUFFER_BYTES, ROOM_BYTES_MIN);
-        Ok(Payload { decoder, buffer, is_flushed: true })
+        Ok(Payload { decoder, buffer, left: stated.uncompressed_bytes, is_flushed: true })
     }
 
     /// What a range of the buffer holds, until the next call of [`Payload::put`].
@@ -139,10 +142,10 @@ impl Payload {
     /// Takes the next event if it is here and another one follows it.
     ///
     /// # Errors
-    /// No event has such a header.
+    /// No event has such a header, or it is longer than what is left of the stated size.
     pub fn take(&mut self) -> Result<Option<Range<usize>>, Damaged> {
         let length = self.next_length()?.filter(|length| *length < self.buffer.held().len());
-        Ok(length.map(|length| self.buffer.take(length)))
+        Ok(length.map(|length| self.take_event(length)))
     }
 
     /// Takes the next event once all input was put in; `None` at the end.
@@ -157,7 +160,7 @@ impl Payload {
             self.put(&[])?;
         }
         match self.next_length()?.filter(|length| *length <= self.buffer.held().len()) {
-            Some(length) => Ok(Some(self.buffer.take(length))),
+            Some(length) => Ok(Some(self.take_event(length))),
             None if self.buffer.held().is_empty() => Ok(None),
             None => Err(Damaged),
         }
@@ -166,8 +169,14 @@ impl Payload {
     fn next_length(&self) -> Result<Option<usize>, Damaged> {
         match raw_event::stated_length(self.buffer.held()) {
             Some(length) if length < raw_event::HEADER_BYTES => Err(Damaged),
+            Some(length) if length as u64 > self.left => Err(Damaged),
             length => Ok(length),
         }
+    }
+
+    fn take_event(&mut self, length: usize) -> Range<usize> {
+        self.left -= length as u64;
+        self.buffer.take(length)
     }
 }
 
@@ -204,7 +213,16 @@ mod tests {
         input: &[u8],
         piece_bytes: usize,
     ) -> Result<Vec<Vec<u8>>, Damaged> {
-        let stated = Stated { uncompressed_bytes: 0, header_bytes: 0, compression };
+        events_of_stated(1 << 30, compression, input, piece_bytes)
+    }
+
+    fn events_of_stated(
+        uncompressed_bytes: u64,
+        compression: u64,
+        input: &[u8],
+        piece_bytes: usize,
+    ) -> Result<Vec<Vec<u8>>, Damaged> {
+        let stated = Stated { uncompressed_bytes, header_bytes: 0, compression };
         let mut payload = Payload::new(stated)?;
         let mut events = Vec::new();
         for mut piece in input.chunks(piece_bytes) {
@@ -255,7 +273,8 @@ mod tests {
     fn a_transaction_far_larger_than_its_compressed_bytes_takes_little_room() {
         let events: Vec<u8> = (0..20_000).flat_map(|_| event(8_192, 0)).collect();
         let compressed = zstd::encode_all(events.as_slice(), 3).expect("compress");
-        let stated = Stated { uncompressed_bytes: 0, header_bytes: 0, compression: ZSTD };
+        let uncompressed_bytes = events.len() as u64;
+        let stated = Stated { uncompressed_bytes, header_bytes: 0, compression: ZSTD };
         let mut payload = Payload::new(stated).expect("zstd is known");
         let (mut rest, mut count) = (compressed.as_slice(), 0);
         while !rest.is_empty() {
@@ -268,6 +287,31 @@ mod tests {
             count += 1;
         }
         assert_eq!((count, payload.buffer.len()), (20_000, BUFFER_BYTES));
+    }
+
+    #[test]
+    fn more_bytes_than_stated_are_damage_before_there_is_room_for_them() {
+        let large = event(64 << 20, 0);
+        let compressed = zstd::encode_all(large.as_slice(), 3).expect("compress");
+        let stated = Stated { uncompressed_bytes: 1 << 20, header_bytes: 0, compression: ZSTD };
+        let mut payload = Payload::new(stated).expect("zstd is known");
+        let mut rest = compressed.as_slice();
+        let mut result = Ok(None);
+        while !rest.is_empty() && result == Ok(None) {
+            rest = &rest[payload.put(rest).expect("it is whole")..];
+            result = payload.take();
+        }
+        assert_eq!((result, payload.buffer.len()), (Err(Damaged), BUFFER_BYTES));
+    }
+
+    #[test]
+    fn an_event_behind_the_stated_ones_is_damage() {
+        let plain = [event(19, 1), event(30, 2)].concat();
+        let of_size = |uncompressed_bytes| events_of_stated(uncompressed_bytes, NONE, &plain, 7);
+        assert_eq!(of_size(49).map(|events| events.len()), Ok(2));
+        for stated in [0, 19, 48] {
+            assert_eq!(of_size(stated), Err(Damaged), "{stated}");
+        }
     }
 
     proptest! {

@@ -41,9 +41,11 @@ impl<'a> OptionalMetadata<'a> {
         let of = |wanted: fn(ColumnKind) -> bool| -> Vec<usize> {
             (0..kinds.len()).filter(|index| wanted(kinds[*index])).collect()
         };
+        let mut read = 0_u32;
         while !bytes.is_empty() {
             let field = bytes.u8()?;
             let value = Bytes::new(bytes.lenenc_bytes()?);
+            ensure_first(field, &mut read, value)?;
             match field {
                 SIGNEDNESS => metadata.read_signs(&of(ColumnKind::is_numeric), value)?,
                 DEFAULT_CHARSET => {
@@ -128,6 +130,20 @@ impl<'a> OptionalMetadata<'a> {
         }
         value.ensure_read()
     }
+}
+
+/// Each list costs a look at all columns, so one of ours that comes again is an error: no server writes a list twice.
+fn ensure_first(field: u8, read: &mut u32, value: Bytes<'_>) -> Result<(), Malformed> {
+    if !matches!(field, SIGNEDNESS..=ENUM_VALUES | ENUM_AND_SET_DEFAULT_CHARSET..=ENUM_AND_SET_COLUMN_CHARSET)
+    {
+        return Ok(());
+    }
+    let bit = 1 << field;
+    if *read & bit != 0 {
+        return Err(Malformed::Long(value.rest().len()));
+    }
+    *read |= bit;
+    Ok(())
 }
 
 /// Bits of optional metadata count from the highest one of each byte, unlike those of a row.

@@ -331,6 +331,33 @@ fn a_collation_that_a_person_made_is_of_the_character_set_that_the_server_says()
 }
 
 #[test]
+fn a_list_that_comes_twice_is_an_error() {
+    // Each list costs a look at all columns. In an event of megabytes that says the same again and again, that would
+    // take hours.
+    let parse = |optional: &[u8]| TableMap::parse(&table_map(&[252], &[2], optional)).err();
+    for list in [&[2, 1, 45][..], &[3, 1, 45], &[4, 2, 1, b'a'], &[1, 0], &[10, 1, 45], &[5, 0]] {
+        assert_eq!(parse(list), None, "{list:?}");
+        let twice = Some(Error::Malformed(Malformed::Long(list.len() - 2)));
+        assert_eq!(parse(&list.repeat(2)), twice, "{list:?}");
+    }
+    // What is passed over costs nothing.
+    assert_eq!(parse(&[200, 1, 7].repeat(9)), None);
+}
+
+#[test]
+fn more_columns_than_any_server_allows_are_an_error() {
+    for (count, too_many) in [(4096_u32, 0), (4097, 1), (70_000, 65_904)] {
+        let mut body = vec![1, 0, 0, 0, 0, 0, 1, 0, 1, b's', 0, 1, b't', 0, 0xfd];
+        body.extend(&count.to_le_bytes()[..3]);
+        body.extend(vec![3; count as usize]);
+        body.push(0);
+        body.extend(vec![0xff; count.div_ceil(8) as usize]);
+        let expected = Some(too_many).filter(|count| *count > 0).map(Malformed::Long);
+        assert_eq!(TableMap::parse(&body).err(), expected.map(Error::Malformed), "{count}");
+    }
+}
+
+#[test]
 fn a_table_of_thousands_of_columns_is_read() {
     let count = 4000_usize;
     let mut body = vec![1, 0, 0, 0, 0, 0, 1, 0, 1, b's', 0, 1, b't', 0, 0xfc];

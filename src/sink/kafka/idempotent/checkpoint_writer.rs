@@ -60,17 +60,13 @@ impl CheckpointWriter {
         };
         let thread = tasks::spawn_thread("checkpoints", write)?;
         let (orders, thread) = (Some(orders), Some(thread));
-<<<<<<< HEAD:src/sink/kafka/idempotent/checkpoint_writer.rs
-        Ok(CheckpointWriter { orders, thread, is_storing: false, next_at: Instant::now() })
-=======
         let now = Instant::now();
-        Ok(Keeper { orders, thread, is_storing: false, asked_at: now, next_at: now })
+        Ok(CheckpointWriter { orders, thread, is_storing: false, asked_at: now, next_at: now })
     }
 
     /// The checkpoint that was just stored was asked for a moment ago, so that nobody sends in our place yet.
     pub fn is_fresh(&self) -> bool {
         self.asked_at.elapsed() < FRESH_MAX
->>>>>>> fail:src/sink/kafka/idempotent/keeper.rs
     }
 
     /// When the next checkpoint may be stored; `None` while one is in flight.
