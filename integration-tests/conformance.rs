@@ -20,12 +20,16 @@ use crate::harness::consumer::Isolation;
 use crate::harness::kafka::{create_compacted_topic, create_topic};
 use crate::harness::servers::{Kafka, shared_kafka};
 
-#[allow(dead_code, reason = "no sink here is of each guarantee")]
+#[allow(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "it is a test, and no sink here has each guarantee"
+)]
 #[path = "../src/sink/conformance/mod.rs"]
-mod conformance;
+mod suite;
 
-use self::conformance::rows::Row;
-use self::conformance::{SeenRecord, Subject, claims, session};
+use self::suite::rows::Row;
+use self::suite::{SeenRecord, Subject, claims, session};
 
 const PARTITIONS: i32 = 3;
 

@@ -91,7 +91,7 @@ macro_rules! claims {
         $(
             #[test]
             fn $claim() {
-                $run(async |subject| conformance::$claim(subject).await);
+                $run(async |subject| suite::$claim(subject).await);
             }
         )*
     };

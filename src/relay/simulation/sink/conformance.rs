@@ -17,7 +17,7 @@ use super::ModelSinks;
 use super::flaws::{self, Flaw};
 use crate::batch::Limits;
 use crate::sink::Guarantee;
-use crate::sink::conformance::{self, SeenRecord, Subject, claims};
+use crate::sink::conformance::{self as suite, SeenRecord, Subject, claims};
 
 /// Each claim is checked with as many different worlds.
 const SEEDS: u64 = 10;
@@ -108,7 +108,7 @@ fn finds(flaw: Flaw, guarantee: Guarantee, check: impl AsyncFn(Model)) {
 
 /// Flaws of any sink.
 fn finds_in(guarantee: Guarantee) {
-    use conformance as of;
+    use suite as of;
     finds(
         Flaw::FencesNobody,
         guarantee,
@@ -133,7 +133,7 @@ fn finds_in(guarantee: Guarantee) {
 
 #[test]
 fn each_flaw_is_found_by_the_claim_about_it() {
-    use conformance as of;
+    use suite as of;
     let (atomic, deduplicated) = (Guarantee::Atomic, Guarantee::Deduplicated);
     for guarantee in [atomic, deduplicated, Guarantee::AtLeastOnce] {
         finds_in(guarantee);
