@@ -21,6 +21,9 @@ use crate::harness::kafka::{create_compacted_topic, create_topic};
 use crate::harness::servers::{Kafka, shared_kafka};
 
 #[path = "../src/sink/conformance/mod.rs"]
+#[expect(clippy::module_inception, reason = "the tests name the suite so, here and in the library")]
+#[expect(clippy::unwrap_used, reason = "all of it are tests")]
+#[expect(dead_code, reason = "the claims of another guarantee")]
 mod conformance;
 
 use self::conformance::rows::Row;

@@ -230,7 +230,9 @@ impl<R: Reports> Topic<R> {
         // headers it takes, unless it fails.
         let error = unsafe { native::rd_kafka_produceva(rk, fields.as_ptr(), count) };
         if error.is_null() {
-            list.map(std::mem::forget);
+            if let Some(taken) = list {
+                std::mem::forget(taken);
+            }
             return Ok(());
         }
         // SAFETY: the error is ours until it is destroyed, here and once.
