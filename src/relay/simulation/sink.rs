@@ -407,10 +407,12 @@ impl Work {
                 None if is_idle => return Ok(()),
                 None => {}
             }
-            if is_doubtful {
-                // It may have been replaced meanwhile.
+            while is_doubtful {
+                // It may have been replaced meanwhile. An answer from before another pause says nothing.
+                pauses = process.pauses();
                 let probe = |broker: &mut Broker| broker.ensure_epoch(&self.sinks.name, self.epoch);
                 self.sinks.request("look whether we are fenced", probe).await?;
+                is_doubtful = process.pauses() != pauses;
             }
             if !lanes.is_empty() {
                 let index = shared.below(lanes.len() as u64) as usize;
@@ -425,7 +427,7 @@ impl Work {
                     lanes.remove(&lane);
                 }
                 let sequence = record.sequence;
-                self.append(record).await?;
+                self.append(record, pauses).await?;
                 let batch = batches.iter_mut().find(|(sealed, _)| {
                     sequence < sealed.first_sequence + sealed.batch.len() as u64
                 });
@@ -464,14 +466,14 @@ impl Work {
     }
 
     /// A producer without a transaction is not fenced.
-    async fn append(&self, record: Record) -> Result<(), SinkError> {
+    /// `pauses`: of the process, when it was last known that it is not fenced.
+    async fn append(&self, record: Record, pauses: u32) -> Result<(), SinkError> {
         match self.refuse(&record) {
             Err(_) if has(Flaw::RefusedIsLeftOut) => return Ok(()),
             accepted => accepted?,
         }
         let what = format!("append {} to {}-{}", record.sequence, record.topic, record.partition);
         let process = &self.sinks.process;
-        let pauses = process.pauses();
         self.sinks
             .request(&what, |broker| {
                 if process.pauses() != pauses {
