@@ -75,6 +75,11 @@ pub trait World {
     fn chance(&self) -> u32 {
         backoff::chance()
     }
+
+    /// Rests for a moment that no timer of the runtime is as short as. Nothing else has work on this thread.
+    fn rest(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
 }
 
 /// The world of a configuration: MySQL and Kafka.
@@ -260,7 +265,7 @@ impl<W: World> Relay<'_, W> {
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
             recovered = supervised(recovery::recover(self)) => recovered?,
         };
-        let mut session = Session::<W>::new(self.config, source, line);
+        let mut session = Session::new(self.world, self.config, source, line);
         let followed = while_held(self.config, &mut lock, session.follow(stop));
         let followed = supervised(followed).await;
         self.failover = Failover::default();

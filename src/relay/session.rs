@@ -42,6 +42,7 @@ const COALESCING: Duration = Duration::from_micros(300);
 
 /// Both ends, connected.
 pub(super) struct Session<'a, W: World> {
+    world: &'a W,
     config: &'a Config,
     server: String,
     source: SourceOf<W>,
@@ -53,12 +54,13 @@ pub(super) struct Session<'a, W: World> {
 
 impl<'a, W: World> Session<'a, W> {
     pub fn new(
+        world: &'a W,
         config: &'a Config,
         source: SourceOf<W>,
         line: Line<DestinationsOf<W>>,
     ) -> Session<'a, W> {
         let server = config.mysql.to_string();
-        Session { config, server, source, line, events: 0, has_coalesced: false }
+        Session { world, config, server, source, line, events: 0, has_coalesced: false }
     }
 
     /// This session has published something.
@@ -110,8 +112,7 @@ impl<'a, W: World> Session<'a, W> {
         self.has_coalesced =
             !self.has_coalesced && self.line.is_of_backlog(self.source.committed_at());
         if self.has_coalesced {
-            // Nothing else has work on this thread, and no timer of the runtime is this short.
-            std::thread::sleep(COALESCING);
+            self.world.rest(COALESCING);
         }
         self.has_coalesced
     }

@@ -105,6 +105,9 @@ impl World for ModelWorld {
         &self.sinks
     }
 
+    /// Virtual time does not pass while a thread sleeps.
+    fn rest(&self, _: Duration) {}
+
     fn chance(&self) -> u32 {
         self.primaries.shared.below(u64::from(u32::MAX)) as u32
     }
