@@ -21,6 +21,7 @@ mod harness;
 mod hints;
 mod http;
 mod identity;
+mod image;
 mod in_flight;
 mod kafka_failures;
 mod kafka_idle;

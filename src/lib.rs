@@ -1,5 +1,5 @@
-//! An event relay: rows inserted into an outbox table travel from the MySQL binlog to Kafka, every
-//! committed one, once, in order.
+//! An event relay: rows inserted into an outbox table travel from the MySQL binlog to Kafka, every committed one, once,
+//! in order.
 //!
 //! An event passes through one line, and the modules are its rooms. Each imports only from those below it. Those that
 //! the program, the tests and the benchmarks use are public:
@@ -13,8 +13,8 @@
 //! - [`config`]: a configuration that is valid by construction
 //! - [`error`]: every error that ends a session, with its fate and hint
 //! - [`http`]: health, metrics and status over HTTP
-//! - `lease`: a named lock of MySQL, held by a connection of its own
 //! - `preflight`: what must hold before a row is read
+//! - `lease`: a named lock of MySQL, held by a connection of its own
 //! - [`sink`]: the seam to where records go; [`sink::kafka`] is the only room that knows rdkafka
 //! - `resend`: the rows after a checkpoint that a predecessor may have sent
 //! - [`checkpoint`]: the record of a checkpoint
