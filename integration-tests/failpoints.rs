@@ -65,7 +65,8 @@ fn a_start_with_dies_at(delivery: Delivery, point: &str) {
     let mut writer = PlainWriter::on(&scene);
     writer.write(3);
     dies_at(&setup, "records-acknowledged");
-    assert_eq!(sent(&scene), 3, "the first relay sent them");
+    // What comes in two pieces from the server leaves in two batches.
+    assert!((1..=3).contains(&sent(&scene)), "the first relay sent what it had read");
     writer.write(2);
     dies_at(&setup, point);
     writer.write(2);
