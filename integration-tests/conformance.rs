@@ -14,9 +14,9 @@ use binlog_relay::sink::{About, Answer, Destinations, Guarantee};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::{Offset, TopicPartitionList};
 
-use crate::harness::consumer::Isolation;
+use crate::harness::consumer::{Isolation, consumer};
 use crate::harness::kafka::{create_compacted_topic, create_topic};
 use crate::harness::servers::{Kafka, shared_kafka};
 
@@ -153,19 +153,6 @@ fn read_settled(bootstrap: &str, topic: &str, isolation: Isolation) -> Vec<SeenR
         }
     }
     records
-}
-
-fn consumer(bootstrap: &str, isolation: Isolation) -> BaseConsumer {
-    ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("group.id", "reads-by-assignment")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("isolation.level", isolation.name())
-        .set("fetch.wait.max.ms", "10")
-        .set("allow.auto.create.topics", "false")
-        .create()
-        .expect("create a consumer")
 }
 
 /// The relay's own header is the first.

@@ -12,6 +12,7 @@ pub(crate) mod conformance;
 mod error;
 pub mod kafka;
 mod publisher;
+mod suspension;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -19,7 +20,8 @@ use std::sync::Arc;
 
 pub use self::error::{About, Destinational, Refused, SinkError, SizeLimit, none_without_store};
 pub use self::publisher::{
-    Answer, Answers, Order, Published, Publisher, Running, Sealed, Stored, answers, start_thread,
+    Answer, Answers, Ended, Order, Published, Publisher, Running, Sealed, Stored, answers,
+    start_thread,
 };
 use crate::batch::{DestinationId, Headers, Limits};
 use crate::checkpoint::Checkpoint;

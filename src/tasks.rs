@@ -12,6 +12,10 @@ use std::thread;
 use tokio::task::{JoinError, JoinHandle};
 use tracing::{Instrument, Span};
 
+/// What a person does about a panic.
+pub const PANICKED_HINT: &str =
+    "nothing, if it comes once: report it, with the log; if it comes again, the relay halts";
+
 /// A panic ended the work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a task of the relay ended unexpectedly: {0}")]

@@ -188,7 +188,8 @@ impl TopicInbox {
     }
 }
 
-fn consumer(bootstrap: &str, isolation: Isolation) -> BaseConsumer {
+/// A consumer that reads partitions it is assigned to their ends.
+pub fn consumer(bootstrap: &str, isolation: Isolation) -> BaseConsumer {
     ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("group.id", "reads-by-assignment")

@@ -8,6 +8,7 @@ use super::primary::{WAIT_FOR_REPLICA, binlog_cure, server_cure};
 use crate::binlog::start;
 use crate::fate::Fate;
 use crate::preflight;
+use crate::tasks::PANICKED_HINT;
 use crate::telemetry::{Causes, Reason};
 
 impl Error {
@@ -42,13 +43,13 @@ impl Error {
                 spoken(Some(WAIT_FOR_REPLICA))
             }
             Error::Sink(error) => error.hint.clone(),
-            Error::SmallerBatches { .. } | Error::OneByOne { .. } => Some("nothing: the relay goes on at once".to_owned()),
+            Error::SmallerBatches { .. } | Error::OneByOne { .. } => {
+                Some("nothing: the relay goes on at once".to_owned())
+            }
             Error::OwnerWrites { .. } => {
                 spoken(Some("stop one of the two relays: they have one checkpoint_key"))
             }
-            Error::Task(_) => Some(
-                "nothing, if it comes once: report it, with the log; if it comes again, the relay halts".to_owned(),
-            ),
+            Error::Task(_) => spoken(Some(PANICKED_HINT)),
             Error::OfOneTransaction { source, .. } => source.cure(),
             _ => None,
         }

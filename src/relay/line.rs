@@ -42,6 +42,8 @@ pub struct Line<D> {
     routes: Vec<Option<Route>>,
     /// That of the layouts which the routes are by.
     routes_epoch: u64,
+    /// Most bytes of a batch, and of all batches in flight.
+    bytes_max: usize,
     filling: Batch,
     /// The other batches, but for those that are in flight.
     spare: Vec<Batch>,
@@ -50,6 +52,7 @@ pub struct Line<D> {
     /// Destination of the record in draft, and of the record before it.
     topic: String,
     last_topic: Option<DestinationId>,
+    /// The position of the last checkpoint that was handed over, or of the claim.
     stored: Option<Coordinates>,
     /// What this session has stored, but for its claim.
     acknowledged: Option<Checkpoint>,
@@ -66,14 +69,16 @@ impl<D: Destinations> Line<D> {
         claimed: Claimed<D>,
         mut observer: Observer,
     ) -> Line<D> {
-        let Claimed { stored, destinations, publisher, .. } = claimed;
+        let Claimed { stored, destinations, publisher, limits, batches_max } = claimed;
         observer.note_stored(&stored);
-        let new_batch = || Batch::new(options.limits);
+        let stored = stored.checkpoint.resume().ok().map(|resume| resume.coordinates);
+        let new_batch = || Batch::new(limits);
         let gtid_pace =
             GtidPace::new(destinations.checkpoint_bytes_max(), options.ahead_until.clone());
         Line {
+            bytes_max: limits.bytes_max,
             filling: new_batch(),
-            spare: (0..options.batches_max).map(|_| new_batch()).collect(),
+            spare: (0..batches_max).map(|_| new_batch()).collect(),
             ledger,
             publisher,
             gtid_pace,
@@ -83,7 +88,7 @@ impl<D: Destinations> Line<D> {
             sent: HashMap::new(),
             topic: String::new(),
             last_topic: None,
-            stored: options.stored.clone(),
+            stored,
             acknowledged: None,
             stored_at: Instant::now(),
             has_published: false,

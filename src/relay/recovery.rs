@@ -25,10 +25,10 @@ use crate::connect::{self, binlog_error, ensure_continuable, find_start};
 use crate::coordinates::Coordinates;
 use crate::error::Error;
 use crate::failpoint::failpoint;
-use crate::outbox::{self, OutboxOptions};
+use crate::outbox;
 use crate::primary::{Dumping, Locks, Primaries, Primary};
 use crate::resend::ResendWindow;
-use crate::sink::{Claimed, Connector, Guarantee, Sink};
+use crate::sink::{Connector, Guarantee, Sink};
 use crate::telemetry::clock::micros_since_1970;
 
 /// Both ends of a session, connected behind the checkpoint.
@@ -82,7 +82,8 @@ pub(super) async fn recover<W: World>(relay: &mut Relay<'_, W>) -> Result<Recove
     let claimed = sink.claim(claim(&start, stored, &resume_point)).await?;
     (relay.predecessor, relay.has_claimed) = (None, true);
     let outboxes = outbox::as_on_server(&config.outbox, identity.folds_case);
-    let options = line_options(relay, &outboxes, &claimed, ahead_until);
+    let refused = relay.refused.clone();
+    let options = LineOptions { outboxes: outboxes.as_slice().into(), refused, ahead_until };
     let observer = Observer::new(relay.telemetry.clone(), relay.failed.is_none());
     let mut line = Line::new(options, Ledger::new(resume_point), claimed, observer);
     if let Some(owner) = owner {
@@ -279,24 +280,7 @@ fn claim(start: &Start, stored: Option<&Checkpoint>, resume_point: &ResumePoint)
     stamp.sign(claim, window.as_ref())
 }
 
-fn line_options<W, D>(
-    relay: &Relay<'_, W>,
-    outboxes: &[OutboxOptions],
-    claimed: &Claimed<D>,
-    ahead_until: Option<Coordinates>,
-) -> LineOptions {
-    let stored = claimed.stored.checkpoint.resume();
-    LineOptions {
-        outboxes: outboxes.into(),
-        limits: claimed.limits,
-        batches_max: claimed.batches_max,
-        refused: relay.refused.clone(),
-        stored: stored.ok().map(|resume| resume.coordinates),
-        ahead_until,
-    }
-}
-
-fn table_filter(outboxes: Vec<OutboxOptions>) -> TableFilter {
+fn table_filter(outboxes: Vec<outbox::OutboxOptions>) -> TableFilter {
     Arc::new(move |database, table| {
         let patterns = || outboxes.iter().map(|outbox| &outbox.table);
         if patterns().any(|pattern| pattern.matches(database, table)) {

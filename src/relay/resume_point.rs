@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::refusal::Refusal;
 use super::stamp::Stamp;
-use crate::batch::Limits;
 use crate::checkpoint::Checkpoint;
 use crate::coordinates::{Coordinates, Gtid};
 use crate::outbox::OutboxOptions;
@@ -44,13 +43,8 @@ pub struct ResumePoint {
 #[derive(Debug, Clone)]
 pub struct LineOptions {
     pub outboxes: Arc<[OutboxOptions]>,
-    pub limits: Limits,
-    /// Batches that may be in flight at once.
-    pub batches_max: usize,
     /// The record that was refused in an earlier session. It is judged when its row comes again.
     pub refused: Option<Refusal>,
-    /// The position of the stored checkpoint, if it is this session's own.
-    pub stored: Option<Coordinates>,
     /// Before this position, the GTID set that the session starts with may hold transactions that are not read yet.
     pub ahead_until: Option<Coordinates>,
 }

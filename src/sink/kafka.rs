@@ -140,6 +140,14 @@ impl Kafka {
         done.map_err(|panicked| self.failed(panicked))?.map_err(|error| self.failed(error))
     }
 
+    /// Waits for background work.
+    async fn done<T: Send + 'static>(
+        &self,
+        mut work: Task<Result<T, SinkError>>,
+    ) -> Result<T, SinkError> {
+        work.done().await.map_err(|panicked| self.failed(panicked))?
+    }
+
     /// An error, with the addresses of the brokers.
     fn failed(&self, error: impl Into<Error>) -> SinkError {
         error.into().at(&self.connection.to_string())
@@ -171,9 +179,7 @@ pub struct KafkaSink {
     batch_bytes_max: Option<usize>,
     topics: Topics,
     cluster_id: Arc<str>,
-    lanes: Lanes,
-    /// The producers of records, in `idempotent` delivery.
-    idempotent: Task<Result<Option<Idempotent>, SinkError>>,
+    producers: Producers,
     /// The checkpoint topic, connected and not read yet.
     checkpoint_topic: Option<Task<Result<Reader, SinkError>>>,
     /// The checkpoint topic as it was read.
@@ -182,11 +188,14 @@ pub struct KafkaSink {
     _wanted: Wanted,
 }
 
-/// The producers of the relay's transactional ids.
-enum Lanes {
-    Connecting(Task<Result<Connected, SinkError>>),
+/// The producers of the relay's transactional ids, and in `idempotent` delivery those of records.
+enum Producers {
+    Connecting {
+        lanes: Task<Result<Connected, SinkError>>,
+        idempotent: Task<Result<Option<Idempotent>, SinkError>>,
+    },
     /// They have fenced all predecessors.
-    Fenced(Transactional),
+    Fenced { lanes: Transactional, idempotent: Option<Box<Idempotent>> },
     /// They were used up.
     None,
 }
@@ -212,8 +221,7 @@ impl KafkaSink {
             batch_bytes_max,
             topics,
             cluster_id,
-            lanes: Lanes::Connecting(lanes),
-            idempotent,
+            producers: Producers::Connecting { lanes, idempotent },
             checkpoint_topic: Some(checkpoint_topic),
             seen: None,
             _wanted: wanted,
@@ -234,25 +242,25 @@ impl KafkaSink {
         ensured.map_err(|error| kafka.failed(error))?;
         if is_missing {
             // These clients have cached that the topic is unknown, and librdkafka does not ask again at once.
-            let lanes = connect_lanes(kafka, self.batch_bytes_max, cut_off, Early::not());
-            self.lanes = Lanes::Connecting(lanes);
+            if let Producers::Connecting { lanes, .. } = &mut self.producers {
+                *lanes = connect_lanes(kafka, self.batch_bytes_max, cut_off, Early::not());
+            }
             self.checkpoint_topic = Some(connect_reader(kafka));
         }
         Ok(())
     }
 
     async fn fence_own(&mut self) -> Result<(), SinkError> {
-        let Lanes::Connecting(mut lanes) = std::mem::replace(&mut self.lanes, Lanes::None) else {
+        let producers = std::mem::replace(&mut self.producers, Producers::None);
+        let Producers::Connecting { lanes, idempotent } = producers else {
             unreachable!("a session fences its predecessors once")
         };
         let kafka = &self.kafka;
-        let lanes = lanes.done().await.map_err(|panicked| kafka.failed(panicked))??;
-        let fence = kafka.blocking(move || lanes.fence());
+        let lanes = kafka.done(lanes).await?;
         // Wait for both even if one fails: fencing must not go on after this function returns.
-        let (fenced, idempotent) = tokio::join!(fence, self.idempotent.done());
-        self.lanes = Lanes::Fenced(fenced?);
-        let idempotent = idempotent.map_err(|panicked| kafka.failed(panicked))??;
-        self.idempotent = Task::spawn(async { Ok(idempotent) });
+        let (lanes, idempotent) =
+            tokio::join!(kafka.blocking(move || lanes.fence()), kafka.done(idempotent));
+        self.producers = Producers::Fenced { lanes: lanes?, idempotent: idempotent?.map(Box::new) };
         Ok(())
     }
 }
@@ -281,9 +289,7 @@ impl Sink for KafkaSink {
 
     async fn stored(&mut self) -> Result<Option<Checkpoint>, SinkError> {
         let topic = match self.checkpoint_topic.take() {
-            Some(mut connecting) => {
-                connecting.done().await.map_err(|panicked| self.kafka.failed(panicked))??
-            }
+            Some(connecting) => self.kafka.done(connecting).await?,
             None => self.kafka.open_checkpoint_topic()?,
         };
         let (stored, seen) = self.kafka.read(topic).await?;

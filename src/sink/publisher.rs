@@ -4,6 +4,7 @@
 //! Batches enter in stream order. The emptied batches come back in that order, then the checkpoints that are stored,
 //! or the error that ends this publisher. How records get there is the sink's.
 
+use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 
 use super::error::{About, SinkError};
+use super::suspension::SuspensionWatch;
 use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
 use crate::fate::Fate;
@@ -21,7 +23,7 @@ use crate::telemetry::metrics::ErrorKind;
 
 /// The line tells that its thread turns at least every second, unless it waits for this publisher. A longer gap means
 /// that the thread was held up, and that we may have been replaced: a successor waits 8 s for us.
-const HELD_UP_MIN: Duration = Duration::from_secs(3);
+const GAP_MAX: Duration = Duration::from_secs(3);
 
 /// A batch in flight, with where it leads.
 #[derive(Debug)]
@@ -120,21 +122,34 @@ pub fn answers() -> (Answers, mpsc::UnboundedReceiver<Result<Answer, SinkError>>
     (Answers(sender), receiver)
 }
 
-/// How a publisher's thread ended by itself.
+/// How a thread of a publisher ended by itself.
 #[derive(Debug, thiserror::Error)]
-enum Ended {
+pub enum Ended {
     #[error("the publisher thread exited unexpectedly")]
     Exited,
     #[error("a thread of the publisher panicked: {0}")]
     Panicked(String),
 }
 
+impl Ended {
+    /// Of a panic that was caught.
+    #[must_use]
+    pub fn by(panic: &(dyn Any + Send)) -> Ended {
+        Ended::Panicked(tasks::words(panic))
+    }
+
+    /// What it is about, as an error of a sink.
+    #[must_use]
+    pub fn about(&self) -> About {
+        match self {
+            Ended::Exited => About::Sink,
+            Ended::Panicked(words) => About::Panic(words.clone()),
+        }
+    }
+}
+
 fn ended(sink: &str, source: Ended) -> SinkError {
-    let about = match &source {
-        Ended::Exited => About::Sink,
-        Ended::Panicked(words) => About::Panic(words.clone()),
-    };
-    let (sink, kind) = (sink.to_owned(), ErrorKind::Publish);
+    let (about, sink, kind) = (source.about(), sink.to_owned(), ErrorKind::Publish);
     SinkError { fate: Fate::Retry, kind, hint: None, about, sink, source: Box::new(source) }
 }
 
@@ -150,8 +165,7 @@ pub fn start_thread(
     let run = move || {
         // What the thread had is not used again: this error ends the publisher.
         let done = panic::catch_unwind(AssertUnwindSafe(|| run(&answers)));
-        let done =
-            done.unwrap_or_else(|panic| Err(ended(&sink, Ended::Panicked(tasks::words(&*panic)))));
+        let done = done.unwrap_or_else(|panic| Err(ended(&sink, Ended::by(&*panic))));
         if let Err(error) = done {
             answers.send(Err(error));
         }
@@ -186,6 +200,7 @@ pub struct Publisher {
     answers: mpsc::UnboundedReceiver<Result<Answer, SinkError>>,
     /// The sink's name in errors.
     sink: String,
+    /// Taken when it is waited for.
     running: Option<Running>,
     cut_off: Arc<AtomicBool>,
     /// Batches that are not published yet, and their bytes.
@@ -196,22 +211,9 @@ pub struct Publisher {
     is_ready: bool,
     ordered: u64,
     stored: u64,
-    turns: Turns,
-}
-
-/// When the line's thread turned.
-struct Turns {
-    /// The last time.
-    turned_at: tokio::time::Instant,
-    /// It was held up since somebody looked.
-    was_held_up: bool,
-}
-
-impl Turns {
-    fn turn_at(&mut self, now: tokio::time::Instant) {
-        self.was_held_up |= now.saturating_duration_since(self.turned_at) > HELD_UP_MIN;
-        self.turned_at = now;
-    }
+    line_watch: SuspensionWatch,
+    /// We may have been replaced since the last batch.
+    is_doubtful: bool,
 }
 
 impl Publisher {
@@ -220,14 +222,14 @@ impl Publisher {
         sink: String,
         order: impl Fn(Order) -> bool + Send + Sync + 'static,
         answers: mpsc::UnboundedReceiver<Result<Answer, SinkError>>,
-        running: Option<Running>,
+        running: Running,
         cut_off: Arc<AtomicBool>,
     ) -> Publisher {
         Publisher {
             order: Box::new(order),
             answers,
             sink,
-            running,
+            running: Some(running),
             cut_off,
             in_flight: 0,
             bytes_in_flight: 0,
@@ -235,7 +237,8 @@ impl Publisher {
             is_ready: true,
             ordered: 0,
             stored: 0,
-            turns: Turns { turned_at: tokio::time::Instant::now(), was_held_up: false },
+            line_watch: SuspensionWatch::new(GAP_MAX),
+            is_doubtful: false,
         }
     }
 
@@ -268,18 +271,18 @@ impl Publisher {
 
     /// The line's thread turns.
     pub fn note_turn(&mut self) {
-        self.turns.turn_at(tokio::time::Instant::now());
+        self.is_doubtful |= self.line_watch.was_suspended();
     }
 
     /// We may have been replaced: the next batch is doubtful.
     pub fn doubt(&mut self) {
-        self.turns.was_held_up = true;
+        self.is_doubtful = true;
     }
 
     /// Hands a batch over. An answer tells what became of it.
     pub fn publish(&mut self, mut sealed: Sealed) {
         self.note_turn();
-        sealed.is_doubtful = std::mem::take(&mut self.turns.was_held_up);
+        sealed.is_doubtful = std::mem::take(&mut self.is_doubtful);
         sealed.number = self.ordered + 1;
         self.bytes_in_flight += sealed.batch.bytes();
         self.order(Order::Publish(Box::new(sealed)));
@@ -356,8 +359,7 @@ mod tests {
         let fenced =
             || SinkError { fate: Fate::MaybeTakenOver, ..ended("Kafka kafka:9092", Ended::Exited) };
         let thread = start_thread(sink(), way_back, move |_| Err(fenced())).unwrap();
-        let mut publisher =
-            Publisher::new(sink(), |_| false, answers, Some(thread), Arc::default());
+        let mut publisher = Publisher::new(sink(), |_| false, answers, thread, Arc::default());
         assert!(publisher.is_settled());
         let batch = Batch::new(Limits { records_max: 1, bytes_max: 1 });
         publisher.publish(Sealed::new(batch, 1, Checkpoint::default()));
@@ -368,21 +370,34 @@ mod tests {
         assert!(error.to_string().contains("exited unexpectedly"), "{error}");
     }
 
-    #[test]
-    fn a_batch_is_doubtful_when_the_thread_that_reads_was_held_up_before_it() {
-        let began = tokio::time::Instant::now();
-        let mut turns = Turns { turned_at: began, was_held_up: false };
-        let mut held_up = |seconds: &[u64]| {
-            for second in seconds {
-                turns.turn_at(began + Duration::from_secs(*second));
-            }
-            std::mem::take(&mut turns.was_held_up)
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_is_doubtful_when_the_thread_that_reads_was_held_up_before_it() {
+        let (told, doubts) = std::sync::mpsc::channel();
+        let order = move |order| match order {
+            Order::Publish(sealed) => told.send(sealed.is_doubtful).is_ok(),
+            Order::Stop => true,
         };
-        assert!(!held_up(&[1, 2, 3, 6]));
-        // Also where it has turned again since then.
-        assert!(held_up(&[7, 11, 12, 13]));
-        assert!(!held_up(&[14]));
-        assert!(held_up(&[20]));
+        let (_way_back, answers) = answers();
+        let thread = tasks::spawn_thread("publisher", || {}).unwrap();
+        let sink = "Kafka kafka:9092".to_owned();
+        let mut publisher =
+            Publisher::new(sink, order, answers, Running::Thread(thread), Arc::default());
+        let began = tokio::time::Instant::now();
+        for (seconds, is_doubtful) in [
+            (&[1, 2, 3, 6][..], false),
+            // Also where it has turned again since then.
+            (&[7, 11, 12, 13], true),
+            (&[14], false),
+            (&[20], true),
+        ] {
+            for second in seconds {
+                tokio::time::sleep_until(began + Duration::from_secs(*second)).await;
+                publisher.note_turn();
+            }
+            let batch = Batch::new(Limits { records_max: 1, bytes_max: 1 });
+            publisher.publish(Sealed::new(batch, 1, Checkpoint::default()));
+            assert_eq!(doubts.recv(), Ok(is_doubtful), "{seconds:?}");
+        }
     }
 
     #[tokio::test]
@@ -390,7 +405,7 @@ mod tests {
         let (way_back, answers) = answers();
         let sink = "Kafka kafka:9092".to_owned();
         let thread = start_thread(sink.clone(), way_back, |_| panic!("row {}", 5)).unwrap();
-        let mut publisher = Publisher::new(sink, |_| false, answers, Some(thread), Arc::default());
+        let mut publisher = Publisher::new(sink, |_| false, answers, thread, Arc::default());
         let error = publisher.answer().await.unwrap_err();
         assert!(matches!(&error.about, About::Panic(words) if words == "row 5"), "{error:?}");
     }

@@ -26,8 +26,7 @@ impl<D: Destinations> Line<D> {
     /// It would leave at once, there is another batch to fill meanwhile, and those that are on their way with it have
     /// no more bytes than a full batch: so memory is bounded by two.
     pub fn may_seal(&self) -> bool {
-        let bytes_max = self.options.limits.bytes_max;
-        let fits = |bytes| bytes + self.filling.bytes() <= bytes_max;
+        let fits = |bytes| bytes + self.filling.bytes() <= self.bytes_max;
         self.publisher.is_ready()
             && !self.spare.is_empty()
             && self.publisher.bytes_in_flight().is_none_or(fits)

@@ -161,7 +161,7 @@ impl Sink for ModelSink {
             "the model".to_owned(),
             order,
             answers,
-            Some(Running::Task(task)),
+            Running::Task(task),
             Arc::default(),
         );
         let publisher = if guarantee == Guarantee::Atomic { publisher.paced() } else { publisher };

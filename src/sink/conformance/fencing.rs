@@ -52,7 +52,7 @@ pub async fn a_fenced_predecessor_adds_nothing_that_its_successor_does_not_see(
         };
         let publish = session.publish_until_error(sizes);
         let (error, (fenced, sequence, there)) = tokio::join!(publish, take_over);
-        assert!(error.is_fenced(), "{error}");
+        assert!(error.is_fenced(), "{error:?}");
         assert!(session.stored <= sequence, "{} was stored, and not read", session.stored);
         let (ordered, published) = (session.ordered, session.published);
         session.stop().await;
@@ -91,7 +91,7 @@ pub async fn a_fenced_publisher_says_so_and_sends_nothing_more(subject: impl Sub
     let next = claim(&subject, NAME, fenced).await.unwrap();
     assert_eq!(next.ordered, 20);
     let error = session.publish_until_error(|| 10).await;
-    assert!(error.is_fenced(), "{error}");
+    assert!(error.is_fenced(), "{error:?}");
     let there = visible(&subject).await;
     if subject.guarantee() == Guarantee::Atomic {
         assert_eq!(there.last(), Some(&20));
@@ -117,7 +117,7 @@ pub async fn a_relay_of_another_name_is_fenced_by_that_name(subject: impl Subjec
         fenced
     };
     let (error, fenced) = tokio::join!(publish, take_over);
-    assert!(error.is_fenced(), "{error}");
+    assert!(error.is_fenced(), "{error:?}");
     let ordered = session.ordered;
     session.stop().await;
     let later = visible(&subject).await;
@@ -157,7 +157,7 @@ pub async fn visible_records_are_those_up_to_the_visible_checkpoint(subject: imp
         };
         let publish = session.publish_until_error(sizes(&mut rng));
         let (error, next) = tokio::join!(publish, watch);
-        assert!(error.is_fenced(), "{error}");
+        assert!(error.is_fenced(), "{error:?}");
         session.stop().await;
         ensure_atomic(&subject).await;
         session = next;

@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
 use super::destinations::KafkaDestinations;
+use super::error::sink_name;
 use super::idempotent::{self, Event, Idempotent};
 use super::orders::{Answers, GiveOrder, Order};
 use super::transactional::{self, Transactional};
-use super::{Error, Kafka, KafkaSink, Lanes, PublishError, Seen};
+use super::{Error, Kafka, KafkaSink, Producers, PublishError, Seen};
 use crate::checkpoint::Checkpoint;
 use crate::failpoint::failpoint;
 use crate::sink::{self, Claimed, Publisher, SinkError, Stored};
@@ -18,15 +19,14 @@ pub(super) async fn claim(
     sink: KafkaSink,
     claim: Checkpoint,
 ) -> Result<Claimed<KafkaDestinations>, SinkError> {
-    let KafkaSink { kafka, batch_bytes_max, topics, lanes, mut idempotent, seen, .. } = sink;
-    let (Lanes::Fenced(lanes), Some(seen)) = (lanes, seen) else {
+    let KafkaSink { kafka, batch_bytes_max, topics, producers, seen, .. } = sink;
+    let (Producers::Fenced { lanes, idempotent }, Some(seen)) = (producers, seen) else {
         unreachable!("a sink is claimed after it was fenced and read")
     };
     let (lanes, stored) = store(&kafka, lanes, claim, seen).await?;
-    let idempotent = idempotent.done().await.map_err(|panicked| kafka.failed(panicked))??;
     let (publisher, give, batches_max) = match idempotent {
         Some(idempotent) => {
-            let (publisher, give) = start_idempotent(&kafka, idempotent, lanes, &stored)?;
+            let (publisher, give) = start_idempotent(&kafka, *idempotent, lanes, &stored)?;
             (publisher, give, idempotent::BATCHES_MAX)
         }
         None => {
@@ -107,7 +107,7 @@ fn start(
     run: impl FnOnce(&Answers) -> Result<(), PublishError> + Send + 'static,
 ) -> Result<Publisher, SinkError> {
     let brokers = kafka.connection.to_string();
-    let name = format!("Kafka {brokers}");
+    let name = sink_name(&brokers);
     let (way_back, answers) = sink::answers();
     let run = move |to: &sink::Answers| {
         let answers = Answers::new(to.clone(), brokers);
@@ -116,5 +116,5 @@ fn start(
     let thread = sink::start_thread(name.clone(), way_back, run);
     let thread = thread.map_err(|error| kafka.failed(PublishError::Thread(error)))?;
     let order = move |order: sink::Order| give(order.into());
-    Ok(Publisher::new(name, order, answers, Some(thread), cut_off))
+    Ok(Publisher::new(name, order, answers, thread, cut_off))
 }

@@ -7,7 +7,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::connection::ClientError;
 use super::{checkpoints, fate, reader, topics};
-use crate::sink::{About, Destinational, Refused, SinkError, SizeLimit};
+use crate::sink::{About, Destinational, Ended, Refused, SinkError, SizeLimit};
 use crate::tasks::Panicked;
 use crate::telemetry::metrics::ErrorKind;
 
@@ -41,7 +41,7 @@ impl Error {
             kind: self.kind(),
             hint: fate::cure(&self).map(str::to_owned),
             about: self.about(),
-            sink: format!("Kafka {brokers}"),
+            sink: sink_name(brokers),
             source: Box::new(self),
         }
     }
@@ -88,12 +88,16 @@ impl Error {
                 fate: fate::of_refused(topic, source),
                 cause: Arc::new(source.clone()),
             }),
-            Error::Publish(PublishError::Panicked(words)) | Error::Panicked(Panicked(words)) => {
-                About::Panic(words.clone())
-            }
+            Error::Publish(PublishError::Ended(ended)) => ended.about(),
+            Error::Panicked(Panicked(words)) => About::Panic(words.clone()),
             _ => About::Sink,
         }
     }
+}
+
+/// How errors name the sink.
+pub(super) fn sink_name(brokers: &str) -> String {
+    format!("Kafka {brokers}")
 }
 
 fn of_destination(error: &topics::Error) -> Destinational {
@@ -158,10 +162,8 @@ pub enum PublishError {
     },
     #[error("start a thread of the publisher: {0}")]
     Thread(std::io::Error),
-    #[error("the publisher thread exited unexpectedly")]
-    ThreadEnded,
-    #[error("a thread of the publisher panicked: {0}")]
-    Panicked(String),
+    #[error(transparent)]
+    Ended(#[from] Ended),
 }
 
 /// Why a topic acknowledges nothing, according to its brokers.

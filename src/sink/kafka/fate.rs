@@ -7,10 +7,7 @@ use super::connection::ClientError;
 use super::error::{Error, PublishError, Unacknowledged};
 use super::{checkpoints, reader, topics};
 use crate::fate::{Fate, halt};
-
-/// The hint for a panic. It may not come again; if it does, the relay halts.
-const PANICKED: &str =
-    "nothing, if it comes once: report it, with the log; if it comes again, the relay halts";
+use crate::tasks::PANICKED_HINT;
 
 /// The hint for errors of the connection to the brokers.
 const REACH: &str = "start the brokers, or correct [kafka] bootstrap_servers, and security.protocol and sasl.* under \
@@ -48,7 +45,7 @@ pub(super) fn cure(error: &Error) -> Option<&'static str> {
             Some("nothing: the relay reads it again")
         }
         Error::Checkpoints(_) => None,
-        Error::Panicked(_) => Some(PANICKED),
+        Error::Panicked(_) => Some(PANICKED_HINT),
     }
 }
 
@@ -143,8 +140,7 @@ fn of_publish(error: &PublishError) -> Fate {
         PublishError::NoReport { .. }
         | PublishError::NoOffset
         | PublishError::Thread(_)
-        | PublishError::ThreadEnded
-        | PublishError::Panicked(_) => Fate::Retry,
+        | PublishError::Ended(_) => Fate::Retry,
     }
 }
 
@@ -262,7 +258,7 @@ fn publish_cure(error: &PublishError) -> Option<&'static str> {
              it",
         ),
         PublishError::NoOffset => Some("nothing: the relay claims its place again"),
-        PublishError::Fenced | PublishError::ThreadEnded | PublishError::Panicked(_) => None,
+        PublishError::Fenced | PublishError::Ended(_) => None,
     }
 }
 

@@ -4,7 +4,7 @@
 //! The producers keep the order within each partition, and a record that fails leaves no gap. The fenced lanes of
 //! [`Transactional`] store the checkpoint beside the records. So a relay that was replaced cannot store one any more,
 //! and learns of its replacement. A restart searches for the records behind the checkpoint
-//! ([`crate::sink::kafka::sent_rows`]), at most [`RECORDS_AHEAD_MAX`].
+//! ([`crate::sink::kafka::sent_rows`]), at most [`ROWS_AHEAD_MAX`].
 
 mod checkpoint_writer;
 mod due;
@@ -12,7 +12,6 @@ mod producers;
 mod reported;
 mod send;
 mod settle;
-mod suspension;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -26,7 +25,6 @@ use self::checkpoint_writer::CheckpointWriter;
 use self::due::{Due, DueCheckpoint};
 use self::producers::Producers;
 use self::reported::Reported;
-use self::suspension::SuspensionWatch;
 use super::connection::KafkaOptions;
 use super::orders::{Answers, Order};
 use super::reports::{Context, Refused, is_collateral};
@@ -35,15 +33,16 @@ use super::{PublishError, PublishOptions, SERVE_INTERVAL, Unacknowledged, produc
 use crate::batch::{DestinationId, Limits};
 use crate::checkpoint::Checkpoint;
 use crate::failpoint::failpoint;
-use crate::sink::{Sealed, Stored};
+use crate::resend::ROWS_AHEAD_MAX;
+use crate::sink::suspension::SuspensionWatch;
+use crate::sink::{Ended, Sealed, Stored};
 use crate::telemetry::clock::iso_8601;
 
 /// Most batches in flight.
 pub const BATCHES_MAX: usize = 4;
 
-/// Most records that may be in Kafka after the stored checkpoint. A restart has to search for them, so a later version
-/// must not search for fewer.
-pub const RECORDS_AHEAD_MAX: u64 = 100_000;
+/// The loop runs at least every [`SERVE_INTERVAL`]. A longer gap than this means that the process was suspended.
+const GAP_MAX: Duration = Duration::from_secs(1);
 
 /// Most topics to ask about when their records are not acknowledged.
 const STALLED_TOPICS_MAX: usize = 8;
@@ -56,7 +55,7 @@ const REASON_PAUSE: Duration = Duration::from_millis(100);
 /// the configured bytes. All batches together are in memory twice, here and in librdkafka.
 #[must_use]
 pub fn batch_limits(limits: Limits) -> Limits {
-    let records_max = usize::try_from(RECORDS_AHEAD_MAX).unwrap_or(usize::MAX) / BATCHES_MAX;
+    let records_max = usize::try_from(ROWS_AHEAD_MAX).unwrap_or(usize::MAX) / BATCHES_MAX;
     Limits {
         records_max: limits.records_max.min(records_max),
         bytes_max: (limits.bytes_max / BATCHES_MAX).max(1),
@@ -155,7 +154,7 @@ impl Idempotent {
             stored_sequence: claim.sequence,
             latest: Some((0, claim)),
             fence_probe: None,
-            suspension: SuspensionWatch::new(),
+            suspension: SuspensionWatch::new(GAP_MAX),
             failed: None,
             progress: Progress { missing: 0, at: Instant::now() },
             refused_by: None,
@@ -238,7 +237,7 @@ impl Sending {
                 Some(Event::Order(Order::GrowTopic { id, partitions })) => {
                     self.producers.grow_topic(id, partitions);
                     // That may have taken long, and was no suspension.
-                    self.suspension = SuspensionWatch::new();
+                    self.suspension = SuspensionWatch::new(GAP_MAX);
                 }
                 Some(Event::Order(Order::Publish(sealed))) => {
                     if sealed.is_doubtful {
@@ -268,7 +267,7 @@ impl Sending {
             self.store_due()?;
             self.look_for_progress(answers);
             // That may have taken long, and was no suspension.
-            self.suspension = SuspensionWatch::new();
+            self.suspension = SuspensionWatch::new(GAP_MAX);
             if self.may_stop() {
                 return Ok(());
             }
@@ -442,7 +441,7 @@ impl Sending {
                 PublishError::Kafka { doing, source: KafkaError::MessageProduction(code) }
             }
             (Some(Refused { error: source, .. }), None) => PublishError::Kafka { doing, source },
-            (None, None) => PublishError::ThreadEnded,
+            (None, None) => Ended::Exited.into(),
         }
     }
 }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use super::Event;
 use crate::checkpoint::Checkpoint;
 use crate::failpoint::failpoint;
-use crate::sink::Stored;
 use crate::sink::kafka::transactional::Transactional;
 use crate::sink::kafka::{PublishError, SERVE_INTERVAL};
+use crate::sink::{Ended, Stored};
 use crate::tasks;
 
 /// Shortest time between two stored checkpoints. Each is a transaction of its own, which costs the broker more than a
@@ -49,8 +49,7 @@ impl CheckpointWriter {
                 };
                 let stored = panic::catch_unwind(AssertUnwindSafe(|| lanes.store(&checkpoint)));
                 // After a panic the lanes are not used again: this error ends the publisher.
-                let stored = stored
-                    .unwrap_or_else(|panic| Err(PublishError::Panicked(tasks::words(&*panic))));
+                let stored = stored.unwrap_or_else(|panic| Err(Ended::by(&*panic).into()));
                 failpoint!("checkpoint-stored");
                 let stored = stored.map(|value| Stored { checkpoint, value, number });
                 if events.send(Event::Stored(Box::new(stored))).is_err() {
@@ -76,7 +75,7 @@ impl CheckpointWriter {
 
     pub fn store(&mut self, number: u64, checkpoint: Checkpoint) -> Result<(), PublishError> {
         let orders = self.orders.as_ref().expect("orders are given only before the drop");
-        orders.send((number, checkpoint)).map_err(|_| PublishError::ThreadEnded)?;
+        orders.send((number, checkpoint)).map_err(|_| Ended::Exited)?;
         self.asked_at = Instant::now();
         (self.is_storing, self.next_at) = (true, self.asked_at + CHECKPOINT_INTERVAL);
         Ok(())

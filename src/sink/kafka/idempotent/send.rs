@@ -6,9 +6,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::reported::Reported;
 use super::settle::Settled;
-use super::{BATCHES_MAX, FenceProbe, InFlight, RECORDS_AHEAD_MAX, Sending, refusal_while};
+use super::{BATCHES_MAX, FenceProbe, InFlight, Sending, refusal_while};
 use crate::batch::RecordRef;
 use crate::failpoint::failpoint;
+use crate::resend::ROWS_AHEAD_MAX;
 use crate::sink::Sealed;
 use crate::sink::kafka::PublishError;
 use crate::sink::kafka::client::Record;
@@ -32,7 +33,7 @@ impl Sending {
             self.note_suspension();
             let may_send = self.waiting.front().is_some_and(|sealed| {
                 let ahead = sealed.checkpoint.sequence.saturating_sub(self.stored_sequence);
-                sealed.batch.is_empty() || ahead <= RECORDS_AHEAD_MAX && self.fence_probe.is_none()
+                sealed.batch.is_empty() || ahead <= ROWS_AHEAD_MAX && self.fence_probe.is_none()
             });
             if !may_send {
                 break;

@@ -3,9 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Sending, SuspensionWatch};
+use super::{GAP_MAX, Sending};
 use crate::sink::kafka::PublishError;
 use crate::sink::kafka::orders::Answers;
+use crate::sink::suspension::SuspensionWatch;
 
 /// Time between two looks whether a large record was acknowledged.
 const SETTLE_PAUSE: Duration = Duration::from_millis(1);
@@ -41,7 +42,7 @@ impl Sending {
     /// record would overtake the refused one. `left`: records of the batch that are not sent yet.
     pub(super) fn settle(&self, topic: &str, left: usize, answers: &Answers) -> Settled {
         let timeout = self.options.transaction_timeout;
-        let mut suspension = SuspensionWatch::new();
+        let mut suspension = SuspensionWatch::new(GAP_MAX);
         let (mut say_at, mut stop_by) = (Instant::now() + timeout, None);
         loop {
             self.producers.serve();
@@ -65,7 +66,7 @@ impl Sending {
                     why,
                 });
                 // That may have taken long, and was no suspension.
-                suspension = SuspensionWatch::new();
+                suspension = SuspensionWatch::new(GAP_MAX);
             }
             if self.is_stopping.load(Ordering::Relaxed) {
                 let stop_by = *stop_by.get_or_insert_with(|| now + timeout);

@@ -10,12 +10,13 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer;
 
 use crate::failpoint::failpoint;
+use crate::sink::Ended;
 use crate::sink::kafka::client::Client;
 use crate::sink::kafka::reports::{Acknowledgements, Wakeup};
 use crate::tasks;
 
-/// The result of a commit, or the message of a panic.
-pub(super) type Committed = Result<Result<(), KafkaError>, String>;
+/// The result of a commit, or the panic that came instead.
+pub(super) type Committed = Result<Result<(), KafkaError>, Ended>;
 
 pub(super) struct Committer {
     orders: Option<Sender<Arc<Client<Acknowledgements>>>>,
@@ -32,7 +33,7 @@ impl Committer {
             for client in inbox {
                 let commit = || client.producer().commit_transaction(timeout);
                 let ended = panic::catch_unwind(AssertUnwindSafe(commit));
-                let ended = ended.map_err(|panic| tasks::words(&*panic));
+                let ended = ended.map_err(|panic| Ended::by(&*panic));
                 failpoint!("batch-committed");
                 if outbox.send(ended).is_err() {
                     return;

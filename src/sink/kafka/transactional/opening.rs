@@ -8,10 +8,11 @@ use super::lane::Lane;
 use super::{Transactional, lane_id, used_lanes};
 use crate::batch::Limits;
 use crate::checkpoint::CheckpointOptions;
+use crate::sink::Ended;
 use crate::sink::kafka::connection::{self, Early, KafkaOptions};
 use crate::sink::kafka::reports::{Acknowledgements, Context, Wakeup};
 use crate::sink::kafka::{PublishError, PublishOptions, producer};
-use crate::tasks::{self, in_this_span};
+use crate::tasks::in_this_span;
 
 /// Number of transactional ids, `{name}-0` and up. Recovery fences all of them, whatever number is used: a relay of
 /// another version, or in another delivery, may use more or fewer.
@@ -196,9 +197,9 @@ fn in_parallel<I: Send, T: Send>(
     std::thread::scope(|scope| {
         let working: Vec<_> =
             items.into_iter().map(|item| scope.spawn(in_this_span(move || work(item)))).collect();
-        let done = working.into_iter().map(|thread| {
-            thread.join().unwrap_or_else(|panic| Err(PublishError::Panicked(tasks::words(&*panic))))
-        });
+        let done = working
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| Err(Ended::by(&*panic).into())));
         done.collect()
     })
 }

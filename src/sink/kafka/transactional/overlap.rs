@@ -249,7 +249,7 @@ impl<'a> Overlap<'a> {
         while let Some(committed) = self.committer.try_committed() {
             let Open { lane, sealed, value, .. } =
                 self.open.pop_front().expect("only what is open is committed");
-            let committed = committed.map_err(PublishError::Panicked)?;
+            let committed = committed.map_err(PublishError::from)?;
             let lane = &self.lanes[lane];
             committed.map_err(|error| lane.classify("commit a transaction", error))?;
             self.cut_off.store(false, Ordering::Relaxed);
