@@ -225,10 +225,13 @@ fn answer(ended: Result<(), Error>) -> ExitCode {
     }
 }
 
-/// The last lines are plain text for people, in either format of the log.
+/// The last lines are plain text for people, in either format of the log. A thread that still waits for Kafka logs
+/// nothing behind them: the lock on standard error is never given back.
 fn tell(error: &str, hint: Option<&str>) {
+    let lock = std::io::stderr().lock();
     eprintln!("error: {error}");
     if let Some(hint) = hint {
         eprintln!("hint: {hint}");
     }
+    std::mem::forget(lock);
 }
