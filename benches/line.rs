@@ -3,13 +3,11 @@
 
 mod replay;
 
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use binlog_relay::batch::RecordRef;
+use binlog_relay::relay::replay::Replay;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-use replay::line::Line;
 use replay::recording::Recording;
 
 /// Rows that are relayed in one go.
@@ -20,26 +18,25 @@ fn relay(criterion: &mut Criterion) {
     for recording in Recording::ALL {
         let passes = ROWS / recording.rows;
         let mut repeater = recording.repeater();
-        let mut line = Line::new(recording);
-        let mut send = |record: RecordRef<'_>, header: &[u8]| {
-            black_box((record, header));
+        let config = recording.config();
+        let mut line = Replay::new(&config).expect("start a replay");
+        let mut header = replay::sequence_header();
+        let mut relay = |stream: &[u8]| {
+            line.feed(stream).expect("whole events");
+            let begun = Instant::now();
+            replay::relay(&mut line, &mut header);
+            begun.elapsed()
         };
         let stream = repeater.passes(passes);
-        line.relay(&stream, &mut send);
+        relay(&stream);
         group.throughput(Throughput::ElementsAndBytes {
             elements: (passes * recording.rows) as u64,
             bytes: stream.len() as u64,
         });
         group.bench_function(recording.name, |bencher| {
             bencher.iter_custom(|iterations| {
-                let mut took = Duration::ZERO;
-                for _ in 0..iterations {
-                    let stream = repeater.passes(passes);
-                    let begun = Instant::now();
-                    line.relay(&stream, &mut send);
-                    took += begun.elapsed();
-                }
-                took
+                let streams = (0..iterations).map(|_| repeater.passes(passes));
+                streams.map(|stream| relay(&stream)).sum::<Duration>()
             });
         });
     }

@@ -1,7 +1,7 @@
-//! How many instructions a row takes on its way from the bytes of its event to the record for the producer,
-//! step by step: callgrind counts them, so that a step that became dearer shows without a clock. The counts are
-//! held against those in `benches/instructions.txt`. They depend on the compiler, and on what the C library does for
-//! the machine's processor.
+//! How many instructions a row takes on its way from the bytes of its event to the record for the producer: for the
+//! whole session, and for the source, the decoder and the envelope, each driven alone. Callgrind counts them, so that
+//! what became dearer shows without a clock. The counts are held against those in `benches/instructions.txt`. They depend
+//! on the compiler, and on what the C library does for the machine's processor.
 //!
 //! Run by `make callgrind`. It fails when a step takes over 5 % more than it did; `--keep` keeps the new counts.
 
@@ -16,10 +16,15 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
-use binlog_relay::batch::RecordRef;
+use binlog_relay::binlog::Change;
+use binlog_relay::binlog::row::Cell;
+use binlog_relay::envelope::{self, RowPlace};
+use binlog_relay::relay::replay::Replay;
+use binlog_relay::sink::kafka::sequence::SequenceHeader;
 
-use replay::line::Line;
 use replay::recording::Recording;
+use replay::rows::{Cells, RecordedRows, parsed};
+use replay::source::FedSource;
 
 /// So many, or a few less for whole passes over a recording.
 const ROWS: usize = 10_000;
@@ -29,14 +34,12 @@ const PERCENT_MAX: f64 = 5.0;
 /// Has this program replay a recording instead, for callgrind to count.
 const REPLAY: &str = "--replay";
 
-/// What is told apart, and the functions of [`replay::line`] that it is made of.
-const STEPS: [(&str, &[&str]); 6] = [
-    ("frame", &["line::frame"]),
-    ("track", &["Line::track", "Line::learn_table"]),
-    ("decode", &["line::decode"]),
-    ("envelope", &["Line::write_envelope"]),
-    ("batch", &["Line::push", "Line::hand_over"]),
-    ("all", &["Line::relay"]),
+/// What is told apart, and the function below that drives it.
+const STEPS: [(&str, &str); 4] = [
+    ("source", "instructions::read"),
+    ("decode", "instructions::decode"),
+    ("envelope", "instructions::write"),
+    ("session", "instructions::relay"),
 ];
 
 /// Instructions a row, in the order of [`STEPS`].
@@ -76,13 +79,64 @@ fn recording(name: &str) -> Result<&'static Recording> {
     found.with_context(|| format!("there is no recording {name}"))
 }
 
-/// What is counted: the call of [`Line::relay`].
+/// Drives each step with the same rows.
 fn replay_rows(recording: &Recording) {
-    let stream = recording.repeater().passes(passes(recording));
-    let mut line = Line::new(recording);
-    line.relay(&stream, &mut |record: RecordRef<'_>, header: &[u8]| {
-        black_box((record, header));
+    let passes = passes(recording);
+    let stream = recording.repeater().passes(passes);
+    let mut source = FedSource::new(recording);
+    source.feed(&stream);
+    read(&mut source);
+    let recorded = RecordedRows::of(recording);
+    decode(&recorded, passes);
+    write(&recorded, &recorded.cells(), passes);
+    let config = recording.config();
+    let mut session = Replay::new(&config).expect("start a replay");
+    session.feed(&stream).expect("whole events");
+    relay(&mut session, &mut replay::sequence_header());
+}
+
+/// From the bytes of events to the bytes of rows.
+#[inline(never)]
+fn read(source: &mut FedSource) {
+    source.read(|change: Change<'_>| {
+        black_box(change);
     });
+}
+
+/// From the bytes of rows to cells.
+#[inline(never)]
+fn decode(recorded: &RecordedRows, passes: usize) {
+    let decoder = &recorded.route.decoder;
+    let mut cells = vec![Cell::Absent; decoder.cells()];
+    for event in (0..passes).flat_map(|_| &recorded.events) {
+        let event = parsed(event);
+        let mut rows = event.rows();
+        while !rows.is_empty() {
+            let decoded = decoder.decode(&mut rows, event.present(), &mut cells);
+            decoded.expect("a recorded row can be decoded");
+            black_box(&cells);
+        }
+    }
+}
+
+/// From cells to topic, key and value.
+#[inline(never)]
+fn write(recorded: &RecordedRows, rows: &[Cells], passes: usize) {
+    let (mut topic, mut out) = (String::new(), Vec::new());
+    for _ in 0..passes {
+        for (cells, index) in rows.iter().zip(0..) {
+            let place = RowPlace { file: "binlog.000042", end: 123_456_789, index };
+            let written = envelope::write(&recorded.route, cells, place, &mut topic, &mut out);
+            black_box(written).expect("a recorded row can be a record");
+        }
+        out.clear();
+    }
+}
+
+/// All of it: from the bytes of events to records with their headers, batch by batch.
+#[inline(never)]
+fn relay(session: &mut Replay<'_>, header: &mut SequenceHeader) {
+    black_box(replay::relay(session, header));
 }
 
 fn passes(recording: &Recording) -> usize {
@@ -101,12 +155,10 @@ fn count(recording: &Recording) -> Result<Counts> {
     let annotated = annotate(&profile)?;
     let rows = (passes(recording) * recording.rows) as f64;
     let mut counts = Counts::default();
-    for (count, (step, functions)) in counts.iter_mut().zip(STEPS) {
-        for function in functions {
-            let instructions = inclusive(&annotated, function)
-                .with_context(|| format!("no {function} in the profile, for the step {step}"))?;
-            *count += instructions as f64 / rows;
-        }
+    for (count, (step, function)) in counts.iter_mut().zip(STEPS) {
+        let instructions = inclusive(&annotated, function)
+            .with_context(|| format!("no {function} in the profile, for the step {step}"))?;
+        *count = instructions as f64 / rows;
     }
     Ok(counts)
 }

@@ -16,6 +16,7 @@ mod predecessor;
 mod progress;
 mod recovery;
 mod refusal;
+pub mod replay;
 mod resume_point;
 mod running;
 mod session;
@@ -265,7 +266,8 @@ impl<W: World> Relay<'_, W> {
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
             recovered = supervised(recovery::recover(self)) => recovered?,
         };
-        let mut session = Session::new(self.world, self.config, source, line);
+        let rest = |time| self.world.rest(time);
+        let mut session = Session::new(self.config, source, line, &rest);
         let followed = while_held(self.config, &mut lock, session.follow(stop));
         let followed = supervised(followed).await;
         self.failover = Failover::default();

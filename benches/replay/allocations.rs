@@ -3,13 +3,13 @@
 
 use std::hint::black_box;
 
-use binlog_relay::batch::RecordRef;
 use binlog_relay::binlog::Change;
 use binlog_relay::binlog::row::{Cell, RowDecoder};
+use binlog_relay::relay::replay::Replay;
 
-use crate::replay::line::Line;
 use crate::replay::recording::Recording;
 use crate::replay::source::FedSource;
+use crate::replay::{self, Relayed};
 
 /// So many rows at least go before those that are counted: all buffers have their size then.
 const ROWS_BEFORE: usize = 5_000;
@@ -18,6 +18,8 @@ const ROWS: usize = 5_000;
 /// What was allocated for so many rows.
 pub struct Allocated {
     pub rows: u64,
+    /// That they were published in.
+    pub batches: u64,
     pub count: u64,
     pub bytes: u64,
 }
@@ -46,21 +48,22 @@ pub fn allocated_by_source(recording: &Recording) -> Allocated {
     source.feed(&counted);
     let allocated = allocation_counter::measure(|| source.read(&mut count_rows));
     assert!(rows >= (ROWS_BEFORE + ROWS) as u64, "{}: {rows} rows were read", recording.name);
-    Allocated { rows, count: allocated.count_total, bytes: allocated.bytes_total }
+    Allocated { rows, batches: 0, count: allocated.count_total, bytes: allocated.bytes_total }
 }
 
+/// For the whole session: from the bytes of events to the record and its header.
 pub fn allocated_for(recording: &Recording) -> Allocated {
     let mut repeater = recording.repeater();
     let before = repeater.passes(ROWS_BEFORE.div_ceil(recording.rows));
     let counted = repeater.passes(ROWS.div_ceil(recording.rows));
-    let mut line = Line::new(recording);
-    let mut send = |record: RecordRef<'_>, header: &[u8]| {
-        black_box((record, header));
-    };
-    line.relay(&before, &mut send);
-    let relayed_before = line.relayed();
-    let allocated = allocation_counter::measure(|| line.relay(&counted, &mut send));
-    let rows = line.relayed() - relayed_before;
-    assert!(rows >= ROWS as u64, "{}: {rows} rows were relayed", recording.name);
-    Allocated { rows, count: allocated.count_total, bytes: allocated.bytes_total }
+    let (config, mut header) = (recording.config(), replay::sequence_header());
+    let mut line = Replay::new(&config).expect("start a replay");
+    line.feed(&before).expect("whole events");
+    replay::relay(&mut line, &mut header);
+    line.feed(&counted).expect("whole events");
+    let mut relayed = Relayed::default();
+    let allocated = allocation_counter::measure(|| relayed = replay::relay(&mut line, &mut header));
+    let Relayed { records, batches } = relayed;
+    assert!(records >= ROWS as u64, "{}: {records} rows were relayed", recording.name);
+    Allocated { rows: records, batches, count: allocated.count_total, bytes: allocated.bytes_total }
 }

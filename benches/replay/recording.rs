@@ -1,9 +1,24 @@
 //! Binlog files as MySQL 8.0.31 wrote them (`benches/recordings`, made by `make recordings`), as events, and
 //! as a stream of any length: the recorded transactions again and again, numbered and placed on.
 
+use std::io::Write;
+
 use binlog_relay::binlog::event_type;
 use binlog_relay::binlog::raw_event::RawEvent;
+use binlog_relay::config::Config;
 use binlog_relay::outbox::{OutboxOptions, Preset};
+use tempfile::NamedTempFile;
+
+/// What comes before the outbox. No server is asked.
+const CONFIG: &str = r#"name = "orders"
+[mysql]
+hosts = ["127.0.0.1:3306"]
+user = "relay"
+password = "none"
+[kafka]
+bootstrap_servers = "127.0.0.1:9092"
+[[outbox]]
+"#;
 
 /// Bytes that every binlog file begins with.
 const MAGIC: &[u8] = b"\xfebin";
@@ -57,14 +72,21 @@ recordings! {
 }
 
 impl Recording {
-    /// The outbox that its rows were written to.
-    pub fn outbox(&self) -> OutboxOptions {
+    /// The configuration of a relay of its rows.
+    pub fn config(&self) -> Config {
         let table = match self.preset {
             Preset::EventuateLocal => "shop.events",
             Preset::EventuateTram => "shop.message",
         };
-        let table = table.parse().expect("a legal name");
-        OutboxOptions { table, preset: self.preset, outbox_id: None }
+        let mut file = NamedTempFile::new().expect("create a file");
+        write!(file, "{CONFIG}table = \"{table}\"\npreset = \"{}\"\n", self.preset)
+            .expect("write the configuration");
+        Config::load(file.path(), &[]).expect("it is valid")
+    }
+
+    /// The outbox that its rows were written to.
+    pub fn outbox(&self) -> OutboxOptions {
+        self.config().outbox.remove(0)
     }
 
     /// The events of the file.

@@ -280,7 +280,7 @@ fn claim(start: &Start, stored: Option<&Checkpoint>, resume_point: &ResumePoint)
     stamp.sign(claim, window.as_ref())
 }
 
-fn table_filter(outboxes: Vec<outbox::OutboxOptions>) -> TableFilter {
+pub(super) fn table_filter(outboxes: Vec<outbox::OutboxOptions>) -> TableFilter {
     Arc::new(move |database, table| {
         let patterns = || outboxes.iter().map(|outbox| &outbox.table);
         if patterns().any(|pattern| pattern.matches(database, table)) {

@@ -8,16 +8,16 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
+use super::Stop;
 use super::line::Line;
-use super::recovery::{DestinationsOf, SourceOf};
 use super::suspect::Reached;
-use super::{Stop, World};
-use crate::binlog::{self, Change};
+use crate::binlog::{self, Catalog, Change, Source, Stream};
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::error::{Error, SkipCommand};
 use crate::failpoint::failpoint;
 use crate::fate::Fate;
+use crate::sink::Destinations;
 use crate::telemetry::Causes;
 use crate::telemetry::metrics::Peer;
 
@@ -41,26 +41,27 @@ const EFFECTIVE_EVENTS_MAX: u32 = 64;
 const COALESCING: Duration = Duration::from_micros(300);
 
 /// Both ends, connected.
-pub(super) struct Session<'a, W: World> {
-    world: &'a W,
+pub(super) struct Session<'a, S, C, D> {
     config: &'a Config,
     server: String,
-    source: SourceOf<W>,
-    line: Line<DestinationsOf<W>>,
+    source: Source<S, C>,
+    line: Line<D>,
+    /// [`World::rest`](super::World::rest).
+    rest: &'a dyn Fn(Duration),
     events: u32,
     /// Nothing was read since the last [`COALESCING`] pause.
     has_coalesced: bool,
 }
 
-impl<'a, W: World> Session<'a, W> {
+impl<'a, S: Stream, C: Catalog, D: Destinations> Session<'a, S, C, D> {
     pub fn new(
-        world: &'a W,
         config: &'a Config,
-        source: SourceOf<W>,
-        line: Line<DestinationsOf<W>>,
-    ) -> Session<'a, W> {
+        source: Source<S, C>,
+        line: Line<D>,
+        rest: &'a dyn Fn(Duration),
+    ) -> Session<'a, S, C, D> {
         let server = config.mysql.to_string();
-        Session { world, config, server, source, line, events: 0, has_coalesced: false }
+        Session { config, server, source, line, rest, events: 0, has_coalesced: false }
     }
 
     /// This session has published something.
@@ -112,7 +113,7 @@ impl<'a, W: World> Session<'a, W> {
         self.has_coalesced =
             !self.has_coalesced && self.line.is_of_backlog(self.source.committed_at());
         if self.has_coalesced {
-            self.world.rest(COALESCING);
+            (self.rest)(COALESCING);
         }
         self.has_coalesced
     }
