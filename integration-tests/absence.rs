@@ -13,7 +13,7 @@ use crate::harness::workload::PlainWriter;
 
 /// Eight times the transaction timeout that these relays have.
 const LONG: Duration = Duration::from_secs(40);
-const BACK_WITHIN: Duration = Duration::from_secs(60);
+const BACK_WITHIN: Duration = Duration::from_secs(120);
 
 /// A scene with a writer, and a relay whose transactions time out soon.
 struct Stage {

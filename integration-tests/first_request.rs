@@ -98,6 +98,31 @@ fn refused_requests_of_known_producers_lose_and_repeat_nothing() {
     }
 }
 
+/// librdkafka gives the transaction up over one partition. The record of the other one is in flight by then, and is
+/// refused later: it gets no report.
+#[test]
+fn a_transaction_that_is_given_up_with_a_record_in_flight_is_not_waited_for() {
+    let _permit = permit_for_own_servers();
+    let broker = Broker::start(&[]);
+    let mut stage = broker.stage("given_up", Delivery::ExactlyOnce);
+    stage.start_relay();
+    for _ in 0..4 {
+        // Every producer is known to the partitions.
+        stage.write_singly(40);
+        stage.wait_for_rows_after(0);
+        let [overtaken, in_flight] = ["acc-1", "acc-2"]
+            .map(|key| Some(partition_of(key.as_bytes(), stage.scene.partitions)));
+        let refused = stage.rule(Which::Every(1), Fault::Refuse(Error::NotEnoughReplicas), 1);
+        broker.faults.set([
+            Rule { partition: overtaken, ..refused.clone() },
+            Rule { partition: in_flight, ..refused },
+        ]);
+        stage.write_large_rows_before("acc-2");
+        stage.wait_for_rows_after(2);
+    }
+    stage.finish();
+}
+
 #[test]
 fn lost_answers_repeat_nothing() {
     let _permit = permit_for_own_servers();
@@ -270,8 +295,10 @@ impl Stage {
         self.faults.set([self.rule(which, fault, times)]);
     }
 
+    /// A session that waits for what never comes would wait for the transaction's timeout, and the test fails before.
     fn start_relay(&mut self) {
         let mut setup = self.scene.relay_setup();
+        setup.transaction_timeout = Some("600s".to_owned());
         setup.kafka_bootstrap.clone_from(&self.address);
         self.relay = Some(setup.start());
     }
@@ -287,6 +314,22 @@ impl Stage {
         self.writer.write(SINGLE_ROWS);
         self.writer.write_together(SMALL_ROWS);
         self.rows += LARGE_ROWS + SINGLE_ROWS + SMALL_ROWS;
+    }
+
+    /// Several requests for one partition, and in the same transaction one for that of `key`.
+    fn write_large_rows_before(&mut self, key: &str) {
+        self.writer.transaction(|writer| {
+            let mut rows: Vec<OutboxRow> = (0..LARGE_ROWS).map(|_| large_row(writer)).collect();
+            let mut last = writer.unnoted_row();
+            if let Content::Event { entity_id, .. } = &mut last.content {
+                key.clone_into(entity_id);
+            }
+            rows.push(last);
+            rows.iter().for_each(|row| writer.ledger.note_written(row.clone()));
+            insert_rows(&mut writer.sql, "events", &rows);
+            rows.into_iter().map(|row| row.id).collect()
+        });
+        self.rows += LARGE_ROWS + 1;
     }
 
     /// Rows that become requests of one record.

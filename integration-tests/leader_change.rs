@@ -19,7 +19,7 @@ use crate::harness::scene::{Delivery, Scene};
 use crate::harness::servers::{OwnServersPermit, permit_for_a_cluster, shared_mysql};
 use crate::harness::workload::{Plan, Workload};
 
-const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(60);
+const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(120);
 /// How long a relay lives while leaders change: from before it is let in until it relays.
 const LIFE: Range<Duration> = Duration::from_millis(100)..Duration::from_millis(2_500);
 

@@ -12,7 +12,7 @@ use crate::harness::workload::{PlainWriter, Plan, Workload};
 
 /// Three heartbeats, but at least this long, without an event is a dead connection.
 const DEAD_AFTER: Duration = Duration::from_secs(10);
-const BACK_WITHIN: Duration = Duration::from_secs(60);
+const BACK_WITHIN: Duration = Duration::from_secs(120);
 
 #[test]
 fn a_restarted_or_killed_mysql_is_resumed_from() {

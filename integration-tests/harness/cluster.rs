@@ -19,7 +19,7 @@ use super::watchdog;
 
 const BROKERS: usize = 3;
 /// Longer than a killed broker's session and an election of the controllers together.
-const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -165,7 +165,7 @@ impl Cluster {
     pub fn wait_until_whole(&self) {
         self.wait_for(
             |metadata| is_whole(metadata).then_some(()),
-            || "every partition is in sync on three brokers".to_owned(),
+            || "every partition is in sync on three brokers, and led by its first".to_owned(),
         );
     }
 

@@ -16,7 +16,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use super::servers::Kafka;
 use super::sql::single_threaded_runtime;
 
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// Creates a topic with as many replicas as is usual there: three in a cluster, else one. One that is there already
 /// is left as it is.

@@ -15,7 +15,7 @@ use super::scene::Delivery;
 use super::{watchdog, words};
 
 /// Long enough for a slow machine, short enough to notice a relay that hangs.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_secs(120);
 
 /// What a relay says of a panic, and of damage that reading again did not mend.
 const NEVER_SAID: [&str; 4] = [

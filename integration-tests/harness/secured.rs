@@ -190,7 +190,7 @@ impl SecuredKafka {
     }
 }
 
-const HEEDED_WITHIN: Duration = Duration::from_secs(60);
+const HEEDED_WITHIN: Duration = Duration::from_secs(120);
 
 const DESCRIBE_ACLS: u16 = 29;
 const CREATE_ACLS: u16 = 30;

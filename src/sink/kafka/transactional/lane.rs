@@ -1,5 +1,6 @@
 //! One transactional producer: a transaction from its beginning to its commit, and what its failures mean.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,15 @@ use crate::sink::kafka::{PublishError, SERVE_INTERVAL, producer};
 /// Time between two looks whether the coordinator has put off a new producer.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(5);
 
+/// Time between two questions whether librdkafka has given up a transaction whose records are not acknowledged. A
+/// healthy transaction is acknowledged sooner.
+const GIVEN_UP_INTERVAL: Duration = Duration::from_millis(100);
+
 /// librdkafka checks once a second which records have expired.
 const REPORT_MARGIN: Duration = Duration::from_secs(10);
+
+/// What fails with a transaction that librdkafka has given up.
+const ACKNOWLEDGING: &str = "have records acknowledged";
 
 /// A partition as a client names it.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +44,8 @@ pub(super) struct Lane {
     /// Woken when the client has something to serve.
     pub wakeup: Arc<Wakeup>,
     pub transaction_timeout: Duration,
+    /// When librdkafka is asked next whether it has given up the transaction.
+    pub ask_at: Cell<Instant>,
 }
 
 impl Lane {
@@ -65,6 +75,7 @@ impl Lane {
 
     pub fn begin(&self, records: usize) -> Result<(), PublishError> {
         self.acknowledgements.expect(records);
+        self.ask_at.set(Instant::now() + GIVEN_UP_INTERVAL);
         let begun = self.client.producer().begin_transaction();
         begun.map_err(|error| self.classify("begin a transaction", error))
     }
@@ -148,7 +159,7 @@ impl Lane {
     /// the transaction's timeout. If it forgets one, do not wait for ever.
     ///
     /// # Errors
-    /// The broker has refused one, or there is no report by `report_by`.
+    /// The broker has refused one, librdkafka has given up the transaction, or there is no report by `report_by`.
     pub fn is_acknowledged(&self, report_by: Instant) -> Result<bool, PublishError> {
         if let Some(refused) = self.acknowledgements.refused() {
             return Err(self.classify_refused(refused));
@@ -156,21 +167,43 @@ impl Lane {
         if self.acknowledgements.are_all_here() {
             return Ok(true);
         }
-        if Instant::now() > report_by {
+        let now = Instant::now();
+        if now >= self.ask_at.get() {
+            self.ask_at.set(now + GIVEN_UP_INTERVAL);
+            self.ensure_not_given_up()?;
+        }
+        if now > report_by {
             let records = self.acknowledgements.missing();
             return Err(PublishError::NoReport { records, timeout: self.transaction_timeout });
         }
         Ok(false)
     }
 
+    /// After some errors librdkafka gives up the whole transaction. It drops the records that wait, but a record that was
+    /// in flight gets no report before the transaction is aborted (`rd_kafka_txn_set_abortable_error0`,
+    /// `rdkafka_txnmgr.c`). It tells the reason to whoever begins another transaction, which changes nothing. To ask by a
+    /// commit would wait for those reports.
+    ///
+    /// # Errors
+    /// It has.
+    fn ensure_not_given_up(&self) -> Result<(), PublishError> {
+        match self.client.producer().begin_transaction() {
+            Err(KafkaError::Transaction(reason))
+                if reason.txn_requires_abort() || reason.is_fatal() =>
+            {
+                Err(self.classify(ACKNOWLEDGING, KafkaError::Transaction(reason)))
+            }
+            // One is open, which is no news.
+            _ => Ok(()),
+        }
+    }
+
     fn classify_refused(&self, refused: Refused) -> PublishError {
         if is_collateral(&refused.error) {
-            // librdkafka has aborted the whole transaction. It tells the reason only when asked to commit.
-            let doing = "have records acknowledged";
-            return match self.client.producer().commit_transaction(self.transaction_timeout) {
-                Err(reason) => self.classify(doing, reason),
-                Ok(()) => PublishError::Kafka { doing, source: refused.error },
-            };
+            return self
+                .ensure_not_given_up()
+                .err()
+                .unwrap_or(PublishError::Kafka { doing: ACKNOWLEDGING, source: refused.error });
         }
         let Refused { topic, error, .. } = match producer::refusal(refused) {
             Ok(refusal) => {

@@ -1,5 +1,6 @@
 //! Opens the lanes of a relay: one producer for each transactional id, which fences the previous owner of that id.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -184,6 +185,7 @@ impl Opening {
             acknowledgements,
             wakeup,
             transaction_timeout: options.transaction_timeout,
+            ask_at: Cell::new(Instant::now()),
         })
     }
 }
