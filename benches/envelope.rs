@@ -5,7 +5,7 @@ mod replay;
 
 use std::time::Duration;
 
-use binlog_relay::envelope::{self, RowPlace};
+use binlog_relay::envelope::{self, RowPosition};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 use replay::recording::Recording;
@@ -45,8 +45,8 @@ fn write_envelopes(criterion: &mut Criterion) {
 
 fn write(recorded: &RecordedRows, rows: &[Cells], topic: &mut String, out: &mut Vec<u8>) {
     for (cells, index) in rows.iter().zip(0..) {
-        let place = RowPlace { file: "binlog.000042", end: 123_456_789, index };
-        let written = envelope::write(&recorded.route, cells, place, topic, out);
+        let position = RowPosition { file: "binlog.000042", end: 123_456_789, index };
+        let written = envelope::write(&recorded.route, cells, position, topic, out);
         written.expect("a recorded row can be a record");
     }
 }

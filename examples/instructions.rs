@@ -18,7 +18,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail, ensure};
 use binlog_relay::binlog::Change;
 use binlog_relay::binlog::row::Cell;
-use binlog_relay::envelope::{self, RowPlace};
+use binlog_relay::envelope::{self, RowPosition};
 use binlog_relay::relay::replay::Replay;
 use binlog_relay::sink::kafka::sequence::SequenceHeader;
 
@@ -125,8 +125,8 @@ fn write(recorded: &RecordedRows, rows: &[Cells], passes: usize) {
     let (mut topic, mut out) = (String::new(), Vec::new());
     for _ in 0..passes {
         for (cells, index) in rows.iter().zip(0..) {
-            let place = RowPlace { file: "binlog.000042", end: 123_456_789, index };
-            let written = envelope::write(&recorded.route, cells, place, &mut topic, &mut out);
+            let position = RowPosition { file: "binlog.000042", end: 123_456_789, index };
+            let written = envelope::write(&recorded.route, cells, position, &mut topic, &mut out);
             black_box(written).expect("a recorded row can be a record");
         }
         out.clear();

@@ -188,7 +188,7 @@ fn the_servers_own_list_tells_where_a_transaction_ends() {
 /// What the relay asks for where its stream cannot go on.
 fn listed_end(scene: &Scene, begin: &Coordinates) -> Option<String> {
     let login = scene.mysql.login();
-    let options = binlog::Options {
+    let options = binlog::MysqlOptions {
         host: login.host.clone(),
         port: login.port,
         user: login.user.clone(),

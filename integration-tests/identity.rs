@@ -16,7 +16,7 @@ const PURGED_HINT: &str = "what was written in between can only be read from the
                            (binlog_expire_logs_seconds), and go on without it: `binlog-relay checkpoint set --to earliest`";
 const OTHER_HISTORY_HINT: &str = "the server was restored, reset or replaced: point the relay at the server of the \
                                   checkpoint, or begin elsewhere on this one with `binlog-relay checkpoint \
-                                  set --to earliest` (or latest, a place, a GTID set)";
+                                  set --to earliest` (or latest, a position, a GTID set)";
 
 #[test]
 fn a_purged_binlog_halts_and_names_what_is_missing() {

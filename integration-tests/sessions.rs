@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use binlog_relay::binlog::{Options, Password, Server, TlsMode, TlsOptions};
+use binlog_relay::binlog::{MysqlOptions, Password, Server, TlsMode, TlsOptions};
 
 use crate::harness::relay::SOON;
 use crate::harness::scene::{Delivery, Scene};
@@ -109,7 +109,7 @@ fn the_clock_of_a_server_is_right_in_the_hour_that_comes_twice() {
     for zone in ["Relay/Before", "Relay/After", "+09:00"] {
         sql.run(format!("SET GLOBAL time_zone = '{zone}'"));
         let login = mysql.login();
-        let options = Options {
+        let options = MysqlOptions {
             host: login.host.clone(),
             port: login.port,
             user: RELAY_USER.to_owned(),

@@ -127,7 +127,7 @@ fn the_start_is_stored_before_the_first_row_so_that_a_crash_loses_nothing() {
 
 #[test]
 fn a_start_that_the_server_does_not_have_is_not_guessed_and_can_be_corrected() {
-    const PLACE_HINT: &str = "set [mysql] start_from = \"earliest\", \"latest\" or a place that the server has: SHOW \
+    const PLACE_HINT: &str = "set [mysql] start_from = \"earliest\", \"latest\" or a position that the server has: SHOW \
                               BINARY LOGS lists its files, SHOW BINLOG EVENTS where events begin";
     let scene = Scene::on_shared_servers("no_start");
     let mut writer = PlainWriter::on(&scene);
@@ -149,7 +149,7 @@ fn a_start_that_the_server_does_not_have_is_not_guessed_and_can_be_corrected() {
     for ((start_from, error), hint) in [
         (
             (None, no_start),
-            "set [mysql] start_from = \"earliest\", \"latest\" or a place (or store one with `binlog-relay checkpoint \
+            "set [mysql] start_from = \"earliest\", \"latest\" or a position (or store one with `binlog-relay checkpoint \
              set --to …`), or the checkpoint_key of the relay to take over from",
         ),
         (

@@ -4,9 +4,9 @@
 //! produces no record, only validates the creation of topics, and uses a transactional id that no relay uses. A
 //! requirement that cannot be asked, because an earlier one failed, has no line.
 
+mod checkpoint;
 mod destinations;
 mod mysql;
-mod place;
 mod report;
 
 pub use self::report::Report;
@@ -26,7 +26,7 @@ pub async fn check(config: &Config) -> Report {
     let mut report = of_mysql;
     report.append(of_kafka);
     if cluster.is_some() {
-        place::ask(config, server.as_mut(), &mut report).await;
+        checkpoint::ask(config, server.as_mut(), &mut report).await;
     }
     report
 }

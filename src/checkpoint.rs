@@ -7,7 +7,7 @@ mod record;
 
 use serde::{Deserialize, Serialize};
 
-use crate::binlog::{Place, Resume};
+use crate::binlog::{Position, Resume};
 use crate::coordinates::{self, Coordinates, Gtid, GtidSet, Uuid};
 use crate::delivery::Delivery;
 use crate::telemetry::clock::millis_of_iso_8601;
@@ -164,23 +164,23 @@ impl Checkpoint {
     }
 
     /// The fields of the position.
-    pub fn place(place: &Place, rows_done: u64, open_gtid: Option<&Gtid>) -> Checkpoint {
-        let gtid_set = place.gtid_set.as_ref().map(ToString::to_string);
-        Checkpoint { gtid_set, ..Checkpoint::place_without_set(place, rows_done, open_gtid) }
+    pub fn position(position: &Position, rows_done: u64, open_gtid: Option<&Gtid>) -> Checkpoint {
+        let gtid_set = position.gtid_set.as_ref().map(ToString::to_string);
+        Checkpoint { gtid_set, ..Checkpoint::position_without_set(position, rows_done, open_gtid) }
     }
 
     /// The same without the GTID set, which can be long.
-    pub fn place_without_set(
-        place: &Place,
+    pub fn position_without_set(
+        position: &Position,
         rows_done: u64,
         open_gtid: Option<&Gtid>,
     ) -> Checkpoint {
         Checkpoint {
-            binlog_filename: place.coordinates.file().to_owned(),
-            offset: place.coordinates.offset,
+            binlog_filename: position.coordinates.file().to_owned(),
+            offset: position.coordinates.offset,
             rows_done,
             gtid: open_gtid.filter(|_| rows_done > 0).map(ToString::to_string),
-            binlog_timestamp: place.file_timestamp,
+            binlog_timestamp: position.file_timestamp,
             ..Checkpoint::default()
         }
     }
@@ -189,13 +189,13 @@ impl Checkpoint {
     #[must_use]
     pub fn is_later_than(&self, other: &Checkpoint) -> bool {
         let order = (self.generation, self.sequence).cmp(&(other.generation, other.sequence));
-        let place =
+        let position =
             |checkpoint: &Checkpoint| checkpoint.resume().ok().map(|resume| resume.coordinates);
         let recorded = |checkpoint: &Checkpoint| checkpoint.recorded_at.clone();
         order.is_gt()
             || order.is_eq()
-                && (place(self) > place(other)
-                    || place(self) == place(other) && recorded(self) > recorded(other))
+                && (position(self) > position(other)
+                    || position(self) == position(other) && recorded(self) > recorded(other))
     }
 }
 
@@ -219,8 +219,8 @@ mod tests {
     #[test]
     fn a_place_that_no_row_precedes_is_a_boundary_only_when_its_file_was_read_up_to_it() {
         let is_boundary = |fields: &str| {
-            let place = r#""binlogFilename":"binlog.000001","offset":4711,"rowsToSkip":0"#;
-            checkpoint(&format!("{{{place}{fields}}}")).resume().unwrap().is_boundary
+            let position = r#""binlogFilename":"binlog.000001","offset":4711,"rowsToSkip":0"#;
+            checkpoint(&format!("{{{position}{fields}}}")).resume().unwrap().is_boundary
         };
         assert!(!is_boundary(r#","generation":7"#));
         assert!(is_boundary(r#","generation":7,"sequence":1"#));
@@ -230,12 +230,12 @@ mod tests {
 
     #[test]
     fn the_fields_stand_in_their_order_and_unknown_ones_are_accepted() {
-        let place = Place {
+        let position = Position {
             coordinates: "binlog.000003:2960".parse().unwrap(),
             gtid_set: None,
             file_timestamp: None,
         };
-        let mut ours = Checkpoint::place(&place, 0, None);
+        let mut ours = Checkpoint::position(&position, 0, None);
         ours.generation = Some(7);
         let json = String::from_utf8(ours.to_json()).unwrap();
         assert!(json.starts_with(

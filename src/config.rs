@@ -74,7 +74,7 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// `None` is an error only if there is no checkpoint.
     pub start_from: Option<StartFrom>,
-    pub mysql: binlog::Options,
+    pub mysql: binlog::MysqlOptions,
     pub kafka: Kafka,
     /// At least one; no two are sure to match one table.
     pub outbox: Vec<OutboxOptions>,
@@ -190,7 +190,7 @@ fn build_connection(
     Ok(options)
 }
 
-fn build_mysql(mysql: &Section<'_>, tls: &Section<'_>) -> Result<binlog::Options, Error> {
+fn build_mysql(mysql: &Section<'_>, tls: &Section<'_>) -> Result<binlog::MysqlOptions, Error> {
     let hosts = mysql.field("hosts")?;
     let items = hosts.items()?;
     if items.len() > 1 {
@@ -202,7 +202,7 @@ fn build_mysql(mysql: &Section<'_>, tls: &Section<'_>) -> Result<binlog::Options
     let (host, port) = build_host(&items[0])?;
     let server_id =
         mysql.optional("server_id").map(|field| field.number(1..=u32::MAX)).transpose()?;
-    Ok(binlog::Options {
+    Ok(binlog::MysqlOptions {
         host,
         port,
         user: mysql.field("user")?.some_text()?,

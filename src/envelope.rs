@@ -16,7 +16,7 @@ use crate::telemetry::Excerpt;
 
 /// Position of a row in the binlog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RowPlace<'a> {
+pub struct RowPosition<'a> {
     pub file: &'a str,
     /// End of the rows event, or of the compressed transaction around it.
     pub end: u64,
@@ -85,13 +85,13 @@ pub enum Problem {
 pub fn write(
     route: &Route,
     cells: &[Cell<'_>],
-    place: RowPlace<'_>,
+    position: RowPosition<'_>,
     topic: &mut String,
     out: &mut Vec<u8>,
 ) -> Result<Outcome, Error> {
     let row = Row { route, cells };
     match route.preset {
-        Preset::EventuateLocal => eventuate_local::write(&row, place, topic, out),
+        Preset::EventuateLocal => eventuate_local::write(&row, position, topic, out),
         Preset::EventuateTram => eventuate_tram::write(&row, topic, out),
     }
 }

@@ -158,7 +158,7 @@ pub enum Error {
 
 const OTHER_HISTORY: &str = "the server was restored, reset or replaced: point the relay at the server of the \
      checkpoint, or begin elsewhere on this one with `binlog-relay checkpoint set --to earliest` (or latest, a \
-     place, a GTID set)";
+     position, a GTID set)";
 
 impl Error {
     pub fn fate(&self) -> Fate {
@@ -180,7 +180,7 @@ impl Error {
             }
             Error::Ambiguous(_) => halt("make the patterns in [[outbox]] exclude each other"),
             Error::NoStart { .. } => halt(
-                "set [mysql] start_from = \"earliest\", \"latest\" or a place (or store one with `binlog-relay \
+                "set [mysql] start_from = \"earliest\", \"latest\" or a position (or store one with `binlog-relay \
                  checkpoint set --to …`), or the checkpoint_key of the relay to take over from",
             ),
             Error::CheckpointGone { .. } => halt(
@@ -235,7 +235,7 @@ impl Error {
             }
             Error::TakenBack { .. } => "stop the relay with SIGTERM, and try again",
             Error::ClockBehind { .. } => {
-                "correct the clock, or name the place with `binlog-relay checkpoint set --to …`, which begins a greater \
+                "correct the clock, or name the position with `binlog-relay checkpoint set --to …`, which begins a greater \
                  generation in any case"
             }
             Error::Print(_) => "nothing was stored; try again with a standard output that takes it",
@@ -351,7 +351,7 @@ fn row_fate(problem: &envelope::Problem) -> Fate {
 fn halt_until_old_outbox(relayed: &str) -> Fate {
     halt(format!(
         "start once with the configuration of [[outbox]] that was there before, stop the relay with SIGTERM, then \
-         start it with the new one; `binlog-relay checkpoint set --to` the place of that checkpoint relays \
+         start it with the new one; `binlog-relay checkpoint set --to` the position of that checkpoint relays \
          {relayed} instead, in a new generation"
     ))
 }

@@ -81,7 +81,7 @@ impl Http {
     pub fn start(
         bound: Bound,
         telemetry: Arc<Telemetry>,
-        mysql: binlog::Options,
+        mysql: binlog::MysqlOptions,
     ) -> std::io::Result<Http> {
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::binlog::server::{Error, Server, within};
-use crate::binlog::{Conn, Options, mysql_async};
+use crate::binlog::{Conn, MysqlOptions, mysql_async};
 use crate::telemetry::Causes;
 
 /// One statement may take this long, beyond the time that it waits for the lock.
@@ -83,7 +83,7 @@ impl Drop for Lease {
 /// The server cannot be reached, or is another one by now.
 pub async fn take(
     server: &Server,
-    options: &Options,
+    options: &MysqlOptions,
     name: String,
     patience: Duration,
     login: Option<LeaseLogin>,
@@ -142,20 +142,20 @@ impl LeaseLogin {
     ///
     /// # Errors
     /// The server cannot be reached, or is another one.
-    pub async fn new(options: &Options, server_uuid: &str) -> Result<LeaseLogin, Error> {
+    pub async fn new(options: &MysqlOptions, server_uuid: &str) -> Result<LeaseLogin, Error> {
         let conn = log_in(options, server_uuid).await?;
         Ok(LeaseLogin { conn, at: Instant::now() })
     }
 }
 
-async fn log_in(options: &Options, server_uuid: &str) -> Result<Conn, Error> {
+async fn log_in(options: &MysqlOptions, server_uuid: &str) -> Result<Conn, Error> {
     let wait_timeout = format!("SET SESSION wait_timeout = {WAIT_TIMEOUT_SECONDS}");
     Conn::connect_to(options, Some(server_uuid), &wait_timeout, QUERY_TIMEOUT).await
 }
 
 /// A lock of one server.
 struct NamedLock {
-    options: Options,
+    options: MysqlOptions,
     server_uuid: String,
     name: String,
 }

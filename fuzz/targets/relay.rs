@@ -7,7 +7,7 @@ use binlog_relay::binlog::raw_event::RawEvent;
 use binlog_relay::binlog::row::{Cell, RowsEvent};
 use binlog_relay::binlog::table::{Table, TableMap};
 use binlog_relay::checkpoint;
-use binlog_relay::envelope::{self, RowPlace};
+use binlog_relay::envelope::{self, RowPosition};
 use binlog_relay::outbox::{CELLS_MAX, OutboxOptions, Preset, Route};
 use binlog_relay::sink::kafka::sequence::SequenceHeader;
 
@@ -118,9 +118,9 @@ fn envelope(data: &[u8]) {
         if decoder.decode(&mut left, event.present(), &mut cells).is_err() {
             return;
         }
-        let place = RowPlace { file: "binlog.000042", end: 123_456_789, index: 0 };
+        let position = RowPosition { file: "binlog.000042", end: 123_456_789, index: 0 };
         out.clear();
-        let _ = envelope::write(&outbox.route, &cells, place, &mut topic, &mut out);
+        let _ = envelope::write(&outbox.route, &cells, position, &mut topic, &mut out);
     }
 }
 

@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_record_of_a_later_format_names_the_version_that_wrote_it() {
-        let later = r#"{"format":2,"place":{"file":9},"offset":"all","relayVersion":"3.1.0"}"#;
+        let later = r#"{"format":2,"position":{"file":9},"offset":"all","relayVersion":"3.1.0"}"#;
         let problem = Problem::Later { format: 2, relay_version: Some("3.1.0".to_owned()) };
         assert_eq!(parse_text(later), Err(problem));
         let same_fields = OURS.replace(r#""format":1"#, r#""format":7"#);

@@ -1,7 +1,7 @@
 //! Eventuate Local: a row of `events` becomes the JSON that its clients read as a published event.
 
 use super::json::write_string;
-use super::{Error, Outcome, Problem, Row, RowPlace, ensure_legal_topic};
+use super::{Error, Outcome, Problem, Row, RowPosition, ensure_legal_topic};
 
 // Indices into `Preset::EventuateLocal.columns()`.
 const EVENT_ID: usize = 0;
@@ -16,7 +16,7 @@ const NUMBER: usize = 7;
 /// Key: the entity id. Topic: the entity type, with `$` written `_DLR_`.
 pub fn write(
     row: &Row<'_>,
-    place: RowPlace<'_>,
+    position: RowPosition<'_>,
     topic: &mut String,
     out: &mut Vec<u8>,
 ) -> Result<Outcome, Error> {
@@ -43,7 +43,7 @@ pub fn write(
         out.extend_from_slice(b",\"eventType\":");
         write_string(&event_type, out);
     }
-    write_file_offset(place, out);
+    write_file_offset(position, out);
     if let Some(metadata) = row.text(METADATA)? {
         out.extend_from_slice(b",\"metadata\":");
         write_string(&metadata, out);
@@ -64,12 +64,12 @@ pub fn write_topic(entity_type: &str, topic: &mut String) -> Result<(), Problem>
     ensure_legal_topic(topic)
 }
 
-fn write_file_offset(place: RowPlace<'_>, out: &mut Vec<u8>) {
+fn write_file_offset(position: RowPosition<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"binlogFileOffset\":{\"binlogFilename\":");
-    write_string(place.file, out);
+    write_string(position.file, out);
     out.extend_from_slice(b",\"offset\":");
-    out.extend_from_slice(itoa::Buffer::new().format(place.end).as_bytes());
+    out.extend_from_slice(itoa::Buffer::new().format(position.end).as_bytes());
     out.extend_from_slice(b",\"rowsToSkip\":");
-    out.extend_from_slice(itoa::Buffer::new().format(place.index).as_bytes());
+    out.extend_from_slice(itoa::Buffer::new().format(position.index).as_bytes());
     out.push(b'}');
 }

@@ -71,13 +71,13 @@ fn transaction_fate(error: &transaction::Error) -> Fate {
             "do not mix tables without transactions and outbox tables in one transaction with savepoints",
         ),
         E::Incident { .. } => halt(
-            "look into the server's error log: events before that place may be missing; compare topics and \
+            "look into the server's error log: events before that position may be missing; compare topics and \
                  table, then go on behind it with `binlog-relay checkpoint set --to` the next file",
         ),
         E::OtherFile { .. } => halt(OTHER_HISTORY),
         E::UnknownEvent { .. } => halt("a newer relay may know the event"),
         E::StartBeyondEnd { .. } => halt(
-            "begin at a place that is in the binlog, with `binlog-relay checkpoint set --to …`",
+            "begin at a position that is in the binlog, with `binlog-relay checkpoint set --to …`",
         ),
         E::Unfinished { at, .. } | E::DamagedPayload { at } | E::Damaged { at, .. } => {
             halt(look_at_binlog(at))
@@ -122,7 +122,7 @@ pub(super) fn start_from_fate(error: &start::Error) -> Fate {
              the server that has them",
         ),
         _ => halt(
-            "set [mysql] start_from = \"earliest\", \"latest\" or a place that the server has: SHOW BINARY LOGS \
+            "set [mysql] start_from = \"earliest\", \"latest\" or a position that the server has: SHOW BINARY LOGS \
              lists its files, SHOW BINLOG EVENTS where events begin",
         ),
     }
@@ -135,10 +135,10 @@ pub(super) fn to_fate(error: &start::Error) -> Fate {
         E::Server(_) | E::NoBinlog => start_fate(error),
         E::PurgedGtids { .. } | E::Diverged { .. } => halt(
             "nothing was changed: name GTIDs that this server has executed and still has in its binlogs (SELECT \
-             @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged), or earliest, latest or a place",
+             @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged), or earliest, latest or a position",
         ),
         _ => halt(
-            "nothing was changed: name earliest, latest or a place that the server has: SHOW BINARY LOGS lists its \
+            "nothing was changed: name earliest, latest or a position that the server has: SHOW BINARY LOGS lists its \
              files, SHOW BINLOG EVENTS where events begin",
         ),
     }
@@ -325,7 +325,7 @@ fn hint_of_refusal(message: &str) -> String {
                 and go on without it: `binlog-relay checkpoint set --to earliest`"
             .to_owned();
     }
-    "the server cannot send the binlog from that place; its error log says why. Where the rest of that file is lost, go \
+    "the server cannot send the binlog from that position; its error log says why. Where the rest of that file is lost, go \
      on behind it with `binlog-relay checkpoint set --to` the next file"
         .to_owned()
 }

@@ -85,8 +85,8 @@ mod tests {
         Error::Binlog { server: "db:3306".to_owned(), source }
     }
 
-    fn at(place: &str) -> Coordinates {
-        place.parse().unwrap()
+    fn at(position: &str) -> Coordinates {
+        position.parse().unwrap()
     }
 
     fn skip_command(end: Option<&str>, rows_done: u64) -> SkipCommand {

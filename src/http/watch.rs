@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 use crate::binlog::server::Error;
-use crate::binlog::{Options, Server};
+use crate::binlog::{MysqlOptions, Server};
 use crate::telemetry::{Causes, Telemetry};
 
 /// An answer, or a failure, is reused for this long.
@@ -62,7 +62,7 @@ impl Looks {
 
 /// Updates [`Telemetry`] while there are readers. After a failure, the next reader causes another attempt. The relay
 /// itself reports when the server is gone.
-pub async fn watch(telemetry: &Telemetry, options: &Options, looks: &Looks) -> Infallible {
+pub async fn watch(telemetry: &Telemetry, options: &MysqlOptions, looks: &Looks) -> Infallible {
     let mut server = None;
     loop {
         if tokio::time::timeout(IDLE_MAX, looks.wanted.notified()).await.is_err() {
@@ -86,7 +86,7 @@ pub async fn watch(telemetry: &Telemetry, options: &Options, looks: &Looks) -> I
 
 async fn ask(
     server: Option<Server>,
-    options: &Options,
+    options: &MysqlOptions,
     telemetry: &Telemetry,
 ) -> Result<Server, Error> {
     let mut server = match server {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Dumping, Lock, Locks, Primaries, Primary};
 use crate::binlog::{
-    self, DumpLogin, Identity, Interest, Options, Replica, Server, Source, Start, Stream,
+    self, DumpLogin, Identity, Interest, MysqlOptions, Replica, Server, Source, Start, Stream,
     TableFilter, server, start,
 };
 use crate::config::Config;
@@ -62,7 +62,7 @@ impl MySql<'_> {
     }
 }
 
-async fn end_dump(options: &Options, replica: &Replica) -> Result<(), binlog::Error> {
+async fn end_dump(options: &MysqlOptions, replica: &Replica) -> Result<(), binlog::Error> {
     let mut server = Server::connect(options).await?;
     let start = Start {
         read_from: start::dumpable(server.binlog_end().await?),
@@ -83,7 +83,7 @@ async fn end_dump(options: &Options, replica: &Replica) -> Result<(), binlog::Er
 /// # Errors
 /// The server refuses it.
 pub async fn open_without_rows(
-    options: &Options,
+    options: &MysqlOptions,
     replica: &Replica,
     start: Start,
     server: Server,

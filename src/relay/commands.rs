@@ -10,7 +10,7 @@ use std::io::Write;
 use super::stamp::Stamp;
 use super::{line, recovery, running, takeover};
 use crate::binlog::server::BinlogFile;
-use crate::binlog::{self, Place, Server, Start, start};
+use crate::binlog::{self, Position, Server, Start, start};
 use crate::checkpoint::{Checkpoint, CheckpointOptions};
 use crate::config::Config;
 use crate::connect;
@@ -44,14 +44,14 @@ pub async fn set_checkpoint(
         start.map_err(|e| connect::start_error(config, start::Origin::To(to.clone()), e))?;
     let (topics, cluster_id) = config.kafka.reach_checkpoint_topic().await?;
     let files = server.binlog_files().await.map_err(|e| failed(e.into()))?;
-    let (place, is_boundary) = find_place(config, server, start).await.map_err(failed)?;
+    let (position, is_boundary) = find_position(config, server, start).await.map_err(failed)?;
     if !force {
         // Directly before the fence, since finding the position can take long.
         let (mut server, _) = connect::connect_mysql(config).await?;
         running::ensure_absent(config, &mut server, &cluster_id).await?;
     }
     let target = Target {
-        place,
+        position,
         is_boundary,
         is_by_gtids: matches!(to, StartFrom::Gtid(_)),
         set_bytes_max: line::set_bytes_max(topics.checkpoint_bytes_max()),
@@ -94,7 +94,7 @@ pub async fn reset_checkpoint(
 
 /// A position that was found on the server.
 struct Target {
-    place: Place,
+    position: Position,
     is_boundary: bool,
     /// The position is where the search for the GTID set begins, not where the set ends.
     is_by_gtids: bool,
@@ -107,12 +107,12 @@ struct Target {
 
 /// Completes a resolved start: whether it is a boundary, and every GTID before it. To find out, this reads the binlog
 /// file up to that position, under a replica id of its own.
-async fn find_place(
+async fn find_position(
     config: &Config,
     server: Server,
     start: Start,
-) -> Result<(Place, bool), binlog::Error> {
-    let asked = start.place();
+) -> Result<(Position, bool), binlog::Error> {
+    let asked = start.position();
     if start.start_offset.is_none() {
         return Ok((asked, true));
     }
@@ -138,7 +138,7 @@ async fn store(
     let Checkpoint { generation, .. } = checkpoint;
     let text = format!(
         "stored now: {stored}\nto be stored: {}, generation {}, sequence 0\n{consequence}\n",
-        target.place.coordinates,
+        target.position.coordinates,
         generation.unwrap_or_default(),
     );
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Print)?;
@@ -317,7 +317,7 @@ impl Target {
         let mut checkpoint = Checkpoint {
             server_uuid: Some(stamp.server_uuid.clone()),
             generation: Some(stamp.generation),
-            ..Checkpoint::place(&self.place, 0, None)
+            ..Checkpoint::position(&self.position, 0, None)
         };
         if !self.is_by_gtids {
             // The position is enough: the next start finds the set again in the binlog file.
@@ -329,7 +329,7 @@ impl Target {
 
 /// What the next start does, in words.
 fn consequence(stored: Option<&Checkpoint>, target: &Target) -> String {
-    let new = &target.place;
+    let new = &target.position;
     let how = match (target.is_by_gtids, target.is_boundary) {
         (true, _) => " and passes over the transactions of the GTID set",
         (false, true) => "",
@@ -343,7 +343,7 @@ fn consequence(stored: Option<&Checkpoint>, target: &Target) -> String {
     format!("the next start reads on at {}{how}: {what}", new.coordinates)
 }
 
-fn difference_of_gtids(stored: &Checkpoint, new: &Place) -> String {
+fn difference_of_gtids(stored: &Checkpoint, new: &Position) -> String {
     let was: Option<GtidSet> = stored.gtid_set.as_deref().and_then(|set| set.parse().ok());
     let (Some(was), Some(is)) = (was, &new.gtid_set) else {
         return "which of them were relayed already is not known, as the stored checkpoint has no GTID set"
@@ -374,7 +374,7 @@ fn difference_in_bytes(stored: &Checkpoint, target: &Target) -> String {
     let uuid = target.server_uuid.to_string();
     let is_same_server = stored.server_uuid.as_deref().is_none_or(|was| was == uuid);
     let was = stored.resume().ok().map(|resume| resume.coordinates);
-    let is = &target.place.coordinates;
+    let is = &target.position.coordinates;
     let distance = was.filter(|_| is_same_server).and_then(|was| {
         let order = is.partial_cmp(&was)?;
         let bytes = match order {
@@ -384,8 +384,10 @@ fn difference_in_bytes(stored: &Checkpoint, target: &Target) -> String {
         Some((order, bytes?))
     });
     match distance {
-        None => "the stored place is not on this server, so how far the two are apart is not known"
-            .to_owned(),
+        None => {
+            "the stored position is not on this server, so how far the two are apart is not known"
+                .to_owned()
+        }
         Some((Ordering::Less, bytes)) => format!(
             "{bytes} bytes of binlog that were relayed already are relayed again, in a new generation"
         ),
@@ -404,7 +406,7 @@ fn difference_in_bytes(stored: &Checkpoint, target: &Target) -> String {
 
 /// Bytes from one position to a later one; `None` if the server does not have all of them.
 fn bytes_between(files: &[BinlogFile], from: &Coordinates, to: &Coordinates) -> Option<u64> {
-    let index = |place: &Coordinates| files.iter().position(|file| file.name == place.file());
+    let index = |position: &Coordinates| files.iter().position(|file| file.name == position.file());
     let (first, last) = (index(from)?, index(to)?);
     let whole: u64 = files.get(first..last)?.iter().map(|file| file.size_bytes).sum();
     whole.checked_add(to.offset)?.checked_sub(from.offset)
@@ -414,11 +416,11 @@ fn bytes_between(files: &[BinlogFile], from: &Coordinates, to: &Coordinates) -> 
 mod tests {
     use super::*;
 
-    fn target(place: &str) -> Target {
+    fn target(position: &str) -> Target {
         let file = |name: &str, size_bytes| BinlogFile { name: name.to_owned(), size_bytes };
         Target {
-            place: Place {
-                coordinates: place.parse().unwrap(),
+            position: Position {
+                coordinates: position.parse().unwrap(),
                 gtid_set: None,
                 file_timestamp: None,
             },
@@ -445,7 +447,7 @@ mod tests {
 
     fn by_gtids(set: &str) -> Target {
         let mut target = target("b.000002:4");
-        target.place.gtid_set = Some(set.parse().unwrap());
+        target.position.gtid_set = Some(set.parse().unwrap());
         Target { is_by_gtids: true, ..target }
     }
 
@@ -483,7 +485,7 @@ mod tests {
         };
         for stored in [elsewhere, stored("b.000001", 200, None), stored("other.000003", 4, None)] {
             let words = consequence(Some(&stored), &target("b.000003:300"));
-            assert!(words.contains("the stored place is not on this server"), "{words}");
+            assert!(words.contains("the stored position is not on this server"), "{words}");
         }
     }
 

@@ -69,7 +69,7 @@ mod tests {
         };
         for (stored, is_repeated) in [
             (None, true),
-            // Nothing but a checkpoint of the same place was stored.
+            // Nothing but a checkpoint of the same position was stored.
             (Some("b.000002:700"), true),
             (Some("b.000002:400"), true),
             (Some("b.000002:701"), false),
@@ -78,10 +78,10 @@ mod tests {
         ] {
             let mut cut = Cut::default();
             assert!(!cut.is_repeated_by(&refused()));
-            let stored = stored.map(|place| place.parse::<Coordinates>().unwrap());
-            let stored = stored.map(|place| Checkpoint {
-                binlog_filename: place.file().to_owned(),
-                offset: place.offset,
+            let stored = stored.map(|position| position.parse::<Coordinates>().unwrap());
+            let stored = stored.map(|position| Checkpoint {
+                binlog_filename: position.file().to_owned(),
+                offset: position.offset,
                 ..Checkpoint::default()
             });
             cut.forget_passed(stored.as_ref());

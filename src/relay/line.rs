@@ -21,10 +21,10 @@ use super::resume_point::LineOptions;
 use crate::batch::{Batch, DestinationId, Headers};
 use crate::binlog::row::Cell;
 use crate::binlog::table::Table;
-use crate::binlog::{LayoutId, Place, Rows};
+use crate::binlog::{LayoutId, Position, Rows};
 use crate::checkpoint::Checkpoint;
 use crate::coordinates::Coordinates;
-use crate::envelope::{self, Outcome, RowPlace};
+use crate::envelope::{self, Outcome, RowPosition};
 use crate::error::Error;
 use crate::outbox::{self, CELLS_MAX, Route};
 use crate::sink::{Claimed, Destinations, Publisher, SentRows};
@@ -122,7 +122,7 @@ impl<D: Destinations> Line<D> {
             let decoder = &self.route(rows.layout).decoder;
             let cells = &mut cells[..decoder.cells()];
             decoder.decode(&mut bytes, rows.event.present(), cells).map_err(|source| {
-                let at = rows.place.coordinates.at(rows.at.end);
+                let at = rows.position.coordinates.at(rows.at.end);
                 Error::Decode { table: rows.table.full_name(), at, row: index, source }
             })?;
             if let Some(key_len) = self.draft_row(rows, admission, index, cells)? {
@@ -157,9 +157,10 @@ impl<D: Destinations> Line<D> {
             self.observer.note_skipped(Skipped::Relayed);
             return Ok(None);
         }
-        let (file, end) = (rows.place.coordinates.file(), rows.at.end);
-        let place = RowPlace { file, end, index };
-        let outcome = envelope::write(route, cells, place, &mut self.topic, self.filling.draft());
+        let (file, end) = (rows.position.coordinates.file(), rows.at.end);
+        let position = RowPosition { file, end, index };
+        let outcome =
+            envelope::write(route, cells, position, &mut self.topic, self.filling.draft());
         match outcome.map_err(|source| row_error(rows, index, source))? {
             Outcome::Record { key_len } => Ok(Some(key_len)),
             Outcome::AlreadyPublished => {
@@ -192,11 +193,11 @@ impl<D: Destinations> Line<D> {
     /// Hands a full batch over, once there is another one to fill.
     async fn seal_full(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
         while let Some(cut) = self.filling.cut_full() {
-            self.ledger.ensure_cut(cut, &rows.place.coordinates)?;
+            self.ledger.ensure_cut(cut, &rows.position.coordinates)?;
             while !self.may_seal() {
                 self.answer().await?;
             }
-            self.seal(cut, rows.place, rows.gtid, false);
+            self.seal(cut, rows.position, rows.gtid, false);
         }
         Ok(())
     }
@@ -225,8 +226,8 @@ impl<D: Destinations> Line<D> {
     ///
     /// # Errors
     /// It has fewer rows than the checkpoint says are in Kafka.
-    pub fn commit(&mut self, place: &Place) -> Result<(), Error> {
-        self.ledger.commit(&place.coordinates)?;
+    pub fn commit(&mut self, position: &Position) -> Result<(), Error> {
+        self.ledger.commit(&position.coordinates)?;
         self.filling.mark_boundary();
         Ok(())
     }
@@ -235,8 +236,8 @@ impl<D: Destinations> Line<D> {
     ///
     /// # Errors
     /// A part of it was relayed already.
-    pub fn roll_back(&mut self, place: &Place) -> Result<(), Error> {
-        self.ledger.roll_back(&place.coordinates)?;
+    pub fn roll_back(&mut self, position: &Position) -> Result<(), Error> {
+        self.ledger.roll_back(&position.coordinates)?;
         if !is_planted(Bug::RolledBackKept) {
             self.filling.roll_back();
         }
@@ -331,7 +332,7 @@ impl<D: Destinations> Line<D> {
         }
         let value_len = self.filling.draft_len() - key_len;
         let bytes = self.destinations.record_bytes(key_len, value_len, Headers::default());
-        let (table, at) = (rows.table.full_name(), rows.place.coordinates.at(rows.at.end));
+        let (table, at) = (rows.table.full_name(), rows.position.coordinates.at(rows.at.end));
         let name = destination.name.to_string();
         let sent_below = self.destinations.batch_bytes_max();
         match refused.verdict(bytes, destination.record_bytes_max, sent_below) {
@@ -349,6 +350,6 @@ impl<D: Destinations> Line<D> {
 }
 
 fn row_error(rows: &Rows<'_>, row: u64, source: envelope::Error) -> Error {
-    let at = rows.place.coordinates.at(rows.at.end);
+    let at = rows.position.coordinates.at(rows.at.end);
     Error::Row { table: rows.table.full_name(), at, row, source }
 }

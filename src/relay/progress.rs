@@ -8,7 +8,7 @@ use prometheus::IntCounter;
 use tokio::time::Instant;
 
 use crate::batch::Batch;
-use crate::binlog::{Place, Progress};
+use crate::binlog::{Position, Progress};
 use crate::coordinates::Coordinates;
 use crate::sink::{Published, Stored};
 use crate::telemetry::clock::{CommitTime, ServerClock, micros_since_1970};
@@ -94,9 +94,9 @@ impl Observer {
     /// The checkpoint is in Kafka.
     pub fn note_stored(&mut self, stored: &Stored) {
         let Stored { checkpoint, value, .. } = stored;
-        let place = Coordinates::new(checkpoint.binlog_filename.as_str(), checkpoint.offset);
-        if let Ok(place) = place {
-            self.telemetry.note_checkpoint(place, value);
+        let position = Coordinates::new(checkpoint.binlog_filename.as_str(), checkpoint.offset);
+        if let Ok(position) = position {
+            self.telemetry.note_checkpoint(position, value);
         }
         self.note_connected();
     }
@@ -180,7 +180,7 @@ impl Observer {
     /// to wait for. `read`: how far the source has read; `None` before it has reached its start.
     pub fn look(
         &mut self,
-        place: &Place,
+        position: &Position,
         read: Option<Progress>,
         filling: &Batch,
         is_cut_off: bool,
@@ -209,7 +209,7 @@ impl Observer {
         let update_lag = |lag: &mut Lag| {
             if is_at_end { lag.at_end(pending) } else { lag.reading(pending, newest) }
         };
-        self.telemetry.note_place(&place.coordinates, place.gtid_set.as_ref(), update_lag);
+        self.telemetry.note_position(&position.coordinates, position.gtid_set.as_ref(), update_lag);
         self.settle(is_at_end && pending.is_none());
     }
 

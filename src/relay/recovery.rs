@@ -145,7 +145,7 @@ fn resume_point<W>(
         outbox_fingerprint,
         delivery: config.kafka.publish.delivery,
     };
-    let start = start.start_offset.map(|_| start.place().coordinates);
+    let start = start.start_offset.map(|_| start.position().coordinates);
     ResumePoint { stamp, sequence, part: RelayedPart::of(stored), window, start }
 }
 
@@ -274,7 +274,7 @@ fn claim(start: &Start, stored: Option<&Checkpoint>, resume_point: &ResumePoint)
         None => Checkpoint {
             server_uuid: Some(stamp.server_uuid.clone()),
             generation,
-            ..Checkpoint::place(&start.place(), 0, None)
+            ..Checkpoint::position(&start.position(), 0, None)
         },
     };
     stamp.sign(claim, window.as_ref())

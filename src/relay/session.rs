@@ -81,7 +81,7 @@ impl<'a, S: Stream, C: Catalog, D: Destinations> Session<'a, S, C, D> {
             // Events that are buffered already go into one batch.
             let has_read = self.drain_buffered().await?;
             if !self.source.is_before_start() {
-                self.line.publish_whole(self.source.place(), self.source.open_gtid());
+                self.line.publish_whole(self.source.position(), self.source.open_gtid());
             }
             if has_read || self.coalesce_backlog() {
                 continue;
@@ -101,7 +101,7 @@ impl<'a, S: Stream, C: Catalog, D: Destinations> Session<'a, S, C, D> {
                     read.map_err(|error| self.binlog_error(error))?;
                     self.handle_event().await?;
                 }
-                () = tokio::time::sleep_until(due) => self.store_place_if_wanted(),
+                () = tokio::time::sleep_until(due) => self.store_position_if_wanted(),
             }
         }
         Ok(())
@@ -130,7 +130,7 @@ impl<'a, S: Stream, C: Catalog, D: Destinations> Session<'a, S, C, D> {
             effective += u32::from(self.handle_event().await?);
             self.events = self.events.wrapping_add(1);
             if self.events.is_multiple_of(EVENTS_PER_LOOK) {
-                self.store_place_if_wanted();
+                self.store_position_if_wanted();
                 self.observe();
                 return Ok(true);
             }
@@ -158,8 +158,8 @@ impl<'a, S: Stream, C: Catalog, D: Destinations> Session<'a, S, C, D> {
                 Ok(false)
             }
             Change::Rows(rows) => self.line.relay(rows).await.map(|()| true),
-            Change::Committed => self.line.commit(self.source.place()).map(|()| true),
-            Change::RolledBack => self.line.roll_back(self.source.place()).map(|()| true),
+            Change::Committed => self.line.commit(self.source.position()).map(|()| true),
+            Change::RolledBack => self.line.roll_back(self.source.position()).map(|()| true),
         }
     }
 
@@ -168,7 +168,7 @@ impl<'a, S: Stream, C: Catalog, D: Destinations> Session<'a, S, C, D> {
     fn is_checkpoint_wanted(&self) -> bool {
         self.line.is_settled()
             && self.may_store()
-            && (self.line.is_behind(self.source.place())
+            && (self.line.is_behind(self.source.position())
                 || self.line.is_cut_off()
                 || is_refresh_due(self.line.stored_at(), Instant::now()))
     }
@@ -180,18 +180,18 @@ impl<'a, S: Stream, C: Catalog, D: Destinations> Session<'a, S, C, D> {
             && !self.line.has_unreadable_prefix()
     }
 
-    fn store_place_if_wanted(&mut self) {
+    fn store_position_if_wanted(&mut self) {
         if self.is_checkpoint_wanted()
             && self.line.stored_at().elapsed() >= IDLE_CHECKPOINT_INTERVAL
         {
-            self.line.store_place(self.source.place(), self.source.open_gtid());
+            self.line.store_position(self.source.position(), self.source.open_gtid());
         }
     }
 
     /// Tells telemetry where this session stands.
     pub fn observe(&mut self) {
         let read = (!self.source.is_before_start()).then(|| self.source.progress());
-        self.line.observe(self.source.place(), read);
+        self.line.observe(self.source.position(), read);
     }
 
     /// Ends the session. Publishes whole transactions first, unless Kafka itself failed.
@@ -219,8 +219,8 @@ impl<'a, S: Stream, C: Catalog, D: Destinations> Session<'a, S, C, D> {
             }
             followed => followed,
         };
-        let place = self.source.place().coordinates.clone();
-        *reached = self.line.reached(is_after_start.then_some(place));
+        let position = self.source.position().coordinates.clone();
+        *reached = self.line.reached(is_after_start.then_some(position));
         self.line.stop().await;
         // It does not matter if the server is gone.
         if let Err(error) = self.source.close().await {
@@ -231,7 +231,7 @@ impl<'a, S: Stream, C: Catalog, D: Destinations> Session<'a, S, C, D> {
 
     /// MySQL is lost, and the next server may be another one.
     fn needs_gtid_set(&self, error: &Error) -> bool {
-        is_server_lost(error) && self.line.lacks_gtid_set(self.source.place())
+        is_server_lost(error) && self.line.lacks_gtid_set(self.source.position())
     }
 
     /// Stores a long GTID set that was left out of the last checkpoints, unless Kafka is lost as well.
@@ -256,18 +256,18 @@ impl<'a, S: Stream, C: Catalog, D: Destinations> Session<'a, S, C, D> {
 
     async fn finish(&mut self, is_clean: bool) -> Result<(), Error> {
         failpoint!("before-last-checkpoint");
-        self.line.finish(self.source.place(), self.source.open_gtid(), is_clean).await?;
+        self.line.finish(self.source.position(), self.source.open_gtid(), is_clean).await?;
         failpoint!("last-checkpoint-stored");
-        let place = self.source.place();
+        let position = self.source.position();
         let is_clean = is_clean && !self.line.has_window();
-        tracing::info!(place = %place.coordinates, is_clean, "drained");
+        tracing::info!(position = %position.coordinates, is_clean, "drained");
         Ok(())
     }
 
     /// Adds to a halt over one transaction the command that skips that transaction.
     async fn show_skip_command(&mut self, error: Error) -> Error {
         let skip_command = SkipCommand {
-            begin: self.source.place().coordinates.clone(),
+            begin: self.source.position().coordinates.clone(),
             rows_done: self.line.rows_done(),
             command: self.config.shell_command("checkpoint set"),
             // The driver may panic on damaged bytes.

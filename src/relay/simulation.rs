@@ -418,7 +418,7 @@ fn ensure_row(
 
 /// In each partition, rows come first in the order in which they were committed.
 fn ensure_order(expected: &[OutboxRow], records: &[Record]) -> Result<(), String> {
-    let place: HashMap<u64, usize> =
+    let position: HashMap<u64, usize> =
         expected.iter().enumerate().map(|(index, row)| (row.number, index)).collect();
     let mut last: HashMap<(&str, u32), (usize, std::collections::HashSet<u64>)> = HashMap::new();
     for record in records {
@@ -427,11 +427,11 @@ fn ensure_order(expected: &[OutboxRow], records: &[Record]) -> Result<(), String
         if !seen.insert(number) {
             continue;
         }
-        let place = place[&number];
-        if place < *last {
+        let position = position[&number];
+        if position < *last {
             return Err(format!("row {number} is out of order"));
         }
-        *last = place;
+        *last = position;
     }
     Ok(())
 }

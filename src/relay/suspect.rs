@@ -80,16 +80,16 @@ mod tests {
     use crate::relay::supervised;
     use crate::telemetry::metrics::ErrorKind;
 
-    fn at(place: &str) -> Coordinates {
-        place.parse().unwrap()
+    fn at(position: &str) -> Coordinates {
+        position.parse().unwrap()
     }
 
     fn reached(read: Option<&str>, stored: Option<&str>) -> Reached {
-        let checkpoint = |place: &str| {
-            let place = at(place);
+        let checkpoint = |position: &str| {
+            let position = at(position);
             Checkpoint {
-                binlog_filename: place.file().to_owned(),
-                offset: place.offset,
+                binlog_filename: position.file().to_owned(),
+                offset: position.offset,
                 ..Checkpoint::default()
             }
         };

@@ -19,17 +19,17 @@ impl<N: Into<Arc<str>>> FromIterator<(N, u64)> for Binlogs {
 impl Binlogs {
     /// Bytes from the position to the end of the last file: 0 for a position in a newer file than the list has, and all
     /// bytes for a purged one.
-    pub fn bytes_after(&self, place: &Coordinates) -> u64 {
+    pub fn bytes_after(&self, position: &Coordinates) -> u64 {
         let all: u64 = self.0.iter().map(|end| end.offset).sum();
-        all.saturating_sub(self.bytes_before(place))
+        all.saturating_sub(self.bytes_before(position))
     }
 
     /// Bytes from the beginning of the first file to the position.
-    pub fn bytes_before(&self, place: &Coordinates) -> u64 {
+    pub fn bytes_before(&self, position: &Coordinates) -> u64 {
         let before = |end: &Coordinates| {
-            if end.file() == place.file() {
-                end.offset.min(place.offset)
-            } else if end < place {
+            if end.file() == position.file() {
+                end.offset.min(position.offset)
+            } else if end < position {
                 end.offset
             } else {
                 0
@@ -43,7 +43,7 @@ impl Binlogs {
 mod tests {
     use super::*;
 
-    fn place(text: &str) -> Coordinates {
+    fn position(text: &str) -> Coordinates {
         text.parse().unwrap()
     }
 
@@ -61,8 +61,8 @@ mod tests {
             ("binlog.999997:50", 0, 600),
             ("binlog.1000000:999", 600, 0),
         ] {
-            assert_eq!(binlogs.bytes_before(&place(at)), before, "{at}");
-            assert_eq!(binlogs.bytes_after(&place(at)), after, "{at}");
+            assert_eq!(binlogs.bytes_before(&position(at)), before, "{at}");
+            assert_eq!(binlogs.bytes_after(&position(at)), after, "{at}");
         }
     }
 }

@@ -113,7 +113,7 @@ struct Shared {
     is_reading: bool,
     is_kafka_connected: bool,
     lag: Lag,
-    place: Option<(Coordinates, Option<GtidSet>)>,
+    position: Option<(Coordinates, Option<GtidSet>)>,
     checkpoint: Option<(Coordinates, Box<RawValue>)>,
     binlogs: Option<(Binlogs, Instant)>,
     records: Records,
@@ -132,7 +132,7 @@ impl Telemetry {
             is_reading: false,
             is_kafka_connected: false,
             lag: Lag::unknown(ServerClock::default().now_micros()),
-            place: None,
+            position: None,
             checkpoint: None,
             binlogs: None,
             records: Records::default(),
@@ -215,27 +215,27 @@ impl Telemetry {
     }
 
     /// Updates the position of the line, and its lag.
-    pub fn note_place(
+    pub fn note_position(
         &self,
         coordinates: &Coordinates,
         gtid_set: Option<&GtidSet>,
         update_lag: impl FnOnce(&mut Lag),
     ) {
         let mut shared = self.shared();
-        let is_same = shared.place.as_ref().is_some_and(|(place, _)| place == coordinates);
+        let is_same = shared.position.as_ref().is_some_and(|(position, _)| position == coordinates);
         if !is_same {
-            shared.place = Some((coordinates.clone(), gtid_set.cloned()));
+            shared.position = Some((coordinates.clone(), gtid_set.cloned()));
         }
         update_lag(&mut shared.lag);
     }
 
     /// A checkpoint is stored: the value of its record, and its position.
-    pub fn note_checkpoint(&self, place: Coordinates, value: &[u8]) {
+    pub fn note_checkpoint(&self, position: Coordinates, value: &[u8]) {
         let json = String::from_utf8(value.to_vec()).map(RawValue::from_string);
         let now = micros_since_1970(SystemTime::now());
         self.metrics.checkpoint_timestamp_seconds.set(seconds(now));
         if let Ok(Ok(json)) = json {
-            self.shared().checkpoint = Some((place, json));
+            self.shared().checkpoint = Some((position, json));
         }
     }
 
@@ -303,9 +303,9 @@ impl Telemetry {
             reason: shared.reason.as_ref().map(|reason| reason.words.clone()),
             hint: shared.reason.as_ref().and_then(|reason| reason.hint.clone()),
             mysql: shared.primary.clone(),
-            position: shared.place.as_ref().map(|(place, gtid_set)| Position {
-                binlog_filename: place.file().to_owned(),
-                offset: place.offset,
+            position: shared.position.as_ref().map(|(position, gtid_set)| Position {
+                binlog_filename: position.file().to_owned(),
+                offset: position.offset,
                 gtid_set: gtid_set.as_ref().map(ToString::to_string),
             }),
             checkpoint: shared.checkpoint.as_ref().map(|(_, json)| json.clone()),
@@ -356,18 +356,18 @@ impl Shared {
 
     fn lag_bytes(&self) -> Option<u64> {
         let (binlogs, _) = self.binlogs.as_ref()?;
-        let checkpoint = self.checkpoint.as_ref().map(|(place, _)| place);
-        let place = self.place.as_ref().map(|(place, _)| place);
+        let checkpoint = self.checkpoint.as_ref().map(|(position, _)| position);
+        let position = self.position.as_ref().map(|(position, _)| position);
         // Rows in flight count as behind until they are in Kafka.
         let is_place_done = self.is_reading && self.lag.has_no_pending();
-        let from = if is_place_done { place.or(checkpoint) } else { checkpoint };
+        let from = if is_place_done { position.or(checkpoint) } else { checkpoint };
         Some(binlogs.bytes_after(from?))
     }
 
     fn retained_bytes(&self) -> Option<u64> {
         let (binlogs, _) = self.binlogs.as_ref()?;
-        let (place, _) = self.checkpoint.as_ref()?;
-        Some(binlogs.bytes_before(place))
+        let (position, _) = self.checkpoint.as_ref()?;
+        Some(binlogs.bytes_before(position))
     }
 }
 
@@ -412,9 +412,9 @@ mod tests {
     #[test]
     fn the_lag_is_nothing_once_the_servers_own_list_says_so() {
         let telemetry = telemetry();
-        let place: Coordinates = "binlog.000002:4711".parse().unwrap();
+        let position: Coordinates = "binlog.000002:4711".parse().unwrap();
         telemetry.begin_session(None);
-        telemetry.note_place(&place, None, |lag| lag.reading(None, Some(1)));
+        telemetry.note_position(&position, None, |lag| lag.reading(None, Some(1)));
         assert!(telemetry.status().lag.seconds > 1e6);
         let files = |last| [("binlog.000001", 100), ("binlog.000002", last)];
         telemetry.note_binlogs(files(5000).into_iter().collect());

@@ -18,8 +18,8 @@ use mysql_binlog::coordinates::{StartFrom, Uuid};
 use mysql_binlog::row::{Cell, RowDecoder};
 use mysql_binlog::table::Table;
 use mysql_binlog::{
-    Change, Interest, Options, Passed, Password, Replica, Rows, Server, Source, TlsMode,
-    TlsOptions, start, value,
+    AlreadyRelayed, Change, Interest, MysqlOptions, Password, Replica, Rows, Server, Source,
+    TlsMode, TlsOptions, start, value,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -41,7 +41,7 @@ async fn run() -> Result<Infallible, Box<dyn Error>> {
     };
     let (host, port) = address.rsplit_once(':').ok_or("the address has no port")?;
     let (database, table) = name.split_once('.').ok_or("the table has no database")?;
-    let options = Options {
+    let options = MysqlOptions {
         host: host.to_owned(),
         port: port.parse()?,
         user: user.clone(),
@@ -54,7 +54,7 @@ async fn run() -> Result<Infallible, Box<dyn Error>> {
 }
 
 async fn print_rows(
-    options: &Options,
+    options: &MysqlOptions,
     database: String,
     table: String,
 ) -> Result<Infallible, Box<dyn Error>> {
@@ -71,7 +71,7 @@ async fn print_rows(
     });
     let mut source = Source::open(None, options, &replica(), start, server, filter).await?;
     source.reach_start().await?;
-    println!("reading from {} on", source.place().coordinates);
+    println!("reading from {} on", source.position().coordinates);
 
     // Rows of the transaction that is being read. Its commit may never come.
     let mut uncommitted = Vec::new();
@@ -82,7 +82,7 @@ async fn print_rows(
             Change::RolledBack => uncommitted.clear(),
             Change::Committed if uncommitted.is_empty() => {}
             Change::Committed => {
-                println!("transaction that ends at {}", source.place().coordinates);
+                println!("transaction that ends at {}", source.position().coordinates);
                 uncommitted.drain(..).for_each(|row| println!("  {row}"));
             }
             Change::Nothing | Change::Ghosts(_) => {}
@@ -100,7 +100,7 @@ fn replica() -> Replica {
 }
 
 fn append_rows(lines: &mut Vec<String>, rows: &Rows<'_>) -> Result<(), Box<dyn Error>> {
-    if rows.at.passed != Passed::No {
+    if rows.at.passed != AlreadyRelayed::No {
         return Ok(());
     }
     let columns: Vec<usize> = (0..rows.table.columns.len()).collect();

@@ -26,7 +26,7 @@ pub use self::packets::{PIECE_BYTES_MAX, Packets, Stream, invalid};
 pub use self::sql::{Answer, Conn, typed, with_params};
 use super::server::Error;
 use super::tls::{self, Connector};
-use super::{Options, TlsMode};
+use super::{MysqlOptions, TlsMode};
 use crate::words::Causes;
 
 /// Finding the host, connecting, TLS and login together may take this long; a server that is gone without a
@@ -49,7 +49,7 @@ pub struct Connection {
 ///
 /// # Errors
 /// The server cannot be reached, refuses TLS or the login, or does not answer in time.
-pub async fn connect(options: &Options) -> Result<Connection, Error> {
+pub async fn connect(options: &MysqlOptions) -> Result<Connection, Error> {
     // A file of ours that cannot be used is no reason to go without TLS.
     let connector = Connector::new(&options.tls)?;
     let opened = match open(options, connector.as_ref()).await {
@@ -68,7 +68,7 @@ pub async fn connect(options: &Options) -> Result<Connection, Error> {
 
 /// PREFERRED falls back to an unencrypted connection when an encrypted one cannot be established
 /// (<https://dev.mysql.com/doc/refman/8.4/en/connection-options.html#option_general_ssl-mode>).
-fn note_fallback(options: &Options, why: tls::Error) -> Option<tls::Error> {
+fn note_fallback(options: &MysqlOptions, why: tls::Error) -> Option<tls::Error> {
     if matches!(why, tls::Error::NotOffered) {
         tracing::debug!(server = %options, "the server offers no TLS, connected without it");
         return None;
@@ -82,7 +82,7 @@ fn note_fallback(options: &Options, why: tls::Error) -> Option<tls::Error> {
     Some(why)
 }
 
-async fn open(options: &Options, connector: Option<&Connector>) -> Result<Connection, Error> {
+async fn open(options: &MysqlOptions, connector: Option<&Connector>) -> Result<Connection, Error> {
     let password = options.password.reveal()?;
     let account = login::Account { user: &options.user, password: &password };
     let encryption = connector.map(|connector| Encryption { connector, host: &options.host });

@@ -1,4 +1,4 @@
-//! A place in the binlog: file and offset, or a GTID set.
+//! A position in the binlog: file and offset, or a GTID set.
 //!
 //! Texts come in (configuration, checkpoint, what the server prints) and event bodies come in; values
 //! that can be compared and printed go out. Nothing here reads a clock, a file or a connection, and no
@@ -20,7 +20,7 @@ pub use gtid_event::{ANONYMOUS_GTID_LOG_EVENT, GTID_LOG_EVENT, GTID_TAGGED_LOG_E
 /// <https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_replication_binlog_event.html>
 pub const FIRST_EVENT_OFFSET: u64 = 4;
 
-/// Why a text or an event body is not a place in a binlog.
+/// Why a text or an event body is not a position in a binlog.
 #[allow(missing_docs, reason = "each has its words")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -224,10 +224,10 @@ mod tests {
 
     #[test]
     fn coordinates_print_as_they_were_written() {
-        let place = coordinates("binlog.000012:4711");
-        assert_eq!(place.file(), "binlog.000012");
-        assert_eq!(place.offset, 4711);
-        assert_eq!(place.to_string(), "binlog.000012:4711");
+        let position = coordinates("binlog.000012:4711");
+        assert_eq!(position.file(), "binlog.000012");
+        assert_eq!(position.offset, 4711);
+        assert_eq!(position.to_string(), "binlog.000012:4711");
         assert_eq!(
             Coordinates::start_of_file("mysql-bin.prod.000001").unwrap().to_string(),
             "mysql-bin.prod.000001:4"
@@ -303,15 +303,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn printed_coordinates_are_read_back(place in any_coordinates()) {
-            prop_assert_eq!(place.to_string().parse::<Coordinates>().unwrap(), place);
+        fn printed_coordinates_are_read_back(position in any_coordinates()) {
+            prop_assert_eq!(position.to_string().parse::<Coordinates>().unwrap(), position);
         }
 
         #[test]
         fn order_is_that_of_number_then_offset(one in any_coordinates(), other in any_coordinates()) {
-            let key = |place: &Coordinates| {
-                let (base, number) = place.file().rsplit_once('.').unwrap();
-                (base.to_owned(), number.parse::<u64>().unwrap(), place.offset)
+            let key = |position: &Coordinates| {
+                let (base, number) = position.file().rsplit_once('.').unwrap();
+                (base.to_owned(), number.parse::<u64>().unwrap(), position.offset)
             };
             let (left, right) = (key(&one), key(&other));
             let expected = (left.0 == right.0).then(|| (left.1, left.2).cmp(&(right.1, right.2)));

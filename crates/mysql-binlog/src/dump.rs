@@ -1,4 +1,4 @@
-//! The dump connection: registers as a replica, asks for the binlog from a place on, and takes event
+//! The dump connection: registers as a replica, asks for the binlog from a position on, and takes event
 //! after event out of what arrives.
 //!
 //! An event is borrowed from the buffer that its packet was read into; only one of 16 MiB and more is put
@@ -24,7 +24,7 @@ use super::connection::{
     self, Conn, PIECE_BYTES_MAX, Packets, Stream, command, invalid, serialized,
 };
 use super::event_type::{FORMAT_DESCRIPTION, TRANSACTION_PAYLOAD};
-use super::options::{Options, Replica, SILENCE_MIN};
+use super::options::{MysqlOptions, Replica, SILENCE_MIN};
 use super::raw_event::{self, HEADER_BYTES, RawEvent};
 use super::server;
 use crate::coordinates::Coordinates;
@@ -84,7 +84,7 @@ impl DumpLogin {
     /// # Errors
     /// The server cannot be reached, or is another one.
     pub async fn new(
-        options: &Options,
+        options: &MysqlOptions,
         replica: &Replica,
         server_uuid: Option<&str>,
     ) -> Result<DumpLogin, server::Error> {
@@ -94,7 +94,7 @@ impl DumpLogin {
     }
 }
 
-fn patience(options: &Options) -> Duration {
+fn patience(options: &MysqlOptions) -> Duration {
     options.heartbeat.max(SILENCE_MIN)
 }
 
@@ -135,14 +135,14 @@ enum Current {
 }
 
 impl Dump {
-    /// Registers as a replica and asks for the binlog from a place on, over the connection of `login` if it is fresh.
+    /// Registers as a replica and asks for the binlog from a position on, over the connection of `login` if it is fresh.
     /// `server_uuid`: the server that it must be.
     ///
     /// # Errors
     /// The server cannot be reached, is another one, or refuses the dump.
     pub async fn open(
         login: Option<DumpLogin>,
-        options: &Options,
+        options: &MysqlOptions,
         replica: &Replica,
         from: &Coordinates,
         server_uuid: Option<&str>,
@@ -369,7 +369,7 @@ impl Compressed {
 }
 
 /// What the session of a dump is told before it registers.
-fn session_sql(options: &Options, replica: &Replica) -> String {
+fn session_sql(options: &MysqlOptions, replica: &Replica) -> String {
     let heartbeat_nanos = options.heartbeat.as_nanos();
     // Both spellings: servers read @source_… from 8.0.26 on, @master_… before. Checksums come as they are in the
     // binlog: under any other value, the first event of the stream may have one before anybody can know it.

@@ -11,11 +11,11 @@
 //!
 //! use mysql_binlog::coordinates::{StartFrom, Uuid};
 //! use mysql_binlog::{
-//!     Change, Interest, Options, Password, Replica, Server, Source, TlsMode, TlsOptions, start,
+//!     Change, Interest, MysqlOptions, Password, Replica, Server, Source, TlsMode, TlsOptions, start,
 //! };
 //!
 //! # async fn follow() -> Result<(), Box<dyn std::error::Error>> {
-//! let options = Options {
+//! let options = MysqlOptions {
 //!     host: "db.example.org".to_owned(),
 //!     port: 3306,
 //!     user: "replicator".to_owned(),
@@ -42,7 +42,7 @@
 //!     source.read().await?;
 //!     match source.interpret().await? {
 //!         Change::Rows(rows) => println!("rows of {}", rows.table.full_name()),
-//!         Change::Committed => println!("committed, up to {}", source.place().coordinates),
+//!         Change::Committed => println!("committed, up to {}", source.position().coordinates),
 //!         Change::RolledBack => println!("the rows since the last commit were taken back"),
 //!         Change::Nothing | Change::Ghosts(_) => {}
 //!     }
@@ -69,11 +69,11 @@
 //!
 //! # Map
 //!
-//! - [`Options`], [`Password`], [`Replica`]: how to reach the server, and which replica we are
+//! - [`MysqlOptions`], [`Password`], [`Replica`]: how to reach the server, and which replica we are
 //! - [`Conn`]: a connection for SQL; [`Server`]: the same, made again when it is lost, with the questions to a server
 //! - [`start`]: from a position that a person or a checkpoint names to the one where a dump begins
 //! - [`Source`], [`Change`], [`Rows`]: the dump stream, and what its events mean
-//! - [`transaction`]: from events to transactions; [`Place`] is the boundary between two
+//! - [`transaction`]: from events to transactions; [`Position`] is the boundary between two
 //! - [`table`]: from a table map to columns by name; [`row`]: from the bytes of a row to those of its columns; [`value`]:
 //!   from the bytes of a column to text or a number
 //! - [`coordinates`]: file and offset, GTIDs and their sets
@@ -124,11 +124,11 @@ pub use self::catalog::{Catalog, FixedCatalog};
 pub use self::connection::{Answer, Conn, Stream};
 pub use self::dump::DumpLogin;
 pub use self::json::Style as JsonStyle;
-pub use self::options::{Options, Replica, TlsMode, TlsOptions};
+pub use self::options::{MysqlOptions, Replica, TlsMode, TlsOptions};
 pub use self::password::{Password, PasswordError};
 pub use self::progress::Progress;
 pub use self::server::{Identity, Server};
 pub use self::source::{Change, Error, Rows, Source};
 pub use self::start::Resume;
 pub use self::tables::{Interest, LayoutId, TableFilter};
-pub use self::transaction::{Passed, Place, RowsAt, Start};
+pub use self::transaction::{AlreadyRelayed, Position, RowsAt, Start};

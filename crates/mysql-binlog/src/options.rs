@@ -10,7 +10,7 @@ use crate::password::Password;
 
 /// How to reach the primary and how to be a replica of it.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct MysqlOptions {
     /// A name, or an address.
     pub host: String,
     /// Usually 3306.
@@ -27,7 +27,7 @@ pub struct Options {
     pub tls: TlsOptions,
 }
 
-impl Options {
+impl MysqlOptions {
     /// How long nothing may arrive: a server that has nothing to send sends heartbeats.
     pub fn silence_max(&self) -> Duration {
         (self.heartbeat * SILENT_HEARTBEATS).max(SILENCE_MIN)
@@ -63,7 +63,7 @@ pub enum TlsMode {
     VerifyIdentity,
 }
 
-impl fmt::Display for Options {
+impl fmt::Display for MysqlOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
     }

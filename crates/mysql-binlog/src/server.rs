@@ -1,4 +1,4 @@
-//! The SQL side of a MySQL server: who it is, which binlogs it has, where a place resolves to, and the
+//! The SQL side of a MySQL server: who it is, which binlogs it has, where a position resolves to, and the
 //! columns of a table. One connection, made again when it was lost; the dump stream is another one.
 
 mod ahead;
@@ -19,7 +19,7 @@ pub use self::binlogs::{BinlogFile, BinlogFilters, ListedEvent, RegisteredReplic
 pub use self::replication::ReplicationSource;
 pub use self::tables::{Listed, SYSTEM_DATABASES, TableAccess, spelled};
 use super::connection::{Answer, Conn, typed};
-use super::{Options, tls};
+use super::{MysqlOptions, tls};
 use crate::clock::ServerClock;
 use crate::coordinates::Uuid;
 use crate::password::PasswordError;
@@ -129,7 +129,7 @@ pub type Variables = BTreeMap<String, String>;
 
 /// A connection for SQL.
 pub struct Server {
-    options: Options,
+    options: MysqlOptions,
     conn: Conn,
     answered_at: Instant,
     ahead: Ahead,
@@ -140,7 +140,7 @@ pub struct Server {
 impl Server {
     /// # Errors
     /// The server cannot be reached, refuses TLS or the login, or does not answer in time.
-    pub async fn connect(options: &Options) -> Result<Server, Error> {
+    pub async fn connect(options: &MysqlOptions) -> Result<Server, Error> {
         let conn = Conn::connect(options).await?;
         let (options, ahead) = (options.clone(), Ahead::default());
         Ok(Server { conn, options, answered_at: Instant::now(), ahead, server_uuid: None })

@@ -19,14 +19,14 @@ use crate::clock::CommitTime;
 use crate::connection::{Packets, Stream};
 use crate::coordinates::{Coordinates, Gtid};
 use crate::dump::{self, Dump, DumpLogin};
-use crate::options::{Options, Replica};
+use crate::options::{MysqlOptions, Replica};
 use crate::progress::Progress;
 use crate::row::{self, RowsEvent};
 use crate::server::{self, Server};
 use crate::start;
 use crate::table::{self, Table};
 use crate::tables::{LayoutId, RowsOf, TableFilter, Tables};
-use crate::transaction::{self, Passed, Place, RowsAt, Start, Step, Tracker};
+use crate::transaction::{self, AlreadyRelayed, Position, RowsAt, Start, Step, Tracker};
 
 /// Why the stream cannot be followed.
 #[allow(missing_docs, reason = "each has its words")]
@@ -71,7 +71,7 @@ pub enum Change<'a> {
     Rows(Rows<'a>),
     /// This many rows of a table that is left out as the copy of another one.
     Ghosts(u64),
-    /// The transaction is complete: [`Source::place`] stands after it.
+    /// The transaction is complete: [`Source::position`] stands after it.
     Committed,
     /// The rows since the last boundary were taken back by the server.
     RolledBack,
@@ -89,7 +89,7 @@ pub struct Rows<'a> {
     /// Where their event stands, and whether they were relayed before.
     pub at: RowsAt,
     /// The boundary before the rows' transaction; its file is the one [`RowsAt::end`] is an offset of.
-    pub place: &'a Place,
+    pub position: &'a Position,
     /// The rows' transaction.
     pub gtid: Option<&'a Gtid>,
     /// When their transaction was committed.
@@ -109,13 +109,13 @@ pub struct Source<S = Box<dyn Stream>, C = Server> {
 
 impl Source {
     /// Registers as a replica and asks for the binlog from `start` on, over the connection of `login` if it is fresh.
-    /// A connection on which nothing arrives for longer than [`Options::silence_max`] is dead.
+    /// A connection on which nothing arrives for longer than [`MysqlOptions::silence_max`] is dead.
     ///
     /// # Errors
     /// The server cannot be reached or refuses the dump.
     pub async fn open(
         login: Option<DumpLogin>,
-        options: &Options,
+        options: &MysqlOptions,
         replica: &Replica,
         start: Start,
         server: Server,
@@ -163,13 +163,13 @@ impl<S: AsyncRead + Unpin, C: Catalog> Source<S, C> {
     }
 
     /// The last transaction boundary.
-    pub fn place(&self) -> &Place {
-        self.tracker.place()
+    pub fn position(&self) -> &Position {
+        self.tracker.position()
     }
 
     /// End of the last event that was read.
-    pub fn position(&self) -> &Coordinates {
-        self.tracker.position()
+    pub fn read_end(&self) -> &Coordinates {
+        self.tracker.read_end()
     }
 
     /// When the transaction was committed that is being read, or was read last.
@@ -234,7 +234,7 @@ impl<S: AsyncRead + Unpin, C: Catalog> Source<S, C> {
             match filled {
                 Ok(filled) => self.note_filled(filled)?,
                 Err(_) => {
-                    let (after, silence) = (self.position().clone(), self.silence_max);
+                    let (after, silence) = (self.read_end().clone(), self.silence_max);
                     return Err(Error::Silent { after, silence });
                 }
             }
@@ -252,7 +252,7 @@ impl<S: AsyncRead + Unpin, C: Catalog> Source<S, C> {
     }
 
     fn dump_error(&self, error: dump::Error) -> Error {
-        let after = self.position().clone();
+        let after = self.read_end().clone();
         match error {
             dump::Error::Connection(error) => Error::Stream { after, error },
             dump::Error::Ended => Error::Ended { after },
@@ -274,8 +274,8 @@ impl<S: AsyncRead + Unpin, C: Catalog> Source<S, C> {
         self.progress.note(event, is_whole.then(|| self.tracker.committed_at()));
         match step {
             Step::TableMap => {
-                let (position, is_passed) = (self.tracker.position(), self.tracker.is_passed());
-                self.tables.learn(event.body, position, is_passed).await?;
+                let (read_end, is_passed) = (self.tracker.read_end(), self.tracker.is_passed());
+                self.tables.learn(event.body, read_end, is_passed).await?;
             }
             Step::WriteRows(at) => return self.rows(at),
             Step::Committed => return Ok(self.close_transaction(Change::Committed)),
@@ -297,23 +297,23 @@ impl<S: AsyncRead + Unpin, C: Catalog> Source<S, C> {
 
     fn rows(&mut self, at: RowsAt) -> Result<Change<'_>, Error> {
         let event = self.dump.event();
-        let position = self.tracker.position();
+        let read_end = self.tracker.read_end();
         let rows = RowsEvent::parse(event.event_type, event.body)
-            .map_err(|source| Error::Rows { at: position.clone(), source })?;
-        let is_passed = at.passed != Passed::No;
-        let (layout, table) = match self.tables.of_rows(&rows, position, is_passed)? {
+            .map_err(|source| Error::Rows { at: read_end.clone(), source })?;
+        let is_passed = at.passed != AlreadyRelayed::No;
+        let (layout, table) = match self.tables.of_rows(&rows, read_end, is_passed)? {
             RowsOf::Outbox(layout, table) => (layout, table),
             RowsOf::Ghosts(rows) => return Ok(Change::Ghosts(rows)),
             RowsOf::NoInterest => return Ok(Change::Nothing),
         };
         if at.in_xa {
-            let (table, at) = (table.full_name(), position.clone());
+            let (table, at) = (table.full_name(), read_end.clone());
             return if is_passed { Ok(Change::Nothing) } else { Err(Error::Xa { table, at }) };
         }
         self.tracker.note_outbox_rows();
-        let (place, gtid) = (self.tracker.place(), self.tracker.open_gtid());
+        let (position, gtid) = (self.tracker.position(), self.tracker.open_gtid());
         let committed_at = self.tracker.committed_at();
-        Ok(Change::Rows(Rows { layout, table, event: rows, at, place, gtid, committed_at }))
+        Ok(Change::Rows(Rows { layout, table, event: rows, at, position, gtid, committed_at }))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::coordinates::{Coordinates, GtidSet, StartFrom, Uuid};
 /// (<https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_binlog_dump.html>).
 const DUMP_OFFSET_MAX: u64 = u32::MAX as u64;
 
-/// Why there is no place to begin.
+/// Why there is no position to begin.
 #[allow(missing_docs, reason = "each has its words")]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -46,14 +46,14 @@ pub enum Error {
     NoBinlog,
 }
 
-/// Who named the place that a relay begins at.
+/// Who named the position that a relay begins at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// A stored position.
     Checkpoint(Coordinates),
     /// The configuration.
     StartFrom(StartFrom),
-    /// Who asks for another place.
+    /// Who asks for another position.
     To(StartFrom),
 }
 
@@ -67,7 +67,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A stored place that reading is to go on from.
+/// A stored position that reading is to go on from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resume {
     /// A position in the binlog of the server that is named here.
@@ -252,13 +252,13 @@ fn at_boundary(read_from: Coordinates, gtid_set: Option<GtidSet>, identity: &Ide
     }
 }
 
-/// The place itself, or the head of its file where a dump cannot begin at the place.
+/// The place itself, or the head of its file where a dump cannot begin at the position.
 #[must_use]
-pub fn dumpable(place: Coordinates) -> Coordinates {
-    if place.offset > DUMP_OFFSET_MAX {
-        place.at(crate::coordinates::FIRST_EVENT_OFFSET)
+pub fn dumpable(position: Coordinates) -> Coordinates {
+    if position.offset > DUMP_OFFSET_MAX {
+        position.at(crate::coordinates::FIRST_EVENT_OFFSET)
     } else {
-        place
+        position
     }
 }
 
@@ -407,7 +407,7 @@ mod tests {
 
     #[test]
     fn a_dump_begins_at_the_head_of_a_file_where_32_bits_cannot_say_the_offset() {
-        let dumpable = |place: &str| super::dumpable(place.parse().unwrap()).to_string();
+        let dumpable = |position: &str| super::dumpable(position.parse().unwrap()).to_string();
         assert_eq!(dumpable("binlog.000003:4294967295"), "binlog.000003:4294967295");
         assert_eq!(dumpable("binlog.000003:4294967296"), "binlog.000003:4");
         assert_eq!(dumpable("binlog.000003:9000000000"), "binlog.000003:4");

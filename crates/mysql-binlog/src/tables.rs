@@ -108,7 +108,7 @@ enum MappedTable {
     /// The same, and its rows are counted.
     Ghost(Box<RowDecoder>),
     Layout(LayoutId),
-    /// A table whose columns could not be learnt, at a place where that may not matter.
+    /// A table whose columns could not be learnt, at a position where that may not matter.
     Unknown(Unknown),
 }
 

@@ -1,7 +1,7 @@
-//! Groups binlog events into transactions and keeps the place: what enters is one event after the other,
+//! Groups binlog events into transactions and keeps the position: what enters is one event after the other,
 //! what leaves is a [`Step`] that says what the event means for the stream.
 //!
-//! A place is always a transaction boundary. Nothing is guessed: a group that does not end, a statement
+//! A position is always a transaction boundary. Nothing is guessed: a group that does not end, a statement
 //! that would have changed an outbox table unseen, an event that nobody knows are errors with coordinates.
 
 mod error;
@@ -18,10 +18,10 @@ const FLAG_IGNORABLE: u16 = 0x80;
 
 /// A transaction boundary: everything before it is done, nothing after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Position {
     /// File and offset of the boundary.
     pub coordinates: Coordinates,
-    /// Every GTID before the place; `None` when that is not known completely.
+    /// Every GTID before the position; `None` when that is not known completely.
     pub gtid_set: Option<GtidSet>,
     /// When its file was begun, in seconds since 1970; `None` while that is not known.
     pub file_timestamp: Option<u32>,
@@ -29,7 +29,7 @@ pub struct Place {
 
 /// Whether rows are to be relayed, or were before this reading began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Passed {
+pub enum AlreadyRelayed {
     /// They are to be relayed.
     No,
     /// The event ends at or before the offset from which relaying begins.
@@ -47,7 +47,7 @@ pub enum Step {
     TableMap,
     /// Inserted rows.
     WriteRows(RowsAt),
-    /// The transaction is complete; [`Tracker::place`] is after it.
+    /// The transaction is complete; [`Tracker::position`] is after it.
     Committed,
     /// As `Committed`, by a statement that may have changed the columns of an outbox table.
     Altered,
@@ -67,7 +67,7 @@ pub struct RowsAt {
     /// It is inside an XA transaction, of which it is not known whether it will be committed.
     pub in_xa: bool,
     /// Whether the rows were relayed before.
-    pub passed: Passed,
+    pub passed: AlreadyRelayed,
 }
 
 #[derive(Debug)]
@@ -98,8 +98,8 @@ impl Open {
 /// Follows the event groups of one dump stream.
 #[derive(Debug)]
 pub struct Tracker {
-    place: Place,
-    position: Coordinates,
+    position: Position,
+    read_end: Coordinates,
     open: Option<Open>,
     payload_bytes_left: u64,
     start_offset: Option<u64>,
@@ -123,14 +123,14 @@ pub struct Start {
 }
 
 impl Start {
-    /// The place from which rows count, as far as it is known before a row is read.
-    pub fn place(&self) -> Place {
+    /// The position from which rows count, as far as it is known before a row is read.
+    pub fn position(&self) -> Position {
         let file_timestamp = self.file_timestamp;
         match self.start_offset {
             Some(offset) => {
-                Place { coordinates: self.read_from.at(offset), gtid_set: None, file_timestamp }
+                Position { coordinates: self.read_from.at(offset), gtid_set: None, file_timestamp }
             }
-            None => Place {
+            None => Position {
                 coordinates: self.read_from.clone(),
                 gtid_set: self.gtid_set.clone(),
                 file_timestamp,
@@ -144,8 +144,8 @@ impl Tracker {
     pub fn new(start: Start) -> Tracker {
         let Start { read_from, gtid_set, file_timestamp, start_offset, gtids_are_complete } = start;
         Tracker {
-            position: read_from.clone(),
-            place: Place { coordinates: read_from, gtid_set, file_timestamp },
+            read_end: read_from.clone(),
+            position: Position { coordinates: read_from, gtid_set, file_timestamp },
             open: None,
             payload_bytes_left: 0,
             start_offset,
@@ -155,13 +155,13 @@ impl Tracker {
     }
 
     /// The last transaction boundary.
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn position(&self) -> &Position {
+        &self.position
     }
 
     /// End of the last event that was read.
-    pub fn position(&self) -> &Coordinates {
-        &self.position
+    pub fn read_end(&self) -> &Coordinates {
+        &self.read_end
     }
 
     /// The GTID of the transaction that is being read.
@@ -188,8 +188,8 @@ impl Tracker {
     /// Whether the offset from which relaying begins has not been reached yet.
     pub fn is_before_start(&self) -> bool {
         self.start_offset.is_some_and(|offset| {
-            self.position.offset < offset
-                || self.position.offset == offset && self.payload_bytes_left > 0
+            self.read_end.offset < offset
+                || self.read_end.offset == offset && self.payload_bytes_left > 0
         })
     }
 
@@ -226,14 +226,14 @@ impl Tracker {
             PREVIOUS_GTIDS => self.adopt_previous_gtids(event.body),
             FORMAT_DESCRIPTION => self.ensure_same_file(event.timestamp),
             INCIDENT if self.is_passed() => Ok(Step::Nothing),
-            INCIDENT => Err(Error::Incident { at: self.position.clone() }),
+            INCIDENT => Err(Error::Incident { at: self.read_end.clone() }),
             HEARTBEAT | HEARTBEAT_V2 | STOP | INTVAR | RAND | USER_VAR | IGNORABLE | ROWS_QUERY
             | UPDATE_ROWS_V1 | DELETE_ROWS_V1 | UPDATE_ROWS | DELETE_ROWS | PARTIAL_UPDATE_ROWS
             | TRANSACTION_CONTEXT | VIEW_CHANGE | APPEND_BLOCK | DELETE_FILE | BEGIN_LOAD_QUERY => {
                 Ok(Step::Nothing)
             }
             _ if event.flags & FLAG_IGNORABLE != 0 || self.is_passed() => Ok(Step::Nothing),
-            event_type => Err(Error::UnknownEvent { at: self.position.clone(), event_type }),
+            event_type => Err(Error::UnknownEvent { at: self.read_end.clone(), event_type }),
         }
     }
 
@@ -246,7 +246,7 @@ impl Tracker {
             self.payload_bytes_left = match left {
                 // An outer event, or padding, where an inner event must be: the payload broke off.
                 Some(left) if event.log_pos == 0 && event.size > 0 => left,
-                _ => return Err(Error::DamagedPayload { at: self.position.clone() }),
+                _ => return Err(Error::DamagedPayload { at: self.read_end.clone() }),
             };
             return Ok(());
         }
@@ -257,17 +257,17 @@ impl Tracker {
             self.committed_at = CommitTime::from_seconds(event.timestamp);
         }
         // The header has 32 bits for the position, a file may be longer: positions only grow within one.
-        let mut end = (self.position.offset & !0xFFFF_FFFF) | u64::from(event.log_pos);
-        if end < self.position.offset {
+        let mut end = (self.read_end.offset & !0xFFFF_FFFF) | u64::from(event.log_pos);
+        if end < self.read_end.offset {
             end += 1 << 32;
         }
-        self.position.offset = end;
+        self.read_end.offset = end;
         Ok(())
     }
 
     fn inside(&mut self, step: Step) -> Step {
         // A start in the middle of a group comes without its BEGIN; the group ends like any other.
-        let start = self.place.coordinates.offset;
+        let start = self.position.coordinates.offset;
         self.open.get_or_insert_with(|| Open::new(start, None)).begun = true;
         step
     }
@@ -275,14 +275,14 @@ impl Tracker {
     fn rows_at(&self) -> RowsAt {
         let open = self.open.as_ref();
         let passed = if open.is_some_and(|open| open.passed) {
-            Passed::InGtidSet
-        } else if self.start_offset.is_some_and(|offset| self.position.offset <= offset) {
-            Passed::BeforeStart
+            AlreadyRelayed::InGtidSet
+        } else if self.start_offset.is_some_and(|offset| self.read_end.offset <= offset) {
+            AlreadyRelayed::BeforeStart
         } else {
-            Passed::No
+            AlreadyRelayed::No
         };
         RowsAt {
-            end: self.position.offset,
+            end: self.read_end.offset,
             in_payload: open.is_some_and(|open| open.in_payload),
             in_xa: open.is_some_and(|open| open.in_xa),
             passed,
@@ -291,22 +291,22 @@ impl Tracker {
 
     /// What the event just read did is done already: it is not held against the stream.
     pub fn is_passed(&self) -> bool {
-        self.rows_at().passed != Passed::No
+        self.rows_at().passed != AlreadyRelayed::No
     }
 
     fn begin_group(&mut self, event: &RawEvent<'_>) -> Result<Step, Error> {
         self.ensure_closed()?;
         let decoded = Gtid::decode(event.event_type, event.body)
-            .map_err(|_| Error::Damaged { at: self.position.clone(), what: "GTID" })?;
-        let mut open = Open::new(self.place.coordinates.offset, decoded.gtid);
+            .map_err(|_| Error::Damaged { at: self.read_end.clone(), what: "GTID" })?;
+        let mut open = Open::new(self.position.coordinates.offset, decoded.gtid);
         self.committed_at = match decoded.immediate_commit_timestamp_micros {
             Some(micros) => CommitTime::from_micros(micros),
             None => CommitTime::from_seconds(event.timestamp),
         };
-        match (&open.gtid, &self.place.gtid_set) {
+        match (&open.gtid, &self.position.gtid_set) {
             (Some(gtid), Some(set)) => open.passed = set.contains(gtid),
             // A transaction without a GTID: no set can name all that is done any more.
-            (None, _) => (self.place.gtid_set, self.gtids_are_complete) = (None, false),
+            (None, _) => (self.position.gtid_set, self.gtids_are_complete) = (None, false),
             (Some(_), None) => {}
         }
         self.open = Some(open);
@@ -314,14 +314,14 @@ impl Tracker {
     }
 
     fn begin_payload(&mut self, body: &[u8]) -> Result<Step, Error> {
-        let at = self.position.clone();
+        let at = self.read_end.clone();
         let stated = super::dump::stated(body)
             .ok_or(Error::Damaged { at: at.clone(), what: "compressed transaction" })?;
         if stated.uncompressed_bytes == 0 {
             return Err(Error::DamagedPayload { at });
         }
         self.payload_bytes_left = stated.uncompressed_bytes;
-        let start = self.place.coordinates.offset;
+        let start = self.position.coordinates.offset;
         let open = self.open.get_or_insert_with(|| Open::new(start, None));
         open.in_payload = true;
         Ok(Step::Nothing)
@@ -329,8 +329,8 @@ impl Tracker {
 
     fn query(&mut self, body: &[u8], is_outbox: IsOutbox<'_>) -> Result<Step, Error> {
         let query = Query::parse(body)
-            .ok_or_else(|| Error::Damaged { at: self.position.clone(), what: "query" })?;
-        let start = self.place.coordinates.offset;
+            .ok_or_else(|| Error::Damaged { at: self.read_end.clone(), what: "query" })?;
+        let start = self.position.coordinates.offset;
         let is_passed = self.is_passed();
         let open = self.open.get_or_insert_with(|| Open::new(start, None));
         match query.control() {
@@ -341,7 +341,7 @@ impl Tracker {
             Some(Control::Rollback) if is_passed => return Ok(self.commit()),
             Some(Control::Rollback) => return Ok(self.roll_back()),
             Some(Control::RollbackTo) if open.has_outbox_rows && !is_passed => {
-                return Err(Error::PartialRollback { at: self.position.clone() });
+                return Err(Error::PartialRollback { at: self.read_end.clone() });
             }
             Some(Control::XaEnd | Control::Savepoint | Control::RollbackTo) => {}
             None => return self.statement(&query, is_outbox),
@@ -366,7 +366,7 @@ impl Tracker {
 
     /// Rows that a statement added are nowhere in the stream.
     fn ensure_not_added(&self, effect: &Effect) -> Result<(), Error> {
-        let at = || self.position.clone();
+        let at = || self.read_end.clone();
         match effect {
             Effect::Adds(_) | Effect::MayAdd(_) if self.is_passed() => Ok(()),
             Effect::Adds(table) => Err(Error::Statement { at: at(), table: table.clone() }),
@@ -375,7 +375,7 @@ impl Tracker {
             }
             Effect::Defines(definition) if definition.moves_rows && !self.is_passed() => {
                 tracing::warn!(
-                    table = definition.table, at = %self.position,
+                    table = definition.table, at = %self.read_end,
                     "DDL may have moved rows into an outbox table: those that were not inserted into it are not relayed"
                 );
                 Ok(())
@@ -386,14 +386,15 @@ impl Tracker {
 
     fn load_query(&mut self, body: &[u8], is_outbox: IsOutbox<'_>) -> Result<Step, Error> {
         let query = Query::parse_load(body)
-            .ok_or_else(|| Error::Damaged { at: self.position.clone(), what: "load query" })?;
+            .ok_or_else(|| Error::Damaged { at: self.read_end.clone(), what: "load query" })?;
         self.ensure_not_added(&query.effect(is_outbox))?;
         Ok(Step::Nothing)
     }
 
     fn commit(&mut self) -> Step {
         let open = self.close();
-        if let (Some(gtid), Some(set)) = (open.and_then(|open| open.gtid), &mut self.place.gtid_set)
+        if let (Some(gtid), Some(set)) =
+            (open.and_then(|open| open.gtid), &mut self.position.gtid_set)
         {
             set.insert(gtid);
         }
@@ -406,30 +407,30 @@ impl Tracker {
     }
 
     fn close(&mut self) -> Option<Open> {
-        self.place.coordinates = self.position.clone();
-        if self.start_offset.is_some_and(|offset| self.position.offset >= offset) {
+        self.position.coordinates = self.read_end.clone();
+        if self.start_offset.is_some_and(|offset| self.read_end.offset >= offset) {
             self.start_offset = None;
         }
         self.open.take()
     }
 
     fn rotate(&mut self, event: &RawEvent<'_>) -> Result<Step, Error> {
-        let damaged = || Error::Damaged { at: self.position.clone(), what: "rotate" };
+        let damaged = || Error::Damaged { at: self.read_end.clone(), what: "rotate" };
         let (position, file) = event.body.split_first_chunk::<8>().ok_or_else(damaged)?;
         let file = std::str::from_utf8(file).map_err(|_| damaged())?;
         let next = Coordinates::new(file, u64::from_le_bytes(*position)).map_err(|_| damaged())?;
         // At the start of a stream and after every real one comes a made-up rotate to where we are.
-        if file == self.position.file() {
+        if file == self.read_end.file() {
             return Ok(Step::Nothing);
         }
         self.ensure_closed()?;
         if let Some(offset) =
-            self.start_offset.take().filter(|offset| self.position.offset < *offset)
+            self.start_offset.take().filter(|offset| self.read_end.offset < *offset)
         {
-            return Err(Error::StartBeyondEnd { file: self.position.file().into(), offset });
+            return Err(Error::StartBeyondEnd { file: self.read_end.file().into(), offset });
         }
-        self.position = next;
-        self.place.file_timestamp = None;
+        self.read_end = next;
+        self.position.file_timestamp = None;
         self.close();
         Ok(Step::Committed)
     }
@@ -438,12 +439,12 @@ impl Tracker {
     /// After RESET MASTER names and offsets come again.
     fn ensure_same_file(&mut self, timestamp: u32) -> Result<Step, Error> {
         let is = Some(timestamp).filter(|seconds| *seconds != 0);
-        match (is, self.place.file_timestamp) {
+        match (is, self.position.file_timestamp) {
             (Some(is), Some(was)) if is != was => {
-                Err(Error::OtherFile { file: self.position.file().into(), is, was })
+                Err(Error::OtherFile { file: self.read_end.file().into(), is, was })
             }
             _ => {
-                self.place.file_timestamp = is;
+                self.position.file_timestamp = is;
                 Ok(Step::Nothing)
             }
         }
@@ -452,12 +453,12 @@ impl Tracker {
     /// The event at the head of each file names all GTIDs before that file. It is taken where the set was
     /// not known; a known set may be ahead of it, by what was relayed on another server.
     fn adopt_previous_gtids(&mut self, body: &[u8]) -> Result<Step, Error> {
-        if self.place.gtid_set.is_none() && self.gtids_are_complete {
+        if self.position.gtid_set.is_none() && self.gtids_are_complete {
             let set = GtidSet::decode_previous_gtids(body).map_err(|_| Error::Damaged {
-                at: self.position.clone(),
+                at: self.read_end.clone(),
                 what: "previous GTIDs",
             })?;
-            self.place.gtid_set = Some(set);
+            self.position.gtid_set = Some(set);
         }
         // It stands before the first group of its file: reading may as well begin after it.
         if self.open.is_none() {
@@ -469,8 +470,8 @@ impl Tracker {
     fn ensure_closed(&self) -> Result<(), Error> {
         match &self.open {
             Some(open) => Err(Error::Unfinished {
-                start: self.place.coordinates.at(open.start),
-                at: self.position.clone(),
+                start: self.position.coordinates.at(open.start),
+                at: self.read_end.clone(),
             }),
             None => Ok(()),
         }

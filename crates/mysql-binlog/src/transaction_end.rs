@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::AsyncRead;
 
 use super::server::{ListedEvent, Server};
-use super::{Error, Place, Source, server};
+use super::{Error, Position, Source, server};
 use crate::catalog::Catalog;
 use crate::coordinates::Coordinates;
 
@@ -26,12 +26,12 @@ impl<S: AsyncRead + Unpin, C: Catalog> Source<S, C> {
     ///
     /// # Errors
     /// As [`Source::read`] and [`Source::interpret`].
-    pub async fn reach_start(&mut self) -> Result<&Place, Error> {
+    pub async fn reach_start(&mut self) -> Result<&Position, Error> {
         while self.is_before_start() {
             self.read().await?;
             self.interpret().await?;
         }
-        Ok(self.place())
+        Ok(self.position())
     }
 
     /// Returns the next boundary after the event that was read last: the end of a transaction that cannot be read. `None`
@@ -42,7 +42,7 @@ impl<S: AsyncRead + Unpin, C: Catalog> Source<S, C> {
             Ok(Ok(None)) | Err(_) => tracing::debug!("the end of the transaction is far away"),
             Ok(Err(error)) => tracing::debug!(%error, "read on to the end of the transaction"),
         }
-        let begin = self.place().coordinates.clone();
+        let begin = self.position().coordinates.clone();
         let listed =
             tokio::time::timeout(END_WITHIN, self.tables.catalog.end_of_transaction(begin));
         match listed.await {
@@ -67,7 +67,7 @@ impl<S: AsyncRead + Unpin, C: Catalog> Source<S, C> {
             // No table is wanted: nothing in a transaction that is skipped may fail.
             self.tracker.accept(event, &|_, _| false)?;
         }
-        Ok(Some(self.position().clone()))
+        Ok(Some(self.read_end().clone()))
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::binlog::Place;
+use crate::binlog::Position;
 use crate::coordinates::Coordinates;
 
 /// A set of at most this many intervals, some 5 KB, is a part of every checkpoint.
@@ -34,7 +34,7 @@ const OTHER_BYTES_MAX: usize = 32 * 1024;
 pub(super) struct GtidPace {
     /// Longest text that the topic takes.
     bytes_max: usize,
-    /// Before this place, the set may name transactions that come later in this binlog.
+    /// Before this position, the set may name transactions that come later in this binlog.
     ahead_until: Option<Coordinates>,
     stored_at: Option<Instant>,
     /// The stored checkpoint lacks a set that is known.
@@ -45,7 +45,7 @@ pub(super) struct GtidPace {
 
 impl GtidPace {
     /// For a checkpoint topic that takes record batches of this many bytes, if that is known. `ahead_until`: before
-    /// this place, the set may be ahead of what is read.
+    /// this position, the set may be ahead of what is read.
     pub fn new(topic_bytes_max: Option<usize>, ahead_until: Option<Coordinates>) -> GtidPace {
         // Nothing is known of the checkpoint that is stored now.
         GtidPace {
@@ -62,14 +62,14 @@ impl GtidPace {
         self.stored_at = None;
     }
 
-    /// The set as the checkpoint of this place has it.
-    pub fn gtid_set(&mut self, place: &Place, now: Instant) -> Option<String> {
-        let set = place.gtid_set.as_ref()?;
-        if !is_long(place) {
+    /// The set as the checkpoint of this position has it.
+    pub fn gtid_set(&mut self, position: &Position, now: Instant) -> Option<String> {
+        let set = position.gtid_set.as_ref()?;
+        if !is_long(position) {
             self.is_left_out = false;
             return Some(set.to_string());
         }
-        if self.is_ahead(place) {
+        if self.is_ahead(position) {
             // However long it is: that Kafka refuses it is better than that rows come again.
             (self.stored_at, self.is_left_out) = (Some(now), false);
             return Some(set.to_string());
@@ -95,19 +95,19 @@ impl GtidPace {
         None
     }
 
-    /// The stored checkpoint of this place should be stored again, with the set.
-    pub fn is_due(&self, place: &Place) -> bool {
-        self.lacks_set(place) && self.has_paused(Instant::now())
+    /// The stored checkpoint of this position should be stored again, with the set.
+    pub fn is_due(&self, position: &Position) -> bool {
+        self.lacks_set(position) && self.has_paused(Instant::now())
     }
 
     /// The stored checkpoint lacks the set that it could have.
-    pub fn lacks_set(&self, place: &Place) -> bool {
-        self.is_left_out && is_long(place)
+    pub fn lacks_set(&self, position: &Position) -> bool {
+        self.is_left_out && is_long(position)
     }
 
-    /// Without the set, transactions of it that are behind this place would be relayed again.
-    fn is_ahead(&mut self, place: &Place) -> bool {
-        self.ahead_until.take_if(|end| place.coordinates >= *end);
+    /// Without the set, transactions of it that are behind this position would be relayed again.
+    fn is_ahead(&mut self, position: &Position) -> bool {
+        self.ahead_until.take_if(|end| position.coordinates >= *end);
         self.ahead_until.is_some()
     }
 
@@ -124,19 +124,19 @@ pub fn set_bytes_max(topic_bytes_max: Option<usize>) -> usize {
     }
 }
 
-fn is_long(place: &Place) -> bool {
-    place.gtid_set.as_ref().is_some_and(|set| set.intervals() > INTERVALS_MAX)
+fn is_long(position: &Position) -> bool {
+    position.gtid_set.as_ref().is_some_and(|set| set.intervals() > INTERVALS_MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn place(intervals: u64) -> Place {
+    fn position(intervals: u64) -> Position {
         let number = |n| format!(":{}", 2 * n + 1);
         let numbers: String = (0..intervals).map(number).collect();
         let set = format!("3e11fa47-71ca-11e1-9e33-c80aa9429562{numbers}");
-        Place {
+        Position {
             coordinates: "binlog.000001:4".parse().unwrap(),
             gtid_set: Some(set.parse().unwrap()),
             file_timestamp: None,
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_long_set_is_stored_now_and_then_and_with_the_last_checkpoint() {
-        let (short, long, now) = (place(400), place(401), Instant::now());
+        let (short, long, now) = (position(400), position(401), Instant::now());
         let mut pace = GtidPace::new(None, None);
         assert!(pace.is_due(&long) && !pace.is_due(&short));
         assert!((0..3).all(|_| pace.gtid_set(&short, now).is_some()));
@@ -169,9 +169,9 @@ mod tests {
             (1_000, Some(36_000), false),
             (1_000, Some(100), false),
         ] {
-            let (place, mut pace) = (place(intervals), GtidPace::new(topic_bytes_max, None));
-            assert_eq!(pace.gtid_set(&place, now).is_some(), is_stored, "{intervals}");
-            assert!(!pace.is_due(&place) && !pace.lacks_set(&place), "{intervals}");
+            let (position, mut pace) = (position(intervals), GtidPace::new(topic_bytes_max, None));
+            assert_eq!(pace.gtid_set(&position, now).is_some(), is_stored, "{intervals}");
+            assert!(!pace.is_due(&position) && !pace.lacks_set(&position), "{intervals}");
         }
     }
 
@@ -183,11 +183,12 @@ mod tests {
         for topic_bytes_max in [None, Some(8_000)] {
             let mut pace = GtidPace::new(topic_bytes_max, Some(end.clone()));
             let mut has_set = |coordinates: &str| {
-                let place = Place { coordinates: coordinates.parse().unwrap(), ..place(500) };
-                pace.gtid_set(&place, now).is_some()
+                let position =
+                    Position { coordinates: coordinates.parse().unwrap(), ..position(500) };
+                pace.gtid_set(&position, now).is_some()
             };
             let before = ["binlog.000001:4", "binlog.000001:900", "binlog.000002:499"];
-            assert!(before.iter().all(|place| has_set(place)));
+            assert!(before.iter().all(|position| has_set(position)));
             // A base name that was changed says nothing of which is the later one.
             assert!(has_set("other.000009:4"));
             assert!(!has_set("binlog.000002:500") && !has_set("binlog.000003:4"));
@@ -196,9 +197,9 @@ mod tests {
 
     #[test]
     fn a_server_without_gtids_has_no_set_to_store() {
-        let place = Place { gtid_set: None, ..place(500) };
+        let position = Position { gtid_set: None, ..position(500) };
         let mut pace = GtidPace::new(None, None);
-        assert_eq!(pace.gtid_set(&place, Instant::now()), None);
-        assert!(!pace.is_due(&place));
+        assert_eq!(pace.gtid_set(&position, Instant::now()), None);
+        assert!(!pace.is_due(&position));
     }
 }

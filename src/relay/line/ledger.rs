@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::batch::Cut;
-use crate::binlog::{LayoutId, Passed, Place};
+use crate::binlog::{AlreadyRelayed, LayoutId, Position};
 use crate::checkpoint::Checkpoint;
 use crate::coordinates::{Coordinates, Gtid};
 use crate::error::Error;
@@ -71,11 +71,11 @@ impl Ledger {
     ///
     /// # Errors
     /// They follow rows of their transaction that could not be counted.
-    pub fn admit(&mut self, passed: Passed) -> Result<Admission, Error> {
+    pub fn admit(&mut self, passed: AlreadyRelayed) -> Result<Admission, Error> {
         match passed {
-            Passed::InGtidSet => Ok(Admission::Ignore),
-            Passed::BeforeStart => Ok(Admission::Count),
-            Passed::No => match self.unreadable.take() {
+            AlreadyRelayed::InGtidSet => Ok(Admission::Ignore),
+            AlreadyRelayed::BeforeStart => Ok(Admission::Count),
+            AlreadyRelayed::No => match self.unreadable.take() {
                 Some(error) => Err(error),
                 None => Ok(Admission::Relay),
             },
@@ -185,7 +185,7 @@ impl Ledger {
     }
 
     /// Cuts `records` rows off into a batch. Answers with the number of its first row.
-    pub fn cut(&mut self, cut: Cut, records: usize, place: &Place) -> u64 {
+    pub fn cut(&mut self, cut: Cut, records: usize, position: &Position) -> u64 {
         let records = records as u64;
         if let Cut::Part(_) = cut {
             self.rows_done += records + u64::from(is_planted(Bug::CheckpointAhead));
@@ -194,17 +194,17 @@ impl Ledger {
         self.sequence += records;
         let next_sequence = self.sequence + 1;
         self.window.take_if(|window| {
-            window.is_passed(&place.coordinates, next_sequence)
+            window.is_passed(&position.coordinates, next_sequence)
                 || is_planted(Bug::WindowClosedEarly)
         });
         first_sequence
     }
 
-    /// The checkpoint that the last cut leads to. `place`: the boundary before the open transaction, `gtid`: that
+    /// The checkpoint that the last cut leads to. `position`: the boundary before the open transaction, `gtid`: that
     /// transaction; `clean`: the last one of a drain.
     pub fn checkpoint(
         &self,
-        place: &Place,
+        position: &Position,
         gtid_set: Option<String>,
         gtid: Option<&Gtid>,
         clean: bool,
@@ -220,7 +220,7 @@ impl Ledger {
             sequence: self.sequence,
             clean,
             gtid_set,
-            ..Checkpoint::place_without_set(place, rows_done, gtid)
+            ..Checkpoint::position_without_set(position, rows_done, gtid)
         };
         self.stamp.sign(checkpoint, self.window.as_ref())
     }

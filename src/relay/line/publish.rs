@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::super::suspect::Reached;
 use super::Line;
 use crate::batch::Cut;
-use crate::binlog::{Place, Progress};
+use crate::binlog::{Position, Progress};
 use crate::checkpoint::Checkpoint;
 use crate::coordinates::{Coordinates, Gtid};
 use crate::error::Error;
@@ -78,10 +78,10 @@ impl<D: Destinations> Line<D> {
     }
 
     /// Says where the line stands, and how far the source is.
-    pub fn observe(&mut self, place: &Place, read: Option<Progress>) {
+    pub fn observe(&mut self, position: &Position, read: Option<Progress>) {
         self.publisher.note_turn();
         let is_cut_off = self.is_cut_off();
-        self.observer.look(place, read, &self.filling, is_cut_off);
+        self.observer.look(position, read, &self.filling, is_cut_off);
     }
 
     /// What was committed then is a part of a backlog, as far as is known.
@@ -89,39 +89,39 @@ impl<D: Destinations> Line<D> {
         !self.observer.is_recent(committed_at)
     }
 
-    /// The stored checkpoint stands at another place, or a GTID set was left out of it for long.
-    pub fn is_behind(&self, place: &Place) -> bool {
-        self.stored.as_ref() != Some(&place.coordinates) || self.gtid_pace.is_due(place)
+    /// The stored checkpoint stands at another position, or a GTID set was left out of it for long.
+    pub fn is_behind(&self, position: &Position) -> bool {
+        self.stored.as_ref() != Some(&position.coordinates) || self.gtid_pace.is_due(position)
     }
 
     /// The stored checkpoint lacks a GTID set that another server would need.
-    pub fn lacks_gtid_set(&self, place: &Place) -> bool {
-        self.gtid_pace.lacks_set(place)
+    pub fn lacks_gtid_set(&self, position: &Position) -> bool {
+        self.gtid_pace.lacks_set(position)
     }
 
     /// Hands over what is whole, if there is any and another batch to fill.
-    pub fn publish_whole(&mut self, place: &Place, gtid: Option<&Gtid>) {
+    pub fn publish_whole(&mut self, position: &Position, gtid: Option<&Gtid>) {
         if let Some(cut) = self.filling.cut_now()
             && self.may_seal()
         {
-            self.seal(cut, place, gtid, false);
+            self.seal(cut, position, gtid, false);
         }
     }
 
-    /// Stores the place, with the records before it, if there are any.
-    pub fn store_place(&mut self, place: &Place, gtid: Option<&Gtid>) {
-        // The place is after all that is whole, so that must go with it.
+    /// Stores the position, with the records before it, if there are any.
+    pub fn store_position(&mut self, position: &Position, gtid: Option<&Gtid>) {
+        // The position is after all that is whole, so that must go with it.
         let cut = self.filling.cut_now().unwrap_or(Cut::Boundary(0));
-        self.seal(cut, place, gtid, false);
+        self.seal(cut, position, gtid, false);
     }
 
-    /// Publishes what is whole, drops what is not, and stores the place.
+    /// Publishes what is whole, drops what is not, and stores the position.
     ///
     /// # Errors
     /// The way to Kafka failed.
     pub async fn finish(
         &mut self,
-        place: &Place,
+        position: &Position,
         gtid: Option<&Gtid>,
         is_clean: bool,
     ) -> Result<(), Error> {
@@ -132,7 +132,7 @@ impl<D: Destinations> Line<D> {
             self.answer().await?;
         }
         self.gtid_pace.want();
-        self.seal(Cut::Boundary(self.filling.len()), place, gtid, is_clean);
+        self.seal(Cut::Boundary(self.filling.len()), position, gtid, is_clean);
         self.settle().await
     }
 
@@ -215,19 +215,25 @@ impl<D: Destinations> Line<D> {
     }
 
     /// Cuts the batch that is being filled, and hands it over with the checkpoint that it leads to.
-    pub(super) fn seal(&mut self, cut: Cut, place: &Place, gtid: Option<&Gtid>, is_clean: bool) {
+    pub(super) fn seal(
+        &mut self,
+        cut: Cut,
+        position: &Position,
+        gtid: Option<&Gtid>,
+        is_clean: bool,
+    ) {
         let mut rest =
             self.spare.pop().expect("a batch is sealed only when there is another one to fill");
         self.filling.cut(cut, &mut rest);
         let batch = std::mem::replace(&mut self.filling, rest);
-        let first_sequence = self.ledger.cut(cut, batch.len(), place);
+        let first_sequence = self.ledger.cut(cut, batch.len(), position);
         if self.ledger.window().is_none() && !self.sent.is_empty() {
             self.sent = HashMap::new();
         }
-        let gtid_set = self.gtid_pace.gtid_set(place, Instant::now());
-        let mut checkpoint = self.ledger.checkpoint(place, gtid_set, gtid, is_clean);
+        let gtid_set = self.gtid_pace.gtid_set(position, Instant::now());
+        let mut checkpoint = self.ledger.checkpoint(position, gtid_set, gtid, is_clean);
         self.destinations.stamp(&mut checkpoint, self.ledger.window());
-        self.stored = Some(place.coordinates.clone());
+        self.stored = Some(position.coordinates.clone());
         self.stored_at = Instant::now();
         self.observer.note_sealed(&batch);
         self.publisher.publish(Sealed::new(batch, first_sequence, checkpoint));

@@ -266,8 +266,8 @@ mod tests {
     fn a_checkpoint_that_cannot_be_read_counts_until_a_later_one_is_there() {
         let options = CheckpointOptions { topic: "t".to_owned(), key: "k".to_owned() };
         let good = |millis| {
-            let place = r#"{"binlogFilename":"binlog.000001","offset":4,"rowsToSkip":0}"#;
-            tail(Last::Checkpoint(Box::new(checkpoint(place))), millis)
+            let position = r#"{"binlogFilename":"binlog.000001","offset":4,"rowsToSkip":0}"#;
+            tail(Last::Checkpoint(Box::new(checkpoint(position))), millis)
         };
         let damaged = |millis| {
             let problem = Problem::Damaged("cut off".to_owned());

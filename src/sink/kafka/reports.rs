@@ -141,8 +141,8 @@ impl Reports for Acknowledgements {
         self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).push(partition);
         // Note it before counting down: the thread that waits for the count reads it.
         if self.missing.load(Ordering::Acquire) == 1 {
-            let place = Some((record.partition(), record.offset()));
-            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = place;
+            let position = Some((record.partition(), record.offset()));
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = position;
         }
         self.count_down();
     }

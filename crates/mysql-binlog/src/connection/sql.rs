@@ -20,7 +20,7 @@ use mysql_common::row::RowDeserializer;
 use mysql_common::value::ServerSide;
 
 use super::login::{COM_QUERY, OK, command, is_end, ok_or_error};
-use super::{Connection, Options, Packets};
+use super::{Connection, MysqlOptions, Packets};
 use crate::server::session::SETTINGS_SQL;
 use crate::{server, tls};
 
@@ -65,7 +65,7 @@ struct Said {
 impl Conn {
     /// # Errors
     /// The server cannot be reached, refuses TLS or the login, or does not answer in time.
-    pub async fn connect(options: &Options) -> Result<Conn, server::Error> {
+    pub async fn connect(options: &MysqlOptions) -> Result<Conn, server::Error> {
         Ok(Conn::over(super::connect(options).await?))
     }
 
@@ -88,7 +88,7 @@ impl Conn {
     /// # Errors
     /// As [`Conn::connect`]; it is another server, refuses the settings, or does not answer within `timeout`.
     pub async fn connect_to(
-        options: &Options,
+        options: &MysqlOptions,
         server_uuid: Option<&str>,
         settings: &str,
         timeout: Duration,

@@ -25,8 +25,8 @@ const FILE: &str = "binlog.000001";
 enum Seen {
     /// The first column of a row, with the end of its event and its transaction.
     Row(Vec<u8>, RowsAt, Option<String>),
-    Committed(Place),
-    RolledBack(Place),
+    Committed(Position),
+    RolledBack(Position),
 }
 
 fn start() -> Start {
@@ -68,8 +68,12 @@ async fn follow<S: AsyncRead + Unpin>(source: &mut Source<S, FixedCatalog>) -> (
             Ok(Change::Committed) => false,
             Ok(Change::RolledBack) => true,
         };
-        let place = source.place().clone();
-        seen.push(if is_rolled_back { Seen::RolledBack(place) } else { Seen::Committed(place) });
+        let position = source.position().clone();
+        seen.push(if is_rolled_back {
+            Seen::RolledBack(position)
+        } else {
+            Seen::Committed(position)
+        });
     }
 }
 
@@ -351,14 +355,14 @@ proptest! {
         let expected = transactions.iter().filter(|it| it.kind == Kind::RolledBack).count();
         prop_assert_eq!(rolled_back, expected);
         match seen.last() {
-            Some(Seen::Committed(place) | Seen::RolledBack(place)) => {
+            Some(Seen::Committed(position) | Seen::RolledBack(position)) => {
                 let coordinates = Coordinates::new(writer.file(), writer.end()).unwrap();
                 // The head of a file moves no boundary.
                 let is_in_head = transactions.last().is_some_and(|last| last.rotates);
                 if is_in_head {
-                    prop_assert_eq!(place.coordinates.file(), writer.file());
+                    prop_assert_eq!(position.coordinates.file(), writer.file());
                 } else {
-                    prop_assert_eq!(&place.coordinates, &coordinates);
+                    prop_assert_eq!(&position.coordinates, &coordinates);
                 }
             }
             other => prop_assert!(false, "{:?} is no boundary", other),
@@ -375,15 +379,15 @@ proptest! {
         let (events, _) = write(&mut writer, &transactions, has_gtids);
         let (seen, _) = followed(fed(&events));
         for (index, boundary) in seen.iter().enumerate() {
-            let (Seen::Committed(place) | Seen::RolledBack(place)) = boundary else { continue };
+            let (Seen::Committed(position) | Seen::RolledBack(position)) = boundary else { continue };
             let start = Start {
-                read_from: place.coordinates.clone(),
-                gtid_set: place.gtid_set.clone(),
-                file_timestamp: place.file_timestamp,
+                read_from: position.coordinates.clone(),
+                gtid_set: position.gtid_set.clone(),
+                file_timestamp: position.file_timestamp,
                 start_offset: None,
                 gtids_are_complete: true,
             };
-            let rest = events_from(&writer, has_checksums, &events, &place.coordinates);
+            let rest = events_from(&writer, has_checksums, &events, &position.coordinates);
             let resumed = runtime().block_on(async {
                 let (seen, error) = follow(&mut source_from(start, fed(&rest))).await;
                 assert!(matches!(error, Error::Ended { .. }), "{error}");

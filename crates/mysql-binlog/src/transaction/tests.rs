@@ -51,12 +51,12 @@ impl Stream {
         self.send(GTID, &body)
     }
 
-    fn place(&self) -> String {
-        self.tracker.place().coordinates.to_string()
+    fn position(&self) -> String {
+        self.tracker.position().coordinates.to_string()
     }
 }
 
-fn passed(step: Result<Step, Error>) -> Passed {
+fn passed(step: Result<Step, Error>) -> AlreadyRelayed {
     match step {
         Ok(Step::WriteRows(at)) => at.passed,
         other => panic!("{other:?} are no rows"),
@@ -64,17 +64,17 @@ fn passed(step: Result<Step, Error>) -> Passed {
 }
 
 #[test]
-fn a_place_is_after_a_whole_transaction_and_names_its_gtid() {
+fn a_position_is_after_a_whole_transaction_and_names_its_gtid() {
     let mut stream = Stream::from(None);
     stream.send(PREVIOUS_GTIDS, &[0; 8]).unwrap();
     stream.gtid(1).unwrap();
     stream.query("BEGIN").unwrap();
     stream.send(TABLE_MAP, &[]).unwrap();
-    assert_eq!(passed(stream.send(WRITE_ROWS, &[])), Passed::No);
-    assert_eq!(stream.place(), "binlog.000001:104");
+    assert_eq!(passed(stream.send(WRITE_ROWS, &[])), AlreadyRelayed::No);
+    assert_eq!(stream.position(), "binlog.000001:104");
     assert_eq!(stream.send(XID, &[]), Ok(Step::Committed));
-    assert_eq!(stream.place(), "binlog.000001:604");
-    let gtid_set = stream.tracker.place().gtid_set.clone().unwrap();
+    assert_eq!(stream.position(), "binlog.000001:604");
+    let gtid_set = stream.tracker.position().gtid_set.clone().unwrap();
     assert_eq!(gtid_set.to_string(), "07070707-0707-0707-0707-070707070707:1");
 }
 
@@ -84,26 +84,29 @@ fn what_ends_at_or_before_the_start_is_passed_and_the_rest_of_its_transaction_is
     stream.gtid(1).unwrap();
     stream.query("BEGIN").unwrap();
     stream.send(TABLE_MAP, &[]).unwrap();
-    assert_eq!(passed(stream.send(WRITE_ROWS, &[])), Passed::BeforeStart);
+    assert_eq!(passed(stream.send(WRITE_ROWS, &[])), AlreadyRelayed::BeforeStart);
     assert!(!stream.tracker.is_before_start());
-    assert_eq!(passed(stream.send(WRITE_ROWS, &[])), Passed::No);
+    assert_eq!(passed(stream.send(WRITE_ROWS, &[])), AlreadyRelayed::No);
     stream.send(XID, &[]).unwrap();
     stream.gtid(2).unwrap();
     stream.query("BEGIN").unwrap();
-    assert_eq!(passed(stream.send(WRITE_ROWS, &[])), Passed::No);
+    assert_eq!(passed(stream.send(WRITE_ROWS, &[])), AlreadyRelayed::No);
 }
 
 #[test]
 fn a_transaction_in_the_known_set_is_passed_whole() {
     let mut stream = Stream::from(None);
-    stream.tracker.place.gtid_set = Some("07070707-0707-0707-0707-070707070707:2".parse().unwrap());
-    for (number, expected) in [(1, Passed::No), (2, Passed::InGtidSet), (3, Passed::No)] {
+    stream.tracker.position.gtid_set =
+        Some("07070707-0707-0707-0707-070707070707:2".parse().unwrap());
+    for (number, expected) in
+        [(1, AlreadyRelayed::No), (2, AlreadyRelayed::InGtidSet), (3, AlreadyRelayed::No)]
+    {
         stream.gtid(number).unwrap();
         stream.query("BEGIN").unwrap();
         assert_eq!(passed(stream.send(WRITE_ROWS, &[])), expected, "{number}");
         stream.send(XID, &[]).unwrap();
     }
-    let gtid_set = stream.tracker.place().gtid_set.clone().unwrap();
+    let gtid_set = stream.tracker.position().gtid_set.clone().unwrap();
     assert_eq!(gtid_set.to_string(), "07070707-0707-0707-0707-070707070707:1-3");
 }
 
@@ -111,14 +114,14 @@ fn a_transaction_in_the_known_set_is_passed_whole() {
 fn a_transaction_without_a_gtid_makes_the_set_unknown() {
     let mut stream = Stream::from(None);
     stream.send(PREVIOUS_GTIDS, &[0; 8]).unwrap();
-    assert!(stream.tracker.place().gtid_set.is_some());
+    assert!(stream.tracker.position().gtid_set.is_some());
     stream.send(ANONYMOUS_GTID, &[0; 25]).unwrap();
     stream.query("BEGIN").unwrap();
     stream.send(XID, &[]).unwrap();
-    assert_eq!(stream.tracker.place().gtid_set, None);
+    assert_eq!(stream.tracker.position().gtid_set, None);
     // Nor does the head of the next file name it.
     stream.send(PREVIOUS_GTIDS, &[0; 8]).unwrap();
-    assert_eq!(stream.tracker.place().gtid_set, None);
+    assert_eq!(stream.tracker.position().gtid_set, None);
 }
 
 #[test]
@@ -127,14 +130,14 @@ fn a_group_that_was_rolled_back_before_the_start_took_nothing_back_of_ours() {
     stream.gtid(1).unwrap();
     stream.query("BEGIN").unwrap();
     stream.send(TABLE_MAP, &[]).unwrap();
-    assert_eq!(passed(stream.send(WRITE_ROWS, &[])), Passed::BeforeStart);
+    assert_eq!(passed(stream.send(WRITE_ROWS, &[])), AlreadyRelayed::BeforeStart);
     assert_eq!(stream.query("ROLLBACK"), Ok(Step::Committed));
 }
 
 #[test]
 fn a_file_of_the_same_name_that_was_begun_at_another_time_is_an_error() {
     let mut stream = Stream::from(None);
-    stream.tracker.place.file_timestamp = Some(1_700_000_000);
+    stream.tracker.position.file_timestamp = Some(1_700_000_000);
     let began = |stream: &mut Stream, timestamp| {
         let event = RawEvent {
             event_type: FORMAT_DESCRIPTION,
@@ -149,7 +152,7 @@ fn a_file_of_the_same_name_that_was_begun_at_another_time_is_an_error() {
     assert_eq!(began(&mut stream, 1_700_000_000), Ok(Step::Nothing));
     stream.send_at(ROTATE, &body::rotate("binlog.000002", 4), 40, 0).unwrap();
     assert_eq!(began(&mut stream, 1_700_000_001), Ok(Step::Nothing));
-    assert_eq!(stream.tracker.place().file_timestamp, Some(1_700_000_001));
+    assert_eq!(stream.tracker.position().file_timestamp, Some(1_700_000_001));
     match began(&mut stream, 1_700_000_002) {
         Err(error @ Error::OtherFile { .. }) => {
             let text = error.to_string();
@@ -175,11 +178,11 @@ fn a_made_up_rotate_moves_only_to_another_file() {
     let mut stream = Stream::from(None);
     assert_eq!(stream.send_at(ROTATE, &body::rotate(FILE, 4), 40, 0), Ok(Step::Nothing));
     stream.query("CREATE DATABASE a").unwrap();
-    assert_eq!(stream.place(), "binlog.000001:104");
+    assert_eq!(stream.position(), "binlog.000001:104");
     // After a crash of the server there is no real rotate at the end of the file.
     let next = body::rotate("binlog.000002", 4);
     assert_eq!(stream.send_at(ROTATE, &next, 40, 0), Ok(Step::Committed));
-    assert_eq!(stream.place(), "binlog.000002:4");
+    assert_eq!(stream.position(), "binlog.000002:4");
     assert_eq!(stream.send_at(ROTATE, &next, 40, 0), Ok(Step::Nothing));
 }
 
@@ -197,9 +200,9 @@ fn a_file_that_ends_inside_a_transaction_or_before_the_start_is_an_error() {
 #[test]
 fn positions_grow_past_four_gibibytes() {
     let mut stream = Stream::from(None);
-    stream.tracker.position.offset = u64::from(u32::MAX) - 50;
+    stream.tracker.read_end.offset = u64::from(u32::MAX) - 50;
     stream.send_at(QUERY, &body::query("shop", "CREATE DATABASE a"), 100, 49).unwrap();
-    assert_eq!(stream.place(), format!("{FILE}:{}", (1u64 << 32) + 49));
+    assert_eq!(stream.position(), format!("{FILE}:{}", (1u64 << 32) + 49));
 }
 
 #[test]
@@ -215,7 +218,7 @@ fn events_of_a_compressed_transaction_have_the_end_of_the_one_around_them() {
     assert!(stream.tracker.is_inside_payload());
     assert_eq!(stream.send_at(XID, &[], 40, 0), Ok(Step::Committed));
     assert!(!stream.tracker.is_inside_payload());
-    assert_eq!(stream.place(), "binlog.000001:204");
+    assert_eq!(stream.position(), "binlog.000001:204");
 }
 
 #[test]
@@ -259,10 +262,10 @@ fn a_rollback_to_a_savepoint_after_rows_of_an_outbox_is_an_error() {
     let mut stream = Stream::from(None);
     stream.query("BEGIN").unwrap();
     stream.query("SAVEPOINT a").unwrap();
-    assert_eq!(passed(stream.send(WRITE_ROWS, &[])), Passed::No);
+    assert_eq!(passed(stream.send(WRITE_ROWS, &[])), AlreadyRelayed::No);
     // Rows of other tables may be taken back.
     assert_eq!(stream.query("ROLLBACK TO `a`"), Ok(Step::Nothing));
-    assert_eq!(passed(stream.send(WRITE_ROWS, &[])), Passed::No);
+    assert_eq!(passed(stream.send(WRITE_ROWS, &[])), AlreadyRelayed::No);
     stream.tracker.note_outbox_rows();
     let rolled_back = stream.query("ROLLBACK TO `a`");
     let at = Coordinates::new(FILE, 604).unwrap();

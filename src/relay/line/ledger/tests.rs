@@ -44,9 +44,9 @@ struct Binlog {
 
 impl Binlog {
     /// The boundary before a transaction.
-    fn place(&self, index: usize) -> Place {
+    fn position(&self, index: usize) -> Position {
         let offset = 4 + 100 * index as u64;
-        Place {
+        Position {
             coordinates: Coordinates::new("b.000001", offset).unwrap(),
             gtid_set: None,
             file_timestamp: Some(1),
@@ -75,11 +75,11 @@ impl Binlog {
         let first = if matches!(resume, Resume::At) { start } else { 0 };
         for (index, transaction) in self.transactions.iter().enumerate().skip(first) {
             let passed = match resume {
-                _ if index >= start => Passed::No,
-                Resume::ByGtids => Passed::InGtidSet,
-                Resume::At | Resume::FromFile => Passed::BeforeStart,
+                _ if index >= start => AlreadyRelayed::No,
+                Resume::ByGtids => AlreadyRelayed::InGtidSet,
+                Resume::At | Resume::FromFile => AlreadyRelayed::BeforeStart,
             };
-            let (place, gtid) = (self.place(index), self.gtid(index));
+            let (position, gtid) = (self.position(index), self.gtid(index));
             for (row, is_relayed) in transaction.rows.iter().enumerate() {
                 let admission = ledger.admit(passed).unwrap();
                 if admission == Admission::Ignore
@@ -91,9 +91,9 @@ impl Binlog {
                 filling.push(DestinationId(0), 0, CommitTime::from_seconds(0));
                 rows.push((index, row));
                 while let Some(cut) = filling.cut_full() {
-                    ledger.ensure_cut(cut, &place.coordinates).unwrap();
+                    ledger.ensure_cut(cut, &position.coordinates).unwrap();
                     let cut_off = Cutting { ledger: &mut ledger, filling: &mut filling, limits };
-                    handed.push(cut_off.cut(cut, &mut rows, &place, gtid.as_ref()));
+                    handed.push(cut_off.cut(cut, &mut rows, &position, gtid.as_ref()));
                     if handed.len() == handed_max {
                         return handed;
                     }
@@ -101,13 +101,13 @@ impl Binlog {
             }
             if transaction.is_rolled_back {
                 // A transaction of which a part has left is not rolled back: the source reads to its end first.
-                let end = self.place(index + 1);
+                let end = self.position(index + 1);
                 ledger.roll_back(&end.coordinates).unwrap();
                 filling.roll_back();
                 rows.truncate(filling.len());
                 continue;
             }
-            let next = self.place(index + 1);
+            let next = self.position(index + 1);
             ledger.commit(&next.coordinates).unwrap();
             filling.mark_boundary();
             if gaps[index % gaps.len()]
@@ -120,7 +120,7 @@ impl Binlog {
                 }
             }
         }
-        let end = self.place(self.transactions.len());
+        let end = self.position(self.transactions.len());
         let cut = Cut::Boundary(filling.len());
         let cut_off = Cutting { ledger: &mut ledger, filling: &mut filling, limits };
         handed.push(cut_off.cut(cut, &mut rows, &end, None));
@@ -150,14 +150,14 @@ impl Cutting<'_> {
         self,
         cut: Cut,
         rows: &mut Vec<(usize, usize)>,
-        place: &Place,
+        position: &Position,
         gtid: Option<&Gtid>,
     ) -> Handed {
         let mut rest = Batch::new(self.limits);
         self.filling.cut(cut, &mut rest);
         let batch = std::mem::replace(self.filling, rest);
-        let first_sequence = self.ledger.cut(cut, batch.len(), place);
-        let checkpoint = self.ledger.checkpoint(place, None, gtid, false);
+        let first_sequence = self.ledger.cut(cut, batch.len(), position);
+        let checkpoint = self.ledger.checkpoint(position, None, gtid, false);
         let rest = rows.split_off(batch.len());
         Handed { first_sequence, rows: std::mem::replace(rows, rest), checkpoint }
     }
@@ -233,7 +233,7 @@ fn a_transaction_with_fewer_rows_than_were_relayed_is_an_error() {
     let mut ledger = Ledger::new(resume_point(Some(&stored)));
     let at = Coordinates::new("b.000001", 104).unwrap();
     for _ in 0..2 {
-        let admission = ledger.admit(Passed::No).unwrap();
+        let admission = ledger.admit(AlreadyRelayed::No).unwrap();
         assert!(ledger.is_done(admission, None, || Ok(true)).unwrap());
     }
     let error = ledger.commit(&at).unwrap_err();
@@ -242,16 +242,16 @@ fn a_transaction_with_fewer_rows_than_were_relayed_is_an_error() {
 
 #[test]
 fn a_part_that_was_relayed_cannot_be_taken_back() {
-    let place = Place {
+    let position = Position {
         coordinates: Coordinates::new("b.000001", 4).unwrap(),
         gtid_set: None,
         file_timestamp: None,
     };
     let mut ledger = Ledger::new(resume_point(None));
-    ledger.roll_back(&place.coordinates).unwrap();
-    ledger.cut(Cut::Part(2), 2, &place);
+    ledger.roll_back(&position.coordinates).unwrap();
+    ledger.cut(Cut::Part(2), 2, &position);
     assert_eq!(ledger.rows_done(), 2);
-    let error = ledger.roll_back(&place.coordinates).unwrap_err();
+    let error = ledger.roll_back(&position.coordinates).unwrap_err();
     assert!(matches!(error, Error::RolledBackPart { .. }), "{error}");
 }
 
@@ -262,14 +262,14 @@ fn no_checkpoint_names_two_transactions_in_part() {
     let mut ledger = Ledger::new(resume_point(Some(&stored)));
     let at = Coordinates::new("b.000001", 4).unwrap();
     let other: Gtid = format!("{SERVER}:8").parse().unwrap();
-    let admission = ledger.admit(Passed::No).unwrap();
+    let admission = ledger.admit(AlreadyRelayed::No).unwrap();
     assert!(!ledger.is_done(admission, Some(&other), || Ok(true)).unwrap());
     assert!(ledger.ensure_cut(Cut::Boundary(1), &at).is_ok());
     let error = ledger.ensure_cut(Cut::Part(1), &at).unwrap_err();
     assert!(matches!(error, Error::SplitBeforePart { .. }), "{error}");
     // The checkpoint of a boundary before it still names it.
-    let place = Place { coordinates: at, gtid_set: None, file_timestamp: None };
-    let checkpoint = ledger.checkpoint(&place, None, Some(&other), false);
+    let position = Position { coordinates: at, gtid_set: None, file_timestamp: None };
+    let checkpoint = ledger.checkpoint(&position, None, Some(&other), false);
     assert_eq!((checkpoint.rows_done, checkpoint.gtid), (3, Some(gtid)));
 }
 
@@ -277,15 +277,15 @@ fn no_checkpoint_names_two_transactions_in_part() {
 fn what_could_not_be_read_before_the_start_matters_only_to_its_own_transaction() {
     let at = Coordinates::new("b.000001", 104).unwrap();
     let mut ledger = Ledger::new(resume_point(None));
-    assert_eq!(ledger.admit(Passed::BeforeStart).unwrap(), Admission::Count);
+    assert_eq!(ledger.admit(AlreadyRelayed::BeforeStart).unwrap(), Admission::Count);
     ledger.note_unreadable(Error::OutboxChanged);
     assert!(ledger.has_unreadable_prefix());
     ledger.commit(&at).unwrap();
     assert!(!ledger.has_unreadable_prefix());
-    assert_eq!(ledger.admit(Passed::No).unwrap(), Admission::Relay);
-    ledger.admit(Passed::BeforeStart).unwrap();
+    assert_eq!(ledger.admit(AlreadyRelayed::No).unwrap(), Admission::Relay);
+    ledger.admit(AlreadyRelayed::BeforeStart).unwrap();
     ledger.note_unreadable(Error::OutboxChanged);
-    assert!(matches!(ledger.admit(Passed::No), Err(Error::OutboxChanged)));
+    assert!(matches!(ledger.admit(AlreadyRelayed::No), Err(Error::OutboxChanged)));
 }
 
 #[test]

@@ -20,8 +20,8 @@ impl Transactional {
     pub fn send_claim(&mut self, checkpoint: &Checkpoint) -> Result<Claim, PublishError> {
         let value = self.send_alone(checkpoint)?;
         // None if the answer to the first attempt was lost.
-        let place = self.lane().acknowledgements.last().filter(|(_, offset)| *offset >= 0);
-        let (partition, offset) = place.ok_or(PublishError::NoOffset)?;
+        let position = self.lane().acknowledgements.last().filter(|(_, offset)| *offset >= 0);
+        let (partition, offset) = position.ok_or(PublishError::NoOffset)?;
         self.checkpoint_partition = Some(partition);
         Ok(Claim { partition, offset, value })
     }

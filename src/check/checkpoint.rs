@@ -46,10 +46,10 @@ pub(super) async fn ask(config: &Config, fit: Option<&mut Fit>, report: &mut Rep
             return;
         }
     };
-    let place = start.place().coordinates;
-    report.holds("checkpoint.place", format!("relaying would go on from {place}"));
+    let position = start.position().coordinates;
+    report.holds("checkpoint.place", format!("relaying would go on from {position}"));
     match fit.server.binlog_files().await {
-        Ok(files) => drop(report.take("checkpoint.lag", Ok(weigh_lag(&place, &files)))),
+        Ok(files) => drop(report.take("checkpoint.lag", Ok(weigh_lag(&position, &files)))),
         Err(error) => report.fail("checkpoint.lag", &connect::binlog_error(config, error.into())),
     }
 }
@@ -88,11 +88,11 @@ fn weigh_owner(config: &Config, owner: &str) -> Finding {
 }
 
 /// MySQL purges the oldest binlogs first, and never the newest.
-fn weigh_lag(place: &Coordinates, files: &[BinlogFile]) -> Finding {
+fn weigh_lag(position: &Coordinates, files: &[BinlogFile]) -> Finding {
     let binlogs: Binlogs = files.iter().map(|file| (file.name.as_str(), file.size_bytes)).collect();
-    let (passed, behind) = (binlogs.bytes_before(place), binlogs.bytes_after(place));
+    let (passed, behind) = (binlogs.bytes_before(position), binlogs.bytes_after(position));
     let kept = passed + behind;
-    let is_newest = files.last().is_some_and(|file| file.name == place.file());
+    let is_newest = files.last().is_some_and(|file| file.name == position.file());
     if !is_newest && passed.saturating_mul(100) < kept.saturating_mul(PASSED_PERCENT_MIN) {
         Finding::Doubtful {
             detail: format!(
@@ -116,16 +116,16 @@ mod tests {
         let files: Vec<_> = (1..=10)
             .map(|n| BinlogFile { name: format!("binlog.{n:06}"), size_bytes: 100 })
             .collect();
-        for (place, is_near, behind) in [
+        for (position, is_near, behind) in [
             ("binlog.000001:4", true, 996),
             ("binlog.000002:99", true, 801),
             ("binlog.000003:4", false, 796),
             ("binlog.000010:100", false, 0),
         ] {
-            let finding = weigh_lag(&place.parse().unwrap(), &files);
+            let finding = weigh_lag(&position.parse().unwrap(), &files);
             let (Finding::Holds(detail) | Finding::Doubtful { detail, .. }) = &finding;
             assert!(detail.starts_with(&format!("{behind} bytes")), "{detail}");
-            assert_eq!(matches!(finding, Finding::Doubtful { .. }), is_near, "{place}");
+            assert_eq!(matches!(finding, Finding::Doubtful { .. }), is_near, "{position}");
         }
         // The newest file is never purged, even if little of it was read.
         let finding = weigh_lag(&"binlog.000001:4".parse().unwrap(), &files[..1]);
