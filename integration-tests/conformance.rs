@@ -126,11 +126,16 @@ fn read_settled(bootstrap: &str, topic: &str, isolation: Isolation) -> Vec<SeenR
     let all = consumer(bootstrap, Isolation::ReadUncommitted);
     let metadata = all.fetch_metadata(Some(topic), ANSWER_WITHIN).expect("ask for a topic");
     let count = i32::try_from(metadata.topics()[0].partitions().len()).expect("partitions");
-    let end = |consumer: &BaseConsumer, partition| {
-        consumer.fetch_watermarks(topic, partition, ANSWER_WITHIN).expect("ask for an end").1
-    };
     let reader = consumer(bootstrap, isolation);
     let deadline = Instant::now() + ANSWER_WITHIN;
+    // A topic that was made just now may have a partition whose leader does not know that it leads.
+    let end = |consumer: &BaseConsumer, partition| loop {
+        match consumer.fetch_watermarks(topic, partition, ANSWER_WITHIN) {
+            Ok((_, end)) => return end,
+            Err(error) => assert!(Instant::now() < deadline, "the end of {topic}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
     for partition in 0..count {
         let written = end(&all, partition);
         while end(&reader, partition) < written {
@@ -148,7 +153,7 @@ fn read_settled(bootstrap: &str, topic: &str, isolation: Isolation) -> Vec<SeenR
         match reader.poll(deadline.saturating_duration_since(Instant::now())) {
             Some(Ok(message)) => records.push(record(&message)),
             Some(Err(KafkaError::PartitionEOF(_))) => at_end += 1,
-            Some(Err(error)) => panic!("read {topic}: {error}"),
+            Some(Err(error)) => assert!(Instant::now() < deadline, "read {topic}: {error}"),
             None => panic!("{topic} is not read to its end"),
         }
     }
