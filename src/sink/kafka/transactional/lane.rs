@@ -236,7 +236,17 @@ impl Lane {
     /// A commit that fails, or whose answer is lost, is never retried: recovery finds out its outcome.
     pub fn commit(&self) -> Result<(), PublishError> {
         let committed = self.client.producer().commit_transaction(self.transaction_timeout);
-        committed.map_err(|error| self.classify("commit a transaction", error))
+        committed.map_err(|error| self.classify_commit(error))
+    }
+
+    /// The coordinator answers UNKNOWN_SERVER_ERROR to a commit that comes while it fences the producer: the transition
+    /// to PrepareEpochFence is pending, and the epoch is the old one for a moment more
+    /// (`TransactionCoordinator.endTransaction`, `TransactionMetadata.prepareTransitionTo`).
+    pub fn classify_commit(&self, error: KafkaError) -> PublishError {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Unknown) => PublishError::Fenced,
+            _ => self.classify("commit a transaction", error),
+        }
     }
 
     /// Sorts out errors about the relay's identity or its rights.

@@ -251,7 +251,7 @@ impl<'a> Overlap<'a> {
                 self.open.pop_front().expect("only what is open is committed");
             let committed = committed.map_err(PublishError::from)?;
             let lane = &self.lanes[lane];
-            committed.map_err(|error| lane.classify("commit a transaction", error))?;
+            committed.map_err(|error| lane.classify_commit(error))?;
             self.cut_off.store(false, Ordering::Relaxed);
             let (published, number, checkpoint) = sealed.published();
             self.answers.published(published);
