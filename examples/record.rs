@@ -4,10 +4,6 @@
 //!
 //! Run by `make recordings`.
 
-#[path = "../integration-tests/harness/mod.rs"]
-#[allow(dead_code, reason = "a recording needs a part of what the tests need")]
-mod harness;
-
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;

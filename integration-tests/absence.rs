@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::kafka::create_replicated_topic;
-use crate::harness::relay::{Relay, SOON};
-use crate::harness::scene::Scene;
-use crate::harness::servers::{Kafka, MySql, permit_for_own_servers, shared_kafka, shared_mysql};
-use crate::harness::workload::PlainWriter;
+use harness::kafka::create_replicated_topic;
+use harness::relay::{Relay, SOON};
+use harness::scene::Scene;
+use harness::servers::{Kafka, MySql, permit_for_own_servers, shared_kafka, shared_mysql};
+use harness::workload::PlainWriter;
 
 /// Eight times the transaction timeout that these relays have.
 const LONG: Duration = Duration::from_secs(40);

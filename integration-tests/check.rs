@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::consumer::{Inbox, Isolation};
-use crate::harness::kafka::{create_compacted_topic, create_topic, partition_count, write_record};
-use crate::harness::relay::{Relay, RelaySetup, SOON};
-use crate::harness::scene::{EVENTUATE_LOCAL, EVENTUATE_TRAM, Scene};
-use crate::harness::servers::{
+use harness::consumer::{Inbox, Isolation};
+use harness::kafka::{create_compacted_topic, create_topic, partition_count, write_record};
+use harness::relay::{Relay, RelaySetup, SOON};
+use harness::scene::{EVENTUATE_LOCAL, EVENTUATE_TRAM, Scene};
+use harness::servers::{
     Kafka, MySql, RELAY_USER, free_port, permit_for_own_servers, shared_kafka, shared_mysql,
 };
-use crate::harness::workload::{PlainWriter, Plan, Workload, insert_event};
+use harness::workload::{PlainWriter, Plan, Workload, insert_event};
 
 /// Every requirement, in the order in which they are asked, of a relay of two tables.
 const OF_MYSQL: [&str; 14] = [

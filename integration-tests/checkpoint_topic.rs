@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::consumer::{Inbox, Isolation};
-use crate::harness::kafka::{OpenTransaction, create_compacted_topic, delete_topic, write_record};
-use crate::harness::relay::{RelaySequence, SOON, said};
-use crate::harness::scene::Scene;
-use crate::harness::servers::{Kafka, MySql, permit_for_own_servers, shared_kafka, shared_mysql};
-use crate::harness::workload::PlainWriter;
+use harness::consumer::{Inbox, Isolation};
+use harness::kafka::{OpenTransaction, create_compacted_topic, delete_topic, write_record};
+use harness::relay::{RelaySequence, SOON, said};
+use harness::scene::Scene;
+use harness::servers::{Kafka, MySql, permit_for_own_servers, shared_kafka, shared_mysql};
+use harness::workload::PlainWriter;
 
 #[test]
 fn several_partitions_garbage_and_other_relays_records_do_not_disturb() {
@@ -76,11 +76,8 @@ fn a_topic_the_relay_creates_is_compacted_and_has_one_partition() {
     let topic = scene.checkpoint_topic();
     let stored = Inbox::read_all(&scene.kafka, &topic, Isolation::ReadCommitted);
     assert!(!stored.is_empty() && stored.iter().all(|record| record.partition == 0));
-    assert_eq!(crate::harness::kafka::partition_count(&scene.kafka, &topic), 1);
-    assert_eq!(
-        crate::harness::kafka::topic_config(&scene.kafka, &topic, "cleanup.policy"),
-        "compact"
-    );
+    assert_eq!(harness::kafka::partition_count(&scene.kafka, &topic), 1);
+    assert_eq!(harness::kafka::topic_config(&scene.kafka, &topic, "cleanup.policy"), "compact");
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::harness::relay::SOON;
-use crate::harness::scene::{EVENTUATE_LOCAL, Scene};
-use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
-use crate::harness::workload::{PlainWriter, Plan, Workload};
+use harness::relay::SOON;
+use harness::scene::{EVENTUATE_LOCAL, Scene};
+use harness::servers::{MySql, permit_for_own_servers, shared_kafka};
+use harness::workload::{PlainWriter, Plan, Workload};
 
 /// Reorders and adds columns so that every position but the id's means something else.
 const REARRANGE: &str = "ALTER TABLE events

@@ -3,11 +3,11 @@
 
 use std::process::Output;
 
-use crate::harness::relay::{RelaySetup, SOON};
-use crate::harness::scene::Scene;
-use crate::harness::servers::{RELAY_PASSWORD, RELAY_USER};
-use crate::harness::words;
-use crate::harness::workload::PlainWriter;
+use harness::relay::{RelaySetup, SOON};
+use harness::scene::Scene;
+use harness::servers::{RELAY_PASSWORD, RELAY_USER};
+use harness::words;
+use harness::workload::PlainWriter;
 
 /// What a test does to a good configuration.
 type Change = fn(&mut RelaySetup);
@@ -175,7 +175,7 @@ fn a_wrong_configuration_exits_2_and_says_where_what_and_what_to_write() {
 #[test]
 fn a_file_that_is_not_there_and_bad_usage_exit_2() {
     let run = |arguments: &[&str]| {
-        crate::harness::relay::relay_command().args(arguments).output().expect("run the relay")
+        harness::relay::relay_command().args(arguments).output().expect("run the relay")
     };
     let output = run(&["run", "--config", "/nowhere/config.toml"]);
     words::assert_none(words::output_differs(

@@ -1,8 +1,8 @@
 //! Transactions that the server wrote compressed (`binlog_transaction_compression`, 8.0.20 and later).
 
-use crate::harness::relay::SOON;
-use crate::harness::scene::Scene;
-use crate::harness::workload::PlainWriter;
+use harness::relay::SOON;
+use harness::scene::Scene;
+use harness::workload::PlainWriter;
 
 #[test]
 fn compressed_transactions_are_relayed_whole() {

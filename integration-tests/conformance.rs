@@ -16,9 +16,9 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::harness::consumer::{Isolation, consumer};
-use crate::harness::kafka::{create_compacted_topic, create_topic};
-use crate::harness::servers::{Kafka, shared_kafka};
+use harness::consumer::{Isolation, consumer};
+use harness::kafka::{create_compacted_topic, create_topic};
+use harness::servers::{Kafka, shared_kafka};
 
 #[allow(
     clippy::unwrap_used,

@@ -3,8 +3,8 @@
 
 use serde_json::Value as Json;
 
-use crate::harness::consumer::Record;
-use crate::harness::scene::{EVENTUATE_LOCAL, EVENTUATE_TRAM, Scene};
+use harness::consumer::Record;
+use harness::scene::{EVENTUATE_LOCAL, EVENTUATE_TRAM, Scene};
 
 #[test]
 fn events_with_database_ids_get_them_from_number_and_outbox_id() {

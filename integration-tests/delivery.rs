@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::consumer::{Inbox, Isolation, Record};
-use crate::harness::kafka::{create_partitions, create_replicated_topic, create_topic};
-use crate::harness::oracle;
-use crate::harness::relay::{Relay, RelaySequence, RelaySetup, SOON};
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::servers::{Kafka, MySql, permit_for_own_servers, shared_kafka, shared_mysql};
-use crate::harness::workload::{PlainWriter, Plan, Workload};
+use harness::consumer::{Inbox, Isolation, Record};
+use harness::kafka::{create_partitions, create_replicated_topic, create_topic};
+use harness::oracle;
+use harness::relay::{Relay, RelaySequence, RelaySetup, SOON};
+use harness::scene::{Delivery, Scene};
+use harness::servers::{Kafka, MySql, permit_for_own_servers, shared_kafka, shared_mysql};
+use harness::workload::{PlainWriter, Plan, Workload};
 
 const BOTH: [Delivery; 2] = [Delivery::ExactlyOnce, Delivery::Idempotent];
 
@@ -228,7 +228,7 @@ fn a_paused_relay_that_was_replaced_can_only_repeat_what_it_had_read() {
         |record: &Record| (RelaySequence::of(record).sequence, record.topic.clone(), record.offset);
     records.sort_by_key(order);
     records.dedup_by(|later, earlier| is_repeat(earlier, later));
-    crate::harness::say(&format!("{}: repeated {} of {all}", scene.name, all - records.len()));
+    harness::say(&format!("{}: repeated {} of {all}", scene.name, all - records.len()));
     let verdict = oracle::judge(&scene.name, &expected, &records, scene.partitions);
     assert_eq!((verdict.lost, verdict.repeated, verdict.altered), (0, 0, 0), "{verdict}");
     assert_eq!((verdict.invented, verdict.arrived), (0, verdict.committed), "{verdict}");
@@ -261,7 +261,7 @@ fn kills_between_acknowledgement_and_checkpoint_repeat_nothing() {
         let stored = scene.checkpoint().expect("a checkpoint")["sequence"].as_u64();
         ahead += usize::from(stored < Some(rows as u64));
     }
-    crate::harness::say(&format!("{}: {ahead} of {KILLS} kills before the checkpoint", scene.name));
+    harness::say(&format!("{}: {ahead} of {KILLS} kills before the checkpoint", scene.name));
     assert!(ahead > 0, "no kill came before the checkpoint");
     let mut relay = scene.start_relay();
     writer.write(2);
@@ -420,7 +420,7 @@ fn no_more_than_100000_records_are_sent_ahead_of_the_checkpoint() {
         }
         thread::sleep(Duration::from_millis(20));
     }
-    crate::harness::say(&format!("{}: {seen} of {ROWS} sent", scene.name));
+    harness::say(&format!("{}: {seen} of {ROWS} sent", scene.name));
     assert!((AHEAD_MAX / 2..=AHEAD_MAX + 3).contains(&seen), "{seen}\n{}", relay.log_tail());
     second.start_again();
     scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use crate::harness::kafka::{create_compacted_topic, create_topic, write_record};
-use crate::harness::say;
-use crate::harness::scene::Scene;
-use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
-use crate::harness::sql::{BinlogLine, Coordinates};
-use crate::harness::workload::PlainWriter;
+use harness::kafka::{create_compacted_topic, create_topic, write_record};
+use harness::say;
+use harness::scene::Scene;
+use harness::servers::{MySql, permit_for_own_servers, shared_kafka};
+use harness::sql::{BinlogLine, Coordinates};
+use harness::workload::PlainWriter;
 
 #[test]
 fn the_end_of_a_rows_event_is_a_start_under_minimal_metadata() {

@@ -10,11 +10,11 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::consumer::{Inbox, Isolation};
-use crate::harness::relay::{Relay, RelaySetup, SOON};
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::watchdog;
-use crate::harness::workload::PlainWriter;
+use harness::consumer::{Inbox, Isolation};
+use harness::relay::{Relay, RelaySetup, SOON};
+use harness::scene::{Delivery, Scene};
+use harness::watchdog;
+use harness::workload::PlainWriter;
 
 const BOTH: [Delivery; 2] = [Delivery::ExactlyOnce, Delivery::Idempotent];
 

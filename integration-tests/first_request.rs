@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::cluster::Cluster;
-use crate::harness::kafka::set_topic_config;
-use crate::harness::ledger::{Content, OutboxRow, json_string};
-use crate::harness::oracle::partition_of;
-use crate::harness::produce::Error;
-use crate::harness::refusing::{Fault, Faults, Rule, Seen, Which};
-use crate::harness::relay::{Relay, SOON};
-use crate::harness::say;
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::servers::{Kafka, permit_for_a_cluster, permit_for_own_servers, shared_mysql};
-use crate::harness::workload::{PlainWriter, incompressible_text, insert_rows};
+use harness::cluster::Cluster;
+use harness::kafka::set_topic_config;
+use harness::ledger::{Content, OutboxRow, json_string};
+use harness::oracle::partition_of;
+use harness::produce::Error;
+use harness::refusing::{Fault, Faults, Rule, Seen, Which};
+use harness::relay::{Relay, SOON};
+use harness::say;
+use harness::scene::{Delivery, Scene};
+use harness::servers::{Kafka, permit_for_a_cluster, permit_for_own_servers, shared_mysql};
+use harness::workload::{PlainWriter, incompressible_text, insert_rows};
 
 const DELIVERIES: [Delivery; 2] = [Delivery::ExactlyOnce, Delivery::Idempotent];
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use binlog_relay::binlog::{self, Catalog, Password, Server, TlsMode, TlsOptions};
 
-use crate::harness::kafka::create_topic;
-use crate::harness::relay::{Relay, RelaySetup, relay_command, said};
-use crate::harness::scene::Scene;
-use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
-use crate::harness::sql::{Coordinates, single_threaded_runtime};
-use crate::harness::workload::{PlainWriter, incompressible_text, insert_event};
+use harness::kafka::create_topic;
+use harness::relay::{Relay, RelaySetup, relay_command, said};
+use harness::scene::Scene;
+use harness::servers::{MySql, permit_for_own_servers, shared_kafka};
+use harness::sql::{Coordinates, single_threaded_runtime};
+use harness::workload::{PlainWriter, incompressible_text, insert_event};
 
 /// Rows before and after the transaction that is given up, each in one of its own.
 const BEFORE: usize = 3;

@@ -8,18 +8,18 @@ use mysql_async::Value;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::harness::binlog::WrittenRow;
-use crate::harness::consumer::Record;
-use crate::harness::ledger::{Content, OutboxRow};
-use crate::harness::oracle::partition_of;
-use crate::harness::relay::{RelaySequence, RelaySetup, SOON};
-use crate::harness::say;
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::servers::{
+use harness::binlog::WrittenRow;
+use harness::consumer::Record;
+use harness::ledger::{Content, OutboxRow};
+use harness::oracle::partition_of;
+use harness::relay::{RelaySequence, RelaySetup, SOON};
+use harness::say;
+use harness::scene::{Delivery, Scene};
+use harness::servers::{
     Kafka, MySql, has_version, permit_for_own_servers, shared_kafka, shared_mysql,
 };
-use crate::harness::sql::{Coordinates, Sql};
-use crate::harness::workload::{Plan, Workload, insert_rows};
+use harness::sql::{Coordinates, Sql};
+use harness::workload::{Plan, Workload, insert_rows};
 
 const CAPTURED: &str = include_str!("golden/eventuate.json");
 /// All captured names of topics begin with this; each scene has its own instead.

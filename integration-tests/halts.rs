@@ -3,15 +3,15 @@
 
 use std::collections::VecDeque;
 
-use crate::harness::binlog::WrittenRow;
-use crate::harness::kafka::{create_topic, set_topic_config};
-use crate::harness::ledger::Content;
-use crate::harness::relay::SOON;
-use crate::harness::scene::{
+use harness::binlog::WrittenRow;
+use harness::kafka::{create_topic, set_topic_config};
+use harness::ledger::Content;
+use harness::relay::SOON;
+use harness::scene::{
     Delivery, EVENTUATE_LOCAL, EVENTUATE_TRAM, Scene, checkpoint_place, events_table, message_table,
 };
-use crate::harness::sql::Coordinates;
-use crate::harness::workload::{PlainWriter, incompressible_text, insert_event, insert_rows};
+use harness::sql::Coordinates;
+use harness::workload::{PlainWriter, incompressible_text, insert_event, insert_rows};
 
 /// A row that can be no record, in a table of its own, and what the relay says of it.
 struct Breakage {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::harness::http::Http;
-use crate::harness::kafka::{OpenTransaction, create_compacted_topic};
-use crate::harness::relay::{Relay, RelaySetup, SOON, said};
-use crate::harness::scene::Scene;
-use crate::harness::servers::{Kafka, MySql, permit_for_own_servers, shared_kafka, shared_mysql};
-use crate::harness::sql::Sql;
-use crate::harness::workload::PlainWriter;
+use harness::http::Http;
+use harness::kafka::{OpenTransaction, create_compacted_topic};
+use harness::relay::{Relay, RelaySetup, SOON, said};
+use harness::scene::Scene;
+use harness::servers::{Kafka, MySql, permit_for_own_servers, shared_kafka, shared_mysql};
+use harness::sql::Sql;
+use harness::workload::PlainWriter;
 
 /// A login that no waiting lets in: what happens to the account, how it is taken back, the number that the server
 /// answers, and a word of the cure.

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::http::{Http, Metrics};
-use crate::harness::kafka::create_compacted_topic;
-use crate::harness::relay::{Relay, RelaySetup};
-use crate::harness::scene::Scene;
-use crate::harness::servers::{
+use harness::http::{Http, Metrics};
+use harness::kafka::create_compacted_topic;
+use harness::relay::{Relay, RelaySetup};
+use harness::scene::Scene;
+use harness::servers::{
     Kafka, MySql, free_port, permit_for_own_servers, shared_kafka, shared_mysql,
 };
-use crate::harness::workload::PlainWriter;
+use harness::workload::PlainWriter;
 
 const DURATIONS: [f64; 16] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,

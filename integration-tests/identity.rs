@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::consumer::Record;
-use crate::harness::relay::{RelaySequence, SOON};
-use crate::harness::scene::{Scene, checkpoint_place};
-use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
-use crate::harness::sql::Coordinates;
-use crate::harness::workload::{PlainWriter, insert_event};
+use harness::consumer::Record;
+use harness::relay::{RelaySequence, SOON};
+use harness::scene::{Scene, checkpoint_place};
+use harness::servers::{MySql, permit_for_own_servers, shared_kafka};
+use harness::sql::Coordinates;
+use harness::workload::{PlainWriter, insert_event};
 
 const PURGED_HINT: &str = "what was written in between can only be read from the outbox table; keep binlogs longer \
                            (binlog_expire_logs_seconds), and go on without it: `binlog-relay checkpoint set --to earliest`";

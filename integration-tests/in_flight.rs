@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use crate::harness::holding::{HoldingProxy, Request, Side};
-use crate::harness::relay::{RelaySetup, SOON};
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::servers::{Kafka, permit_for_own_servers, shared_mysql};
-use crate::harness::workload::PlainWriter;
+use harness::holding::{HoldingProxy, Request, Side};
+use harness::relay::{RelaySetup, SOON};
+use harness::scene::{Delivery, Scene};
+use harness::servers::{Kafka, permit_for_own_servers, shared_mysql};
+use harness::workload::PlainWriter;
 
 /// When a request that was held comes to its broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

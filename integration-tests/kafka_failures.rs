@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::kafka::{create_compacted_topic, partition_count, topic_config};
-use crate::harness::ledger::Content;
-use crate::harness::relay::SOON;
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::servers::{Kafka, permit_for_own_servers, shared_mysql};
-use crate::harness::workload::{PlainWriter, Plan, Workload, insert_event};
+use harness::kafka::{create_compacted_topic, partition_count, topic_config};
+use harness::ledger::Content;
+use harness::relay::SOON;
+use harness::scene::{Delivery, Scene};
+use harness::servers::{Kafka, permit_for_own_servers, shared_mysql};
+use harness::workload::{PlainWriter, Plan, Workload, insert_event};
 
 const BACK_WITHIN: Duration = Duration::from_secs(90);
 

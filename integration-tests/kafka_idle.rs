@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::relay::SOON;
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::servers::{Kafka, MySql, permit_for_own_servers};
-use crate::harness::workload::PlainWriter;
+use harness::relay::SOON;
+use harness::scene::{Delivery, Scene};
+use harness::servers::{Kafka, MySql, permit_for_own_servers};
+use harness::workload::PlainWriter;
 
 /// Brokers forget producers and transactional ids after 5 s, and look every half second.
 const FORGETFUL: [&str; 4] = [

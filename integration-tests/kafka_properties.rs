@@ -1,8 +1,8 @@
 //! What `[kafka.properties]` may say: it works, it is refused, or the relay ends with words.
 
-use crate::harness::relay::{SOON, said};
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::workload::PlainWriter;
+use harness::relay::{SOON, said};
+use harness::scene::{Delivery, Scene};
+use harness::workload::PlainWriter;
 
 /// Properties that change how, and not what is sent. Those of a line are set together.
 const WORK: &[&[(&str, &str)]] = &[

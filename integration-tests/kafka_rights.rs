@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use crate::harness::relay::{RelaySetup, SOON};
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::secured::Operation::{Create, Describe, DescribeConfigs, Read, Write};
-use crate::harness::secured::Resource::{Topic, TransactionalId};
-use crate::harness::secured::{LIMITED_USER, Right, SecuredKafka, shared_secured_kafka};
-use crate::harness::servers::shared_mysql;
-use crate::harness::workload::PlainWriter;
+use harness::relay::{RelaySetup, SOON};
+use harness::scene::{Delivery, Scene};
+use harness::secured::Operation::{Create, Describe, DescribeConfigs, Read, Write};
+use harness::secured::Resource::{Topic, TransactionalId};
+use harness::secured::{LIMITED_USER, Right, SecuredKafka, shared_secured_kafka};
+use harness::servers::shared_mysql;
+use harness::workload::PlainWriter;
 
 #[test]
 fn the_rights_that_are_listed_are_enough_and_none_on_a_group_is_among_them() {

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use crate::harness::certificates::{self, Authority, Signed};
-use crate::harness::proxy::Proxy;
-use crate::harness::relay::{Relay, SOON};
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::secured::{
+use harness::certificates::{self, Authority, Signed};
+use harness::proxy::Proxy;
+use harness::relay::{Relay, SOON};
+use harness::scene::{Delivery, Scene};
+use harness::secured::{
     Listener, PASSWORD, PLAIN_USER, SCRAM_USER, SecuredKafka, TOKEN_USER, shared_secured_kafka,
 };
-use crate::harness::servers::{free_port, shared_mysql};
-use crate::harness::workload::{PlainWriter, insert_event};
+use harness::servers::{free_port, shared_mysql};
+use harness::workload::{PlainWriter, insert_event};
 
 const WRONG_PASSWORD: &str = "wr0ng-pass-w0rd";
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::consumer::{Inbox, Isolation, Record};
-use crate::harness::lagging::Lag;
-use crate::harness::relay::{Relay, SOON};
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::servers::{Kafka, permit_for_own_servers, shared_mysql};
-use crate::harness::workload::PlainWriter;
+use harness::consumer::{Inbox, Isolation, Record};
+use harness::lagging::Lag;
+use harness::relay::{Relay, SOON};
+use harness::scene::{Delivery, Scene};
+use harness::servers::{Kafka, permit_for_own_servers, shared_mysql};
+use harness::workload::PlainWriter;
 
 #[test]
 fn a_leader_that_hides_the_last_checkpoint_makes_the_relay_wait_and_repeats_nothing() {

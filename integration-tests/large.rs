@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::harness::consumer::{Inbox, Isolation, Record};
-use crate::harness::ledger::Content;
-use crate::harness::oracle::{self, partition_of};
-use crate::harness::relay::SOON;
-use crate::harness::scene::Scene;
-use crate::harness::sql::BinlogLine;
-use crate::harness::workload::PlainWriter;
+use harness::consumer::{Inbox, Isolation, Record};
+use harness::ledger::Content;
+use harness::oracle::{self, partition_of};
+use harness::relay::SOON;
+use harness::scene::Scene;
+use harness::sql::BinlogLine;
+use harness::workload::PlainWriter;
 
 const A_LARGE_ONE_WITHIN: Duration = Duration::from_secs(90);
 
@@ -18,7 +18,7 @@ fn a_row_of_one_megabyte_arrives() {
     let scene = Scene::on_shared_servers("megabyte");
     let topic = scene.topic("account");
     let limit = [("max.message.bytes", "4000000")];
-    crate::harness::kafka::create_topic(&scene.kafka, &topic, scene.partitions, &limit);
+    harness::kafka::create_topic(&scene.kafka, &topic, scene.partitions, &limit);
     let mut writer = PlainWriter::on(&scene);
     let relay = scene.start_relay();
     writer.write(1);

@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
 
-use crate::harness::cluster::Cluster;
-use crate::harness::kafka::topic_config;
-use crate::harness::oracle::partition_of;
-use crate::harness::relay::{Relay, RelaySetup};
-use crate::harness::say;
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::servers::{OwnServersPermit, permit_for_a_cluster, shared_mysql};
-use crate::harness::workload::{Plan, Workload};
+use harness::cluster::Cluster;
+use harness::kafka::topic_config;
+use harness::oracle::partition_of;
+use harness::relay::{Relay, RelaySetup};
+use harness::say;
+use harness::scene::{Delivery, Scene};
+use harness::servers::{OwnServersPermit, permit_for_a_cluster, shared_mysql};
+use harness::workload::{Plan, Workload};
 
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(120);
 /// How long a relay lives while leaders change: from before it is let in until it relays.

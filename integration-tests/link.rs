@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use crate::harness::link::{Delay, Distant, Link};
-use crate::harness::relay::SOON;
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::servers::{Kafka, permit_for_own_servers, shared_mysql};
-use crate::harness::workload::PlainWriter;
+use harness::link::{Delay, Distant, Link};
+use harness::relay::SOON;
+use harness::scene::{Delivery, Scene};
+use harness::servers::{Kafka, permit_for_own_servers, shared_mysql};
+use harness::workload::PlainWriter;
 
 const ONE_WAY: Duration = Duration::from_millis(20);
 

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::harness::relay::{Relay, RelaySetup, SOON};
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::workload::PlainWriter;
+use harness::relay::{Relay, RelaySetup, SOON};
+use harness::scene::{Delivery, Scene};
+use harness::workload::PlainWriter;
 
 /// All that this program and librdkafka have to tell, also of what happens on threads of their own.
 const EVERYTHING: &str = "info,binlog_relay=debug,librdkafka=debug";

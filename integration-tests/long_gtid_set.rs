@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::harness::consumer::Inbox;
-use crate::harness::kafka::create_topic;
-use crate::harness::relay::{Relay, SOON};
-use crate::harness::scene::{Delivery, Scene, checkpoint_place};
-use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
-use crate::harness::workload::PlainWriter;
+use harness::consumer::Inbox;
+use harness::kafka::create_topic;
+use harness::relay::{Relay, SOON};
+use harness::scene::{Delivery, Scene, checkpoint_place};
+use harness::servers::{MySql, permit_for_own_servers, shared_kafka};
+use harness::workload::PlainWriter;
 
 const INTERVALS: usize = 2_000;
 

@@ -17,7 +17,6 @@ mod first_request;
 mod give_up;
 mod golden_records;
 mod halts;
-mod harness;
 mod hints;
 mod http;
 mod identity;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::proxy::Proxy;
-use crate::harness::relay::{Relay, SOON};
-use crate::harness::scene::Scene;
-use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
-use crate::harness::workload::{PlainWriter, Plan, Workload};
+use harness::proxy::Proxy;
+use harness::relay::{Relay, SOON};
+use harness::scene::Scene;
+use harness::servers::{MySql, permit_for_own_servers, shared_kafka};
+use harness::workload::{PlainWriter, Plan, Workload};
 
 /// Three heartbeats, but at least this long, without an event is a dead connection.
 const DEAD_AFTER: Duration = Duration::from_secs(10);

@@ -7,13 +7,13 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::certificates::{self, Authority, Signed};
-use crate::harness::relay::{RelaySetup, SOON, said};
-use crate::harness::scene::Scene;
-use crate::harness::servers::{MySql, has_version, permit_for_own_servers, shared_kafka};
-use crate::harness::watchdog;
-use crate::harness::words::assert_in_runbook;
-use crate::harness::workload::PlainWriter;
+use harness::certificates::{self, Authority, Signed};
+use harness::relay::{RelaySetup, SOON, said};
+use harness::scene::Scene;
+use harness::servers::{MySql, has_version, permit_for_own_servers, shared_kafka};
+use harness::watchdog;
+use harness::words::assert_in_runbook;
+use harness::workload::PlainWriter;
 
 const MODES: [&str; 5] = ["disabled", "preferred", "required", "verify_ca", "verify_identity"];
 
@@ -225,7 +225,7 @@ fn the_certificates_that_mysql_makes_by_itself_pass_verify_ca() {
     let _permit = permit_for_own_servers();
     for version in ["mysql-8.0", "mysql-9"] {
         if !has_version(version) {
-            crate::harness::say(&format!("NOT RUN: {version} cannot be had on this machine"));
+            harness::say(&format!("NOT RUN: {version} cannot be had on this machine"));
             continue;
         }
         let mysql = Arc::new(MySql::start(version, &[]));
@@ -241,7 +241,7 @@ fn the_certificates_that_mysql_makes_by_itself_pass_verify_ca() {
 #[test]
 fn a_server_of_5_7_with_certificates_of_version_1_and_without_ecdhe_is_encrypted() {
     if !has_version("mysql-5.7") {
-        crate::harness::say("NOT RUN: mysql-5.7 cannot be had on this machine");
+        harness::say("NOT RUN: mysql-5.7 cannot be had on this machine");
         return;
     }
     let _permit = permit_for_own_servers();

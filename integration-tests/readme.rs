@@ -7,11 +7,11 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::eventuate::servers_directory;
-use crate::harness::process::Process;
-use crate::harness::relay::{SOON, relay_command};
-use crate::harness::scene::Scene;
-use crate::harness::{say, watchdog};
+use harness::eventuate::servers_directory;
+use harness::process::Process;
+use harness::relay::{SOON, relay_command};
+use harness::scene::Scene;
+use harness::{say, watchdog};
 
 const README: &str = include_str!("../README.md");
 const PASSWORD: &str = "of the readme";

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::harness::relay::RelaySetup;
-use crate::harness::scene::{EVENTUATE_LOCAL, Scene, events_table};
-use crate::harness::servers::{MySql, RELAY_PASSWORD, permit_for_own_servers, shared_kafka};
+use harness::relay::RelaySetup;
+use harness::scene::{EVENTUATE_LOCAL, Scene, events_table};
+use harness::servers::{MySql, RELAY_PASSWORD, permit_for_own_servers, shared_kafka};
 
 #[test]
 fn a_server_that_does_not_log_whole_rows_is_refused() {

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::consumer::Record;
-use crate::harness::kafka::create_compacted_topic;
-use crate::harness::relay::{Relay, RelaySequence, RelaySetup, SOON, said};
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::workload::PlainWriter;
+use harness::consumer::Record;
+use harness::kafka::create_compacted_topic;
+use harness::relay::{Relay, RelaySequence, RelaySetup, SOON, said};
+use harness::scene::{Delivery, Scene};
+use harness::workload::PlainWriter;
 
 /// The relay of a scene under another name, and with the same place.
 fn renamed(setup: &RelaySetup, ending: &str) -> RelaySetup {

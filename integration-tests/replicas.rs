@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::consumer::Record;
-use crate::harness::relay::{Relay, RelaySequence, SOON};
-use crate::harness::scene::Scene;
-use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
-use crate::harness::sql::Sql;
-use crate::harness::workload::PlainWriter;
+use harness::consumer::Record;
+use harness::relay::{Relay, RelaySequence, SOON};
+use harness::scene::Scene;
+use harness::servers::{MySql, permit_for_own_servers, shared_kafka};
+use harness::sql::Sql;
+use harness::workload::PlainWriter;
 
 /// A source and a replica of it, which has a binlog of its own.
 struct Pair {

@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
-use crate::harness::consumer::Record;
-use crate::harness::kafka::{
+use harness::consumer::Record;
+use harness::kafka::{
     OpenTransaction, create_partitions, create_topic, delete_records, delete_records_before,
     write_record,
 };
-use crate::harness::ledger::Content;
-use crate::harness::oracle::partition_of;
-use crate::harness::relay::{Relay, RelaySequence, RelaySetup, SOON};
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::workload::PlainWriter;
+use harness::ledger::Content;
+use harness::oracle::partition_of;
+use harness::relay::{Relay, RelaySequence, RelaySetup, SOON};
+use harness::scene::{Delivery, Scene};
+use harness::workload::PlainWriter;
 
 /// A relay was killed with records in Kafka of which its checkpoint does not tell.
 struct Crash {
@@ -446,7 +446,7 @@ fn a_transaction_that_was_sent_in_part_is_completed() {
     writer.write(2);
     scene.judge_clean(&writer.ledger, &relay, SOON);
     let was_found = found(&relay, &topic);
-    crate::harness::say(&format!("{}: {stored} and {was_found:?} rows after it", scene.name));
+    harness::say(&format!("{}: {stored} and {was_found:?} rows after it", scene.name));
     let mut relay = relay;
     scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
-use crate::harness::consumer::Record;
-use crate::harness::relay::{RelaySequence, SOON};
-use crate::harness::scene::{Scene, checkpoint_place};
-use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
-use crate::harness::sql::Coordinates;
-use crate::harness::workload::PlainWriter;
+use harness::consumer::Record;
+use harness::relay::{RelaySequence, SOON};
+use harness::scene::{Scene, checkpoint_place};
+use harness::servers::{MySql, permit_for_own_servers, shared_kafka};
+use harness::sql::Coordinates;
+use harness::workload::PlainWriter;
 
 #[test]
 fn rotations_are_followed_and_restarted_around() {

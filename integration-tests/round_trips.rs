@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use crate::harness::lagging::Said;
-use crate::harness::relay::SOON;
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::servers::{Kafka, permit_for_own_servers, shared_mysql};
-use crate::harness::workload::PlainWriter;
+use harness::lagging::Said;
+use harness::relay::SOON;
+use harness::scene::{Delivery, Scene};
+use harness::servers::{Kafka, permit_for_own_servers, shared_mysql};
+use harness::workload::PlainWriter;
 
 // <https://dev.mysql.com/doc/dev/mysql-server/latest/my__command_8h.html>
 const COM_QUIT: u8 = 1;

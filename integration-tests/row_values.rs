@@ -1,11 +1,11 @@
 //! What of a row reaches logs, errors and HTTP: the names of its topic and of a header that is at fault, and nothing
 //! else.
 
-use crate::harness::http::Http;
-use crate::harness::kafka::{create_compacted_topic, create_topic};
-use crate::harness::relay::{Relay, RelaySetup};
-use crate::harness::scene::Scene;
-use crate::harness::workload::incompressible_text;
+use harness::http::Http;
+use harness::kafka::{create_compacted_topic, create_topic};
+use harness::relay::{Relay, RelaySetup};
+use harness::scene::Scene;
+use harness::workload::incompressible_text;
 
 /// In every value that must stay where it is.
 const SECRET: &str = "geheim";

@@ -1,10 +1,10 @@
 //! Every committed row of every kind of insert arrives once, and nothing else does.
 
-use crate::harness::ledger::{Content, Expected, OutboxRow};
-use crate::harness::relay::SOON;
-use crate::harness::scene::Scene;
-use crate::harness::sql::{BinlogLine, Coordinates};
-use crate::harness::workload::{PlainWriter, insert_rows};
+use harness::ledger::{Content, Expected, OutboxRow};
+use harness::relay::SOON;
+use harness::scene::Scene;
+use harness::sql::{BinlogLine, Coordinates};
+use harness::workload::{PlainWriter, insert_rows};
 
 #[test]
 fn a_multi_row_insert_publishes_every_row() {

@@ -5,12 +5,12 @@ use std::io::Write;
 use std::process::Output;
 use std::sync::Arc;
 
-use crate::harness::relay::{RelaySetup, SOON, relay_command};
-use crate::harness::say;
-use crate::harness::scene::{EVENTUATE_LOCAL, EVENTUATE_TRAM, Scene};
-use crate::harness::servers::{MySql, has_version, permit_for_own_servers, shared_kafka};
-use crate::harness::sql::Sql;
-use crate::harness::workload::insert_event;
+use harness::relay::{RelaySetup, SOON, relay_command};
+use harness::say;
+use harness::scene::{EVENTUATE_LOCAL, EVENTUATE_TRAM, Scene};
+use harness::servers::{MySql, has_version, permit_for_own_servers, shared_kafka};
+use harness::sql::Sql;
+use harness::workload::insert_event;
 
 /// What the printed user has until somebody chooses another one.
 const PRINTED_PASSWORD: &str = "change-me";

@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use binlog_relay::binlog::{MysqlOptions, Password, Server, TlsMode, TlsOptions};
 
-use crate::harness::relay::SOON;
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::servers::{
-    MySql, RELAY_PASSWORD, RELAY_USER, permit_for_own_servers, shared_kafka,
-};
-use crate::harness::sql::{Sql, single_threaded_runtime};
-use crate::harness::workload::PlainWriter;
+use harness::relay::SOON;
+use harness::scene::{Delivery, Scene};
+use harness::servers::{MySql, RELAY_PASSWORD, RELAY_USER, permit_for_own_servers, shared_kafka};
+use harness::sql::{Sql, single_threaded_runtime};
+use harness::workload::PlainWriter;
 
 /// What a server may have set for all sessions, for reasons of its own.
 const HOSTILE: [&str; 15] = [

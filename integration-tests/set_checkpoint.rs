@@ -8,14 +8,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::consumer::{Inbox, Isolation};
-use crate::harness::kafka::{create_compacted_topic, write_record};
-use crate::harness::relay::{Relay, RelaySetup, SOON, Said, said};
-use crate::harness::scene::{Scene, checkpoint_place};
-use crate::harness::servers::{
-    MySql, free_port, has_version, permit_for_own_servers, shared_kafka,
-};
-use crate::harness::workload::{PlainWriter, Plan, Workload};
+use harness::consumer::{Inbox, Isolation};
+use harness::kafka::{create_compacted_topic, write_record};
+use harness::relay::{Relay, RelaySetup, SOON, Said, said};
+use harness::scene::{Scene, checkpoint_place};
+use harness::servers::{MySql, free_port, has_version, permit_for_own_servers, shared_kafka};
+use harness::workload::{PlainWriter, Plan, Workload};
 
 #[test]
 fn earliest_repeats_everything_in_a_new_generation() {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::harness::relay::SOON;
-use crate::harness::scene::Scene;
-use crate::harness::servers::{Kafka, free_port, permit_for_own_servers, shared_mysql};
-use crate::harness::workload::{PlainWriter, Plan, Workload};
+use harness::relay::SOON;
+use harness::scene::Scene;
+use harness::servers::{Kafka, free_port, permit_for_own_servers, shared_mysql};
+use harness::workload::{PlainWriter, Plan, Workload};
 
 #[test]
 fn sigterm_under_load_drains_and_a_restart_repeats_nothing() {

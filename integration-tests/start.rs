@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::relay::{Relay, SOON};
-use crate::harness::scene::{Scene, checkpoint_place};
-use crate::harness::workload::{PlainWriter, insert_event};
+use harness::relay::{Relay, SOON};
+use harness::scene::{Scene, checkpoint_place};
+use harness::workload::{PlainWriter, insert_event};
 
 #[test]
 fn earliest_relays_everything_in_the_binlog() {

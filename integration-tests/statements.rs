@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use crate::harness::relay::SOON;
-use crate::harness::scene::{EVENTUATE_LOCAL, Scene};
-use crate::harness::servers::{MySql, has_version, permit_for_own_servers, shared_kafka};
-use crate::harness::sql::{Coordinates, Sql};
-use crate::harness::workload::PlainWriter;
+use harness::relay::SOON;
+use harness::scene::{EVENTUATE_LOCAL, Scene};
+use harness::servers::{MySql, has_version, permit_for_own_servers, shared_kafka};
+use harness::sql::{Coordinates, Sql};
+use harness::workload::PlainWriter;
 
 /// Sent while the session logs rows. None of them is about the rows of an outbox table.
 const PASSED_IN_ROW_FORMAT: [&str; 18] = [

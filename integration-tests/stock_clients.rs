@@ -4,14 +4,14 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::consumer::Isolation;
-use crate::harness::eventuate::{Reception, StockClient, has_programs};
-use crate::harness::kafka::create_topic;
-use crate::harness::ledger::Expected;
-use crate::harness::relay::{Relay, SOON};
-use crate::harness::say;
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::workload::{EVENT_TYPE, Plan, Workload};
+use harness::consumer::Isolation;
+use harness::eventuate::{Reception, StockClient, has_programs};
+use harness::kafka::create_topic;
+use harness::ledger::Expected;
+use harness::relay::{Relay, SOON};
+use harness::say;
+use harness::scene::{Delivery, Scene};
+use harness::workload::{EVENT_TYPE, Plan, Workload};
 
 const KILLS: usize = 3;
 const BETWEEN_KILLS: Duration = Duration::from_millis(1_500);

@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
 
-use crate::harness::consumer::{Inbox, Isolation};
-use crate::harness::relay::{Relay, RelaySetup};
-use crate::harness::say;
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::servers::{
+use harness::consumer::{Inbox, Isolation};
+use harness::relay::{Relay, RelaySetup};
+use harness::say;
+use harness::scene::{Delivery, Scene};
+use harness::servers::{
     Kafka, MySql, has_version, permit_for_own_servers, shared_kafka, shared_mysql,
 };
-use crate::harness::workload::{Plan, Workload};
+use harness::workload::{Plan, Workload};
 
 /// How long a relay lives between two kills: from before it has found its checkpoint until it has
 /// caught up.

@@ -3,15 +3,13 @@
 
 use std::sync::Arc;
 
-use crate::harness::consumer::Record;
-use crate::harness::relay::{Relay, RelaySetup, SOON};
-use crate::harness::scene::{EVENTUATE_LOCAL, Scene, events_table};
-use crate::harness::servers::{
-    MySql, has_version, permit_for_own_servers, shared_kafka, shared_mysql,
-};
-use crate::harness::sql::Sql;
-use crate::harness::workload::PlainWriter;
-use crate::harness::{say, watchdog};
+use harness::consumer::Record;
+use harness::relay::{Relay, RelaySetup, SOON};
+use harness::scene::{EVENTUATE_LOCAL, Scene, events_table};
+use harness::servers::{MySql, has_version, permit_for_own_servers, shared_kafka, shared_mysql};
+use harness::sql::Sql;
+use harness::workload::PlainWriter;
+use harness::{say, watchdog};
 
 /// A relay of one pattern, for tables like `events`.
 fn setup_of(scene: &Scene, pattern: &str) -> RelaySetup {
@@ -100,9 +98,7 @@ fn a_vector_before_text_of_other_character_sets_is_passed_over() {
              MODIFY event_type VARCHAR(1000) CHARACTER SET latin2"
         ));
         let mut row = writer.unnoted_row();
-        if let crate::harness::ledger::Content::Event { event_type, event_data, .. } =
-            &mut row.content
-        {
+        if let harness::ledger::Content::Event { event_type, event_data, .. } = &mut row.content {
             *event_type = "Łódź".to_owned();
             *event_data = r#"{"é":"😀"}"#.to_owned();
         }

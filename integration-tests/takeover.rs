@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use mysql_async::Row;
 
-use crate::harness::consumer::{Inbox, Isolation};
-use crate::harness::relay::{Relay, RelaySetup, SOON};
-use crate::harness::scene::{Delivery, Scene};
-use crate::harness::servers::{MySql, permit_for_own_servers, shared_kafka};
-use crate::harness::sql::Sql;
-use crate::harness::workload::{PlainWriter, Plan, Workload};
+use harness::consumer::{Inbox, Isolation};
+use harness::relay::{Relay, RelaySetup, SOON};
+use harness::scene::{Delivery, Scene};
+use harness::servers::{MySql, permit_for_own_servers, shared_kafka};
+use harness::sql::Sql;
+use harness::workload::{PlainWriter, Plan, Workload};
 
 const TRANSACTION_TIMEOUT: &str = "3s";
 const PAST_THE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,9 +1,9 @@
 //! Text arrives as it was written, whatever character set its column has.
 
-use crate::harness::ledger::{Content, OutboxRow};
-use crate::harness::relay::SOON;
-use crate::harness::scene::{EVENTUATE_LOCAL, Scene, events_table};
-use crate::harness::workload::PlainWriter;
+use harness::ledger::{Content, OutboxRow};
+use harness::relay::SOON;
+use harness::scene::{EVENTUATE_LOCAL, Scene, events_table};
+use harness::workload::PlainWriter;
 
 const ANY: &str = "Zoë – 日本語 😀 \u{2028}\u{7f}/\"\\ \u{0}\u{1}\u{8}\u{c}\r\n\t\u{1f}";
 /// Every character above ASCII that MySQL's latin1, which is Windows-1252, has.

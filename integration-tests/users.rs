@@ -1,10 +1,10 @@
 //! Users of both password plugins can relay, with TLS and without, and with a password that changes.
 
-use crate::harness::certificates;
-use crate::harness::relay::SOON;
-use crate::harness::scene::Scene;
-use crate::harness::watchdog;
-use crate::harness::workload::PlainWriter;
+use harness::certificates;
+use harness::relay::SOON;
+use harness::scene::Scene;
+use harness::watchdog;
+use harness::workload::PlainWriter;
 
 #[test]
 fn a_caching_sha2_user_relays_over_tls_and_without() {

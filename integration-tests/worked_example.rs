@@ -10,12 +10,12 @@ use std::sync::Arc;
 use mysql_async::Row;
 use serde_json::Value as Json;
 
-use crate::harness::consumer::{Inbox, Isolation, Record};
-use crate::harness::relay::{Outbox, RelaySequence, RelaySetup, SOON};
-use crate::harness::say;
-use crate::harness::scene::{EVENTUATE_LOCAL, Scene, events_table};
-use crate::harness::servers::{Kafka, MySql, RELAY_PASSWORD, permit_for_own_servers};
-use crate::harness::sql::{Coordinates, Sql};
+use harness::consumer::{Inbox, Isolation, Record};
+use harness::relay::{Outbox, RelaySequence, RelaySetup, SOON};
+use harness::say;
+use harness::scene::{EVENTUATE_LOCAL, Scene, events_table};
+use harness::servers::{Kafka, MySql, RELAY_PASSWORD, permit_for_own_servers};
+use harness::sql::{Coordinates, Sql};
 
 const VERSION: &str = "8.0.31";
 const TOPIC: &str = "Account";

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::harness::link::Delay;
-use crate::harness::scene::Delivery;
 use crate::load::Scenario;
 use crate::matrix::{self, Plan};
 use crate::produce::ProduceArguments;
 use crate::read::ReadArguments;
 use crate::subject::Subject;
 use crate::world::{Layout, one_or_three};
+use harness::link::Delay;
+use harness::scene::Delivery;
 
 #[derive(Parser)]
 #[command(

@@ -3,12 +3,12 @@
 
 use std::time::Instant;
 
-use crate::harness::scene::Scene;
-use crate::harness::sql::Coordinates;
 use crate::load::{self, Scenario};
 use crate::numbers::grouped;
 use crate::site::Site;
 use crate::world::Layout;
+use harness::scene::Scene;
+use harness::sql::Coordinates;
 
 pub struct Backlog {
     pub scenario: Scenario,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use crate::harness::cluster::Cluster;
-use crate::harness::link::Delay;
-use crate::harness::servers::Kafka;
+use harness::cluster::Cluster;
+use harness::link::Delay;
+use harness::servers::Kafka;
 
 /// The topics of the run before are gone soon, so that the disk does not fill.
 const PROPERTIES: [&str; 1] = ["log.segment.delete.delay.ms=1000"];

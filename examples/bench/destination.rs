@@ -15,11 +15,11 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::backlog::Backlog;
-use crate::harness::consumer::Isolation;
-use crate::harness::kafka::{create_topic, delete_topic};
-use crate::harness::relay::RelaySequence;
-use crate::harness::scene::Scene;
 use crate::load::{ENTITIES, ID_PREFIX};
+use harness::consumer::Isolation;
+use harness::kafka::{create_topic, delete_topic};
+use harness::relay::RelaySequence;
+use harness::scene::Scene;
 
 /// For making a topic, and for reading one to its end.
 const WITHIN: Duration = Duration::from_secs(120);

@@ -11,12 +11,6 @@ use anyhow::{Context, Result, ensure};
 use crate::arguments::Arguments;
 use crate::backlog::Backlog;
 use crate::destination::Destination;
-use crate::harness::consumer::Isolation;
-use crate::harness::http::Http;
-use crate::harness::link::Delay;
-use crate::harness::relay::Relay;
-use crate::harness::scene::Delivery;
-use crate::harness::watchdog::fresh_directory;
 use crate::load::Scenario;
 use crate::matrix::Plan;
 use crate::meter::{Meter, Reading};
@@ -29,6 +23,12 @@ use crate::subject::Subject;
 use crate::table::Table;
 use crate::usage::{cpu_seconds, resident_bytes_peak};
 use crate::world::{self, Layout, behind};
+use harness::consumer::Isolation;
+use harness::http::Http;
+use harness::link::Delay;
+use harness::relay::Relay;
+use harness::scene::Delivery;
+use harness::watchdog::fresh_directory;
 
 const DRAINED_WITHIN: Duration = Duration::from_secs(600);
 /// Often enough for runs of a second; an answer costs the relay some tens of microseconds.

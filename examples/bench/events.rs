@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
-use crate::harness::ledger::{Content, OutboxRow};
 use crate::load::{ENTITIES, EVENT_TYPE, ID_PREFIX, narrow_notes};
+use harness::ledger::{Content, OutboxRow};
 
 /// Enough that neighbours differ; made once, so that the writers do not pay for it.
 static NOTES: LazyLock<Vec<String>> = LazyLock::new(|| narrow_notes(256));

@@ -11,8 +11,8 @@ use rdkafka::message::Message;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::events::number_in;
-use crate::harness::consumer::Isolation;
-use crate::harness::scene::Scene;
+use harness::consumer::Isolation;
+use harness::scene::Scene;
 
 pub struct Follower {
     stop: Arc<AtomicBool>,

@@ -7,8 +7,6 @@ use anyhow::{Context, Result, ensure};
 
 use crate::arguments::Arguments;
 use crate::events::event;
-use crate::harness::link::Delay;
-use crate::harness::workload::insert_rows;
 use crate::matrix::Plan;
 use crate::meter::Meter;
 use crate::numbers::Spread;
@@ -18,6 +16,8 @@ use crate::subject::Subject;
 use crate::table::Table;
 use crate::usage::{cpu_seconds, resident_bytes};
 use crate::world::Layout;
+use harness::link::Delay;
+use harness::workload::insert_rows;
 
 /// After the first row, until what it caused is over.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);

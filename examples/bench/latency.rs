@@ -14,10 +14,6 @@ use anyhow::{Context, Result, anyhow, ensure};
 use self::marks::{Latencies, Marks, Schedule};
 use crate::arguments::Arguments;
 use crate::follower::Follower;
-use crate::harness::consumer::Isolation;
-use crate::harness::link::Delay;
-use crate::harness::relay::Relay;
-use crate::harness::scene::{Delivery, Scene};
 use crate::matrix::Plan;
 use crate::meter::Meter;
 use crate::numbers::{Spread, grouped};
@@ -27,6 +23,10 @@ use crate::subject::Subject;
 use crate::table::Table;
 use crate::usage::cpu_seconds;
 use crate::world::{self, Layout, behind};
+use harness::consumer::Isolation;
+use harness::link::Delay;
+use harness::relay::Relay;
+use harness::scene::{Delivery, Scene};
 
 /// What is told of each measurement, and of the rounds together.
 const QUANTILES: [(&str, f64); 4] =

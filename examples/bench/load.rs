@@ -5,12 +5,12 @@
 use std::thread;
 
 use clap::ValueEnum;
+use rand::rngs::ChaCha8Rng;
 use rand::seq::IndexedRandom;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
 
-use crate::harness::scene::Scene;
-use crate::harness::sql::Sql;
+use harness::scene::Scene;
+use harness::sql::Sql;
 
 /// The ids of all events begin so; the number of the row follows, as 16 hexadecimal digits.
 pub const ID_PREFIX: &str = "0000019a5af5a100-";

@@ -4,10 +4,6 @@
 //! started here. The rounds interleave what is compared, so that whatever else the machine does meets all of
 //! it: the ratios are worth comparing, the figures only on one machine. Run by `make bench`.
 
-#[path = "../../integration-tests/harness/mod.rs"]
-#[allow(dead_code, reason = "the benchmark needs a part of what the tests need")]
-mod harness;
-
 mod arguments;
 mod backlog;
 mod brokers;

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use crate::arguments::Part;
-use crate::harness::link::Delay;
 use crate::load::Scenario;
 use crate::world::Layout;
+use harness::link::Delay;
 
 /// One part in one layout.
 #[derive(Debug, Clone)]

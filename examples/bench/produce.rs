@@ -17,10 +17,10 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use rdkafka::{ClientContext, util::Timeout};
 use serde::{Deserialize, Serialize};
 
-use crate::harness::process::Process;
-use crate::harness::watchdog::fresh_directory;
 use crate::numbers::Course;
 use crate::usage::{cpu_seconds, resident_bytes, resident_bytes_peak};
+use harness::process::Process;
+use harness::watchdog::fresh_directory;
 
 const WITHIN: Duration = Duration::from_secs(300);
 

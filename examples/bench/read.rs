@@ -10,12 +10,12 @@ use futures_util::StreamExt;
 use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, OptsBuilder};
 
 use crate::backlog::Backlog;
-use crate::harness::servers::{RELAY_PASSWORD, RELAY_USER};
-use crate::harness::sql::single_threaded_runtime;
 use crate::numbers::Course;
 use crate::produce::{Run, run_child};
 use crate::site::Site;
 use crate::usage::{cpu_seconds, resident_bytes_peak};
+use harness::servers::{RELAY_PASSWORD, RELAY_USER};
+use harness::sql::single_threaded_runtime;
 
 const WITHIN: Duration = Duration::from_secs(300);
 /// The clock is looked at once in so many events.

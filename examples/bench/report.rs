@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use crate::harness::link::Delay;
 use crate::numbers::Spread;
 use crate::table::Table;
+use harness::link::Delay;
 
 /// One table of figures, and the targets that it decides.
 pub struct Section {

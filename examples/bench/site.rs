@@ -7,13 +7,13 @@ use anyhow::Result;
 
 use crate::arguments::{Arguments, Tls};
 use crate::brokers::Brokers;
-use crate::harness::kafka::create_compacted_topic;
-use crate::harness::link::{Delay, Link};
-use crate::harness::relay::RelaySetup;
-use crate::harness::scene::{EVENTUATE_LOCAL, Scene};
-use crate::harness::servers::MySql;
 use crate::subject::Subject;
 use crate::world::Layout;
+use harness::kafka::create_compacted_topic;
+use harness::link::{Delay, Link};
+use harness::relay::RelaySetup;
+use harness::scene::{EVENTUATE_LOCAL, Scene};
+use harness::servers::MySql;
 
 /// A power cut is not what is measured, and the filling is quicker so; large transactions need the pool.
 const MYSQL_ARGUMENTS: [&str; 4] = [

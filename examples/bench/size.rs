@@ -8,10 +8,10 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::arguments::Arguments;
-use crate::harness::relay::relay_command;
-use crate::harness::watchdog::fresh_directory;
 use crate::report::{Section, World};
 use crate::table::Table;
+use harness::relay::relay_command;
+use harness::watchdog::fresh_directory;
 
 pub fn measure(arguments: &Arguments) -> Result<Vec<Section>> {
     let mut table = Table::with_header(["program", "stripped MB", "with symbols MB"]);

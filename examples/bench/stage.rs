@@ -10,14 +10,14 @@ use anyhow::{Result, bail, ensure};
 
 use crate::events::event;
 use crate::follower::Follower;
-use crate::harness::link::Delay;
-use crate::harness::relay::{Relay, RelaySetup};
-use crate::harness::scene::Scene;
-use crate::harness::sql::Sql;
-use crate::harness::workload::insert_rows;
 use crate::site::Site;
 use crate::subject::Subject;
 use crate::world::Layout;
+use harness::link::Delay;
+use harness::relay::{Relay, RelaySetup};
+use harness::scene::Scene;
+use harness::sql::Sql;
+use harness::workload::insert_rows;
 
 /// No record comes any more of what was sent before.
 const QUIET: Duration = Duration::from_millis(300);

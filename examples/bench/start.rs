@@ -8,8 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::arguments::Arguments;
-use crate::harness::link::Delay;
-use crate::harness::relay::Relay;
 use crate::matrix::Plan;
 use crate::numbers::{Spread, quantile};
 use crate::report::{Section, Target, World};
@@ -17,6 +15,8 @@ use crate::site::Site;
 use crate::stage::{SEEN_WITHIN, Stage};
 use crate::table::Table;
 use crate::world::{self, Layout, behind};
+use harness::link::Delay;
+use harness::relay::Relay;
 
 /// Rows that are in the binlog when the relay starts.
 const WAITING_ROWS: usize = 20;

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::harness::consumer::Isolation;
-use crate::harness::scene::Delivery;
+use harness::consumer::Isolation;
+use harness::scene::Delivery;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Subject {

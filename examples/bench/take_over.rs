@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::arguments::Arguments;
-use crate::harness::link::Delay;
 use crate::matrix::Plan;
 use crate::numbers::Spread;
 use crate::report::{Section, World};
@@ -17,6 +16,7 @@ use crate::site::Site;
 use crate::stage::Stage;
 use crate::table::Table;
 use crate::world::{self, behind};
+use harness::link::Delay;
 
 /// Often enough that a pause is not one of the writer's.
 const ROW_INTERVAL: Duration = Duration::from_millis(2);

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::harness::link::Delay;
+use harness::link::Delay;
 
 /// The servers, and the topics on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

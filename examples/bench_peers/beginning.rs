@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use anyhow::{Context, Result};
 
 use crate::debezium::{self, Guarantee, Stopped, Tuning};
-use crate::harness::scene::Scene;
-use crate::harness::sql::Coordinates;
 use crate::peer::Peer;
 use crate::site::Site;
+use harness::scene::Scene;
+use harness::sql::Coordinates;
 
 pub struct Beginning {
     pub scene: Scene,

@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use crate::harness::consumer::{Inbox, Isolation, Record};
-use crate::harness::kafka::{create_compacted_topic, write_record};
-use crate::harness::process::Process;
-use crate::harness::scene::Scene;
-use crate::harness::servers::free_port;
-use crate::harness::watchdog::fresh_directory;
-use crate::harness::workload::insert_event;
+use harness::consumer::{Inbox, Isolation, Record};
+use harness::kafka::{create_compacted_topic, write_record};
+use harness::process::Process;
+use harness::scene::Scene;
+use harness::servers::free_port;
+use harness::watchdog::fresh_directory;
+use harness::workload::insert_event;
 
 const WORKER_SETTINGS: &str = include_str!("debezium/worker.properties");
 const EXACTLY_ONCE_WORKER_SETTINGS: &str = include_str!("debezium/exactly-once-worker.properties");

@@ -11,9 +11,9 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value as Json;
 
 use crate::backlog::Backlog;
-use crate::harness::consumer::{Inbox, Isolation, Record};
-use crate::harness::kafka::{create_topic, delete_topic, partition_count};
-use crate::harness::scene::Scene;
+use harness::consumer::{Inbox, Isolation, Record};
+use harness::kafka::{create_topic, delete_topic, partition_count};
+use harness::scene::Scene;
 
 const WITHIN: Duration = Duration::from_secs(60);
 

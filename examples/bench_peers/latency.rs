@@ -14,13 +14,13 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value as Json;
 
 use crate::beginning::Beginning;
-use crate::harness::consumer::Isolation;
-use crate::harness::kafka::create_topic;
-use crate::harness::scene::Scene;
 use crate::numbers::quantile;
 use crate::peer::{Placed, Running};
 use crate::site::Site;
 use crate::usage::{cpu_seconds, resident_bytes_peak};
+use harness::consumer::Isolation;
+use harness::kafka::create_topic;
+use harness::scene::Scene;
 
 /// Each a transaction of one row.
 pub const ROWS_PER_SECOND: usize = 500;
@@ -144,7 +144,7 @@ fn start_writers(scene: &Scene, topic: &str, marks: &Arc<Marks>) -> Vec<JoinHand
         .collect()
 }
 
-fn insert(sql: &mut crate::harness::sql::Sql, id: &str, name: &str, topic: &str, number: usize) {
+fn insert(sql: &mut harness::sql::Sql, id: &str, name: &str, topic: &str, number: usize) {
     let data = format!("{{\"row\":\"{name}\",\"note\":\"{}\"}}", "x".repeat(200));
     let entity = format!("order-{}", number % ENTITIES);
     sql.run_with(

@@ -4,10 +4,6 @@
 //! is compared, so that whatever else the machine does meets all of it: the ratios of one run are what
 //! counts. Run by `make bench-peers`.
 
-#[path = "../../integration-tests/harness/mod.rs"]
-#[allow(dead_code, reason = "the comparison needs a part of what the tests need")]
-mod harness;
-
 mod backlog;
 mod beginning;
 #[path = "../bench/brokers.rs"]

@@ -5,12 +5,12 @@ use clap::ValueEnum;
 
 use crate::beginning::Beginning;
 use crate::debezium::{self, Debezium, Guarantee};
-use crate::harness::consumer::Isolation;
-use crate::harness::kafka::create_compacted_topic;
-use crate::harness::link::Delay;
-use crate::harness::relay::{Relay, RelaySetup};
-use crate::harness::scene::{Delivery, EVENTUATE_LOCAL};
 use crate::world::behind;
+use harness::consumer::Isolation;
+use harness::kafka::create_compacted_topic;
+use harness::link::Delay;
+use harness::relay::{Relay, RelaySetup};
+use harness::scene::{Delivery, EVENTUATE_LOCAL};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Peer {

@@ -12,13 +12,13 @@ use crate::Rounds;
 use crate::backlog::Backlog;
 use crate::debezium::JVM_OPTIONS;
 use crate::drain::Drain;
-use crate::harness::link::Delay;
 use crate::latency::{Latency, ROWS_PER_SECOND, Span};
 use crate::numbers::{Spread, grouped};
 use crate::peer::{Peer, Placed};
 use crate::table::Table;
 use crate::targets::{Section, Target, World, targets};
 use crate::world::{self, Layout};
+use harness::link::Delay;
 
 const PAGE: &str = "docs/benchmarks.md";
 const BEGIN: &str = "<!-- peers:begin -->";

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use crate::brokers::Brokers;
-use crate::harness::link::Delay;
-use crate::harness::scene::Scene;
-use crate::harness::servers::MySql;
+use harness::link::Delay;
+use harness::scene::Scene;
+use harness::servers::MySql;
 
 /// A power cut is not what is measured, and the filling is quicker so.
 const MYSQL_ARGUMENTS: [&str; 3] =

@@ -3,11 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::eventuate::java;
-use crate::harness::process::Process;
-use crate::harness::relay::SOON;
-use crate::harness::scene::Scene;
-use crate::harness::watchdog;
+use harness::eventuate::java;
+use harness::process::Process;
+use harness::relay::SOON;
+use harness::scene::Scene;
+use harness::watchdog;
 
 /// A running Eventuate CDC with one reader, which publishes both tables of a scene. Killed with -9 when
 /// dropped.

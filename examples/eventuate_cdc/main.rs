@@ -2,10 +2,6 @@
 //! time, and each of the two takes over from the other, after a clean stop and after a kill -9. It ends
 //! with exit code 1 if a row was lost, altered or reordered. Run by `make eventuate`.
 
-#[path = "../../integration-tests/harness/mod.rs"]
-#[allow(dead_code, reason = "this check needs a part of what the tests need")]
-mod harness;
-
 mod cdc;
 
 use std::collections::HashSet;

@@ -3,9 +3,6 @@
 //! which fetches the tests first.
 
 mod filter;
-#[path = "../../integration-tests/harness/mod.rs"]
-#[allow(dead_code, reason = "the torture needs a part of what the tests need")]
-mod harness;
 mod scripts;
 mod session;
 
@@ -16,8 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
 
 use harness::consumer::Inbox;
 use harness::relay::Relay;

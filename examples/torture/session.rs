@@ -6,7 +6,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tokio::runtime::Runtime;
 
-use crate::harness::sql::{Login, Sql, single_threaded_runtime};
+use harness::sql::{Login, Sql, single_threaded_runtime};
 
 /// What became of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

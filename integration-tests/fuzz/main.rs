@@ -8,8 +8,8 @@ mod targets;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
 use targets::Target;
 
 /// Positions of a seed that are changed. A longer seed is changed at positions of equal distance.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 use super::consumer::Isolation;
 use super::ledger::Expected;
 use super::process::Process;
+use super::repository;
 use super::scene::Scene;
 use super::watchdog;
 
@@ -236,13 +237,12 @@ pub fn java(name: &str) -> Command {
 
 /// Where the scripts put what they fetch.
 pub fn servers_directory() -> PathBuf {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     std::env::var_os("BINLOG_RELAY_SERVERS_DIR")
-        .map_or_else(|| repository.join(".servers"), PathBuf::from)
+        .map_or_else(|| repository().join(".servers"), PathBuf::from)
 }
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("integration-tests/stock-clients")
+    repository().join("integration-tests/stock-clients")
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub mod words;
 pub mod workload;
 
 use std::io::Write;
+use std::path::Path;
 
 /// Prints a line that also shows when the test passes: the test runner keeps only what goes through
 /// `println!` to itself.
@@ -36,4 +37,10 @@ pub fn say(line: &str) {
     let mut output = std::io::stderr().lock();
     // Nobody may be listening; the tests count, not their words.
     let _ = writeln!(output, "{line}");
+}
+
+/// The root of the repository, which has the scripts and, unless told otherwise, the servers.
+pub fn repository() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).expect("the harness lies in integration-tests/")
 }

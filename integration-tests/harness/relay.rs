@@ -306,11 +306,10 @@ impl RelaySequence {
     }
 }
 
-/// The program under test: cargo's for the tests; beside the running program for the demo.
+/// The program under test: the one that is named, or the one that cargo built with the running program.
 pub fn relay_command() -> Command {
-    let built = option_env!("CARGO_BIN_EXE_binlog-relay").map(PathBuf::from);
     let named = std::env::var_os("BINLOG_RELAY_TEST_BINARY").map(PathBuf::from);
-    command_of(&named.or(built).unwrap_or_else(beside_the_running_program))
+    command_of(&named.unwrap_or_else(built_with_the_running_program))
 }
 
 fn command_of(program: &Path) -> Command {
@@ -319,10 +318,11 @@ fn command_of(program: &Path) -> Command {
     command
 }
 
-fn beside_the_running_program() -> PathBuf {
+/// Cargo puts the demo beside the relay, and tests and examples into folders beside it.
+fn built_with_the_running_program() -> PathBuf {
     let program = std::env::current_exe().expect("the running program has a path");
-    let folder = program.parent().and_then(Path::parent).expect("examples lie in a folder");
-    folder.join("binlog-relay")
+    let beside = program.ancestors().skip(1).take(2).map(|folder| folder.join("binlog-relay"));
+    beside.filter(|relay| relay.is_file()).next().expect("cargo built the relay as well")
 }
 
 fn sixteen_lower_hex_digits(text: &str) -> Option<u64> {

@@ -6,7 +6,7 @@
 use std::env;
 use std::fs;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread;
@@ -22,6 +22,7 @@ use super::listeners::{Fronted, properties_beside};
 use super::process::Process;
 use super::proxy::Proxy;
 use super::refusing::Faults;
+use super::repository;
 use super::sql::{Login, Sql};
 use super::watchdog;
 
@@ -468,7 +469,7 @@ fn broker_properties(extra: &[&str]) -> Vec<String> {
 }
 
 fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("servers").join(name)
+    repository().join("servers").join(name)
 }
 
 fn own_servers() -> &'static (Mutex<usize>, Condvar) {

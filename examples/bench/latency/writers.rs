@@ -10,9 +10,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::marks::Marks;
 use crate::events::{event, record};
-use crate::harness::ledger::OutboxRow;
-use crate::harness::scene::Scene;
-use crate::harness::workload::insert_rows;
+use harness::ledger::OutboxRow;
+use harness::scene::Scene;
+use harness::workload::insert_rows;
 
 /// They take turns, so that one slow commit does not hold the next row up.
 const CONNECTIONS: usize = 8;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use rand::{RngCore, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::rngs::ChaCha8Rng;
+use rand::{Rng, SeedableRng};
 
 use binlog_relay::batch::{DestinationId, Parts};
 use binlog_relay::checkpoint::Checkpoint;

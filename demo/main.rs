@@ -2,10 +2,6 @@
 //! what arrives, while the relay is killed with -9 three times. It ends with a line that counts what
 //! was written and what arrived, and with exit code 1 if they are not the same. Run by `make demo`.
 
-#[path = "../integration-tests/harness/mod.rs"]
-#[allow(dead_code, reason = "the demo needs a part of what the tests need")]
-mod harness;
-
 use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
 use std::sync::Arc;
