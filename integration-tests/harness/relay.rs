@@ -321,8 +321,8 @@ fn command_of(program: &Path) -> Command {
 /// Cargo puts the demo beside the relay, and tests and examples into folders beside it.
 fn built_with_the_running_program() -> PathBuf {
     let program = std::env::current_exe().expect("the running program has a path");
-    let beside = program.ancestors().skip(1).take(2).map(|folder| folder.join("binlog-relay"));
-    beside.filter(|relay| relay.is_file()).next().expect("cargo built the relay as well")
+    let mut beside = program.ancestors().skip(1).take(2).map(|folder| folder.join("binlog-relay"));
+    beside.find(|relay| relay.is_file()).expect("cargo built the relay as well")
 }
 
 fn sixteen_lower_hex_digits(text: &str) -> Option<u64> {
