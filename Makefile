@@ -1,5 +1,6 @@
 # The two commands: `make demo` and `make test`. Everything is built in the release profile, so that librdkafka
-# is compiled once and what is tested is what runs.
+# is compiled once and what is tested is what runs. `make test` is `make check`, which starts no server, and then
+# `make test-integration`.
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -7,23 +8,73 @@ MAKEFLAGS += --no-print-directory
 # Where two targets run side by side, cargo would take their number for the number of its own jobs.
 cargo := env -u MAKEFLAGS cargo
 
+# The version of cargo-deny that deny.toml was written for. We run it once, so it is compiled without optimisation: its
+# own profile takes ten times as long.
+deny_version := 0.20.2
+deny := target/tools/cargo-deny-$(deny_version)/bin/cargo-deny
+deny_profile := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+
 # Integration tests wait for servers most of the time, so more of them run than the machine has cores.
 test_threads := $(or $(RUST_TEST_THREADS),4)
 
 .PHONY: help
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## Relay events from MySQL to Kafka while the relay is killed again and again
 	@$(MAKE) --jobs=2 demo-servers demo-build
-	cargo run --release --example demo
+	$(cargo) run --release --package demo
 
 # The servers are downloaded while the compiler works.
 .PHONY: test
-test: ## Format, lints, documentation, and all tests against real servers
-	@$(MAKE) --jobs=2 servers checks
-	RUST_TEST_THREADS=$(test_threads) cargo test --release --workspace
+test: ## Everything that CI tests: make check, then make test-integration
+	@$(MAKE) --jobs=2 servers check
+	@$(MAKE) test-integration
+
+# One step after the other, as cargo uses all cores itself.
+.PHONY: check
+check: ## The part without servers: format, lints, documentation, unit tests
+	@set -e; for step in format lint document unit; do $(MAKE) $$step; done
+
+.PHONY: format
+format:
+	$(cargo) fmt --all --check
+
+# Clippy sees the examples and the benches too. `make test` builds none of them but the failpoints.
+.PHONY: lint
+lint:
+	$(cargo) clippy --release --workspace --all-targets -- -D warnings
+
+.PHONY: document
+document: ## Build the documentation of our own crates (target/doc)
+	RUSTDOCFLAGS="-D warnings" $(cargo) doc --release --workspace --no-deps
+
+# The integration tests are compiled here as well, so that their errors show before the first test runs.
+.PHONY: unit
+unit: ## Unit tests, and the tests that need no server
+	$(cargo) test --release --workspace --tests --no-run
+	$(cargo) test --release --workspace --lib --bins --test allocations --test fuzz
+	$(cargo) test --release --workspace --doc
+
+.PHONY: test-integration
+test-integration: ## The tests against real servers (TESTS='storm' runs those with storm in their names)
+	@$(MAKE) --jobs=2 servers failpoints
+	RUST_TEST_THREADS=$(test_threads) $(cargo) test --release --test integration -- $(TESTS)
+
+# No part of make test: the first time, it downloads and compiles cargo-deny, and keeps it in target/tools/.
+.PHONY: deny
+deny: $(deny) ## Check the dependencies against deny.toml: licences, duplicates, bans, sources
+	$(deny) --locked check licenses bans sources
+
+# No part of make test either: each time, it fetches the database of advisories.
+.PHONY: advisories
+advisories: $(deny) ## Look for known vulnerabilities and yanked versions of dependencies (needs the network)
+	$(deny) --locked check advisories
+
+$(deny):
+	$(deny_profile) $(cargo) install --locked --version $(deny_version) --root target/tools/cargo-deny-$(deny_version) \
+		cargo-deny
 
 # A seed is a story: SEEDS names the first one and the one behind the last.
 .PHONY: simulate
@@ -109,9 +160,14 @@ clean-servers: ## Remove what was fetched
 demo-servers:
 	servers/fetch mysql-8.0 kafka
 
-.PHONY: demo-build bench-build
-demo-build bench-build: %-build:
-	$(cargo) build --release --bin binlog-relay --example $*
+# One command for both programs: cargo chooses the features of their dependencies together, and compiles none twice.
+.PHONY: demo-build
+demo-build:
+	$(cargo) build --release --package binlog-relay --bin binlog-relay --package demo --bin demo
+
+.PHONY: bench-build
+bench-build:
+	$(cargo) build --release --bin binlog-relay --example bench
 
 .PHONY: bench-peers-fetch
 bench-peers-fetch:
@@ -120,11 +176,3 @@ bench-peers-fetch:
 .PHONY: bench-peers-build
 bench-peers-build:
 	$(cargo) build --release --bin binlog-relay --example bench_peers
-
-.PHONY: checks
-checks:
-	$(cargo) fmt --all --check
-	$(cargo) clippy --release --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(cargo) doc --release --workspace --no-deps
-	$(cargo) test --release --workspace --no-run
-	@$(MAKE) failpoints

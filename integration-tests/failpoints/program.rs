@@ -1,7 +1,7 @@
 //! The relay with its failpoints, built when the first test needs it.
 //!
 //! Its build has the features and dependencies of the tests' own, so that of all crates only `fail` and the relay are
-//! compiled again, the relay without optimisation. `make test` has built it before.
+//! compiled again, the relay without optimisation. `make test-integration` has built it before.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
