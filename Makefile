@@ -24,7 +24,7 @@ help: ## Show the targets
 .PHONY: demo
 demo: ## Relay events from MySQL to Kafka while the relay is killed again and again
 	@$(MAKE) --jobs=2 demo-servers demo-build
-	$(cargo) run --release --package demo
+	$${CARGO_TARGET_DIR:-target}/release/demo
 
 # The servers are downloaded while the compiler works.
 .PHONY: test
