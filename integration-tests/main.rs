@@ -11,6 +11,7 @@ mod database_ids;
 mod delivery;
 mod documents;
 mod eventuate_takeover;
+mod every_type;
 mod failpoints;
 mod failures;
 mod first_request;

@@ -2,8 +2,8 @@
 
 use mysql_binlog::event_type::{WRITE_ROWS, WRITE_ROWS_V1};
 use mysql_binlog::row::{Cell, RowDecoder, RowsEvent};
-use mysql_binlog::table::{SchemaColumn, Table, TableMap};
-use mysql_binlog::value;
+use mysql_binlog::table::{Column, SchemaColumn, Table, TableMap};
+use mysql_binlog::value::{self, BinaryFormat, DecimalFormat, JsonOptions};
 
 use super::seeds::{golden, unhex};
 use super::{KIB, Limit, Target};
@@ -65,7 +65,21 @@ pub fn read_rows(table: &Table, event: &RowsEvent<'_>) {
         for (column, cell) in table.columns.iter().zip(&cells) {
             if let Cell::Bytes(bytes) = cell {
                 let _ = (value::text(column, bytes), value::integer(column, bytes));
+                read_value(column, bytes);
             }
+        }
+    }
+}
+
+/// Writes a value in each form. What is JSON for us must be JSON for others.
+fn read_value(column: &Column, bytes: &[u8]) {
+    let _ = value::write_text(column, bytes, &mut String::new());
+    let _ = value::write_bytes(column, bytes, &mut Vec::new());
+    let number_and_hex = JsonOptions { decimal: DecimalFormat::Number, binary: BinaryFormat::Hex };
+    for options in [JsonOptions::default(), number_and_hex] {
+        let mut json = String::new();
+        if value::write_json(column, bytes, options, &mut json).is_ok() {
+            assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok(), "{json}");
         }
     }
 }

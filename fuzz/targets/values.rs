@@ -3,7 +3,7 @@
 use mysql_binlog::JsonStyle;
 use mysql_binlog::charset::Charset;
 use mysql_binlog::table::{Column, ColumnKind};
-use mysql_binlog::value;
+use mysql_binlog::value::{self, JsonOptions};
 
 use super::seeds::{golden, unhex};
 use super::{KIB, Limit, Target};
@@ -27,8 +27,10 @@ fn json(data: &[u8]) {
         charset: None,
         values: None,
         json_style,
+        display: mysql_binlog::table::Display::default(),
     };
     let _ = value::text(&column, document);
+    let _ = value::write_json(&column, document, JsonOptions::default(), &mut Vec::new());
 }
 
 fn json_seeds() -> Vec<Vec<u8>> {

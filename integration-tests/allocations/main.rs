@@ -7,6 +7,8 @@ mod counted;
 #[path = "../../benches/replay/mod.rs"]
 mod replay;
 
+mod values;
+
 use counted::{Allocated, allocated_by_source, allocated_for};
 use replay::recording::Recording;
 

@@ -121,10 +121,13 @@ fn line_of(table: &Table, cells: &[Cell<'_>]) -> String {
             // `binlog_row_image` is not FULL, and the default was inserted.
             Cell::Absent => return None,
             Cell::Null => "NULL".to_owned(),
-            Cell::Bytes(bytes) => match value::text(column, bytes) {
-                Ok(text) => text.into_owned(),
-                Err(error) => format!("({error})"),
-            },
+            Cell::Bytes(bytes) => {
+                let mut text = String::new();
+                match value::write_text(column, bytes, &mut text) {
+                    Ok(()) => text,
+                    Err(error) => format!("({error})"),
+                }
+            }
         };
         Some(format!("{}={text}", column.name))
     });

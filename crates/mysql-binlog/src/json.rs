@@ -8,6 +8,8 @@
 use thiserror::Error;
 
 use super::bytes::{Bytes, Malformed, uint_le};
+use super::text::number::{ANY_WIDTH, push_double};
+use super::text::{TextBuffer, push_integer, push_json_string};
 
 mod opaque;
 
@@ -73,18 +75,69 @@ pub enum Error {
 /// # Errors
 /// [`enum@Error`] when the bytes are no document.
 pub fn text(document: &[u8], style: Style) -> Result<String, Error> {
-    let Some((kind, value)) = document.split_first() else {
-        return Ok("null".to_owned());
-    };
-    let mut printer =
-        Printer { text: String::with_capacity(document.len() * 2), style, unread: document.len() };
-    printer.value(*kind, value, 0)?;
-    Ok(printer.text)
+    let mut text = String::with_capacity(document.len() * 2);
+    write(document, style, LineFeeds::of(style), &mut text)?;
+    Ok(text)
 }
 
-struct Printer {
-    text: String,
+/// Appends the text of a document as a JSON value: [`text`], but never with a raw line feed in a string, as MySQL 5.7
+/// prints long binary values.
+///
+/// # Errors
+/// [`enum@Error`] when the bytes are no document. A part of it may have been appended.
+pub fn write_json(document: &[u8], style: Style, out: &mut impl TextBuffer) -> Result<(), Error> {
+    write(document, style, LineFeeds::Escaped, out)
+}
+
+/// Appends the text of a document.
+///
+/// # Errors
+/// [`enum@Error`] when the bytes are no document. A part of it may have been appended.
+pub fn write_text(document: &[u8], style: Style, out: &mut impl TextBuffer) -> Result<(), Error> {
+    write(document, style, LineFeeds::of(style), out)
+}
+
+fn write(
+    document: &[u8],
     style: Style,
+    line_feeds: LineFeeds,
+    out: &mut impl TextBuffer,
+) -> Result<(), Error> {
+    let Some((kind, value)) = document.split_first() else {
+        out.push_str("null");
+        return Ok(());
+    };
+    let mut printer = Printer { out, style, line_feeds, unread: document.len() };
+    printer.value(*kind, value, 0)
+}
+
+/// How line feeds within base64 are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LineFeeds {
+    Raw,
+    Escaped,
+}
+
+impl LineFeeds {
+    fn of(style: Style) -> Self {
+        match style {
+            Style::V5_7 => Self::Raw,
+            Style::V8_0 => Self::Escaped,
+        }
+    }
+
+    fn printed(self) -> &'static str {
+        match self {
+            Self::Raw => "\n",
+            Self::Escaped => "\\n",
+        }
+    }
+}
+
+struct Printer<'a, B> {
+    out: &'a mut B,
+    style: Style,
+    line_feeds: LineFeeds,
     /// Bytes that may still be read. Parts of a document do not overlap, so all reads together are no
     /// more than its length.
     unread: usize,
@@ -99,7 +152,7 @@ struct Container<'a> {
     width: usize,
 }
 
-impl Printer {
+impl<B: TextBuffer> Printer<'_, B> {
     fn value(&mut self, kind: u8, value: &[u8], depth: usize) -> Result<(), Error> {
         match kind {
             SMALL_OBJECT => self.object(value, 2, depth + 1),
@@ -109,28 +162,28 @@ impl Printer {
             LITERAL => self.literal(self.bytes_of(value, 1)?[0]),
             INT16 | INT32 | INT64 => {
                 let bytes = self.bytes_of(value, 2 << ((kind - INT16) / 2))?;
-                self.print_integer(sign_extended(bytes));
+                push_integer(self.out, sign_extended(bytes));
                 self.claim(bytes.len())
             }
             UINT16 | UINT32 | UINT64 => {
                 let bytes = self.bytes_of(value, 2 << ((kind - UINT16) / 2))?;
-                self.print_integer(uint_le(bytes));
+                push_integer(self.out, uint_le(bytes));
                 self.claim(bytes.len())
             }
             DOUBLE => {
-                self.print_double(f64::from_bits(uint_le(self.bytes_of(value, 8)?)));
+                self.print_double(f64::from_bits(uint_le(self.bytes_of(value, 8)?)))?;
                 self.claim(8)
             }
             STRING => {
                 let string = self.sized_bytes(&mut Bytes::new(value))?;
-                self.print_string(std::str::from_utf8(string).map_err(|_| Error::Utf8)?);
+                push_json_string(self.out, std::str::from_utf8(string).map_err(|_| Error::Utf8)?);
                 Ok(())
             }
             OPAQUE => {
                 let mut bytes = Bytes::new(value);
                 let column_type = bytes.u8()?;
                 let value = self.sized_bytes(&mut bytes)?;
-                opaque::print(&mut self.text, column_type, value, self.style)
+                opaque::print(self.out, column_type, value, self.line_feeds.printed())
             }
             other => Err(Error::UnknownType(other)),
         }
@@ -138,37 +191,37 @@ impl Printer {
 
     fn object(&mut self, bytes: &[u8], width: usize, depth: usize) -> Result<(), Error> {
         let container = self.container(bytes, width, depth, width + 2)?;
-        self.text.push('{');
+        self.out.push('{');
         for index in 0..container.count {
             if index > 0 {
-                self.text.push_str(", ");
+                self.out.push_str(", ");
             }
             let entry = container.field(2 * width + index * (width + 2), width + 2)?;
             let (offset, length) = entry.split_at(width);
             let key = container.field(uint_le(offset) as usize, uint_le(length) as usize)?;
             self.claim(key.len())?;
-            self.print_string(std::str::from_utf8(key).map_err(|_| Error::Utf8)?);
-            self.text.push_str(": ");
+            push_json_string(self.out, std::str::from_utf8(key).map_err(|_| Error::Utf8)?);
+            self.out.push_str(": ");
             self.element(
                 container,
                 2 * width + container.count * (width + 2) + index * (width + 1),
                 depth,
             )?;
         }
-        self.text.push('}');
+        self.out.push('}');
         Ok(())
     }
 
     fn array(&mut self, bytes: &[u8], width: usize, depth: usize) -> Result<(), Error> {
         let container = self.container(bytes, width, depth, 0)?;
-        self.text.push('[');
+        self.out.push('[');
         for index in 0..container.count {
             if index > 0 {
-                self.text.push_str(", ");
+                self.out.push_str(", ");
             }
             self.element(container, 2 * width + index * (width + 1), depth)?;
         }
-        self.text.push(']');
+        self.out.push(']');
         Ok(())
     }
 
@@ -208,12 +261,12 @@ impl Printer {
             (INT16, _) | (INT32, 4) => {
                 // A small number stands in the low bytes, whatever the width.
                 let bytes = if *kind == INT16 { &place[..2] } else { place };
-                self.print_integer(sign_extended(bytes));
+                push_integer(self.out, sign_extended(bytes));
                 Ok(())
             }
             (UINT16, _) | (UINT32, 4) => {
                 let bytes = if *kind == UINT16 { &place[..2] } else { place };
-                self.print_integer(uint_le(bytes));
+                push_integer(self.out, uint_le(bytes));
                 Ok(())
             }
             _ => {
@@ -255,7 +308,7 @@ impl Printer {
     }
 
     fn literal(&mut self, literal: u8) -> Result<(), Error> {
-        self.text.push_str(match literal {
+        self.out.push_str(match literal {
             0 => "null",
             1 => "true",
             2 => "false",
@@ -264,44 +317,17 @@ impl Printer {
         Ok(())
     }
 
-    fn print_integer(&mut self, integer: impl itoa::Integer) {
-        self.text.push_str(itoa::Buffer::new().format(integer));
-    }
-
-    fn print_double(&mut self, double: f64) {
-        let start = self.text.len();
-        print_double(&mut self.text, double);
-        let is_whole = !self.text[start..].contains(['.', 'e']);
-        if is_whole && self.style == Style::V8_0 {
-            self.text.push_str(".0");
+    fn print_double(&mut self, double: f64) -> Result<(), Error> {
+        if !double.is_finite() {
+            return Err(Error::Opaque(opaque::DOUBLE));
         }
-    }
-
-    fn print_string(&mut self, string: &str) {
-        self.text.push('"');
-        let mut plain = 0;
-        for (at, byte) in string.bytes().enumerate() {
-            let escape = match byte {
-                b'"' => "\\\"",
-                b'\\' => "\\\\",
-                0x08 => "\\b",
-                b'\t' => "\\t",
-                b'\n' => "\\n",
-                0x0c => "\\f",
-                b'\r' => "\\r",
-                0..0x20 => "\\u00",
-                _ => continue,
-            };
-            self.text.push_str(&string[plain..at]);
-            self.text.push_str(escape);
-            if escape == "\\u00" {
-                self.text.push(hex_digit(byte >> 4));
-                self.text.push(hex_digit(byte & 15));
-            }
-            plain = at + 1;
+        push_double(self.out, double, ANY_WIDTH);
+        // With 15 digits or fewer it has no exponent.
+        let is_plain_whole = double.fract() == 0.0 && double.abs() < 1e15;
+        if is_plain_whole && self.style == Style::V8_0 {
+            self.out.push_str(".0");
         }
-        self.text.push_str(&string[plain..]);
-        self.text.push('"');
+        Ok(())
     }
 }
 
@@ -312,66 +338,9 @@ impl<'a> Container<'a> {
     }
 }
 
-fn hex_digit(nibble: u8) -> char {
-    char::from_digit(u32::from(nibble), 16).expect("a nibble is below 16")
-}
-
 fn sign_extended(bytes: &[u8]) -> i64 {
     let unused_bits = 64 - 8 * bytes.len();
     ((uint_le(bytes) << unused_bits) as i64) >> unused_bits
-}
-
-/// The shortest digits that read back as the same double: the server's `my_gcvt`. With an exponent when
-/// more than 14 zeros would follow the point, or when the number is whole and has more than 15 digits.
-fn print_double(text: &mut String, double: f64) {
-    if double == 0.0 {
-        text.push_str(if double.is_sign_negative() { "-0" } else { "0" });
-        return;
-    }
-    if double < 0.0 {
-        text.push('-');
-    }
-    let mut buffer = ryu::Buffer::new();
-    let (digits, point) = digits_and_point(buffer.format(double.abs()));
-    match point {
-        -14..=0 => {
-            text.push_str("0.");
-            text.extend(std::iter::repeat_n('0', point.unsigned_abs() as usize));
-            text.push_str(&digits);
-        }
-        1.. if point <= 15 || point < digits.len() as i32 => {
-            let whole = point as usize;
-            let zeros = whole.saturating_sub(digits.len());
-            let (integer, fraction) = digits.split_at(whole.min(digits.len()));
-            text.push_str(integer);
-            text.extend(std::iter::repeat_n('0', zeros));
-            if !fraction.is_empty() {
-                text.push('.');
-                text.push_str(fraction);
-            }
-        }
-        _ => {
-            let (first, rest) = digits.split_at(1);
-            text.push_str(first);
-            if !rest.is_empty() {
-                text.push('.');
-                text.push_str(rest);
-            }
-            text.push('e');
-            text.push_str(itoa::Buffer::new().format(point - 1));
-        }
-    }
-}
-
-/// Significant digits without zeros at either end, and how many of them come before the point.
-fn digits_and_point(printed: &str) -> (String, i32) {
-    let (mantissa, exponent) = printed.split_once('e').unwrap_or((printed, "0"));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let all = [whole, fraction].concat();
-    let leading_zeros = all.len() - all.trim_start_matches('0').len();
-    let exponent: i32 = exponent.parse().expect("ryu prints exponents of at most three digits");
-    let point = whole.len() as i32 - leading_zeros as i32 + exponent; // tens of digits at most
-    (all.trim_matches('0').to_owned(), point)
 }
 
 #[cfg(test)]

@@ -108,6 +108,7 @@ mod source;
 pub mod start;
 pub mod table;
 mod tables;
+mod text;
 pub mod tls;
 pub mod transaction;
 mod transaction_end;

@@ -191,8 +191,20 @@ pub struct Column {
     /// What the values of an ENUM or SET stand for; `None` for other types, and `None` of a value where
     /// it is not known.
     pub values: Option<Vec<Option<String>>>,
-    /// How the server that has the table prints JSON.
+    /// How the server that has the table prints JSON, FLOAT and DOUBLE.
     pub json_style: json::Style,
+    /// How the server prints its numbers.
+    pub display: Display,
+}
+
+/// What only `information_schema` says of how a number is printed: the binlog never does, with no metadata. Empty where
+/// the event itself named the columns (`binlog_row_metadata=FULL`). MySQL deprecates both since 8.0.17.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Display {
+    /// ZEROFILL: zeros stand before the number, up to this many characters.
+    pub zerofill: Option<u8>,
+    /// FLOAT(M,D) and DOUBLE(M,D): digits after the point, D.
+    pub decimals: Option<u8>,
 }
 
 /// A table whose columns have names: what the row decoder and the routes are built from.
@@ -225,6 +237,7 @@ impl Table {
                 values: map.optional.values(index),
                 // Events have column names from 8.0.1 on only.
                 json_style: json::Style::V8_0,
+                display: Display::default(),
             })
             .collect();
         Some(Self { schema: map.id.schema.to_owned(), name: map.id.table.to_owned(), columns })
@@ -240,6 +253,7 @@ impl Table {
             charset: None,
             values: None,
             json_style: json::Style::V8_0,
+            display: Display::default(),
         });
         Self {
             schema: map.id.schema.to_owned(),

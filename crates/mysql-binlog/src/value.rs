@@ -1,86 +1,38 @@
-//! One column's bytes → text or a number. Text is borrowed from the event where it is UTF-8 there. Types
-//! that this version does not turn into text are an error that says so.
+//! One column's bytes → text, JSON, raw bytes or a number.
+//!
+//! | function | binary types | other types |
+//! |---|---|---|
+//! | [`write_text`] | base64 | the text of `CAST(column AS CHAR)` in a session with `time_zone = '+00:00'` |
+//! | [`write_bytes`] | as they are | the same text |
+//! | [`write_json`] | base64 or hex, in quotes | a JSON value |
+//! | [`text`] | as UTF-8, or an error | the same text, borrowed from the event where it is UTF-8 there |
+//!
+//! Binary types are BINARY, VARBINARY, BLOB and GEOMETRY. The writers append to a buffer of the caller and allocate
+//! nothing, except to convert text of another character set than UTF-8.
+//!
+//! Two properties of a column stand in `information_schema` only, and never in the binlog: ZEROFILL, and the decimals of
+//! FLOAT(M,D) and DOUBLE(M,D). The text follows them where they are known: see [`Display`](super::table::Display).
 
 use std::borrow::Cow;
-
-use thiserror::Error;
 
 use super::bytes::uint_le;
 use super::charset::{self, Charset};
 use super::json;
 use super::table::{Column, ColumnKind, Size};
+use super::text::number::{
+    ANY_WIDTH, DOUBLE_WIDTH, FLOAT_WIDTH, push_decimal, push_double, push_fixed, push_float,
+};
+use super::text::{push_base64, push_integer, push_padded, push_zeros, temporal};
 
-/// Why a value cannot be had; `column` is the column's name.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Error {
-    /// The type has no text (or no number) in this version.
-    #[error("column {column} is a {kind}, which this version cannot turn into {into}")]
-    UnsupportedType {
-        /// Name of the column.
-        column: String,
-        /// Name of its type.
-        kind: &'static str,
-        /// What was wanted: `text` or `a number`.
-        into: &'static str,
-    },
-    /// The value is not as long as its type says.
-    #[error("column {column} has a value of {length} bytes, its type takes {wanted}")]
-    Length {
-        /// Name of the column.
-        column: String,
-        /// Bytes that the type takes.
-        wanted: usize,
-        /// Bytes of the value.
-        length: usize,
-    },
-    /// The value is no text in the column's character set.
-    #[error("column {column} has a value that is {source}")]
-    Charset {
-        /// Name of the column.
-        column: String,
-        /// What is wrong with it.
-        source: charset::Error,
-    },
-    /// The value of a BINARY, VARBINARY or BLOB column is not UTF-8; there is no other text in it.
-    #[error("column {column} is binary, and its value is not UTF-8 from byte {at} on")]
-    BinaryNotUtf8 {
-        /// Name of the column.
-        column: String,
-        /// First byte that is not UTF-8.
-        at: usize,
-    },
-    /// Nobody says which character set the column has.
-    #[error("the character set of column {column} is not known")]
-    UnknownCharset {
-        /// Name of the column.
-        column: String,
-    },
-    /// Nobody says whether the column is UNSIGNED, and for this value it matters.
-    #[error("it is not known whether column {column} is UNSIGNED")]
-    UnknownSign {
-        /// Name of the column.
-        column: String,
-    },
-    /// The number of an ENUM or SET value that the column does not have, or whose names are not known.
-    #[error("column {column} has the value number {number}, and no name of it is known")]
-    UnknownValue {
-        /// Name of the column.
-        column: String,
-        /// The value as stored: an index from 1 of an ENUM, a bit set of a SET.
-        number: u64,
-    },
-    /// The value of a JSON column is damaged.
-    #[error("column {column}: {source}")]
-    Json {
-        /// Name of the column.
-        column: String,
-        /// What is wrong with it.
-        source: json::Error,
-    },
-}
+mod error;
+mod in_json;
 
-/// The text of a value: character types by their character set, binary ones as UTF-8, integers in
-/// decimal, YEAR in four digits, ENUM and SET by name, JSON as the server prints it.
+pub use self::error::Error;
+pub use self::in_json::{BinaryFormat, DecimalFormat, JsonOptions, write_json};
+pub use super::text::TextBuffer;
+
+/// The text of a value: as [`write_text`] writes it, but bytes of binary columns must be UTF-8 and are that text.
+/// A GEOMETRY has no such text.
 ///
 /// # Errors
 /// [`enum@Error`] when the value has no text.
@@ -94,15 +46,84 @@ pub fn text<'a>(column: &Column, bytes: &'a [u8]) -> Result<Cow<'a, str>, Error>
         ColumnKind::Json { .. } => json::text(bytes, column.json_style)
             .map(Cow::Owned)
             .map_err(|source| Error::Json { column: column.name.clone(), source }),
-        ColumnKind::Tiny
-        | ColumnKind::Short
-        | ColumnKind::Int24
-        | ColumnKind::Long
-        | ColumnKind::LongLong => Ok(Cow::Owned(integer(column, bytes)?.to_string())),
-        ColumnKind::Year => Ok(Cow::Owned(format!("{:04}", integer(column, bytes)?))),
-        ColumnKind::Enum { .. } => enum_text(column, bytes),
-        ColumnKind::Set { .. } => set_text(column, bytes),
-        _ => Err(unsupported(column, "text")),
+        // Without the zeros of ZEROFILL: whether they are known depends on the binlog's metadata, and this text may be
+        // a key already.
+        kind if kind.is_integer() => Ok(Cow::Owned(integer(column, bytes)?.to_string())),
+        ColumnKind::Geometry { .. } => Err(unsupported(column, "text")),
+        _ => {
+            let mut text = String::new();
+            write_text(column, bytes, &mut text)?;
+            Ok(Cow::Owned(text))
+        }
+    }
+}
+
+/// Appends the text of a value: what `CAST(column AS CHAR)` gives in a session with `time_zone = '+00:00'`.
+///
+/// Where the server has no text, or one that loses something: binary types are base64, BIT is a decimal number, VECTOR
+/// is `[0.1,2]` with the shortest digits that read back as the same FLOAT.
+///
+/// # Errors
+/// [`enum@Error`] when the value has no text. A part of it may have been appended.
+pub fn write_text<B: TextBuffer>(column: &Column, bytes: &[u8], out: &mut B) -> Result<(), Error> {
+    match column.kind {
+        ColumnKind::VarChar { .. } | ColumnKind::Blob { .. } | ColumnKind::Char { .. } => {
+            match column.charset {
+                Some(Charset::Binary) => write_encoded(column, bytes, push_base64, out),
+                _ => out.push_str(&characters(column, bytes)?),
+            }
+            Ok(())
+        }
+        ColumnKind::Geometry { .. } => {
+            push_base64(out, bytes);
+            Ok(())
+        }
+        ColumnKind::Json { .. } => json::write_text(bytes, column.json_style, out)
+            .map_err(|source| Error::Json { column: column.name.clone(), source }),
+        kind if kind.is_integer() => write_integer(column, bytes, out),
+        ColumnKind::Bit { .. } => {
+            push_integer(out, integer(column, bytes)?);
+            Ok(())
+        }
+        ColumnKind::Year => {
+            push_padded(out, year(column, bytes)?, 4);
+            Ok(())
+        }
+        ColumnKind::Enum { .. } => {
+            out.push_str(enum_name(column, bytes)?);
+            Ok(())
+        }
+        ColumnKind::Set { .. } => write_set(column, bytes, B::push_str, out),
+        ColumnKind::Float | ColumnKind::Double => write_floating(column, bytes, out),
+        ColumnKind::Decimal { precision, scale } => {
+            let whole_min = match column.display.zerofill {
+                Some(_) => usize::from(precision.saturating_sub(scale)),
+                None => 0,
+            };
+            write_decimal(column, bytes, (precision, scale), whole_min, out)
+        }
+        ColumnKind::Vector { .. } => in_json::write_vector(column, bytes, out),
+        ColumnKind::TypedArray => Err(unsupported(column, "text")),
+        kind => {
+            fixed_length(column, bytes)?;
+            write_temporal(kind, bytes, out).ok_or_else(|| damaged(column))
+        }
+    }
+}
+
+/// Appends the value itself: the bytes of a binary type as they are (BINARY with all its zero bytes, GEOMETRY as the
+/// server stores it: four bytes of SRID, then WKB), and the [text](write_text) of any other type.
+///
+/// # Errors
+/// [`enum@Error`] when the value has no text. A part of it may have been appended.
+pub fn write_bytes(column: &Column, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    match binary(column, bytes) {
+        Some((bytes, zeros)) => {
+            out.extend_from_slice(bytes);
+            out.resize(out.len() + zeros, 0);
+            Ok(())
+        }
+        None => write_text(column, bytes, out),
     }
 }
 
@@ -112,11 +133,7 @@ pub fn text<'a>(column: &Column, bytes: &'a [u8]) -> Result<Cow<'a, str>, Error>
 /// [`enum@Error`] when the column is of another type, or its sign matters and is not known.
 pub fn integer(column: &Column, bytes: &[u8]) -> Result<i128, Error> {
     match column.kind {
-        ColumnKind::Tiny
-        | ColumnKind::Short
-        | ColumnKind::Int24
-        | ColumnKind::Long
-        | ColumnKind::LongLong => {
+        kind if kind.is_integer() => {
             let number = fixed(column, bytes)?;
             let sign_bit = 1_u64 << (8 * bytes.len() - 1);
             if number & sign_bit == 0 || column.unsigned == Some(true) {
@@ -127,10 +144,7 @@ pub fn integer(column: &Column, bytes: &[u8]) -> Result<i128, Error> {
             }
             Ok(i128::from(number) - 2 * i128::from(sign_bit))
         }
-        ColumnKind::Year => match fixed(column, bytes)? {
-            0 => Ok(0),
-            years => Ok(1900 + i128::from(years)),
-        },
+        ColumnKind::Year => year(column, bytes).map(i128::from),
         // The one type in big-endian order.
         ColumnKind::Bit { .. } => fixed(column, bytes)
             .map(|_| bytes.iter().fold(0, |number, byte| number << 8 | i128::from(*byte))),
@@ -138,21 +152,35 @@ pub fn integer(column: &Column, bytes: &[u8]) -> Result<i128, Error> {
     }
 }
 
+fn year(column: &Column, bytes: &[u8]) -> Result<u32, Error> {
+    match fixed(column, bytes)? {
+        0 => Ok(0),
+        years => Ok(1900 + years as u32), // one byte
+    }
+}
+
 fn unsupported(column: &Column, into: &'static str) -> Error {
     Error::UnsupportedType { column: column.name.clone(), kind: column.kind.name(), into }
 }
 
-/// The little-endian number in a value of a type of fixed length.
+/// The little-endian number in a value of a type of fixed length, at most eight bytes.
 fn fixed(column: &Column, bytes: &[u8]) -> Result<u64, Error> {
+    fixed_length(column, bytes)?;
+    match bytes.len() {
+        0..=8 => Ok(uint_le(bytes)),
+        length => Err(Error::Length { column: column.name.clone(), wanted: 8, length }),
+    }
+}
+
+/// Fails when the value of a type of fixed length is longer or shorter.
+fn fixed_length(column: &Column, bytes: &[u8]) -> Result<(), Error> {
     match column.kind.size() {
-        Size::Fixed(wanted) if usize::from(wanted) != bytes.len() || bytes.len() > 8 => {
-            Err(Error::Length {
-                column: column.name.clone(),
-                wanted: usize::from(wanted),
-                length: bytes.len(),
-            })
-        }
-        _ => Ok(uint_le(bytes)),
+        Size::Fixed(wanted) if usize::from(wanted) != bytes.len() => Err(Error::Length {
+            column: column.name.clone(),
+            wanted: usize::from(wanted),
+            length: bytes.len(),
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -184,25 +212,174 @@ fn padded<'a>(column: &Column, bytes: &'a [u8], length: usize) -> Result<Cow<'a,
     Ok(text)
 }
 
-/// Values count from 1; 0 is the empty text that the server stores for an invalid one.
-fn enum_text<'a>(column: &Column, bytes: &[u8]) -> Result<Cow<'a, str>, Error> {
-    let number = fixed(column, bytes)?;
-    let Some(index) = number.checked_sub(1) else {
-        return Ok(Cow::Borrowed(""));
-    };
-    let values = column.values.as_deref().unwrap_or_default();
-    let known = usize::try_from(index).ok().and_then(|index| values.get(index)?.clone());
-    known.map(Cow::Owned).ok_or_else(|| Error::UnknownValue { column: column.name.clone(), number })
+/// The bytes of a binary type, and how many zero bytes follow them: BINARY(n) always has n bytes, and those at its end
+/// may be missing in the binlog. `None` for any other type.
+fn binary<'a>(column: &Column, bytes: &'a [u8]) -> Option<(&'a [u8], usize)> {
+    let is_binary = column.charset == Some(Charset::Binary);
+    match column.kind {
+        ColumnKind::Geometry { .. } => Some((bytes, 0)),
+        ColumnKind::VarChar { .. } | ColumnKind::Blob { .. } if is_binary => Some((bytes, 0)),
+        ColumnKind::Char { bytes_max } if is_binary => {
+            Some((bytes, usize::from(bytes_max).saturating_sub(bytes.len())))
+        }
+        _ => None,
+    }
 }
 
-fn set_text<'a>(column: &Column, bytes: &[u8]) -> Result<Cow<'a, str>, Error> {
+/// Appends the bytes of a binary type, encoded.
+fn write_encoded<B: TextBuffer>(
+    column: &Column,
+    bytes: &[u8],
+    encode: fn(&mut B, &[u8]),
+    out: &mut B,
+) {
+    match binary(column, bytes) {
+        Some((bytes, zeros @ 1..)) => {
+            // BINARY(255) is the longest; a damaged table map may say more.
+            let mut whole = [0; 255];
+            match whole.get_mut(..bytes.len() + zeros) {
+                Some(whole) => {
+                    whole[..bytes.len()].copy_from_slice(bytes);
+                    encode(out, whole);
+                }
+                None => {
+                    let mut whole = bytes.to_vec();
+                    whole.resize(bytes.len() + zeros, 0);
+                    encode(out, &whole);
+                }
+            }
+        }
+        _ => encode(out, bytes),
+    }
+}
+
+/// Values count from 1; 0 is the empty text that the server stores for an invalid one.
+fn enum_name<'a>(column: &'a Column, bytes: &[u8]) -> Result<&'a str, Error> {
+    let number = fixed(column, bytes)?;
+    let Some(index) = number.checked_sub(1) else {
+        return Ok("");
+    };
+    let values = column.values.as_deref().unwrap_or_default();
+    let known = usize::try_from(index).ok().and_then(|index| values.get(index)?.as_deref());
+    known.ok_or_else(|| Error::UnknownValue { column: column.name.clone(), number })
+}
+
+/// Appends the names of a SET's members. Like the server, without a comma as long as there is no text before it: a SET may have the member `''`.
+fn write_set<B: TextBuffer>(
+    column: &Column,
+    bytes: &[u8],
+    push_name: fn(&mut B, &str),
+    out: &mut B,
+) -> Result<(), Error> {
     let number = fixed(column, bytes)?;
     let unknown = || Error::UnknownValue { column: column.name.clone(), number };
     let values = column.values.as_deref().ok_or_else(unknown)?;
-    let members = (0..64).filter(|bit| number >> bit & 1 == 1);
-    let names = members.map(|bit| values.get(bit)?.as_deref()).collect::<Option<Vec<_>>>();
-    Ok(Cow::Owned(names.ok_or_else(unknown)?.join(",")))
+    let mut is_empty = true;
+    for bit in (0..64).filter(|bit| number >> bit & 1 == 1) {
+        let name = values.get(bit).and_then(|name| name.as_deref()).ok_or_else(unknown)?;
+        if !is_empty {
+            out.push(',');
+        }
+        push_name(out, name);
+        is_empty &= name.is_empty();
+    }
+    Ok(())
 }
 
+fn write_integer(column: &Column, bytes: &[u8], out: &mut impl TextBuffer) -> Result<(), Error> {
+    let number = integer(column, bytes)?;
+    let mut buffer = itoa::Buffer::new();
+    let printed = buffer.format(number);
+    push_zeros(out, zeros_before(column, printed.len()));
+    out.push_str(printed);
+    Ok(())
+}
+
+/// Zeros before a number of a ZEROFILL column.
+fn zeros_before(column: &Column, length: usize) -> usize {
+    usize::from(column.display.zerofill.unwrap_or(0)).saturating_sub(length)
+}
+
+/// The value of a FLOAT or DOUBLE as both types.
+fn floating(column: &Column, bytes: &[u8]) -> Result<(f32, f64), Error> {
+    let number = fixed(column, bytes)?;
+    let (float, double) = match column.kind {
+        ColumnKind::Float => {
+            let float = f32::from_bits(number as u32); // four bytes
+            (float, f64::from(float))
+        }
+        _ => (0.0, f64::from_bits(number)),
+    };
+    if double.is_finite() { Ok((float, double)) } else { Err(damaged(column)) }
+}
+
+fn write_floating(column: &Column, bytes: &[u8], out: &mut impl TextBuffer) -> Result<(), Error> {
+    let (float, double) = floating(column, bytes)?;
+    if column.display.zerofill.is_some() {
+        // Rare and deprecated: the length is known only when it is printed.
+        let mut printed = String::new();
+        push_floating(column, (float, double), &mut printed);
+        push_zeros(out, zeros_before(column, printed.len()));
+        out.push_str(&printed);
+    } else {
+        push_floating(column, (float, double), out);
+    }
+    Ok(())
+}
+
+fn push_floating(column: &Column, (float, double): (f32, f64), out: &mut impl TextBuffer) {
+    match (column.display.decimals, column.kind) {
+        (Some(decimals), _) => push_fixed(out, double, usize::from(decimals)),
+        (None, ColumnKind::Float) => push_float(out, float, width(column, FLOAT_WIDTH)),
+        (None, _) => push_double(out, double, width(column, DOUBLE_WIDTH)),
+    }
+}
+
+/// At least `whole_min` digits stand before the point.
+fn write_decimal(
+    column: &Column,
+    bytes: &[u8],
+    digits: (u8, u8),
+    whole_min: usize,
+    out: &mut impl TextBuffer,
+) -> Result<(), Error> {
+    fixed_length(column, bytes)?;
+    push_decimal(out, digits, bytes, whole_min).ok_or_else(|| damaged(column))
+}
+
+/// The text of a number without an exponent is no wider than this, from MySQL 8.0 on.
+fn width(column: &Column, new: usize) -> usize {
+    match column.json_style {
+        json::Style::V5_7 => ANY_WIDTH,
+        json::Style::V8_0 => new,
+    }
+}
+
+/// `None`: no server stores such bytes. They are as many as the type takes.
+fn write_temporal(kind: ColumnKind, bytes: &[u8], out: &mut impl TextBuffer) -> Option<()> {
+    match kind {
+        ColumnKind::Date => temporal::push_packed_date(out, uint_le(bytes) as u32), // three bytes
+        ColumnKind::Time => {
+            let number = uint_le(bytes) as i32; // three bytes
+            temporal::push_old_time(out, number << 8 >> 8)
+        }
+        ColumnKind::DateTime => temporal::push_old_datetime(out, uint_le(bytes)),
+        ColumnKind::Timestamp => temporal::push_timestamp(out, uint_le(bytes) as u32, &[], 0),
+        ColumnKind::Time2 { fraction } => temporal::push_time(out, bytes, fraction),
+        ColumnKind::DateTime2 { fraction } => temporal::push_datetime(out, bytes, fraction),
+        ColumnKind::Timestamp2 { fraction } => {
+            let (seconds, rest) = bytes.split_first_chunk::<4>()?;
+            temporal::push_timestamp(out, u32::from_be_bytes(*seconds), rest, fraction)
+        }
+        _ => None,
+    }
+}
+
+fn damaged(column: &Column) -> Error {
+    Error::Damaged { column: column.name.clone(), kind: column.kind.name() }
+}
+
+#[cfg(test)]
+mod decoders;
 #[cfg(test)]
 mod tests;

@@ -1,46 +1,51 @@
 //! Values in a JSON document that JSON itself does not have: decimals, times, and binary strings as base64.
 
-use std::fmt::Write;
+use super::super::text::number::push_decimal;
+use super::super::text::temporal::{Clock, push_clock, push_date};
+use super::super::text::{TextBuffer, push_base64_lines, push_integer};
+use super::Error;
 
-use super::{Error, Style};
-
+pub(super) const DOUBLE: u8 = 5;
 const TIMESTAMP: u8 = 7;
 const DATE: u8 = 10;
 const TIME: u8 = 11;
 const DATETIME: u8 = 12;
 const DECIMAL: u8 = 246;
 
-/// Prints a value of the given column type (`enum_field_types` of the server).
+/// Prints a value of the given column type (`enum_field_types` of the server), with `line_feed` between lines of base64.
 pub(super) fn print(
-    text: &mut String,
+    out: &mut impl TextBuffer,
     column_type: u8,
     value: &[u8],
-    style: Style,
+    line_feed: &str,
 ) -> Result<(), Error> {
     let impossible = Error::Opaque(column_type);
     match column_type {
-        DECIMAL => print_decimal(text, value).ok_or(impossible),
+        // Two bytes of precision and scale stand before the digits.
+        DECIMAL => value
+            .split_first_chunk::<2>()
+            .and_then(|(&[precision, scale], packed)| {
+                push_decimal(out, (precision, scale), packed, 0)
+            })
+            .ok_or(impossible),
         DATE | TIME | DATETIME | TIMESTAMP => {
             let packed = i64::from_le_bytes(value.try_into().map_err(|_| impossible)?);
-            text.push('"');
+            out.push('"');
             match column_type {
-                TIME => print_time(text, packed),
-                DATE => print_date(text, packed),
-                _ => {
-                    print_date(text, packed);
-                    text.push(' ');
-                    print_clock(text, packed.unsigned_abs(), 32);
-                }
+                TIME => print_time(out, packed),
+                DATE => print_date(out, packed),
+                _ => print_datetime(out, packed),
             }
-            text.push('"');
+            .ok_or(impossible)?;
+            out.push('"');
             Ok(())
         }
         _ => {
-            text.push_str("\"base64:type");
-            text.push_str(itoa::Buffer::new().format(column_type));
-            text.push(':');
-            print_base64(text, value, if style == Style::V5_7 { "\n" } else { "\\n" });
-            text.push('"');
+            out.push_str("\"base64:type");
+            push_integer(out, column_type);
+            out.push(':');
+            push_base64_lines(out, value, line_feed);
+            out.push('"');
             Ok(())
         }
     }
@@ -48,89 +53,32 @@ pub(super) fn print(
 
 /// A packed date has, from the top: year × 13 + month, 5 bits of day, 5 of hour, 6 of minute, 6 of second,
 /// 24 of microseconds.
-fn print_date(text: &mut String, packed: i64) {
+fn print_date(out: &mut impl TextBuffer, packed: i64) -> Option<()> {
     let packed = packed.unsigned_abs();
-    let (year_and_month, day) = (packed >> 46, packed >> 41 & 31);
-    let (year, month) = (year_and_month / 13, year_and_month % 13);
-    write!(text, "{year:04}-{month:02}-{day:02}").expect("a String takes all that is written");
+    let (year_and_month, day) = ((packed >> 46) as u32, (packed >> 41 & 31) as u32); // 18 and 5 bits
+    push_date(out, year_and_month / 13, year_and_month % 13, day)
+}
+
+fn print_datetime(out: &mut impl TextBuffer, packed: i64) -> Option<()> {
+    print_date(out, packed)?;
+    out.push(' ');
+    push_clock(out, clock(packed.unsigned_abs(), 31), 23, 6)
 }
 
 /// A packed time has 10 bits of hour, and its sign is the number's.
-fn print_time(text: &mut String, packed: i64) {
+fn print_time(out: &mut impl TextBuffer, packed: i64) -> Option<()> {
     if packed < 0 {
-        text.push('-');
+        out.push('-');
     }
-    print_clock(text, packed.unsigned_abs(), 1024);
+    push_clock(out, clock(packed.unsigned_abs(), 1023), 1023, 6)
 }
 
-fn print_clock(text: &mut String, packed: u64, hours: u64) {
-    let (hour, minute, second) = ((packed >> 36) % hours, packed >> 30 & 63, packed >> 24 & 63);
-    let microseconds = packed & 0xff_ffff;
-    write!(text, "{hour:02}:{minute:02}:{second:02}.{microseconds:06}")
-        .expect("a String takes all that is written");
-}
-
-/// Two bytes of precision and scale, then the digits, nine in four big-endian bytes, the rest in fewer;
-/// the highest bit is set for a positive number, and all bits of a negative one are inverted.
-fn print_decimal(text: &mut String, value: &[u8]) -> Option<()> {
-    let (&[precision, scale], packed) = value.split_first_chunk::<2>()?;
-    let (precision, scale) = (usize::from(precision), usize::from(scale));
-    let whole = precision.checked_sub(scale)?;
-    let mut packed = packed.to_vec();
-    let first = packed.first_mut()?;
-    let is_negative = *first & 0x80 == 0;
-    *first ^= 0x80;
-    if is_negative {
-        packed.iter_mut().for_each(|byte| *byte = !*byte);
-    }
-    // The rest of fewer than nine digits stands at the outer end of either side.
-    let mut groups = Vec::new();
-    groups.extend((whole % 9 > 0).then_some(whole % 9));
-    groups.extend(std::iter::repeat_n(9, whole / 9));
-    groups.extend(std::iter::repeat_n(9, scale / 9));
-    groups.extend((scale % 9 > 0).then_some(scale % 9));
-    let mut digits = String::with_capacity(precision);
-    let mut rest = packed.as_slice();
-    for count in groups {
-        let (group, behind) = rest.split_at_checked(count.div_ceil(2).min(4))?;
-        rest = behind;
-        let number = group.iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
-        let before = digits.len();
-        write!(digits, "{number:0count$}").ok()?;
-        if digits.len() - before != count {
-            return None;
-        }
-    }
-    if !rest.is_empty() {
-        return None;
-    }
-    let (integer, fraction) = digits.split_at(whole);
-    let integer = integer.trim_start_matches('0');
-    text.push_str(if is_negative { "-" } else { "" });
-    text.push_str(if integer.is_empty() { "0" } else { integer });
-    if scale > 0 {
-        text.push('.');
-        text.push_str(fraction);
-    }
-    Some(())
-}
-
-/// Base64 with `line_feed` between lines of 76 characters, as the server's encoder has it.
-fn print_base64(text: &mut String, bytes: &[u8], line_feed: &str) {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (index, group) in bytes.chunks(3).enumerate() {
-        if index > 0 && index % 19 == 0 {
-            text.push_str(line_feed);
-        }
-        let number = (0..3)
-            .fold(0, |number, at| number << 8 | u32::from(group.get(at).copied().unwrap_or(0)));
-        for place in 0..4 {
-            let sextet = number >> (18 - 6 * place) & 63;
-            text.push(if place > group.len() {
-                '='
-            } else {
-                char::from(ALPHABET[sextet as usize])
-            });
-        }
+fn clock(packed: u64, hours: u64) -> Clock {
+    let part = |shift: u32, mask: u64| (packed >> shift & mask) as u32; // at most 24 bits
+    Clock {
+        hour: part(36, hours),
+        minute: part(30, 63),
+        second: part(24, 63),
+        microsecond: part(0, 0xff_ffff),
     }
 }

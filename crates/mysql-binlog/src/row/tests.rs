@@ -180,6 +180,7 @@ fn table(kinds: &[ColumnKind]) -> Table {
         charset: None,
         values: None,
         json_style: json::Style::V8_0,
+        display: crate::table::Display::default(),
     });
     Table { schema: "s".to_owned(), name: "t".to_owned(), columns: columns.collect() }
 }

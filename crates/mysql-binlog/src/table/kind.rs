@@ -2,6 +2,7 @@
 //! which lists of the optional metadata count the column.
 
 use super::super::bytes::{Bytes, Malformed};
+use super::super::text::number::decimal_bytes;
 use super::Error;
 
 /// The type of a column as the binlog knows it, with what is needed to find the end of a value.
@@ -199,7 +200,7 @@ impl ColumnKind {
             Self::Int24 | Self::Date | Self::Time => Size::Fixed(3),
             Self::Long | Self::Float | Self::Timestamp => Size::Fixed(4),
             Self::LongLong | Self::Double | Self::DateTime => Size::Fixed(8),
-            Self::Decimal { precision, scale } => Size::Fixed(decimal_size(precision, scale)),
+            Self::Decimal { precision, scale } => Size::Fixed(decimal_bytes(precision, scale)),
             Self::Bit { bits } => Size::Fixed(bits.div_ceil(8) as u8), // at most 71 bits
             Self::Time2 { fraction } => Size::Fixed(3 + fraction.div_ceil(2)),
             Self::DateTime2 { fraction } => Size::Fixed(5 + fraction.div_ceil(2)),
@@ -262,6 +263,11 @@ impl ColumnKind {
         )
     }
 
+    /// TINYINT to BIGINT.
+    pub fn is_integer(self) -> bool {
+        matches!(self, Self::Tiny | Self::Short | Self::Int24 | Self::Long | Self::LongLong)
+    }
+
     /// Whether the CHARSET metadata counts a column of this type. Binary columns count, and VECTOR does: to
     /// the server it is a BLOB of the collation `binary`. JSON and GEOMETRY do not.
     pub fn has_collation(self) -> bool {
@@ -276,13 +282,6 @@ impl ColumnKind {
     pub(super) fn is_enum_or_set(self) -> bool {
         matches!(self, Self::Enum { .. } | Self::Set { .. })
     }
-}
-
-/// Nine digits take four bytes; a rest of 1 to 8 digits takes 1, 1, 2, 2, 3, 3, 4, 4. Both sides of the
-/// point are packed on their own.
-fn decimal_size(precision: u8, scale: u8) -> u8 {
-    let packed = |digits: u8| digits / 9 * 4 + (digits % 9).div_ceil(2);
-    packed(precision - scale) + packed(scale)
 }
 
 fn skip_typed_array(metadata: &mut Bytes<'_>) -> Result<ColumnKind, Malformed> {

@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::super::charset::Charset;
 use super::super::json;
-use super::{Column, ColumnKind, Table, TableMap};
+use super::{Column, ColumnKind, Display, Table, TableMap};
 
 /// The columns of one table in the order of its rows; parameters are database and table. The casts make
 /// the result types equal on MySQL 5.7, 8.0 and 9. The columns are those of [`SchemaColumn`], in order.
@@ -193,7 +193,23 @@ fn column(map: &TableMap<'_>, index: usize, schema: &SchemaColumn) -> Result<Col
     let values =
         charset.filter(|_| kind.is_enum_or_set()).and_then(|charset| known_values(charset, schema));
     let json_style = json::Style::of_server(&schema.server_version);
-    Ok(Column { name, kind, nullable, unsigned, charset, values, json_style })
+    let display = display(kind, schema);
+    Ok(Column { name, kind, nullable, unsigned, charset, values, json_style, display })
+}
+
+fn display(kind: ColumnKind, schema: &SchemaColumn) -> Display {
+    let is_floating = matches!(kind, ColumnKind::Float | ColumnKind::Double);
+    let decimals = schema.numeric_scale.filter(|_| is_floating);
+    // A YEAR has ZEROFILL by nature: its text always has four digits.
+    let is_padded = kind != ColumnKind::Year && kind.is_numeric();
+    let zerofill = (is_padded && has_word(&schema.column_type, "zerofill")).then(|| {
+        // The server shows the width of these types wherever it has one.
+        let shown = schema.column_type.split_once('(').map(|(_, rest)| rest);
+        let digits = shown.map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+        let width = digits.flatten().and_then(|digits| digits.parse().ok());
+        width.unwrap_or(if kind == ColumnKind::Float { 12 } else { 22 })
+    });
+    Display { zerofill, decimals: decimals.and_then(|decimals| u8::try_from(decimals).ok()) }
 }
 
 fn checked_kind(event: ColumnKind, schema: &SchemaColumn) -> Result<ColumnKind, Difference> {

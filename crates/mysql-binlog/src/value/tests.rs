@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::row::Cell;
-use crate::table::golden;
+use crate::table::{Display, golden};
 
 #[test]
 fn values_are_what_the_server_prints() {
@@ -40,14 +40,7 @@ fn assert_prints(column: &Column, cell: Cell<'_>, expected: Option<&str>, contex
         ColumnKind::Bit { .. } => {
             assert_eq!(Some(&*integer(column, bytes).unwrap().to_string()), expected, "{context}");
         }
-        ColumnKind::Float
-        | ColumnKind::Double
-        | ColumnKind::Decimal { .. }
-        | ColumnKind::Date
-        | ColumnKind::Time2 { .. }
-        | ColumnKind::DateTime2 { .. }
-        | ColumnKind::Timestamp2 { .. }
-        | ColumnKind::Geometry { .. } => {
+        ColumnKind::Geometry { .. } => {
             let error = text(column, bytes).unwrap_err();
             assert!(matches!(error, Error::UnsupportedType { .. }), "{context}: {error}");
         }
@@ -70,6 +63,7 @@ fn column(kind: ColumnKind) -> Column {
         charset: None,
         values: None,
         json_style: json::Style::V8_0,
+        display: Display::default(),
     }
 }
 
@@ -150,8 +144,11 @@ fn enums_and_sets_are_their_names() {
 
 #[test]
 fn types_without_text_say_so() {
-    let error = text(&column(ColumnKind::Date), &[1, 2, 3]).unwrap_err();
-    assert_eq!(error.to_string(), "column c is a DATE, which this version cannot turn into text");
+    let error = text(&column(ColumnKind::TypedArray), &[1, 2, 3]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "column c is a TYPED ARRAY, which this version cannot turn into text"
+    );
     let error = integer(&column(ColumnKind::VarChar { bytes_max: 5 }), b"1").unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -168,6 +165,181 @@ fn a_damaged_document_names_its_column() {
     );
 }
 
+fn written(column: &Column, bytes: &[u8]) -> String {
+    let mut text = String::new();
+    write_text(column, bytes, &mut text).unwrap();
+    text
+}
+
+fn json(column: &Column, bytes: &[u8]) -> String {
+    json_as(column, bytes, JsonOptions::default())
+}
+
+fn json_as(column: &Column, bytes: &[u8], options: JsonOptions) -> String {
+    let mut out = Vec::new();
+    write_json(column, bytes, options, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn binary_values_are_bytes_or_base64_or_hex() {
+    let hex = JsonOptions { binary: BinaryFormat::Hex, ..JsonOptions::default() };
+    let binary = |kind| Column { charset: Some(Charset::Binary), ..column(kind) };
+    for (column, bytes, raw, base64, as_hex) in [
+        (
+            binary(ColumnKind::Char { bytes_max: 4 }),
+            &b"a\xff"[..],
+            &b"a\xff\0\0"[..],
+            "Yf8AAA==",
+            "61ff0000",
+        ),
+        (binary(ColumnKind::VarChar { bytes_max: 4 }), b"a\xff", b"a\xff", "Yf8=", "61ff"),
+        (binary(ColumnKind::Blob { length_bytes: 2 }), b"", b"", "", ""),
+        (
+            column(ColumnKind::Geometry { length_bytes: 4 }),
+            &[0, 0, 0, 0, 1],
+            &[0, 0, 0, 0, 1],
+            "AAAAAAE=",
+            "0000000001",
+        ),
+    ] {
+        let mut out = Vec::new();
+        write_bytes(&column, bytes, &mut out).unwrap();
+        assert_eq!(out, raw);
+        assert_eq!(written(&column, bytes), base64);
+        assert_eq!(json(&column, bytes), format!("\"{base64}\""));
+        assert_eq!(json_as(&column, bytes, hex), format!("\"{as_hex}\""));
+    }
+}
+
+#[test]
+fn bytes_of_other_types_are_their_text() {
+    let latin1 =
+        Column { charset: Some(Charset::Latin1), ..column(ColumnKind::VarChar { bytes_max: 9 }) };
+    let mut out = b"before ".to_vec();
+    write_bytes(&latin1, b"\xe9", &mut out).unwrap();
+    assert_eq!(out, "before é".as_bytes());
+    assert_eq!(json(&latin1, b"\"\xe9\n\x01"), "\"\\\"é\\n\\u0001\"");
+}
+
+#[test]
+fn decimals_are_strings_or_numbers_in_json() {
+    let decimal = column(ColumnKind::Decimal { precision: 5, scale: 2 });
+    let number = JsonOptions { decimal: DecimalFormat::Number, ..JsonOptions::default() };
+    assert_eq!(json(&decimal, &[0x7f, 0xfe, 0xcd]), "\"-1.50\"");
+    assert_eq!(json_as(&decimal, &[0x7f, 0xfe, 0xcd], number), "-1.50");
+    let zerofill = Column { display: Display { zerofill: Some(6), decimals: None }, ..decimal };
+    assert_eq!(json(&zerofill, &[0x80, 0x01, 0x32]), "\"001.50\"");
+    assert_eq!(json_as(&zerofill, &[0x80, 0x01, 0x32], number), "1.50");
+}
+
+#[test]
+fn zerofill_is_in_the_text_and_in_nothing_else() {
+    let display = Display { zerofill: Some(5), decimals: None };
+    let padded = Column { display, ..signed(ColumnKind::Long, true) };
+    assert_eq!(written(&padded, &[42, 0, 0, 0]), "00042");
+    assert_eq!(json(&padded, &[42, 0, 0, 0]), "42");
+    assert_eq!(text(&padded, &[42, 0, 0, 0]).unwrap(), "42");
+}
+
+#[test]
+fn floats_have_all_their_digits_in_json() {
+    let bytes = 16_777_217.0_f32.to_le_bytes();
+    assert_eq!(written(&column(ColumnKind::Float), &bytes), "16777200");
+    assert_eq!(json(&column(ColumnKind::Float), &bytes), "16777216");
+    let infinite = f64::INFINITY.to_le_bytes();
+    let error = write_text(&column(ColumnKind::Double), &infinite, &mut String::new()).unwrap_err();
+    assert_eq!(error.to_string(), "column c has a value that no server stores in a DOUBLE");
+}
+
+#[test]
+fn numbers_of_other_types_are_numbers_in_json() {
+    assert_eq!(json(&column(ColumnKind::Bit { bits: 64 }), &[0xff; 8]), "18446744073709551615");
+    assert_eq!(json(&column(ColumnKind::Year), &[0]), "0");
+    assert_eq!(
+        json(&signed(ColumnKind::LongLong, false), &i64::MIN.to_le_bytes()),
+        "-9223372036854775808"
+    );
+}
+
+#[test]
+fn vectors_are_arrays() {
+    let vector = column(ColumnKind::Vector { length_bytes: 4 });
+    let bytes: Vec<u8> =
+        [0.1_f32, 2.0, -0.0].iter().flat_map(|float| float.to_le_bytes()).collect();
+    assert_eq!(written(&vector, &bytes), "[0.1,2,-0]");
+    assert_eq!(json(&vector, &bytes), "[0.1,2,-0]");
+    assert_eq!(json(&vector, &[]), "[]");
+    for damaged in [&bytes[..5], &f32::NAN.to_le_bytes()] {
+        let error = write_text(&vector, damaged, &mut String::new()).unwrap_err();
+        assert!(matches!(error, Error::Damaged { kind: "VECTOR", .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_member_without_a_name_takes_no_comma_before_the_next() {
+    let set = Column {
+        values: Some(["x", "", "y"].map(|name| Some(name.to_owned())).to_vec()),
+        ..column(ColumnKind::Set { bytes: 1 })
+    };
+    for (number, expected) in [(0, ""), (2, ""), (3, "x,"), (6, "y"), (7, "x,,y")] {
+        assert_eq!(written(&set, &[number]), expected);
+        assert_eq!(text(&set, &[number]).unwrap(), expected);
+    }
+}
+
+#[test]
+fn times_before_mysql_5_6_are_decimal() {
+    let time = column(ColumnKind::Time);
+    assert_eq!(written(&time, &8_385_959_u32.to_le_bytes()[..3]), "838:59:59");
+    assert_eq!(written(&time, &(-8_385_959_i32).to_le_bytes()[..3]), "-838:59:59");
+    assert_eq!(written(&time, &[0, 0, 0]), "00:00:00");
+    let datetime = column(ColumnKind::DateTime);
+    assert_eq!(written(&datetime, &20_240_229_123_456_u64.to_le_bytes()), "2024-02-29 12:34:56");
+    assert_eq!(written(&datetime, &[0; 8]), "0000-00-00 00:00:00");
+    let timestamp = column(ColumnKind::Timestamp);
+    assert_eq!(written(&timestamp, &1_709_210_096_u32.to_le_bytes()), "2024-02-29 12:34:56");
+    assert_eq!(json(&timestamp, &[0; 4]), "\"0000-00-00 00:00:00\"");
+}
+
+#[test]
+fn negative_times_count_their_fraction_back_from_zero() {
+    let time = |fraction| column(ColumnKind::Time2 { fraction });
+    assert_eq!(written(&time(2), &[0x7f, 0xff, 0xff, 0xf6]), "-00:00:00.10");
+    assert_eq!(written(&time(1), &[0x7f, 0xff, 0xff, 0xf6]), "-00:00:00.1");
+    assert_eq!(written(&time(0), &[0x7f, 0xff, 0xff]), "-00:00:01");
+    assert_eq!(written(&time(6), &[0x80, 0, 0, 0, 0, 1]), "00:00:00.000001");
+}
+
+#[test]
+fn times_that_no_server_stores_are_damage() {
+    let damaged = |kind, bytes: &[u8]| {
+        let error = write_text(&column(kind), bytes, &mut String::new()).unwrap_err();
+        assert!(matches!(error, Error::Damaged { .. }), "{kind:?} {bytes:?}: {error}");
+    };
+    damaged(ColumnKind::Date, &[0xff, 0xff, 0xff]);
+    damaged(ColumnKind::Time2 { fraction: 0 }, &[0xff, 0xff, 0xff]);
+    damaged(ColumnKind::Time2 { fraction: 2 }, &[0x80, 0, 0, 100]);
+    damaged(ColumnKind::DateTime2 { fraction: 0 }, &[0, 0, 0, 0, 1]);
+    damaged(ColumnKind::DateTime2 { fraction: 0 }, &[0x80, 0, 0, 0, 0x3f]);
+    damaged(ColumnKind::Timestamp2 { fraction: 6 }, &[0, 0, 0, 1, 0xff, 0xff, 0xff]);
+    damaged(ColumnKind::Time, &[0xff, 0xff, 0x7f]);
+    damaged(ColumnKind::DateTime, &[0xff; 8]);
+}
+
+#[test]
+fn a_document_nested_in_json_has_no_raw_line_feed() {
+    let mut document = vec![15, 252, 200, 1];
+    document.extend([0xff; 200]);
+    let old =
+        Column { json_style: json::Style::V5_7, ..column(ColumnKind::Json { length_bytes: 4 }) };
+    assert!(written(&old, &document).contains('\n'));
+    assert!(json(&old, &document).contains("\\n"));
+    serde_json::from_str::<serde_json::Value>(&json(&old, &document)).unwrap();
+    let infinite = [&[11][..], &f64::INFINITY.to_le_bytes()].concat();
+    assert!(write_text(&old, &infinite, &mut String::new()).is_err());
+}
+
 fn any_kind() -> impl Strategy<Value = ColumnKind> {
     prop_oneof![
         Just(ColumnKind::Tiny),
@@ -181,21 +353,61 @@ fn any_kind() -> impl Strategy<Value = ColumnKind> {
         any::<u16>().prop_map(|bytes_max| ColumnKind::Char { bytes_max }),
         Just(ColumnKind::Blob { length_bytes: 4 }),
         Just(ColumnKind::Decimal { precision: 65, scale: 30 }),
+        (1_u8..=65)
+            .prop_map(|precision| ColumnKind::Decimal { precision, scale: precision.min(30) / 2 }),
+        Just(ColumnKind::Float),
+        Just(ColumnKind::Double),
+        Just(ColumnKind::Date),
+        Just(ColumnKind::Time),
+        Just(ColumnKind::DateTime),
+        Just(ColumnKind::Timestamp),
+        (0_u8..=6).prop_map(|fraction| ColumnKind::Time2 { fraction }),
+        (0_u8..=6).prop_map(|fraction| ColumnKind::DateTime2 { fraction }),
+        (0_u8..=6).prop_map(|fraction| ColumnKind::Timestamp2 { fraction }),
+        Just(ColumnKind::Geometry { length_bytes: 4 }),
+        Just(ColumnKind::Vector { length_bytes: 4 }),
         Just(ColumnKind::TypedArray),
     ]
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
     #[test]
     fn any_bytes_have_a_text_and_a_number_or_an_error(
         kind in any_kind(),
         unsigned in any::<Option<bool>>(),
         collation in 0_usize..400,
-        bytes in prop::collection::vec(any::<u8>(), 0..40),
+        zerofill in any::<Option<u8>>(),
+        decimals in prop::option::of(0_u8..=30),
+        fits in prop::bool::weighted(0.8),
+        hex in any::<bool>(),
+        mut bytes in prop::collection::vec(any::<u8>(), 0..40),
     ) {
         let charset = Some(Charset::from_collation(collation));
-        let column = Column { unsigned, charset, ..column(kind) };
-        let _ = text(&column, &bytes);
+        let display = Display { zerofill, decimals };
+        let values = (0..9).map(|number| Some(format!("\"{number}"))).collect();
+        let column = Column { unsigned, charset, display, values: Some(values), ..column(kind) };
+        if let (Size::Fixed(length), true) = (kind.size(), fits) {
+            bytes.resize(length.into(), 0x80);
+        }
         let _ = integer(&column, &bytes);
+        let mut out = String::new();
+        let is_text = write_text(&column, &bytes, &mut out).is_ok();
+        if let (Ok(text), true) = (text(&column, &bytes), is_text) {
+            let is_binary = charset == Some(Charset::Binary) && kind.is_character();
+            prop_assert!(is_binary || kind.is_integer() || text == out);
+        }
+        let _ = write_bytes(&column, &bytes, &mut Vec::new());
+        let options = match hex {
+            true => JsonOptions { decimal: DecimalFormat::Number, binary: BinaryFormat::Hex },
+            false => JsonOptions::default(),
+        };
+        let mut out = String::new();
+        let is_json = write_json(&column, &bytes, options, &mut out).is_ok();
+        prop_assert_eq!(is_json, is_text);
+        if is_json {
+            prop_assert!(serde_json::from_str::<&serde_json::value::RawValue>(&out).is_ok(), "{}", out);
+        }
     }
 }
