@@ -81,6 +81,15 @@ $(deny):
 simulate: ## Simulate relays that are stopped at every point, for as many seeds as wanted (SEEDS=1000..2000)
 	SEEDS=$(or $(SEEDS),100000..200000) $(cargo) test --release --lib -- --nocapture simulation::tests::every_row
 
+# The sources are changed in place, and are as before at the end. MUTANTS are further options of cargo-mutants.
+mutants_needs := "make mutants needs cargo-mutants: cargo install cargo-mutants --locked"
+
+.PHONY: mutants
+mutants: ## Show that tests notice each wrong operator in ledger and batch (needs cargo-mutants)
+	@cargo mutants --version >/dev/null 2>&1 || { echo $(mutants_needs); exit 1; }
+	SEEDS=$(or $(SEEDS),0..200) CARGO_INCREMENTAL=1 PROPTEST_DISABLE_FAILURE_PERSISTENCE=1 \
+		$(cargo) mutants --in-place --output target $(MUTANTS)
+
 .PHONY: stock-clients
 stock-clients: ## Eventuate's own clients read what the relay writes (a part of make test)
 	servers/fetch mysql-8.0 kafka

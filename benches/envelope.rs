@@ -5,7 +5,8 @@ mod replay;
 
 use std::time::Duration;
 
-use binlog_relay::envelope::{self, RowPosition};
+use binlog_relay::envelope::{self, Buffers, RowFacts, RowPosition};
+use binlog_relay::telemetry::clock::CommitTime;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 use replay::recording::Recording;
@@ -28,8 +29,8 @@ fn write_envelopes(criterion: &mut Criterion) {
     for recording in &RECORDINGS {
         let recorded = RecordedRows::of(recording);
         let rows = recorded.cells();
-        let (mut topic, mut out) = (String::new(), Vec::new());
-        write(&recorded, &rows, &mut topic, &mut out);
+        let (mut buffers, mut out) = (Buffers::default(), Vec::new());
+        write(&recorded, &rows, &mut buffers, &mut out);
         group.throughput(Throughput::ElementsAndBytes {
             elements: rows.len() as u64,
             bytes: out.len() as u64,
@@ -37,16 +38,25 @@ fn write_envelopes(criterion: &mut Criterion) {
         group.bench_function(recording.name, |bencher| {
             bencher.iter(|| {
                 out.clear();
-                write(&recorded, &rows, &mut topic, &mut out);
+                write(&recorded, &rows, &mut buffers, &mut out);
             });
         });
     }
 }
 
-fn write(recorded: &RecordedRows, rows: &[Cells], topic: &mut String, out: &mut Vec<u8>) {
+fn write(recorded: &RecordedRows, rows: &[Cells], buffers: &mut Buffers, out: &mut Vec<u8>) {
     for (cells, index) in rows.iter().zip(0..) {
-        let position = RowPosition { file: "binlog.000042", end: 123_456_789, index };
-        let written = envelope::write(&recorded.route, cells, position, topic, out);
+        let facts = RowFacts {
+            position: RowPosition { file: "binlog.000042", end: 123_456_789, index },
+            database: "shop",
+            table: "events",
+            name: "orders",
+            generation: 1_700_000_000_000,
+            sequence: 1 + index,
+            gtid: None,
+            committed_at: CommitTime::from_seconds(0),
+        };
+        let written = envelope::write(&recorded.route, cells, &facts, buffers, out);
         written.expect("a recorded row can be a record");
     }
 }

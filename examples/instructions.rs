@@ -18,9 +18,10 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail, ensure};
 use binlog_relay::binlog::Change;
 use binlog_relay::binlog::row::Cell;
-use binlog_relay::envelope::{self, RowPosition};
+use binlog_relay::envelope::{self, Buffers, RowFacts, RowPosition};
 use binlog_relay::relay::replay::Replay;
 use binlog_relay::sink::kafka::sequence::SequenceHeader;
+use binlog_relay::telemetry::clock::CommitTime;
 
 use replay::recording::Recording;
 use replay::rows::{Cells, RecordedRows, parsed};
@@ -122,11 +123,20 @@ fn decode(recorded: &RecordedRows, passes: usize) {
 /// From cells to topic, key and value.
 #[inline(never)]
 fn write(recorded: &RecordedRows, rows: &[Cells], passes: usize) {
-    let (mut topic, mut out) = (String::new(), Vec::new());
+    let (mut buffers, mut out) = (Buffers::default(), Vec::new());
     for _ in 0..passes {
         for (cells, index) in rows.iter().zip(0..) {
-            let position = RowPosition { file: "binlog.000042", end: 123_456_789, index };
-            let written = envelope::write(&recorded.route, cells, position, &mut topic, &mut out);
+            let facts = RowFacts {
+                position: RowPosition { file: "binlog.000042", end: 123_456_789, index },
+                database: "shop",
+                table: "events",
+                name: "orders",
+                generation: 1_700_000_000_000,
+                sequence: 1 + index,
+                gtid: None,
+                committed_at: CommitTime::from_seconds(0),
+            };
+            let written = envelope::write(&recorded.route, cells, &facts, &mut buffers, &mut out);
             black_box(written).expect("a recorded row can be a record");
         }
         out.clear();

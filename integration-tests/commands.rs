@@ -35,8 +35,8 @@ const BREAKAGES: &[Breakage] = &[
         hint: "did you mean batch.max_records?",
     },
     Breakage {
-        change: |setup| setup.mysql_lines.push("colour = \"red\"".to_owned()),
-        error: "…/config.toml:7: the key mysql.colour is not known",
+        change: |setup| setup.mysql_lines.push("hue = \"red\"".to_owned()),
+        error: "…/config.toml:7: the key mysql.hue is not known",
         hint: "config.example.toml has every key",
     },
     Breakage {
@@ -150,8 +150,8 @@ const BREAKAGES: &[Breakage] = &[
     },
     // What this version does not have.
     Breakage {
-        change: |setup| setup.outboxes[0].preset = "outbox".to_owned(),
-        error: "…/config.toml:14: outbox.0.preset = \"outbox\" is not in this version",
+        change: |setup| setup.outboxes[0].lines.push("on_error = \"dead-letter\"".to_owned()),
+        error: "…/config.toml:15: outbox.0.on_error is not in this version",
         hint: "take it out; CHANGELOG.md says what each version brings",
     },
     Breakage {

@@ -36,6 +36,7 @@ mod logs;
 mod long_gtid_set;
 mod mysql_failures;
 mod mysql_tls;
+mod plans;
 mod readme;
 mod refusals;
 mod renamed;

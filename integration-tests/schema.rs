@@ -48,12 +48,7 @@ fn a_preset_that_is_not_there_exits_2_and_says_which_are() {
         (
             "zzz",
             "preset \"zzz\" is not known",
-            "this version has eventuate-local and eventuate-tram",
-        ),
-        (
-            "outbox",
-            "preset \"outbox\" is not in this version",
-            "this version has eventuate-local and eventuate-tram; CHANGELOG.md says what each version brings",
+            "this version has eventuate-local, eventuate-tram, outbox, message-events, event-sourcing, custom",
         ),
     ] {
         let output = schema(preset);

@@ -32,6 +32,10 @@ pub struct RecordRef<'a> {
     pub value: Option<&'a [u8]>,
     /// Beside those that the sink adds.
     pub headers: Headers<'a>,
+    /// Tells the partition, modulo the number of partitions; `None`: the key does.
+    pub partition: Option<i64>,
+    /// Milliseconds since 1970; `None`: the producer's time.
+    pub timestamp: Option<i64>,
     /// It was found in the sink: it counts, but is not sent.
     pub is_in_kafka: bool,
 }
@@ -46,12 +50,23 @@ impl RecordRef<'_> {
 }
 
 /// What a draft is made of: a key, then a value, then headers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Parts {
     /// `None`: the key is NULL.
     pub key_len: Option<usize>,
     /// `None`: the value is NULL.
     pub value_len: Option<usize>,
+    /// As [`RecordRef::partition`].
+    pub partition: Option<i64>,
+    /// As [`RecordRef::timestamp`].
+    pub timestamp: Option<i64>,
+}
+
+impl Parts {
+    /// A key and a value, and nothing else.
+    pub fn of(key_len: usize, value_len: usize) -> Parts {
+        Parts { key_len: Some(key_len), value_len: Some(value_len), ..Parts::default() }
+    }
 }
 
 /// A record in the buffer. It begins where the one before it ends.
@@ -66,6 +81,8 @@ struct Span {
     has_key: bool,
     has_value: bool,
     is_in_kafka: bool,
+    partition: Option<i64>,
+    timestamp: Option<i64>,
 }
 
 /// Records in stream order, with the boundary of the last whole MySQL transaction among them.
@@ -133,6 +150,12 @@ impl Batch {
         &self.bytes[start..start + key_len]
     }
 
+    /// The headers of the draft, behind its key and value.
+    pub fn draft_headers(&self, parts: Parts) -> Headers<'_> {
+        let before = parts.key_len.unwrap_or_default() + parts.value_len.unwrap_or_default();
+        Headers::of(&self.bytes[self.end() + before..])
+    }
+
     /// Makes the draft a record: its first `key_len` bytes are the key, the rest is the value.
     pub fn push(&mut self, topic: DestinationId, key_len: usize, committed_at: CommitTime) {
         self.unsent += 1;
@@ -169,20 +192,28 @@ impl Batch {
     }
 
     fn of_key_and_value(&self, topic: DestinationId, key_len: usize) -> Span {
-        let (start, end) = (self.end(), self.bytes.len());
-        let (key_end, value_end) = (start + key_len, end);
-        let (has_key, has_value) = (true, true);
-        Span { topic, start, key_end, value_end, end, has_key, has_value, is_in_kafka: false }
+        self.of_parts(topic, Parts::of(key_len, self.draft_len() - key_len))
     }
 
     fn of_parts(&self, topic: DestinationId, parts: Parts) -> Span {
-        let Parts { key_len, value_len } = parts;
+        let Parts { key_len, value_len, partition, timestamp } = parts;
         let (start, end) = (self.end(), self.bytes.len());
         let key_end = start + key_len.unwrap_or_default();
         let value_end = key_end + value_len.unwrap_or_default();
         assert!(value_end <= end, "a draft holds its key and its value");
         let (has_key, has_value) = (key_len.is_some(), value_len.is_some());
-        Span { topic, start, key_end, value_end, end, has_key, has_value, is_in_kafka: false }
+        Span {
+            topic,
+            start,
+            key_end,
+            value_end,
+            end,
+            has_key,
+            has_value,
+            is_in_kafka: false,
+            partition,
+            timestamp,
+        }
     }
 
     fn push_span(&mut self, span: Span, committed_at: CommitTime) {
@@ -271,6 +302,8 @@ impl Batch {
             value: span.has_value.then(|| &self.bytes[span.key_end..span.value_end]),
             headers: Headers::of(&self.bytes[span.value_end..span.end]),
             is_in_kafka: span.is_in_kafka,
+            partition: span.partition,
+            timestamp: span.timestamp,
         }
     }
 
@@ -430,10 +463,108 @@ mod tests {
             (is_in_kafka(&batch), is_in_kafka(&rest)),
             (vec![true, false], vec![true, false])
         );
+        push(&mut rest, "e");
+        assert_eq!((rest.len(), rest.unsent()), (3, 2));
         rest.roll_back();
         assert_eq!((rest.len(), rest.unsent()), (0, 0));
         batch.clear();
         assert_eq!((batch.len(), batch.unsent()), (0, 0));
+    }
+
+    #[test]
+    fn the_draft_is_what_was_appended_since_the_last_record() {
+        let mut batch = batch(10);
+        push(&mut batch, "a");
+        assert_eq!(batch.draft_len(), 0);
+        batch.draft().extend_from_slice(b"key and value");
+        assert_eq!((batch.draft_len(), batch.draft_key(3)), (13, &b"key"[..]));
+    }
+
+    #[test]
+    fn nothing_is_cut_off_before_a_transaction_is_whole() {
+        let mut batch = batch(10);
+        assert_eq!(batch.cut_now(), None);
+        push(&mut batch, "a");
+        assert_eq!(batch.cut_now(), None);
+        batch.mark_boundary();
+        push(&mut batch, "b");
+        assert_eq!(batch.cut_now(), Some(Cut::Boundary(1)));
+    }
+
+    /// What is known of the times of a batch: those of its transactions, and that of its first record.
+    fn times(batch: &Batch) -> (Vec<CommitTime>, Option<CommitTime>) {
+        (batch.transactions().to_vec(), batch.oldest())
+    }
+
+    #[test]
+    fn commit_times_stay_with_their_transactions() {
+        let at = CommitTime::from_seconds;
+        let push_at = |batch: &mut Batch, seconds| batch.push(DestinationId(7), 0, at(seconds));
+        let mut filling = batch(10);
+        push_at(&mut filling, 1);
+        filling.mark_boundary();
+        // A transaction without rows ends there as well.
+        filling.mark_boundary();
+        push_at(&mut filling, 2);
+        push_at(&mut filling, 2);
+        filling.mark_boundary();
+        push_at(&mut filling, 3);
+        assert_eq!(times(&filling), (vec![at(1), at(2)], Some(at(1))));
+        let mut rest = batch(10);
+        filling.cut(Cut::Boundary(3), &mut rest);
+        assert_eq!(times(&filling), (vec![at(1), at(2)], Some(at(1))));
+        assert_eq!(times(&rest), (vec![], Some(at(3))));
+        rest.mark_boundary();
+        assert_eq!(times(&rest), (vec![at(3)], Some(at(3))));
+    }
+
+    #[test]
+    fn a_batch_without_records_has_no_commit_time() {
+        let at = CommitTime::from_seconds(4);
+        let (mut filling, mut rest) = (batch(10), batch(10));
+        filling.push(DestinationId(7), 0, at);
+        filling.cut(Cut::Boundary(0), &mut rest);
+        assert_eq!((filling.oldest(), rest.oldest()), (None, Some(at)));
+        rest.roll_back();
+        assert_eq!(rest.oldest(), None);
+        let mut last = batch(10);
+        rest.push(DestinationId(7), 0, at);
+        rest.mark_boundary();
+        rest.cut(Cut::Boundary(1), &mut last);
+        assert_eq!((rest.oldest(), last.oldest()), (Some(at), None));
+        assert_eq!((rest.is_empty(), last.is_empty()), (false, true));
+    }
+
+    #[test]
+    fn a_record_of_parts_that_was_found_counts_and_is_not_sent() {
+        let (mut batch, at) = (batch(10), CommitTime::from_seconds(0));
+        let parts = Parts { key_len: Some(1), ..Parts::default() };
+        batch.draft().extend_from_slice(b"a");
+        batch.push_found_parts(DestinationId(7), parts, at);
+        batch.draft().extend_from_slice(b"b");
+        batch.push_parts(DestinationId(7), parts, at);
+        assert_eq!((batch.len(), batch.unsent()), (2, 1));
+        let (first, second) = (batch.record(0), batch.record(1));
+        assert_eq!((first.key, first.value, first.is_in_kafka), (Some(&b"a"[..]), None, true));
+        assert_eq!((second.key, second.is_in_kafka), (Some(&b"b"[..]), false));
+        let unsent: Vec<_> = batch.unsent_records().collect();
+        assert_eq!(unsent, [(1, second)]);
+    }
+
+    #[test]
+    fn a_record_has_the_headers_that_were_written_and_no_others() {
+        let (mut batch, at) = (batch(10), CommitTime::from_seconds(0));
+        let parts = Parts::default();
+        write_header(batch.draft(), "a", Some(b"1"));
+        write_header(batch.draft(), "b", None);
+        batch.push_parts(DestinationId(7), parts, at);
+        batch.push_parts(DestinationId(7), parts, at);
+        let headers = batch.record(0).headers;
+        let written = [Header { name: "a", value: Some(b"1") }, Header { name: "b", value: None }];
+        assert_eq!(headers.into_iter().collect::<Vec<_>>(), written);
+        assert_eq!((headers.is_empty(), headers.bytes()), (false, 19));
+        let none = batch.record(1).headers;
+        assert_eq!((none.is_empty(), none.bytes(), none.into_iter().count()), (true, 0, 0));
     }
 
     /// A record as a test writes it down.
@@ -461,7 +592,8 @@ mod tests {
                 write_header(batch.draft(), name, value.as_deref());
             }
             let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(Vec::len);
-            let parts = Parts { key_len: length(&self.key), value_len: length(&self.value) };
+            let (key_len, value_len) = (length(&self.key), length(&self.value));
+            let parts = Parts { key_len, value_len, ..Parts::default() };
             batch.push_parts(DestinationId(7), parts, CommitTime::from_seconds(0));
         }
     }
@@ -526,7 +658,7 @@ mod tests {
                         prop_assert!(matches!(cut, Cut::Boundary(_)) || *size > limit);
                         let mut rest = batch(limit);
                         filling.cut(cut, &mut rest);
-                        prop_assert!(filling.len() <= limit);
+                        prop_assert!((1..=limit).contains(&filling.len()));
                         out.push(keys(&filling));
                         filling = rest;
                     }

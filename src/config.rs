@@ -6,6 +6,7 @@
 
 mod error;
 mod keys;
+mod outbox;
 mod properties;
 mod read;
 mod tree;
@@ -22,7 +23,7 @@ use crate::checkpoint::{CheckpointOptions, NAME_LENGTH_MAX};
 use crate::coordinates::{self, StartFrom};
 use crate::delivery::Delivery;
 use crate::http::HttpOptions;
-use crate::outbox::{self, OutboxOptions, Preset};
+use crate::outbox::OutboxOptions;
 use crate::secret::{Environment, environment};
 use crate::sink::kafka::connection::{ClientError, KafkaOptions};
 use crate::sink::kafka::topics::TopicOptions;
@@ -136,7 +137,7 @@ impl Config {
                 },
                 limits: build_batch(&root.section("batch")?)?,
             },
-            outbox: build_outboxes(root)?,
+            outbox: outbox::build_outboxes(root)?,
             http: build_http(&root.section("http")?)?,
             name,
             file,
@@ -316,54 +317,6 @@ fn build_http(section: &Section<'_>) -> Result<Option<HttpOptions>, Error> {
             Ok(Some(HttpOptions { listen: text }))
         }
         _ => Err(unexpected()),
-    }
-}
-
-fn build_outboxes(root: &Section<'_>) -> Result<Vec<OutboxOptions>, Error> {
-    let sections = root.sections(keys::OUTBOX)?;
-    let outboxes = sections.iter().map(build_outbox).collect::<Result<Vec<_>, _>>()?;
-    if let Some((first, second)) = outbox::find_overlap(&outboxes) {
-        return Err(sections[second].field("table")?.rule(
-            format!(
-                "{} overlaps {} at {}",
-                outboxes[second].table,
-                outboxes[first].table,
-                sections[first].place(),
-            ),
-            "let each table belong to one [[outbox]]",
-        ));
-    }
-    Ok(outboxes)
-}
-
-fn build_outbox(section: &Section<'_>) -> Result<OutboxOptions, Error> {
-    let (table, preset) = (section.field("table")?, section.field("preset")?);
-    Ok(OutboxOptions {
-        table: table.text()?.parse().map_err(|error| table_error(&table, error))?,
-        preset: preset.text()?.parse().map_err(|error| preset_error(&preset, error))?,
-        outbox_id: section
-            .optional("outbox_id")
-            .map(|id| id.number(0..=i64::MAX as u64))
-            .transpose()?,
-    })
-}
-
-fn table_error(field: &Field<'_>, error: outbox::Error) -> Error {
-    match error.hint() {
-        Some(hint) => field.rule(&error, hint),
-        None => field.unexpected(
-            "\"database.table\"; a * matches within either name, and what is in `backticks` stands for itself",
-        ),
-    }
-}
-
-fn preset_error(field: &Field<'_>, error: outbox::Error) -> Error {
-    match &error {
-        outbox::Error::PresetNotInThisVersion(_) => field.not_in_this_version(),
-        outbox::Error::UnknownPreset { nearest: Some(nearest), .. } => {
-            field.rule(&error, format!("did you mean {nearest}?"))
-        }
-        _ => field.unexpected(format!("one of {}", Preset::ALL.map(Preset::as_str).join(", "))),
     }
 }
 

@@ -6,13 +6,17 @@
 mod eventuate_local;
 mod eventuate_tram;
 mod json;
+mod planned;
 
 use std::borrow::Cow;
 
+use crate::batch::Parts;
 use crate::binlog::row::Cell;
 use crate::binlog::value;
+use crate::coordinates::Gtid;
 use crate::outbox::{Preset, Route};
 use crate::telemetry::Excerpt;
+use crate::telemetry::clock::CommitTime;
 
 /// Position of a row in the binlog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,20 +28,46 @@ pub struct RowPosition<'a> {
     pub index: u64,
 }
 
+/// What is known of a row beside its columns.
+#[derive(Debug, Clone, Copy)]
+pub struct RowFacts<'a> {
+    pub position: RowPosition<'a>,
+    pub database: &'a str,
+    pub table: &'a str,
+    /// Of the relay.
+    pub name: &'a str,
+    pub generation: u64,
+    /// That the row has if it is relayed.
+    pub sequence: u64,
+    pub gtid: Option<&'a Gtid>,
+    pub committed_at: CommitTime,
+}
+
+/// Buffers of the writers. They are reused from row to row.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    /// The name of the topic of the last record.
+    pub topic: String,
+    text: String,
+    filtered: String,
+}
+
 /// What a row led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The first `key_len` bytes that were appended are the key, the rest is the value.
-    Record { key_len: usize },
+    /// A record of these parts was appended.
+    Record(Parts),
     /// The row says that it was already published.
     AlreadyPublished,
+    /// The configuration leaves the row out.
+    LeftOut,
 }
 
 /// Why a row cannot be a record.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.told())]
 pub struct Error {
-    pub column: &'static str,
+    pub column: String,
     pub problem: Problem,
 }
 
@@ -76,33 +106,44 @@ pub enum Problem {
     Nested(String),
     #[error("its member PARTITION_ID is not a string")]
     PartitionIdNotAString,
+    #[error("{} is no number of a partition", Excerpt(.0))]
+    NoPartition(String),
+    #[error("{} is no time, and no number of milliseconds since 1970", Excerpt(.0))]
+    NoTime(String),
 }
 
-/// Appends the key and the value of a row to `out` and writes the name of its topic.
+/// Appends the key, the value and the headers of a row to `out` and writes the name of its topic.
 ///
 /// # Errors
 /// The row cannot be a record. The caller must remove what was appended.
 pub fn write(
     route: &Route,
     cells: &[Cell<'_>],
-    position: RowPosition<'_>,
-    topic: &mut String,
+    facts: &RowFacts<'_>,
+    buffers: &mut Buffers,
     out: &mut Vec<u8>,
 ) -> Result<Outcome, Error> {
     let row = Row { route, cells };
-    match route.preset {
-        Preset::EventuateLocal => eventuate_local::write(&row, position, topic, out),
-        Preset::EventuateTram => eventuate_tram::write(&row, topic, out),
-    }
+    let start = out.len();
+    let key_len = match (&route.plan, route.preset) {
+        (Some(plan), _) => return planned::write(&row, plan, facts, buffers, out),
+        (None, Preset::EventuateTram) => eventuate_tram::write(&row, &mut buffers.topic, out)?,
+        (None, _) => eventuate_local::write(&row, facts.position, &mut buffers.topic, out)?,
+    };
+    Ok(match key_len {
+        Some(key_len) => Outcome::Record(Parts::of(key_len, out.len() - start - key_len)),
+        None => Outcome::AlreadyPublished,
+    })
 }
 
-/// The column of a preset that names the topic.
-pub fn topic_column(preset: Preset) -> &'static str {
-    preset.columns()[match preset {
+/// The column that names the topic; `None` where a plan does.
+pub fn topic_column(preset: Preset) -> Option<&'static str> {
+    let column = match preset {
         Preset::EventuateLocal => eventuate_local::ENTITY_TYPE,
         Preset::EventuateTram => eventuate_tram::DESTINATION,
-    }]
-    .name
+        _ => return None,
+    };
+    Some(preset.columns()[column].name)
 }
 
 /// The topic of rows that have this text in the [`topic_column`] of their preset.
@@ -112,8 +153,8 @@ pub fn topic_column(preset: Preset) -> &'static str {
 pub fn topic_of(preset: Preset, text: &str) -> Result<String, Problem> {
     let mut topic = String::new();
     match preset {
-        Preset::EventuateLocal => eventuate_local::write_topic(text, &mut topic)?,
         Preset::EventuateTram => eventuate_tram::write_topic(text, &mut topic)?,
+        _ => eventuate_local::write_topic(text, &mut topic)?,
     }
     Ok(topic)
 }
@@ -124,9 +165,10 @@ pub fn topic_of(preset: Preset, text: &str) -> Result<String, Problem> {
 /// The column `published` cannot be read.
 pub fn is_relayed(route: &Route, cells: &[Cell<'_>]) -> Result<bool, Error> {
     let row = Row { route, cells };
-    let published = match route.preset {
-        Preset::EventuateLocal => eventuate_local::PUBLISHED,
-        Preset::EventuateTram => eventuate_tram::PUBLISHED,
+    let published = match (&route.plan, route.preset) {
+        (Some(plan), _) => return planned::is_chosen(&row, plan, &mut String::new()),
+        (None, Preset::EventuateTram) => eventuate_tram::PUBLISHED,
+        (None, _) => eventuate_local::PUBLISHED,
     };
     Ok(!row.is_published(published)?)
 }
@@ -143,7 +185,7 @@ impl<'a> Row<'a> {
     }
 
     fn error(&self, wanted: usize, problem: impl Into<Problem>) -> Error {
-        Error { column: self.name(wanted), problem: problem.into() }
+        Error { column: self.name(wanted).to_owned(), problem: problem.into() }
     }
 
     /// The text of a column; `None` if it is NULL or the table does not have it.

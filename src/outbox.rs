@@ -6,14 +6,19 @@
 
 mod ghost;
 mod pattern;
+mod plan;
 mod route;
+pub mod template;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 pub use self::pattern::TablePattern;
+pub use self::plan::{Condition, KeyNull, Plan, PlanOptions, Value, ValueNull, ValueOptions};
 pub use self::route::{CELLS_MAX, MissingColumn, Route, ensure_columns};
 use crate::nearest::nearest;
 
@@ -23,8 +28,6 @@ pub enum Error {
     /// `meant`: what the writer may have meant.
     #[error("{given:?} is no database.table")]
     Table { given: String, meant: Vec<String> },
-    #[error("preset {0:?} is not in this version")]
-    PresetNotInThisVersion(String),
     #[error("preset {given:?} is not known")]
     UnknownPreset { given: String, nearest: Option<&'static str> },
 }
@@ -33,16 +36,12 @@ impl Error {
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
-        let presets = || Preset::ALL.map(Preset::as_str).join(" and ");
+        let presets = || Preset::ALL.map(Preset::as_str).join(", ");
         match self {
             Self::Table { meant, .. } if meant.is_empty() => None,
             Self::Table { meant, .. } => {
                 let meant: Vec<_> = meant.iter().map(|text| format!("\"{text}\"")).collect();
                 Some(format!("a name with a dot in it stands in backticks: {}", meant.join(" or ")))
-            }
-            Self::PresetNotInThisVersion(_) => {
-                let later = "CHANGELOG.md says what each version brings";
-                Some(format!("this version has {}; {later}", presets()))
             }
             Self::UnknownPreset { nearest: Some(nearest), .. } => {
                 Some(format!("did you mean {nearest}?"))
@@ -70,14 +69,51 @@ pub enum Preset {
     EventuateLocal,
     /// Eventuate Tram's `message` table.
     EventuateTram,
+    /// The outbox table of Debezium's event router.
+    Outbox,
+    /// A table of messages with a status.
+    MessageEvents,
+    /// The events of aggregates, with their versions.
+    EventSourcing,
+    /// Any table.
+    Custom,
 }
 
 impl Preset {
     /// Every preset of this version.
-    pub const ALL: [Self; 2] = [Self::EventuateLocal, Self::EventuateTram];
+    pub const ALL: [Self; 6] = [
+        Self::EventuateLocal,
+        Self::EventuateTram,
+        Self::Outbox,
+        Self::MessageEvents,
+        Self::EventSourcing,
+        Self::Custom,
+    ];
 
-    /// Names of presets that come in a later version.
-    const LATER: [&str; 3] = ["outbox", "message-events", "custom"];
+    /// It writes records that no plan can, as Eventuate does.
+    #[must_use]
+    pub const fn has_writer(self) -> bool {
+        matches!(self, Self::EventuateLocal | Self::EventuateTram)
+    }
+
+    /// The columns of a preset that has a plan. `[[outbox]] columns` gives them other names.
+    #[must_use]
+    pub const fn plan_columns(self) -> &'static [&'static str] {
+        match self {
+            Self::EventuateLocal | Self::EventuateTram | Self::Custom => &[],
+            Self::Outbox => &["id", "aggregatetype", "aggregateid", "type", "payload"],
+            Self::MessageEvents => &["id", "event_type", "event_payload", "created_at", "status"],
+            Self::EventSourcing => &[
+                "event_id",
+                "aggregate_id",
+                "aggregate_type",
+                "event_type",
+                "event_version",
+                "event_data",
+                "occurred_at",
+            ],
+        }
+    }
 
     /// The name in the configuration.
     #[must_use]
@@ -85,6 +121,10 @@ impl Preset {
         match self {
             Self::EventuateLocal => "eventuate-local",
             Self::EventuateTram => "eventuate-tram",
+            Self::Outbox => "outbox",
+            Self::MessageEvents => "message-events",
+            Self::EventSourcing => "event-sourcing",
+            Self::Custom => "custom",
         }
     }
 }
@@ -95,9 +135,6 @@ impl FromStr for Preset {
     fn from_str(text: &str) -> Result<Self, Error> {
         if let Some(preset) = Self::ALL.into_iter().find(|preset| preset.as_str() == text) {
             return Ok(preset);
-        }
-        if Self::LATER.contains(&text) {
-            return Err(Error::PresetNotInThisVersion(text.to_owned()));
         }
         let nearest = nearest(text, Self::ALL.map(Self::as_str));
         Err(Error::UnknownPreset { given: text.to_owned(), nearest })
@@ -117,6 +154,8 @@ pub struct OutboxOptions {
     pub preset: Preset,
     /// Second half of the ids of rows whose id the database numbers.
     pub outbox_id: Option<u64>,
+    /// How rows become records; `None` for the presets of Eventuate, which have writers of their own.
+    pub plan: Option<Arc<PlanOptions>>,
 }
 
 /// The outboxes with table names as the server compares them. A server with `lower_case_table_names` takes
@@ -183,15 +222,13 @@ const STAR_RULE: u32 = 2;
 #[must_use]
 pub fn fingerprint(outboxes: &[OutboxOptions]) -> String {
     let describe = |outbox: &OutboxOptions| {
-        let OutboxOptions { table, preset, outbox_id } = outbox;
+        let OutboxOptions { table, preset, outbox_id, plan } = outbox;
         let [database, name] = table.names();
         // JSON, so that no name can run into its neighbour.
-        let line = if table.has_star_in_table() {
-            serde_json::json!([database, name, preset.as_str(), outbox_id, STAR_RULE])
-        } else {
-            serde_json::json!([database, name, preset.as_str(), outbox_id])
-        };
-        line.to_string()
+        let mut line = vec![json!(database), json!(name), json!(preset.as_str()), json!(outbox_id)];
+        line.extend(table.has_star_in_table().then(|| json!(STAR_RULE)));
+        line.extend(plan.as_ref().map(|plan| plan.describe()));
+        serde_json::Value::Array(line).to_string()
     };
     let mut lines: Vec<_> = outboxes.iter().map(describe).collect();
     lines.sort_unstable();
@@ -208,7 +245,7 @@ mod tests {
     }
 
     fn outbox(table: &str, preset: Preset, outbox_id: Option<u64>) -> OutboxOptions {
-        OutboxOptions { table: pattern(table), preset, outbox_id }
+        OutboxOptions { table: pattern(table), preset, outbox_id, plan: None }
     }
 
     fn local(tables: &[&str]) -> Vec<OutboxOptions> {
@@ -219,10 +256,6 @@ mod tests {
     fn presets_are_named_as_in_the_configuration() {
         for preset in Preset::ALL {
             assert_eq!(preset.to_string().parse(), Ok(preset));
-        }
-        for later in ["outbox", "message-events", "custom"] {
-            let error = later.parse::<Preset>().unwrap_err();
-            assert_eq!(error.to_string(), format!("preset {later:?} is not in this version"));
         }
         assert_eq!(
             "eventuate_tran".parse::<Preset>(),

@@ -23,6 +23,10 @@ pub struct ResendWindow {
     pub since_millis: i64,
     /// All names under which rows of the window may have been sent, since the relay may have been renamed.
     pub senders: Vec<String>,
+    /// Records have timestamps of rows, which say nothing about when they were sent.
+    pub has_row_timestamps: bool,
+    /// The partition of a record may be another one than its key's.
+    pub has_row_partitions: bool,
     /// Position up to which the predecessor has read; `None` while it may still read.
     pub until: Option<Coordinates>,
 }
@@ -44,6 +48,8 @@ impl ResendWindow {
                 // The time is unknown, so search from the beginning.
                 .unwrap_or_default(),
             senders: senders(name, stored),
+            has_row_timestamps: false,
+            has_row_partitions: false,
             until: None,
         })
     }
@@ -89,6 +95,8 @@ mod tests {
             generation: 7,
             after,
             since_millis: 1_769_860_800_000,
+            has_row_timestamps: false,
+            has_row_partitions: false,
             until: Some("b.000003:500".parse().unwrap()),
         }
     }
@@ -107,6 +115,31 @@ mod tests {
         assert!(!open.is_passed(&place("b.000004:4"), 41));
         // Names that cannot be compared say nothing.
         assert!(!window.is_passed(&place("other.000009:4"), 41));
+    }
+
+    #[test]
+    fn rows_may_have_been_sent_behind_a_checkpoint_of_idempotent_delivery_only() {
+        let stored = Checkpoint {
+            name: Some("old".to_owned()),
+            delivery: Some(Delivery::Idempotent),
+            sequence: 40,
+            unacknowledged_since: Some("2026-01-31T12:00:00.000Z".to_owned()),
+            ..Checkpoint::default()
+        };
+        let senders = vec!["old".to_owned(), "orders".to_owned()];
+        let expected = ResendWindow { senders, until: None, ..window(40) };
+        assert_eq!(ResendWindow::behind(&stored, "orders", 7), Some(expected));
+        let drained = Checkpoint { clean: true, ..stored.clone() };
+        let in_transactions =
+            Checkpoint { delivery: Some(Delivery::ExactlyOnce), ..stored.clone() };
+        let of_another_program = Checkpoint { delivery: None, ..stored.clone() };
+        for all_covered in [drained, in_transactions, of_another_program] {
+            assert_eq!(ResendWindow::behind(&all_covered, "orders", 7), None);
+        }
+        // Since when is unknown: from the beginning on.
+        let old = Checkpoint { unacknowledged_since: None, ..stored };
+        let since = ResendWindow::behind(&old, "orders", 7).map(|window| window.since_millis);
+        assert_eq!(since, Some(0));
     }
 
     #[test]

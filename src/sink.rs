@@ -92,7 +92,8 @@ pub trait Connector {
 /// - With [`Guarantee::Atomic`], the visible records are at any time those up to the visible checkpoint.
 /// - A record arrives as it is: its key and value may be empty or NULL, which are different things. Its headers keep
 ///   their order. Names of headers may repeat. The name of the sink's own header is not for rows.
-/// - Records of one key arrive in the order of their batches, and so do all records of a destination whose key is NULL.
+/// - Records of one key and no partition of their own arrive in the order of their batches. So do all records of a
+///   destination whose key is NULL, and all of one partition.
 /// - A record that was found ([`Batch::push_found`](crate::batch::Batch::push_found)) counts, and is not sent.
 /// - A batch without records stores its checkpoint.
 /// - A record that is refused leaves no gap: no record of its key arrives behind it. The publisher ends with an error
@@ -198,8 +199,8 @@ pub struct Destination {
     pub record_bytes_max: Option<usize>,
 }
 
-/// Tells the lane of a key.
-pub type LaneOf = Box<dyn Fn(Option<&[u8]>) -> u32 + Send>;
+/// Tells the lane of a key and of [`RecordRef::partition`](crate::batch::RecordRef::partition).
+pub type LaneOf = Box<dyn Fn(Option<&[u8]>, Option<i64>) -> u32 + Send>;
 
 /// Rows after the checkpoint that were found in a destination.
 pub struct SentRows {
@@ -208,17 +209,20 @@ pub struct SentRows {
     /// Of each lane from which records may have been deleted since: the highest number. All of the lane up to it
     /// were there.
     pub highest: BTreeMap<u32, u64>,
-    /// The lane that a key goes to, or a record whose key is NULL: Kafka's are partitions.
+    /// The lane that a record goes to: Kafka's are partitions.
     pub lane_of: LaneOf,
 }
 
 impl SentRows {
-    /// The row of this number and key is there.
+    /// The row of this key, partition and sequence number is there.
     #[must_use]
-    pub fn holds(&self, key: Option<&[u8]>, sequence: u64) -> bool {
+    pub fn holds(&self, key: Option<&[u8]>, partition: Option<i64>, sequence: u64) -> bool {
         self.sequences.contains(&sequence)
             || !self.highest.is_empty()
-                && self.highest.get(&(self.lane_of)(key)).is_some_and(|it| sequence <= *it)
+                && self
+                    .highest
+                    .get(&(self.lane_of)(key, partition))
+                    .is_some_and(|it| sequence <= *it)
     }
 }
 

@@ -42,13 +42,13 @@ pub struct Recording {
 }
 
 macro_rules! recordings {
-    ($($variant:ident $preset:ident $name:literal $rows:literal,)+) => {
+    ($($variant:ident $preset:ident $name:literal $file:literal $rows:literal,)+) => {
         impl Recording {
             $(pub const $variant: Recording = Recording {
                 name: $name,
                 preset: Preset::$preset,
                 rows: $rows,
-                file: include_bytes!(concat!("../recordings/", $name, ".binlog")),
+                file: include_bytes!(concat!("../recordings/", $file, ".binlog")),
             };)+
 
             pub const ALL: &[Recording] = &[$(Recording::$variant),+];
@@ -57,31 +57,60 @@ macro_rules! recordings {
 }
 
 recordings! {
-    SINGLE_ROW EventuateLocal "single-row" 40,
-    TWENTY_ROWS EventuateLocal "twenty-rows" 60,
-    TEN_KILOBYTES EventuateLocal "ten-kilobytes" 4,
-    OTHER_TABLES EventuateLocal "other-tables" 20,
-    THIRTY_COLUMNS EventuateLocal "thirty-columns" 20,
-    ESCAPES EventuateLocal "escapes" 20,
-    NOT_ASCII EventuateLocal "not-ascii" 20,
-    LATIN1 EventuateLocal "latin1" 20,
-    LATIN1_NOT_ASCII EventuateLocal "latin1-not-ascii" 20,
-    TRAM EventuateTram "tram" 20,
-    TRAM_ESCAPES EventuateTram "tram-escapes" 20,
-    TRAM_LATIN1_NOT_ASCII EventuateTram "tram-latin1-not-ascii" 20,
+    SINGLE_ROW EventuateLocal "single-row" "single-row" 40,
+    TWENTY_ROWS EventuateLocal "twenty-rows" "twenty-rows" 60,
+    TEN_KILOBYTES EventuateLocal "ten-kilobytes" "ten-kilobytes" 4,
+    OTHER_TABLES EventuateLocal "other-tables" "other-tables" 20,
+    THIRTY_COLUMNS EventuateLocal "thirty-columns" "thirty-columns" 20,
+    ESCAPES EventuateLocal "escapes" "escapes" 20,
+    NOT_ASCII EventuateLocal "not-ascii" "not-ascii" 20,
+    LATIN1 EventuateLocal "latin1" "latin1" 20,
+    LATIN1_NOT_ASCII EventuateLocal "latin1-not-ascii" "latin1-not-ascii" 20,
+    TRAM EventuateTram "tram" "tram" 20,
+    TRAM_ESCAPES EventuateTram "tram-escapes" "tram-escapes" 20,
+    TRAM_LATIN1_NOT_ASCII EventuateTram "tram-latin1-not-ascii" "tram-latin1-not-ascii" 20,
+    OUTBOX Outbox "outbox" "single-row" 40,
+    CUSTOM Custom "custom" "single-row" 40,
+    CUSTOM_JSON Custom "custom-json" "thirty-columns" 20,
 }
 
 impl Recording {
     /// The configuration of a relay of its rows.
     pub fn config(&self) -> Config {
         let table = match self.preset {
-            Preset::EventuateLocal => "shop.events",
             Preset::EventuateTram => "shop.message",
+            _ => "shop.events",
         };
         let mut file = NamedTempFile::new().expect("create a file");
-        write!(file, "{CONFIG}table = \"{table}\"\npreset = \"{}\"\n", self.preset)
+        write!(file, "{CONFIG}table = \"{table}\"\npreset = \"{}\"\n{}", self.preset, self.plan())
             .expect("write the configuration");
         Config::load(file.path(), &[]).expect("it is valid")
+    }
+
+    /// What its outbox says beside table and preset.
+    fn plan(&self) -> &'static str {
+        match (self.preset, self.name) {
+            (Preset::Outbox, _) => {
+                r#"columns = { id = "event_id", aggregatetype = "entity_type", aggregateid = "entity_id", payload = "event_data" }
+                "#
+            }
+            (Preset::Custom, "custom-json") => {
+                r#"topic = "shop.{@table}"
+                key = "{entity_id}"
+                value = "json"
+                "#
+            }
+            (Preset::Custom, _) => {
+                r#"topic = "{entity_type|topic}"
+                key = "{entity_type}-{entity_id|lower}"
+                value = "{event_data}"
+                headers = { id = "{event_id}", type = "{event_type|kebab}", at = "{@file}:{@offset}" }
+                partition = "{@sequence}"
+                where = { published = ["0"] }
+                "#
+            }
+            _ => "",
+        }
     }
 
     /// The outbox that its rows were written to.

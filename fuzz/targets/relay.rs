@@ -7,9 +7,10 @@ use binlog_relay::binlog::raw_event::RawEvent;
 use binlog_relay::binlog::row::{Cell, RowsEvent};
 use binlog_relay::binlog::table::{Table, TableMap};
 use binlog_relay::checkpoint;
-use binlog_relay::envelope::{self, RowPosition};
+use binlog_relay::envelope::{self, Buffers, RowFacts, RowPosition};
 use binlog_relay::outbox::{CELLS_MAX, OutboxOptions, Preset, Route};
 use binlog_relay::sink::kafka::sequence::SequenceHeader;
+use binlog_relay::telemetry::clock::CommitTime;
 
 use crate::targets::{Limit, Target, recordings};
 
@@ -96,7 +97,7 @@ fn outbox(events: &[Vec<u8>]) -> Option<Outbox> {
     let preset =
         if table.name == "message" { Preset::EventuateTram } else { Preset::EventuateLocal };
     let full_name = table.full_name().parse().expect("a legal name");
-    let options = OutboxOptions { table: full_name, preset, outbox_id: None };
+    let options = OutboxOptions { table: full_name, preset, outbox_id: None, plan: None };
     let route = Route::new(&options, &table).expect("it has the columns of its preset");
     Some(Outbox { route, columns: table.columns.len(), rows })
 }
@@ -110,7 +111,7 @@ fn envelope(data: &[u8]) {
     body.extend(vec![0xFF; outbox.columns.div_ceil(8)]);
     body.extend(rows);
     let event = RowsEvent::parse(WRITE_ROWS_V1, &body).expect("its head is whole");
-    let (mut topic, mut out) = (String::new(), Vec::new());
+    let (mut buffers, mut out) = (Buffers::default(), Vec::new());
     let mut left = event.rows();
     let mut cells = [Cell::Absent; CELLS_MAX];
     while !left.is_empty() {
@@ -118,9 +119,19 @@ fn envelope(data: &[u8]) {
         if decoder.decode(&mut left, event.present(), &mut cells).is_err() {
             return;
         }
-        let position = RowPosition { file: "binlog.000042", end: 123_456_789, index: 0 };
+        let index = 0;
+        let facts = RowFacts {
+            position: RowPosition { file: "binlog.000042", end: 123_456_789, index },
+            database: "shop",
+            table: "events",
+            name: "orders",
+            generation: 1_700_000_000_000,
+            sequence: 1 + index,
+            gtid: None,
+            committed_at: CommitTime::from_seconds(0),
+        };
         out.clear();
-        let _ = envelope::write(&outbox.route, &cells, position, &mut topic, &mut out);
+        let _ = envelope::write(&outbox.route, &cells, &facts, &mut buffers, &mut out);
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) async fn ask(cluster: &Cluster, samples: &[Sample], report: &mut Repo
             match envelope::topic_of(*preset, value) {
                 Ok(topic) => drop(topics.insert(topic)),
                 Err(problem) => {
-                    let column = envelope::topic_column(*preset);
+                    let column = envelope::topic_column(*preset).unwrap_or_default();
                     let finding = Finding::Doubtful {
                         detail: format!(
                             "a row of {table} cannot be a record: column {column}: {problem}"

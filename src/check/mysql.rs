@@ -186,7 +186,7 @@ impl Fit {
         table: &OutboxTable,
         report: &mut Report,
     ) {
-        let column = envelope::topic_column(preset);
+        let Some(column) = envelope::topic_column(preset) else { return };
         let place = (table.database.as_str(), table.name.as_str(), column);
         let sample = self.server.sample(place, SAMPLE_ROWS_MAX, SAMPLE_TOPICS_MAX).await;
         let table = table.full_name();

@@ -39,7 +39,7 @@ const fn key(section: &'static str, name: &'static str, absent: Absent) -> Key {
 }
 
 /// Every key, in the order of config.example.toml.
-pub(super) const KEYS: [Key; 33] = [
+pub(super) const KEYS: [Key; 49] = [
     key("", "name", Required(r#"name = "orders""#)),
     key("", "shutdown_timeout", Default(r#""10s""#)),
     key("mysql", "hosts", Required(r#"hosts = ["127.0.0.1:3306"] under [mysql]"#)),
@@ -72,10 +72,26 @@ pub(super) const KEYS: [Key; 33] = [
     key(OUTBOX, "table", Required(r#"table = "eventuate.events" under [[outbox]]"#)),
     key(OUTBOX, "preset", Required(r#"preset = "eventuate-local" under [[outbox]]"#)),
     key(OUTBOX, "outbox_id", Nothing),
-    key(OUTBOX, "topic", Later),
-    key(OUTBOX, "key", Later),
-    key(OUTBOX, "value", Later),
-    key(OUTBOX, "headers", Later),
+    key(OUTBOX, "columns", Nothing),
+    key(OUTBOX, "topic", Nothing),
+    key(OUTBOX, "key", Nothing),
+    key(OUTBOX, "key_null", Nothing),
+    key(OUTBOX, "value", Nothing),
+    key(OUTBOX, "value_null", Nothing),
+    key(OUTBOX, "headers", Nothing),
+    key(OUTBOX, "partition", Nothing),
+    key(OUTBOX, "timestamp", Nothing),
+    key(OUTBOX, "where", Nothing),
+    key(OUTBOX, "on_update", Later),
+    key(OUTBOX, "on_delete", Later),
+    key(OUTBOX, "on_error", Later),
+    key(OUTBOX, "oversize", Later),
+    key(OUTBOX, "dead_letter_topic", Later),
+    key(OUTBOX, "cloudevents", Later),
+    key("outbox.json", "include", Nothing),
+    key("outbox.json", "exclude", Nothing),
+    key("outbox.json", "decimal", Default(r#""string""#)),
+    key("outbox.json", "binary", Default(r#""base64""#)),
     key("http", "listen", Nothing),
 ];
 

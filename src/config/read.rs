@@ -56,6 +56,28 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A section inside of this one. `name`: its name in the table of keys.
+    pub(super) fn inner(&self, name: &'static str, step: &str) -> Result<Self, Error> {
+        let shown = join(&self.shown, step);
+        let inner = Self { name, shown, table: None, ..self.clone() };
+        match self.table.and_then(|table| table.get(step)) {
+            Some(node) => inner.inside(node),
+            None => Ok(inner),
+        }
+    }
+
+    /// The key is needed here, and not written.
+    pub(super) fn missing(&self, name: &'static str) -> Error {
+        Error::Missing {
+            place: self.place.clone(),
+            key: join(&self.shown, name),
+            example: match known(self.name, name).absent {
+                Absent::Required(example) => example,
+                _ => name,
+            },
+        }
+    }
+
     fn inside(self, node: &'a Node) -> Result<Self, Error> {
         let Value::Table(table) = &node.value else {
             let expected = format!("a section, [{}]", self.name);
@@ -71,14 +93,7 @@ impl<'a> Section<'a> {
     /// # Errors
     /// [`Error::Missing`] if it has neither.
     pub(super) fn field(&self, name: &'static str) -> Result<Field<'a>, Error> {
-        self.optional(name).ok_or_else(|| Error::Missing {
-            place: self.place.clone(),
-            key: join(&self.shown, name),
-            example: match known(self.name, name).absent {
-                Absent::Required(example) => example,
-                _ => name,
-            },
-        })
+        self.optional(name).ok_or_else(|| self.missing(name))
     }
 
     /// A key that may be left out.

@@ -1,12 +1,14 @@
 //! What a configuration means: defaults, overrides, secrets, and config.example.toml. What is refused is in
 //! `refusals`, the properties of librdkafka in `properties`.
 
+mod plans;
 mod properties;
 mod refusals;
 
 use super::keys::{Absent, KEYS};
 use super::tree::{Node, Table, Value};
 use super::*;
+use crate::outbox::Preset;
 use proptest::prelude::*;
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
@@ -64,19 +66,22 @@ fn uncommented() -> String {
     EXAMPLE.lines().map(line).collect()
 }
 
+/// The value of a key, in the first item of a list that has it.
 fn find<'a>(tree: &'a Table, key: &keys::Key) -> Option<&'a Node> {
-    let mut table = tree;
-    for step in key.section.split('.').filter(|step| !step.is_empty()) {
-        table = match &table.get(step)?.value {
-            Value::Table(table) => table,
-            Value::List(items) => match &items.first()?.value {
-                Value::Table(table) => table,
-                _ => return None,
-            },
-            _ => return None,
-        };
+    let steps: Vec<_> = key.section.split('.').filter(|step| !step.is_empty()).collect();
+    find_in(tree, &steps, key.name)
+}
+
+fn find_in<'a>(table: &'a Table, steps: &[&str], name: &str) -> Option<&'a Node> {
+    let Some((step, rest)) = steps.split_first() else { return table.get(name) };
+    match &table.get(*step)?.value {
+        Value::Table(table) => find_in(table, rest, name),
+        Value::List(items) => items.iter().find_map(|item| match &item.value {
+            Value::Table(table) => find_in(table, rest, name),
+            _ => None,
+        }),
+        _ => None,
     }
-    table.get(key.name)
 }
 
 #[test]
@@ -132,6 +137,10 @@ fn every_key_can_be_written() {
         "true"
     );
     assert_eq!(config.outbox[0].outbox_id, Some(1));
+    let plan = config.outbox[1].plan.as_ref().unwrap();
+    assert_eq!(plan.columns, [("payload".to_owned(), "body".to_owned())]);
+    assert_eq!(plan.topic.to_string(), "outbox.event.{aggregatetype}");
+    assert_eq!(plan.partition.as_ref().unwrap().to_string(), "{shard}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Eventuate Local: a row of `events` becomes the JSON that its clients read as a published event.
 
 use super::json::write_string;
-use super::{Error, Outcome, Problem, Row, RowPosition, ensure_legal_topic};
+use super::{Error, Problem, Row, RowPosition, ensure_legal_topic};
 
 // Indices into `Preset::EventuateLocal.columns()`.
 const EVENT_ID: usize = 0;
@@ -13,15 +13,15 @@ const METADATA: usize = 5;
 pub const PUBLISHED: usize = 6;
 const NUMBER: usize = 7;
 
-/// Key: the entity id. Topic: the entity type, with `$` written `_DLR_`.
+/// Appends key and value. Answers with the length of the key; `None`: the row was published already. Key: the entity id. Topic: the entity type, with `$` written `_DLR_`.
 pub fn write(
     row: &Row<'_>,
     position: RowPosition<'_>,
     topic: &mut String,
     out: &mut Vec<u8>,
-) -> Result<Outcome, Error> {
+) -> Result<Option<usize>, Error> {
     if row.is_published(PUBLISHED)? {
-        return Ok(Outcome::AlreadyPublished);
+        return Ok(None);
     }
     let id = row.id(EVENT_ID, NUMBER)?;
     let entity_id = row.needed_text(ENTITY_ID)?;
@@ -49,7 +49,7 @@ pub fn write(
         write_string(&metadata, out);
     }
     out.push(b'}');
-    Ok(Outcome::Record { key_len: entity_id.len() })
+    Ok(Some(entity_id.len()))
 }
 
 /// The entity type, with `$` written `_DLR_`.

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use super::json::write_string;
-use super::{Error, Id, Outcome, Problem, Row, ensure_legal_topic};
+use super::{Error, Id, Problem, Row, ensure_legal_topic};
 
 // Indices into `Preset::EventuateTram.columns()`.
 const ID: usize = 0;
@@ -27,9 +27,9 @@ const NUMBER: usize = 5;
 const HEADERS_USUAL: usize = 16;
 
 /// Key: the header PARTITION_ID, else the id. Topic: the destination.
-pub fn write(row: &Row<'_>, topic: &mut String, out: &mut Vec<u8>) -> Result<Outcome, Error> {
+pub fn write(row: &Row<'_>, topic: &mut String, out: &mut Vec<u8>) -> Result<Option<usize>, Error> {
     if row.is_published(PUBLISHED)? {
-        return Ok(Outcome::AlreadyPublished);
+        return Ok(None);
     }
     let id = row.id(ID, NUMBER)?;
     let destination = row.needed_text(DESTINATION)?;
@@ -60,7 +60,7 @@ pub fn write(row: &Row<'_>, topic: &mut String, out: &mut Vec<u8>) -> Result<Out
         write_member(headers.members.len(), "ID", &Value::Text(id.as_str().into()), out);
     }
     out.extend_from_slice(b"}}");
-    Ok(Outcome::Record { key_len: key.len() })
+    Ok(Some(key.len()))
 }
 
 /// The destination as it is.

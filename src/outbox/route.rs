@@ -1,20 +1,28 @@
 //! The route of a table's rows: the columns that its preset uses, found by name, and how to decode a row.
 
-use super::{OutboxOptions, Preset};
+use super::{OutboxOptions, Plan, Preset};
 use crate::binlog::row::RowDecoder;
 use crate::binlog::table::{Column, Table};
+use crate::nearest::nearest;
 
-/// The table lacks a column that its preset needs.
+/// The table lacks a column that its records need.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the table {table} has no column {column}, which the preset {preset} needs; it has {present}"
-)]
+#[error("the table {table} has no column {column}, which {needed_by}; it has {present}{}", self.meant())]
 pub struct MissingColumn {
     pub table: String,
-    pub column: &'static str,
-    pub preset: Preset,
+    pub column: String,
+    /// `the preset outbox needs`, or `topic names`.
+    pub needed_by: String,
     /// The columns of the table, separated by commas.
     pub present: String,
+    pub nearest: Option<String>,
+}
+
+impl MissingColumn {
+    fn meant(&self) -> String {
+        let nearest = self.nearest.as_ref();
+        nearest.map_or_else(String::new, |nearest| format!(" (did you mean {nearest}?)"))
+    }
 }
 
 /// A column that a preset uses. What is optional may be missing from the table.
@@ -54,15 +62,16 @@ const EVENTUATE_TRAM: [Wanted; 6] = [
     optional("dbid"),
 ];
 
-/// Most columns that a preset uses.
+/// Most columns that a preset with a writer of its own uses.
 pub const CELLS_MAX: usize = 8;
 
 impl Preset {
-    /// The columns the preset uses; cells come in this order.
+    /// The columns that a preset with a writer of its own uses; cells come in this order.
     pub fn columns(self) -> &'static [Wanted] {
         match self {
             Preset::EventuateLocal => &EVENTUATE_LOCAL,
             Preset::EventuateTram => &EVENTUATE_TRAM,
+            Preset::Outbox | Preset::MessageEvents | Preset::EventSourcing | Preset::Custom => &[],
         }
     }
 }
@@ -77,9 +86,11 @@ pub struct Route {
     columns: Vec<Option<Column>>,
     /// For each column of [`Preset::columns`] its index among the decoded cells.
     cells: Vec<Option<usize>>,
+    /// Of a preset that has no writer of its own.
+    pub plan: Option<Box<Plan>>,
 }
 
-/// Checks column names against the needs of a preset.
+/// Checks column names against the needs of an outbox.
 ///
 /// # Errors
 /// The first needed column that is missing.
@@ -88,21 +99,28 @@ pub fn ensure_columns<'a>(
     table: &str,
     present: impl Iterator<Item = &'a str> + Clone,
 ) -> Result<(), MissingColumn> {
-    let is_present = |name: &str| present.clone().any(|present| present.eq_ignore_ascii_case(name));
-    match options
-        .preset
-        .columns()
-        .iter()
-        .find(|wanted| !wanted.optional && !is_present(wanted.name))
-    {
-        None => Ok(()),
-        Some(wanted) => Err(MissingColumn {
-            table: table.to_owned(),
-            column: wanted.name,
-            preset: options.preset,
-            present: present.collect::<Vec<_>>().join(", "),
-        }),
-    }
+    let is_missing =
+        |name: &str| !present.clone().any(|present| present.eq_ignore_ascii_case(name));
+    let (column, needed_by) = match &options.plan {
+        None => {
+            let columns = options.preset.columns().iter();
+            let mut missing = columns.filter(|wanted| !wanted.optional && is_missing(wanted.name));
+            let Some(wanted) = missing.next() else { return Ok(()) };
+            (wanted.name.to_owned(), format!("the preset {} needs", options.preset))
+        }
+        Some(plan) => {
+            let missing = plan.named_columns().into_iter().find(|(_, name)| is_missing(name));
+            let Some((key, column)) = missing else { return Ok(()) };
+            (column, format!("{key} of the preset {} names", options.preset))
+        }
+    };
+    Err(MissingColumn {
+        table: table.to_owned(),
+        needed_by,
+        nearest: nearest(&column, present.clone()).map(str::to_owned),
+        present: present.collect::<Vec<_>>().join(", "),
+        column,
+    })
 }
 
 impl Route {
@@ -111,6 +129,20 @@ impl Route {
     pub fn new(options: &OutboxOptions, table: &Table) -> Result<Route, MissingColumn> {
         let names = table.columns.iter().map(|column| column.name.as_str());
         ensure_columns(options, &table.full_name(), names)?;
+        let (preset, outbox_id) = (options.preset, options.outbox_id);
+        if let Some(plan) = &options.plan {
+            let (plan, indices) = Plan::compile(plan, table);
+            let decoder = RowDecoder::new(table, &indices);
+            let (columns, cells) = (Vec::new(), Vec::new());
+            return Ok(Route {
+                preset,
+                outbox_id,
+                decoder,
+                columns,
+                cells,
+                plan: Some(plan.into()),
+            });
+        }
         let mut indices = Vec::new();
         let mut columns = Vec::new();
         let mut cells = Vec::new();
@@ -128,11 +160,12 @@ impl Route {
             }
         }
         Ok(Route {
-            preset: options.preset,
-            outbox_id: options.outbox_id,
+            preset,
+            outbox_id,
             decoder: RowDecoder::new(table, &indices),
             columns,
             cells,
+            plan: None,
         })
     }
 

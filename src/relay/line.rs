@@ -18,13 +18,13 @@ use super::planted::{Bug, is_planted};
 use super::progress::Observer;
 use super::refusal::{Refusal, Verdict};
 use super::resume_point::LineOptions;
-use crate::batch::{Batch, DestinationId, Headers};
+use crate::batch::{Batch, DestinationId, Parts};
 use crate::binlog::row::Cell;
 use crate::binlog::table::Table;
 use crate::binlog::{LayoutId, Position, Rows};
 use crate::checkpoint::Checkpoint;
 use crate::coordinates::Coordinates;
-use crate::envelope::{self, Outcome, RowPosition};
+use crate::envelope::{self, Buffers, Outcome, RowFacts, RowPosition};
 use crate::error::Error;
 use crate::outbox::{self, CELLS_MAX, Route};
 use crate::sink::{Claimed, Destinations, Publisher, SentRows};
@@ -49,8 +49,10 @@ pub struct Line<D> {
     spare: Vec<Batch>,
     /// What was found of the window, by destination.
     sent: HashMap<DestinationId, SentRows>,
-    /// Destination of the record in draft, and of the record before it.
-    topic: String,
+    buffers: Buffers,
+    /// Where wide rows are decoded to. It is empty between two events.
+    cells: Vec<Cell<'static>>,
+    /// Destination of the record before the one in draft.
     last_topic: Option<DestinationId>,
     /// The position of the last checkpoint that was handed over, or of the claim.
     stored: Option<Coordinates>,
@@ -86,7 +88,8 @@ impl<D: Destinations> Line<D> {
             routes: Vec::new(),
             routes_epoch: 0,
             sent: HashMap::new(),
-            topic: String::new(),
+            buffers: Buffers::default(),
+            cells: Vec::new(),
             last_topic: None,
             stored,
             acknowledged: None,
@@ -116,24 +119,35 @@ impl<D: Destinations> Line<D> {
     async fn relay_rows(&mut self, rows: &Rows<'_>, admission: Admission) -> Result<(), Error> {
         self.ensure_route(rows.layout, rows.table)?;
         let mut index = self.ledger.first_index(rows.layout, rows.at.in_payload);
-        let mut cells = [Cell::Null; CELLS_MAX];
+        let mut few = [Cell::Null; CELLS_MAX];
+        let mut many = Vec::new();
+        let columns = self.route(rows.layout).decoder.cells();
+        let cells = if columns <= CELLS_MAX {
+            &mut few[..columns]
+        } else {
+            many = emptied(std::mem::take(&mut self.cells));
+            many.resize(columns, Cell::Null);
+            &mut many[..]
+        };
         let mut bytes = rows.event.rows();
         while !bytes.is_empty() {
             let decoder = &self.route(rows.layout).decoder;
-            let cells = &mut cells[..decoder.cells()];
             decoder.decode(&mut bytes, rows.event.present(), cells).map_err(|source| {
                 let at = rows.position.coordinates.at(rows.at.end);
                 Error::Decode { table: rows.table.full_name(), at, row: index, source }
             })?;
-            if let Some(key_len) = self.draft_row(rows, admission, index, cells)? {
+            if let Some(parts) = self.draft_row(rows, admission, index, cells)? {
                 let topic = match self.known_topic() {
                     Some(topic) => topic,
                     None => self.learn_topic().await?,
                 };
-                self.push_draft(rows, index, topic, key_len)?;
+                self.push_draft(rows, index, topic, parts)?;
                 self.seal_full(rows).await?;
             }
             index += 1;
+        }
+        if columns > CELLS_MAX {
+            self.cells = emptied(many);
         }
         if rows.at.in_payload {
             self.ledger.note_payload_rows(rows.layout, index);
@@ -141,14 +155,14 @@ impl<D: Destinations> Line<D> {
         Ok(())
     }
 
-    /// Writes the row's record. Answers with the length of its key; `None` where the row is not relayed.
+    /// Writes the row's record; `None` where the row is not relayed.
     fn draft_row(
         &mut self,
         rows: &Rows<'_>,
         admission: Admission,
         index: u64,
         cells: &[Cell<'_>],
-    ) -> Result<Option<usize>, Error> {
+    ) -> Result<Option<Parts>, Error> {
         let (ledger, routes) = (&mut self.ledger, &self.routes);
         let route = routes[rows.layout.index].as_ref().expect(HAS_ROUTE);
         let is_relayed =
@@ -158,16 +172,24 @@ impl<D: Destinations> Line<D> {
             return Ok(None);
         }
         let (file, end) = (rows.position.coordinates.file(), rows.at.end);
-        let position = RowPosition { file, end, index };
-        let outcome =
-            envelope::write(route, cells, position, &mut self.topic, self.filling.draft());
+        let facts = RowFacts {
+            position: RowPosition { file, end, index },
+            database: &rows.table.schema,
+            table: &rows.table.name,
+            name: ledger.name(),
+            generation: ledger.generation(),
+            sequence: ledger.next_sequence(self.filling.len()),
+            gtid: rows.gtid,
+            committed_at: rows.committed_at,
+        };
+        let draft = self.filling.draft();
+        let outcome = envelope::write(route, cells, &facts, &mut self.buffers, draft);
         match outcome.map_err(|source| row_error(rows, index, source))? {
-            Outcome::Record { key_len } => Ok(Some(key_len)),
-            Outcome::AlreadyPublished => {
-                self.observer.note_skipped(Skipped::Published);
-                Ok(None)
-            }
+            Outcome::Record(parts) => return Ok(Some(parts)),
+            Outcome::AlreadyPublished => self.observer.note_skipped(Skipped::Published),
+            Outcome::LeftOut => self.observer.note_skipped(Skipped::LeftOut),
         }
+        Ok(None)
     }
 
     fn push_draft(
@@ -175,14 +197,14 @@ impl<D: Destinations> Line<D> {
         rows: &Rows<'_>,
         index: u64,
         topic: DestinationId,
-        key_len: usize,
+        parts: Parts,
     ) -> Result<(), Error> {
-        if self.is_in_kafka(topic, key_len) {
+        if self.is_in_kafka(topic, parts) {
             self.observer.note_skipped(Skipped::Relayed);
-            self.filling.push_found(topic, key_len, rows.committed_at);
+            self.filling.push_found_parts(topic, parts, rows.committed_at);
         } else {
-            self.ensure_not_refused(rows, index, topic, key_len)?;
-            self.filling.push(topic, key_len, rows.committed_at);
+            self.ensure_not_refused(rows, index, topic, parts)?;
+            self.filling.push_parts(topic, parts, rows.committed_at);
         }
         if is_planted(Bug::BoundaryInsideTransaction) {
             self.filling.mark_boundary();
@@ -203,12 +225,13 @@ impl<D: Destinations> Line<D> {
     }
 
     /// Whether the record in draft was found in the sink.
-    fn is_in_kafka(&self, topic: DestinationId, key_len: usize) -> bool {
+    fn is_in_kafka(&self, topic: DestinationId, parts: Parts) -> bool {
         if self.ledger.window().is_none() {
             return false;
         }
-        let key = self.filling.draft_key(key_len);
-        let is_there = |sent: &SentRows| sent.holds(Some(key), self.next_sequence());
+        let key = parts.key_len.map(|key_len| self.filling.draft_key(key_len));
+        let sequence = self.next_sequence();
+        let is_there = |sent: &SentRows| sent.holds(key, parts.partition, sequence);
         self.sent.get(&topic).is_some_and(is_there) && !is_planted(Bug::FoundRowSentAgain)
     }
 
@@ -273,19 +296,19 @@ impl<D: Destinations> Line<D> {
 
     /// Neighbours mostly go to the same destination.
     fn known_topic(&mut self) -> Option<DestinationId> {
-        let is_last = |id: &DestinationId| *self.destinations.get(*id).name == *self.topic;
+        let is_last = |id: &DestinationId| *self.destinations.get(*id).name == *self.buffers.topic;
         let last = self.last_topic.filter(is_last);
-        self.last_topic = last.or_else(|| self.destinations.find(&self.topic));
+        self.last_topic = last.or_else(|| self.destinations.find(&self.buffers.topic));
         self.last_topic
     }
 
     async fn learn_topic(&mut self) -> Result<DestinationId, Error> {
-        let id = self.destinations.look_up(&self.topic).await?;
+        let id = self.destinations.look_up(&self.buffers.topic).await?;
         let destination = self.destinations.get(id);
         let batch_bytes_max = self.destinations.batch_bytes_max();
         let is_below = |bytes: &usize| *bytes < batch_bytes_max;
         if let Some(bytes_max) = destination.record_bytes_max.filter(is_below) {
-            return Err(Error::SmallerBatches { topic: self.topic.clone(), bytes_max });
+            return Err(Error::SmallerBatches { topic: self.buffers.topic.clone(), bytes_max });
         }
         self.observer.learn_topic(&destination.name);
         if let Some(window) = self.ledger.window()
@@ -307,11 +330,11 @@ impl<D: Destinations> Line<D> {
         rows: &Rows<'_>,
         row: u64,
         topic: DestinationId,
-        key_len: usize,
+        parts: Parts,
     ) -> Result<(), Error> {
         match &self.options.refused {
             Some(refused) if refused.refused.sequence == self.next_sequence() => {
-                self.name_refused(refused, rows, row, topic, key_len)
+                self.name_refused(refused, rows, row, topic, parts)
             }
             _ => Ok(()),
         }
@@ -323,15 +346,17 @@ impl<D: Destinations> Line<D> {
         rows: &Rows<'_>,
         row: u64,
         topic: DestinationId,
-        key_len: usize,
+        parts: Parts,
     ) -> Result<(), Error> {
         let destination = self.destinations.get(topic);
         if *destination.name != *refused.refused.destination {
             // On another server, another row may have this number.
             return Ok(());
         }
-        let value_len = self.filling.draft_len() - key_len;
-        let bytes = self.destinations.record_bytes(key_len, value_len, Headers::default());
+        let headers = self.filling.draft_headers(parts);
+        let length = Option::unwrap_or_default;
+        let (key_len, value_len) = (length(parts.key_len), length(parts.value_len));
+        let bytes = self.destinations.record_bytes(key_len, value_len, headers);
         let (table, at) = (rows.table.full_name(), rows.position.coordinates.at(rows.at.end));
         let name = destination.name.to_string();
         let sent_below = self.destinations.batch_bytes_max();
@@ -347,6 +372,12 @@ impl<D: Destinations> Line<D> {
             }
         }
     }
+}
+
+/// The memory of cells, for cells of another event: the standard library collects a vector into its own memory.
+fn emptied<'a>(mut cells: Vec<Cell<'_>>) -> Vec<Cell<'a>> {
+    cells.clear();
+    cells.into_iter().map(|_| Cell::Null).collect()
 }
 
 fn row_error(rows: &Rows<'_>, row: u64, source: envelope::Error) -> Error {

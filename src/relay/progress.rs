@@ -45,6 +45,7 @@ pub struct Observer {
     skipped_published: u64,
     skipped_relayed: u64,
     skipped_ghosts: u64,
+    skipped_left_out: u64,
     /// Oldest commit time and bytes of each batch in flight, in stream order.
     in_flight: VecDeque<(Option<CommitTime>, usize)>,
 }
@@ -65,6 +66,7 @@ impl Observer {
             skipped_published: 0,
             skipped_relayed: 0,
             skipped_ghosts: 0,
+            skipped_left_out: 0,
             in_flight: VecDeque::new(),
         }
     }
@@ -79,6 +81,7 @@ impl Observer {
             Skipped::Published => self.skipped_published += 1,
             Skipped::Relayed => self.skipped_relayed += 1,
             Skipped::Ghost => self.skipped_ghosts += 1,
+            Skipped::LeftOut => self.skipped_left_out += 1,
         }
     }
 
@@ -191,6 +194,7 @@ impl Observer {
             .note_skipped(Skipped::Published, std::mem::take(&mut self.skipped_published));
         self.telemetry.note_skipped(Skipped::Relayed, std::mem::take(&mut self.skipped_relayed));
         self.telemetry.note_skipped(Skipped::Ghost, std::mem::take(&mut self.skipped_ghosts));
+        self.telemetry.note_skipped(Skipped::LeftOut, std::mem::take(&mut self.skipped_left_out));
         let metrics = &self.telemetry.metrics;
         let in_flight: usize = self.in_flight.iter().map(|(_, bytes)| bytes).sum();
         let buffered = in_flight + filling.bytes();

@@ -136,7 +136,13 @@ fn resume_point<W>(
 ) -> ResumePoint {
     let (generation, sequence) = numbering(stored, identity);
     let config = relay.config;
+    let plans = || config.outbox.iter().filter_map(|outbox| outbox.plan.as_ref());
     let window = stored.and_then(|stored| window(&config.name, identity, stored, generation));
+    let window = window.map(|window| ResendWindow {
+        has_row_timestamps: plans().any(|plan| plan.timestamp.is_some()),
+        has_row_partitions: plans().any(|plan| plan.has_row_partitions()),
+        ..window
+    });
     let stamp = Stamp {
         name: config.name.clone(),
         server_uuid: identity.server_uuid.to_string(),

@@ -118,16 +118,20 @@ pub enum Skipped {
     Relayed,
     /// It is a copy in a table that a tool makes while it alters another one.
     Ghost,
+    /// The `where` of its outbox leaves it out.
+    LeftOut,
 }
 
 impl Skipped {
-    const ALL: [Skipped; 3] = [Skipped::Published, Skipped::Relayed, Skipped::Ghost];
+    const ALL: [Skipped; 4] =
+        [Skipped::Published, Skipped::Relayed, Skipped::Ghost, Skipped::LeftOut];
 
     fn label(self) -> &'static str {
         match self {
             Skipped::Published => "published",
             Skipped::Relayed => "relayed",
             Skipped::Ghost => "ghost",
+            Skipped::LeftOut => "where",
         }
     }
 }

@@ -242,6 +242,15 @@ impl Ledger {
         self.rows_done
     }
 
+    /// Of the relay.
+    pub fn name(&self) -> &str {
+        &self.stamp.name
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.stamp.generation
+    }
+
     pub fn server_uuid(&self) -> &str {
         &self.stamp.server_uuid
     }

@@ -227,7 +227,7 @@ impl Destinations for ModelDestinations {
             Ok(found)
         };
         let sequences = self.sinks.request("look for rows that were sent", find).await?;
-        let lane_of = Box::new(lane_of);
+        let lane_of = Box::new(|key: Option<&[u8]>, _| lane_of(key));
         Ok(Some(SentRows { sequences, highest: BTreeMap::new(), lane_of }))
     }
 

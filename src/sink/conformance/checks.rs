@@ -210,7 +210,7 @@ pub async fn nothing_comes_behind_a_record_that_is_refused(subject: impl Subject
             let mut noise = vec![0; bytes_max];
             ChaCha8Rng::seed_from_u64(refused).fill_bytes(&mut noise);
             batch.draft().extend_from_slice(&noise);
-            let parts = Parts { key_len: Some(7), value_len: Some(noise.len()) };
+            let parts = Parts::of(7, noise.len());
             batch.push_parts(session.id(0), parts, CommitTime::from_seconds(0));
         } else {
             let key_len = b"refused".len();
@@ -312,8 +312,15 @@ pub async fn all_rows_behind_the_checkpoint_that_are_there_are_found_and_no_othe
     ] {
         let mut next = start(&subject, NAME).await;
         let senders: Vec<String> = names.iter().map(|name| subject.relay(name)).collect();
-        let window =
-            ResendWindow { generation: GENERATION, after, since_millis: 0, senders, until: None };
+        let window = ResendWindow {
+            generation: GENERATION,
+            after,
+            since_millis: 0,
+            senders,
+            has_row_timestamps: false,
+            has_row_partitions: false,
+            until: None,
+        };
         next.look_up_again(&window).await;
         for sequence in 1..=140 {
             let row = Row::of(sequence);

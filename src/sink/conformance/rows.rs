@@ -57,7 +57,8 @@ impl Row {
         }
         let (key_len, value_len) =
             (self.key.as_ref().map(Vec::len), self.value.as_ref().map(Vec::len));
-        let (parts, at) = (Parts { key_len, value_len }, CommitTime::from_seconds(0));
+        let (parts, at) =
+            (Parts { key_len, value_len, ..Parts::default() }, CommitTime::from_seconds(0));
         if is_found {
             batch.push_found_parts(id, parts, at);
         } else {

@@ -183,7 +183,7 @@ impl<D: Destinations> Session<D> {
     /// The row was found in its destination.
     pub fn is_found(&self, sequence: u64, row: &Row) -> bool {
         let sent = self.sent[row.destination].as_ref();
-        sent.is_some_and(|sent| sent.holds(row.key.as_deref(), sequence))
+        sent.is_some_and(|sent| sent.holds(row.key.as_deref(), None, sequence))
     }
 
     /// A batch of the next rows.

@@ -45,6 +45,8 @@ pub(super) struct Record<'a> {
     /// The value of the header `relay-sequence`, if it has one. It comes before all others.
     pub sequence: Option<&'a [u8]>,
     pub headers: Headers<'a>,
+    /// Milliseconds since 1970; `None`: now.
+    pub timestamp: Option<i64>,
     /// Comes back with the report.
     pub tag: usize,
 }
@@ -208,6 +210,7 @@ impl<R: Reports> Topic<R> {
                 Field { ptr: ptr::without_provenance_mut(record.tag) },
             ),
             field(vtype::RD_KAFKA_VTYPE_PARTITION, Field { i32_: record.partition.unwrap_or(-1) }),
+            field(vtype::RD_KAFKA_VTYPE_TIMESTAMP, Field { i64_: record.timestamp.unwrap_or(0) }),
             field(vtype::RD_KAFKA_VTYPE_END, Field { i: 0 }),
         ];
         let mut count = fields.len() - 1;

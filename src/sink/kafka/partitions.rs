@@ -30,15 +30,21 @@ pub(crate) fn partition_of(key: &[u8], partitions: u32) -> u32 {
 /// partitions. Java clients would spread them, and lose it.
 pub(crate) const PARTITION_WITHOUT_KEY: u32 = 0;
 
-/// The partition that the relay sends a record to.
-pub(crate) fn partition_for(key: Option<&[u8]>, partitions: u32) -> u32 {
-    key.map_or(PARTITION_WITHOUT_KEY, |key| partition_of(key, partitions))
+/// The partition that the relay sends a record to: by its number, modulo the number of partitions, or else by its key.
+pub(crate) fn partition_for(key: Option<&[u8]>, number: Option<i64>, partitions: u32) -> u32 {
+    match number {
+        Some(number) => {
+            let rest = number.rem_euclid(i64::from(partitions.max(1)));
+            u32::try_from(rest).expect("it is below a number of 32 bits")
+        }
+        None => key.map_or(PARTITION_WITHOUT_KEY, |key| partition_of(key, partitions)),
+    }
 }
 
 /// The index of a record's partition among those of its topic.
-pub(super) fn index_of<T>(key: Option<&[u8]>, partitions: &[T]) -> usize {
+pub(super) fn index_of<T>(key: Option<&[u8]>, number: Option<i64>, partitions: &[T]) -> usize {
     let count = u32::try_from(partitions.len()).expect("fewer partitions than 2^32");
-    partition_for(key, count) as usize
+    partition_for(key, number, count) as usize
 }
 
 /// A partition of a destination topic, or the one that the checkpoint goes to.

@@ -58,7 +58,7 @@ impl From<Found> for SentRows {
         SentRows {
             sequences,
             highest,
-            lane_of: Box::new(move |key| partition_for(key, partitions)),
+            lane_of: Box::new(move |key, number| partition_for(key, number, partitions)),
         }
     }
 }
@@ -73,6 +73,7 @@ pub(super) struct Search {
     headers: Vec<SequenceHeader>,
     after: u64,
     since_millis: i64,
+    has_row_partitions: bool,
 }
 
 impl Search {
@@ -82,12 +83,15 @@ impl Search {
         partitions_were: Option<u32>,
     ) -> Search {
         let header = |name: &String| SequenceHeader::new(name, window.generation);
+        let since_millis = (window.since_millis - CLOCK_SKEW_MILLIS).max(0);
         Search {
             may_be_compacted,
             partitions_were,
             headers: window.senders.iter().map(header).collect(),
             after: window.after,
-            since_millis: (window.since_millis - CLOCK_SKEW_MILLIS).max(0),
+            // Timestamps of rows find no beginning. The search ends at the first record that the checkpoint covers.
+            since_millis: if window.has_row_timestamps { 0 } else { since_millis },
+            has_row_partitions: window.has_row_partitions,
         }
     }
 
@@ -159,8 +163,9 @@ impl Search {
 
     fn take(&self, tail: &mut Tail, record: &BorrowedMessage<'_>, partitions: u32) {
         let Some(sequence) = self.sequence(record) else { return };
-        let now_at = partition_for(record.key(), partitions);
-        tail.is_of_fewer_partitions |= Ok(now_at) != u32::try_from(record.partition());
+        let now_at = partition_for(record.key(), None, partitions);
+        tail.is_of_fewer_partitions |=
+            !self.has_row_partitions && Ok(now_at) != u32::try_from(record.partition());
         if sequence > self.after {
             tail.sequences.push(sequence);
         } else {
@@ -194,7 +199,7 @@ mod tests {
     #[test]
     fn a_row_is_there_by_its_number_or_by_a_later_one_where_some_may_be_deleted() {
         let key = Some(&b"foobar"[..]);
-        let of_key = partition_for(key, 12);
+        let of_key = partition_for(key, None, 12);
         let found = |highest| {
             SentRows::from(Found {
                 sequences: HashSet::from([5, 9]),
@@ -203,15 +208,17 @@ mod tests {
             })
         };
         let whole = found(None);
-        assert!(whole.holds(key, 5) && whole.holds(key, 9));
-        assert!(!whole.holds(key, 4) && !whole.holds(key, 7) && !whole.holds(key, 10));
+        assert!(whole.holds(key, None, 5) && whole.holds(key, None, 9));
+        assert!(
+            !whole.holds(key, None, 4) && !whole.holds(key, None, 7) && !whole.holds(key, None, 10)
+        );
         let cut = found(Some((of_key, 9)));
-        assert!(cut.holds(key, 4) && cut.holds(key, 7) && !cut.holds(key, 10));
+        assert!(cut.holds(key, None, 4) && cut.holds(key, None, 7) && !cut.holds(key, None, 10));
         // Records without a key are all in one partition.
-        assert!(!cut.holds(None, 7) && whole.holds(None, 9));
+        assert!(!cut.holds(None, None, 7) && whole.holds(None, None, 9));
         let without_key = found(Some((PARTITION_WITHOUT_KEY, 9)));
-        assert!(without_key.holds(None, 7) && !without_key.holds(None, 10));
+        assert!(without_key.holds(None, None, 7) && !without_key.holds(None, None, 10));
         let elsewhere = found(Some(((of_key + 1) % 12, 9)));
-        assert!(!elsewhere.holds(key, 7));
+        assert!(!elsewhere.holds(key, None, 7));
     }
 }

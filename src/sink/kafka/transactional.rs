@@ -117,7 +117,7 @@ impl Transactional {
         let key = Some(self.checkpoint.key.as_bytes());
         let tag = Tag { index, partition: CHECKPOINT_PARTITION }.pack();
         let (value, headers) = (Some(value), Headers::default());
-        Record { key, value, partition: None, sequence: None, headers, tag }
+        Record { key, value, partition: None, sequence: None, headers, timestamp: None, tag }
     }
 
     /// Stores a checkpoint alone. Returns its record.

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::batch::{Batch, DestinationId, Limits};
 use crate::delivery::Delivery;
+use crate::resend::ROWS_AHEAD_MAX;
 use crate::telemetry::clock::CommitTime;
 
 const SERVER: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
@@ -181,6 +182,11 @@ fn resume_point(stored: Option<&Checkpoint>) -> ResumePoint {
     }
 }
 
+fn position_at(offset: u64) -> Position {
+    let coordinates = Coordinates::new("b.000001", offset).unwrap();
+    Position { coordinates, gtid_set: None, file_timestamp: None }
+}
+
 fn transactions() -> impl Strategy<Value = Vec<Transaction>> {
     let rows = prop::collection::vec(prop::bool::weighted(0.8), 0..9);
     let transaction = (rows, prop::bool::weighted(0.15)).prop_map(|(rows, is_rolled_back)| {
@@ -242,11 +248,7 @@ fn a_transaction_with_fewer_rows_than_were_relayed_is_an_error() {
 
 #[test]
 fn a_part_that_was_relayed_cannot_be_taken_back() {
-    let position = Position {
-        coordinates: Coordinates::new("b.000001", 4).unwrap(),
-        gtid_set: None,
-        file_timestamp: None,
-    };
+    let position = position_at(4);
     let mut ledger = Ledger::new(resume_point(None));
     ledger.roll_back(&position.coordinates).unwrap();
     ledger.cut(Cut::Part(2), 2, &position);
@@ -298,4 +300,86 @@ fn events_of_a_compressed_transaction_count_their_rows_on() {
     assert_eq!((ledger.first_index(other, true), ledger.first_index(layout, false)), (0, 0));
     ledger.commit(&Coordinates::new("b.000001", 104).unwrap()).unwrap();
     assert_eq!(ledger.first_index(layout, true), 0);
+}
+
+#[test]
+fn a_checkpoint_says_who_wrote_it_and_how_far_the_relay_is() {
+    let mut ledger = Ledger::new(resume_point(None));
+    let position = position_at(104);
+    let gtid: Gtid = format!("{SERVER}:8").parse().unwrap();
+    ledger.cut(Cut::Part(2), 2, &position);
+    let checkpoint = ledger.checkpoint(&position, Some("a set".to_owned()), Some(&gtid), true);
+    let expected = Checkpoint {
+        binlog_filename: "b.000001".to_owned(),
+        offset: 104,
+        rows_done: 2,
+        gtid: Some(gtid.to_string()),
+        gtid_set: Some("a set".to_owned()),
+        server_uuid: Some(SERVER.to_owned()),
+        generation: Some(7),
+        sequence: 2,
+        clean: true,
+        ..ledger.stamp.sign(Checkpoint::default(), None)
+    };
+    assert_eq!(
+        Checkpoint { recorded_at: None, ..checkpoint },
+        Checkpoint { recorded_at: None, ..expected }
+    );
+    assert_eq!(
+        (ledger.server_uuid(), ledger.next_sequence(0), ledger.next_sequence(2)),
+        (SERVER, 3, 5)
+    );
+}
+
+/// A ledger behind row 40, after which a predecessor may have sent rows.
+fn ledger_with_window(until: Option<Coordinates>) -> Ledger {
+    let window = ResendWindow {
+        generation: 7,
+        after: 40,
+        since_millis: 1_769_860_800_000,
+        senders: vec!["orders".to_owned()],
+        has_row_timestamps: false,
+        has_row_partitions: false,
+        until,
+    };
+    let stored = Checkpoint { sequence: 40, ..Checkpoint::default() };
+    Ledger::new(ResumePoint { window: Some(window), ..resume_point(Some(&stored)) })
+}
+
+#[test]
+fn rows_of_a_predecessor_are_expected_up_to_where_it_has_read() {
+    let mut ledger = ledger_with_window(None);
+    // While the predecessor may still read, there is no end.
+    ledger.cut(Cut::Boundary(1), 1, &position_at(304));
+    assert!(ledger.window().is_some_and(|window| window.until.is_none()));
+    ledger.note_predecessor_end(position_at(504).coordinates);
+    let cut_at = |ledger: &mut Ledger, offset| {
+        let position = position_at(offset);
+        ledger.cut(Cut::Boundary(1), 1, &position);
+        ledger.checkpoint(&position, None, None, true).has_unacknowledged_tail()
+    };
+    assert!(cut_at(&mut ledger, 404) && ledger.window().is_some());
+    assert!(!cut_at(&mut ledger, 504) && ledger.window().is_none());
+}
+
+#[test]
+fn rows_of_a_predecessor_are_expected_up_to_the_last_one_that_it_may_have_sent_ahead() {
+    let mut ledger = ledger_with_window(Some(position_at(504).coordinates));
+    ledger.cut(Cut::Boundary(1), ROWS_AHEAD_MAX as usize - 1, &position_at(104));
+    assert!(ledger.window().is_some(), "one more may have been sent");
+    ledger.cut(Cut::Boundary(1), 1, &position_at(104));
+    assert!(ledger.window().is_none());
+}
+
+#[test]
+fn what_was_taken_back_before_the_start_is_no_part() {
+    let stored =
+        Checkpoint { binlog_filename: "b.000001".to_owned(), offset: 204, ..Checkpoint::default() };
+    for (end, is_part) in [(104, false), (204, false), (304, true)] {
+        let mut ledger = Ledger::new(resume_point(Some(&stored)));
+        let admission = ledger.admit(AlreadyRelayed::BeforeStart).unwrap();
+        assert!(ledger.is_done(admission, None, || Ok(true)).unwrap());
+        let taken_back = ledger.roll_back(&position_at(end).coordinates);
+        assert_eq!(matches!(taken_back, Err(Error::RolledBackPart { .. })), is_part, "{end}");
+    }
 }

@@ -138,12 +138,13 @@ impl Destination {
         &self.topics[0].name
     }
 
-    /// Hands a record to the producer of its key's partition.
+    /// Hands a record to the producer of its partition. `partition`:
+    /// [`RecordRef::partition`](crate::batch::RecordRef::partition).
     ///
     /// # Errors
     /// librdkafka does not take it.
-    pub fn send(&self, record: Record<'_>) -> Result<(), KafkaError> {
-        let partition = index_of(record.key, &self.producers);
+    pub fn send(&self, record: Record<'_>, partition: Option<i64>) -> Result<(), KafkaError> {
+        let partition = index_of(record.key, partition, &self.producers);
         let topic = &self.topics[self.producers[partition]];
         let number = i32::try_from(partition).expect("fewer partitions than 2^31");
         topic.send(&Record { partition: Some(number), ..record })

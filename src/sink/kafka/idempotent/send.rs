@@ -84,10 +84,11 @@ impl Sending {
         let (mut left, mut unsent, mut is_paused) = (batch.left, 0, false);
         for (index, record) in records.unsent_records().skip(records.unsent() - left) {
             let destination = self.producers.destination(record.topic);
-            let RecordRef { key, value, headers, .. } = record;
+            let RecordRef { key, value, headers, timestamp, .. } = record;
             let sequence = Some(header.spell(first + index as u64));
             let (partition, tag) = (None, Reported::tag(index, slot));
-            let sent = destination.send(Record { key, value, partition, sequence, headers, tag });
+            let to_send = Record { key, value, partition, sequence, headers, timestamp, tag };
+            let sent = destination.send(to_send, record.partition);
             match sent {
                 Ok(()) => left -= 1,
                 // The producer has ended. The report on a failed record tells why.

@@ -318,7 +318,7 @@ impl<'a> Overlap<'a> {
         take(CHECKPOINT_PARTITION, open.sealed.batch.len());
         for (index, record) in open.sealed.batch.unsent_records() {
             let partitions = &self.topics[record.topic.0 as usize];
-            take(partitions[index_of(record.key, partitions)], index);
+            take(partitions[index_of(record.key, record.partition, partitions)], index);
         }
         if !self.held.is_empty() {
             lane.hold(&self.held)?;
@@ -371,13 +371,24 @@ impl Open {
         let sent = match to.topic {
             None => {
                 let (key, value) = (Some(checkpoint_key.as_bytes()), Some(&*self.value));
-                let (sequence, headers) = (None, Headers::default());
-                lane.send_checkpoint(&Record { key, value, partition, sequence, headers, tag })
+                let (sequence, headers, timestamp) = (None, Headers::default(), None);
+                lane.send_checkpoint(&Record {
+                    key,
+                    value,
+                    partition,
+                    sequence,
+                    headers,
+                    timestamp,
+                    tag,
+                })
             }
             Some(topic) => {
-                let RecordRef { key, value, headers, .. } = batch.record(index);
+                let RecordRef { key, value, headers, timestamp, .. } = batch.record(index);
                 let sequence = Some(self.header.spell(first_sequence + index as u64));
-                lane.send(topic, &Record { key, value, partition, sequence, headers, tag })
+                lane.send(
+                    topic,
+                    &Record { key, value, partition, sequence, headers, timestamp, tag },
+                )
             }
         };
         sent.map_err(|error| error.of_rows(*first_sequence, batch.len()))
