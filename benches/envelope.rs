@@ -5,12 +5,11 @@ mod replay;
 
 use std::time::Duration;
 
-use binlog_relay::envelope::{self, Buffers, RowFacts, RowPosition};
-use binlog_relay::telemetry::clock::CommitTime;
+use binlog_relay::envelope::{self, Buffers};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 use replay::recording::Recording;
-use replay::rows::{Cells, RecordedRows};
+use replay::rows::{Cells, RecordedRows, facts};
 
 const RECORDINGS: [Recording; 9] = [
     Recording::SINGLE_ROW,
@@ -46,16 +45,7 @@ fn write_envelopes(criterion: &mut Criterion) {
 
 fn write(recorded: &RecordedRows, rows: &[Cells], buffers: &mut Buffers, out: &mut Vec<u8>) {
     for (cells, index) in rows.iter().zip(0..) {
-        let facts = RowFacts {
-            position: RowPosition { file: "binlog.000042", end: 123_456_789, index },
-            database: "shop",
-            table: "events",
-            name: "orders",
-            generation: 1_700_000_000_000,
-            sequence: 1 + index,
-            gtid: None,
-            committed_at: CommitTime::from_seconds(0),
-        };
+        let facts = facts(index);
         let written = envelope::write(&recorded.route, cells, &facts, buffers, out);
         written.expect("a recorded row can be a record");
     }

@@ -18,13 +18,12 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail, ensure};
 use binlog_relay::binlog::Change;
 use binlog_relay::binlog::row::Cell;
-use binlog_relay::envelope::{self, Buffers, RowFacts, RowPosition};
+use binlog_relay::envelope::{self, Buffers};
 use binlog_relay::relay::replay::Replay;
 use binlog_relay::sink::kafka::sequence::SequenceHeader;
-use binlog_relay::telemetry::clock::CommitTime;
 
 use replay::recording::Recording;
-use replay::rows::{Cells, RecordedRows, parsed};
+use replay::rows::{Cells, RecordedRows, facts, parsed};
 use replay::source::FedSource;
 
 /// So many, or a few less for whole passes over a recording.
@@ -126,16 +125,7 @@ fn write(recorded: &RecordedRows, rows: &[Cells], passes: usize) {
     let (mut buffers, mut out) = (Buffers::default(), Vec::new());
     for _ in 0..passes {
         for (cells, index) in rows.iter().zip(0..) {
-            let facts = RowFacts {
-                position: RowPosition { file: "binlog.000042", end: 123_456_789, index },
-                database: "shop",
-                table: "events",
-                name: "orders",
-                generation: 1_700_000_000_000,
-                sequence: 1 + index,
-                gtid: None,
-                committed_at: CommitTime::from_seconds(0),
-            };
+            let facts = facts(index);
             let written = envelope::write(&recorded.route, cells, &facts, &mut buffers, &mut out);
             black_box(written).expect("a recorded row can be a record");
         }

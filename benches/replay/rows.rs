@@ -4,12 +4,14 @@ use binlog_relay::binlog::event_type;
 use binlog_relay::binlog::raw_event::RawEvent;
 use binlog_relay::binlog::row::{Cell, RowsEvent};
 use binlog_relay::binlog::table::{Table, TableMap};
-use binlog_relay::outbox::{CELLS_MAX, Route};
+use binlog_relay::envelope::{RowFacts, RowPosition};
+use binlog_relay::outbox::Route;
+use binlog_relay::telemetry::clock::CommitTime;
 
 use super::recording::Recording;
 
-/// The cells of a row, in the order of its preset's columns.
-pub type Cells = [Cell<'static>; CELLS_MAX];
+/// The cells of a row, in the order in which its route decodes them.
+pub type Cells = Vec<Cell<'static>>;
 
 pub struct RecordedRows {
     pub table: Table,
@@ -53,8 +55,8 @@ impl RecordedRows {
             let event = parsed(event);
             let mut rows = event.rows();
             while !rows.is_empty() {
-                let mut cells = Cells::default();
                 let decoder = &self.route.decoder;
+                let mut cells = vec![Cell::Absent; decoder.cells()];
                 decoder.decode(&mut rows, event.present(), &mut cells).expect("rows are whole");
                 decoded.push(cells);
             }
@@ -67,4 +69,18 @@ impl RecordedRows {
 /// The rows of an event, still encoded.
 pub fn parsed(event: &RawEvent<'static>) -> RowsEvent<'static> {
     RowsEvent::parse(event.event_type, event.body).expect("a recorded event can be read")
+}
+
+/// What is known of a row of this index beside its columns.
+pub fn facts(index: u64) -> RowFacts<'static> {
+    RowFacts {
+        position: RowPosition { file: "binlog.000042", end: 123_456_789, index },
+        database: "shop",
+        table: "events",
+        name: "orders",
+        generation: 1_700_000_000_000,
+        sequence: 1 + index,
+        gtid: None,
+        committed_at: CommitTime::from_seconds(0),
+    }
 }
