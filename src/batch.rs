@@ -32,8 +32,9 @@ pub struct RecordRef<'a> {
     pub value: Option<&'a [u8]>,
     /// Beside those that the sink adds.
     pub headers: Headers<'a>,
-    /// Tells the partition, modulo the number of partitions; `None`: the key does.
-    pub partition: Option<i64>,
+    /// Tells the partition, modulo the number of partitions; `None`: the key does. It may be any number of 64 bits, with
+    /// or without a sign.
+    pub partition: Option<i128>,
     /// Milliseconds since 1970; `None`: the producer's time.
     pub timestamp: Option<i64>,
     /// It was found in the sink: it counts, but is not sent.
@@ -57,7 +58,7 @@ pub struct Parts {
     /// `None`: the value is NULL.
     pub value_len: Option<usize>,
     /// As [`RecordRef::partition`].
-    pub partition: Option<i64>,
+    pub partition: Option<i128>,
     /// As [`RecordRef::timestamp`].
     pub timestamp: Option<i64>,
 }
@@ -81,7 +82,7 @@ struct Span {
     has_key: bool,
     has_value: bool,
     is_in_kafka: bool,
-    partition: Option<i64>,
+    partition: Option<i128>,
     timestamp: Option<i64>,
 }
 

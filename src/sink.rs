@@ -200,7 +200,7 @@ pub struct Destination {
 }
 
 /// Tells the lane of a key and of [`RecordRef::partition`](crate::batch::RecordRef::partition).
-pub type LaneOf = Box<dyn Fn(Option<&[u8]>, Option<i64>) -> u32 + Send>;
+pub type LaneOf = Box<dyn Fn(Option<&[u8]>, Option<i128>) -> u32 + Send>;
 
 /// Rows after the checkpoint that were found in a destination.
 pub struct SentRows {
@@ -216,7 +216,7 @@ pub struct SentRows {
 impl SentRows {
     /// The row of this key, partition and sequence number is there.
     #[must_use]
-    pub fn holds(&self, key: Option<&[u8]>, partition: Option<i64>, sequence: u64) -> bool {
+    pub fn holds(&self, key: Option<&[u8]>, partition: Option<i128>, sequence: u64) -> bool {
         self.sequences.contains(&sequence)
             || !self.highest.is_empty()
                 && self

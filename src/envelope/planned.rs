@@ -1,5 +1,7 @@
 //! A row becomes a record by the plan of its outbox.
 
+use std::fmt::Write;
+
 use super::{Buffers, Error, Outcome, Problem, Row, RowFacts, ensure_legal_topic};
 use crate::batch::{Parts, write_header};
 use crate::binlog::row::Cell;
@@ -8,6 +10,8 @@ use crate::binlog::value::{self, JsonOptions};
 use crate::outbox::template::{Filter, Piece, RowFact, Source};
 use crate::outbox::{KeyNull, Plan, Value, ValueNull};
 use crate::telemetry::clock::rfc_3339;
+
+const TAKES_ALL: &str = "a string takes all that is written";
 
 /// The row matches every condition of its outbox. `text`: a buffer.
 ///
@@ -75,19 +79,17 @@ impl Writer<'_> {
         Ok(Some(self.buffers.text.len()))
     }
 
-    fn partition(&mut self, is_key_null: bool) -> Result<Option<i64>, Error> {
-        match &self.plan.partition {
-            Some(partition) => {
-                self.needed(partition)?;
-                let number = self.buffers.text.trim().parse();
-                number.map(Some).map_err(|_| {
-                    let text = self.buffers.text.clone();
-                    self.error(partition, Problem::NoPartition(text))
-                })
-            }
-            None if is_key_null => Ok(Some(self.facts.sequence.cast_signed())),
-            None => Ok(None),
-        }
+    fn partition(&mut self, is_key_null: bool) -> Result<Option<i128>, Error> {
+        let Some(partition) = &self.plan.partition else {
+            return Ok(is_key_null.then_some(self.facts.sequence.into()));
+        };
+        self.needed(partition)?;
+        let number = self.buffers.text.trim().parse().ok();
+        let bounds = i128::from(i64::MIN)..=i128::from(u64::MAX);
+        number
+            .filter(|number| bounds.contains(number))
+            .map(Some)
+            .ok_or_else(|| self.error(partition, Problem::NoPartition(self.buffers.text.clone())))
     }
 
     fn timestamp(&mut self) -> Result<Option<i64>, Error> {
@@ -235,21 +237,21 @@ fn push_fact(fact: RowFact, facts: &RowFacts<'_>, text: &mut String) -> bool {
         RowFact::Offset => number(facts.position.end, text),
         RowFact::Row => number(facts.position.index, text),
         RowFact::Gtid => match facts.gtid {
-            Some(gtid) => text.push_str(&gtid.to_string()),
+            Some(gtid) => write!(text, "{gtid}").expect(TAKES_ALL),
             None => return false,
         },
-        RowFact::CommittedAt => text.push_str(&rfc_3339(facts.committed_at)),
+        RowFact::CommittedAt => write!(text, "{}", rfc_3339(facts.committed_at)).expect(TAKES_ALL),
     }
     true
 }
 
-/// Milliseconds since 1970 of a number of them, or of a date and time in UTC as MySQL writes it.
+/// Milliseconds since 1970 of a number of them, or of a date and time in UTC as MySQL writes it. Kafka has none before.
 fn millis_of(text: &str) -> Option<i64> {
-    if let Ok(millis) = text.parse::<i64>() {
-        return Some(millis);
-    }
-    let at: jiff::civil::DateTime = text.parse().ok()?;
-    Some(at.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
+    let millis = text.parse().ok().or_else(|| {
+        let at: jiff::civil::DateTime = text.parse().ok()?;
+        Some(at.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
+    });
+    millis.filter(|millis| *millis >= 0)
 }
 
 impl Row<'_> {
@@ -295,5 +297,28 @@ impl Row<'_> {
         };
         let written = value::write_json(column, bytes, options, out);
         written.map_err(|error| column_error(column, error.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::millis_of;
+
+    #[test]
+    fn a_time_is_a_number_of_milliseconds_or_what_mysql_writes() {
+        for (text, millis) in [
+            ("1769860800250", Some(1_769_860_800_250)),
+            ("0", Some(0)),
+            ("2026-01-31 12:00:00", Some(1_769_860_800_000)),
+            ("2026-01-31 12:00:00.250999", Some(1_769_860_800_250)),
+            ("2026-01-31", Some(1_769_817_600_000)),
+            ("1969-12-31 23:59:59", None),
+            ("-1", None),
+            ("0000-00-00 00:00:00", None),
+            ("yesterday", None),
+            ("", None),
+        ] {
+            assert_eq!(millis_of(text), millis, "{text:?}");
+        }
     }
 }

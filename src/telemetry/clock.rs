@@ -17,10 +17,10 @@ pub fn iso_8601_of_millis(millis: i64) -> String {
 }
 
 /// A commit time as RFC 3339 with microseconds, UTC.
-pub fn rfc_3339(at: CommitTime) -> String {
+pub fn rfc_3339(at: CommitTime) -> impl std::fmt::Display {
     let micros = i64::try_from(at.micros()).unwrap_or_default();
     let at = jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+    at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ")
 }
 
 /// Parses the format of [`iso_8601`] to milliseconds since 1970.

@@ -31,10 +31,10 @@ pub(crate) fn partition_of(key: &[u8], partitions: u32) -> u32 {
 pub(crate) const PARTITION_WITHOUT_KEY: u32 = 0;
 
 /// The partition that the relay sends a record to: by its number, modulo the number of partitions, or else by its key.
-pub(crate) fn partition_for(key: Option<&[u8]>, number: Option<i64>, partitions: u32) -> u32 {
+pub(crate) fn partition_for(key: Option<&[u8]>, number: Option<i128>, partitions: u32) -> u32 {
     match number {
         Some(number) => {
-            let rest = number.rem_euclid(i64::from(partitions.max(1)));
+            let rest = number.rem_euclid(i128::from(partitions.max(1)));
             u32::try_from(rest).expect("it is below a number of 32 bits")
         }
         None => key.map_or(PARTITION_WITHOUT_KEY, |key| partition_of(key, partitions)),
@@ -42,7 +42,7 @@ pub(crate) fn partition_for(key: Option<&[u8]>, number: Option<i64>, partitions:
 }
 
 /// The index of a record's partition among those of its topic.
-pub(super) fn index_of<T>(key: Option<&[u8]>, number: Option<i64>, partitions: &[T]) -> usize {
+pub(super) fn index_of<T>(key: Option<&[u8]>, number: Option<i128>, partitions: &[T]) -> usize {
     let count = u32::try_from(partitions.len()).expect("fewer partitions than 2^32");
     partition_for(key, number, count) as usize
 }
@@ -205,6 +205,21 @@ mod tests {
     use super::*;
 
     const PRODUCERS: usize = 3;
+
+    #[test]
+    fn a_number_is_taken_modulo_the_partitions_whatever_its_sign() {
+        for (number, partition) in [
+            (0, 0),
+            (13, 1),
+            (-1, 11),
+            (-12, 0),
+            (i128::from(u64::MAX), 3),
+            (i128::from(i64::MIN), 4),
+        ] {
+            assert_eq!(partition_for(Some(b"key"), Some(number), 12), partition, "{number}");
+        }
+        assert_eq!(partition_for(None, None, 12), PARTITION_WITHOUT_KEY);
+    }
 
     #[test]
     fn keys_go_where_java_clients_send_them() {

@@ -143,7 +143,7 @@ impl Destination {
     ///
     /// # Errors
     /// librdkafka does not take it.
-    pub fn send(&self, record: Record<'_>, partition: Option<i64>) -> Result<(), KafkaError> {
+    pub fn send(&self, record: Record<'_>, partition: Option<i128>) -> Result<(), KafkaError> {
         let partition = index_of(record.key, partition, &self.producers);
         let topic = &self.topics[self.producers[partition]];
         let number = i32::try_from(partition).expect("fewer partitions than 2^31");
