@@ -150,8 +150,8 @@ const BREAKAGES: &[Breakage] = &[
     },
     // What this version does not have.
     Breakage {
-        change: |setup| setup.outboxes[0].lines.push("on_error = \"dead-letter\"".to_owned()),
-        error: "…/config.toml:15: outbox.0.on_error is not in this version",
+        change: |setup| setup.outboxes[0].lines.push("dead_letter_topic = \"x\"".to_owned()),
+        error: "…/config.toml:15: outbox.0.dead_letter_topic is not in this version",
         hint: "take it out; CHANGELOG.md says what each version brings",
     },
     Breakage {

@@ -27,6 +27,10 @@ const OF_PLANS: [&str; 10] = [
     "where",
 ];
 
+/// Keys that have one value in this version.
+const FIXED: [(&str, &str); 4] =
+    [("on_update", "ignore"), ("on_delete", "ignore"), ("on_error", "halt"), ("oversize", "halt")];
+
 /// Stands for NULL in the lists of `where`.
 const NULL: &str = "NULL";
 
@@ -54,7 +58,8 @@ fn build_outbox(section: &Section<'_>) -> Result<OutboxOptions, Error> {
         preset_field.text()?.parse().map_err(|error| preset_error(&preset_field, error))?;
     let outbox_id = section.optional("outbox_id");
     let plan = if preset.has_writer() {
-        let unused = OF_PLANS.into_iter().find_map(|name| section.optional(name));
+        let names = OF_PLANS.into_iter().chain(FIXED.map(|(name, _)| name));
+        let unused = names.into_iter().find_map(|name| section.optional(name));
         ensure_unused(unused.as_ref(), preset)?;
         None
     } else {
@@ -93,8 +98,20 @@ fn preset_error(field: &Field<'_>, error: outbox::Error) -> Error {
     }
 }
 
+fn ensure_fixed(section: &Section<'_>) -> Result<(), Error> {
+    for (name, value) in FIXED {
+        if let Some(field) = section.optional(name)
+            && field.text()? != value
+        {
+            return Err(field.not_in_this_version());
+        }
+    }
+    Ok(())
+}
+
 /// The plan of the preset, with what the section says otherwise.
 fn build_plan(section: &Section<'_>, preset: Preset) -> Result<PlanOptions, Error> {
+    ensure_fixed(section)?;
     let template = |name| section.optional(name).map(|field| template(&field)).transpose();
     let preset_plan = PlanOptions::of(preset);
     let needed = |name| match (template(name)?, &preset_plan) {

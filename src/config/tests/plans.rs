@@ -109,6 +109,10 @@ fn what_a_plan_cannot_be_names_its_line_and_the_nearest_word() {
             "relay.toml:10: outbox.0.value = \"cloudevents\" is not in this",
         ),
         (
+            "preset = \"outbox\"\non_error = \"dead-letter\"",
+            "relay.toml:10: outbox.0.on_error = \"dead-letter\" is not in this version",
+        ),
+        (
             "preset = \"outbox\"\noutbox_id = 1",
             "relay.toml:10: outbox.0.outbox_id: the preset outbox has no such key /",
         ),

@@ -226,7 +226,7 @@ fn what_later_versions_bring_is_refused_as_such() {
             "start_from = \"snapshot\"",
             "relay.toml:3: mysql.start_from = \"snapshot\" is",
         ),
-        ("[[outbox]]", "on_error = \"dead-letter\"", "relay.toml:8: outbox.0.on_error is"),
+        ("[[outbox]]", "dead_letter_topic = \"x\"", "relay.toml:8: outbox.0.dead_letter_topic is"),
     ] {
         let message = message(with_line(section, line));
         assert!(message.starts_with(&format!("{what} not in this version")), "{message}");
