@@ -73,7 +73,7 @@ pub enum Filter {
     Snake,
     /// `OrderPlaced` becomes `order-placed`.
     Kebab,
-    /// Every character that is illegal in the name of a topic becomes `_`.
+    /// Every byte that is illegal in the name of a topic becomes `_`.
     Topic,
     /// Stands for NULL.
     Default(String),
@@ -89,9 +89,9 @@ impl Filter {
             Filter::Upper => out.extend(text.chars().flat_map(char::to_uppercase)),
             Filter::Snake => separate(text, '_', out),
             Filter::Kebab => separate(text, '-', out),
-            Filter::Topic => out.extend(text.chars().map(|c| {
-                let is_legal = c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-                if is_legal { c } else { '_' }
+            Filter::Topic => out.extend(text.bytes().map(|byte| {
+                let is_legal = byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+                if is_legal { char::from(byte) } else { '_' }
             })),
             Filter::Default(_) => out.push_str(text),
         }
@@ -366,7 +366,7 @@ mod tests {
             assert_eq!(filtered(Filter::Snake, text), words, "{text}");
             assert_eq!(filtered(Filter::Kebab, text), words.replace('_', "-"), "{text}");
         }
-        assert_eq!(filtered(Filter::Topic, "a b/ü.c"), "a_b__.c");
+        assert_eq!(filtered(Filter::Topic, "a b/ü.c"), "a_b___.c");
         assert_eq!(filtered(Filter::Upper, "aß"), "ASS");
         assert_eq!(filtered(Filter::Lower, "ÀB"), "àb");
     }
