@@ -248,6 +248,137 @@ fn any_table_becomes_json_with_partition_and_time_of_its_own() {
 }
 
 #[test]
+fn cloud_events_have_their_attributes_in_headers_or_in_the_value() {
+    let scene = Scene::on_shared_servers("plan_cloudevents");
+    let mut sql = scene.sql();
+    sql.run(
+        "CREATE TABLE outbox (
+           id CHAR(36) PRIMARY KEY, aggregatetype VARCHAR(255), aggregateid VARCHAR(255), type VARCHAR(255),
+           payload JSON, note TEXT, raw BLOB, at TIMESTAMP(3) NULL, kind VARCHAR(40)
+         ) CHARACTER SET utf8mb4",
+    );
+    let event = |mode: &str, data: &str, topic: &str| {
+        vec![
+            format!("topic = \"{}.{topic}\"", scene.name),
+            "value = \"cloudevents\"".to_owned(),
+            "headers = { own = \"{aggregateid}\" }".to_owned(),
+            "[outbox.cloudevents]".to_owned(),
+            format!("mode = \"{mode}\""),
+            "id = \"{id}\"".to_owned(),
+            "source = \"/shop/{aggregatetype|lower}\"".to_owned(),
+            "type = \"com.example.{type|kebab}\"".to_owned(),
+            "subject = \"{note}\"".to_owned(),
+            "time = \"{at}\"".to_owned(),
+            "datacontenttype = \"{kind}\"".to_owned(),
+            format!("data = \"{{{data}}}\""),
+        ]
+    };
+    let relays: Vec<_> = [
+        ("binary", "payload"),
+        ("structured", "payload"),
+        ("structured", "note"),
+        ("structured", "raw"),
+    ]
+    .into_iter()
+    .map(|(mode, data)| {
+        let topic = format!("{mode}_{data}");
+        let mut setup = scene.relay_setup();
+        setup.name = format!("{}_{topic}", scene.name);
+        setup.checkpoint_topic = format!("{}_{topic}", setup.checkpoint_topic);
+        let lines = event(mode, data, &topic);
+        setup.outboxes = vec![Outbox { lines, ..scene.outbox("outbox", "outbox") }];
+        (setup.start(), scene.topic(&topic))
+    })
+    .collect();
+    sql.run("SET time_zone = '+01:00'");
+    sql.run(
+        "INSERT INTO outbox VALUES
+         ('1', 'Order', '7', 'OrderPlaced', '{\"b\": [1]}', '{\"n\": 1.0}', x'00ff', '2026-01-31 13:00:00.250',
+          'application/json'),
+         ('2', 'Order', '7', 'OrderGone', NULL, NULL, NULL, NULL, NULL),
+         ('3', 'Order', '7', 'Said', '\"x\"', 'plain', '', '2026-01-31 13:00:00', 'text/plain')",
+    );
+    let attributes = |id: &str, kind: &str| {
+        format!(
+            r#"{{"specversion":"1.0","id":"{id}","source":"/shop/order","type":"com.example.{kind}""#
+        )
+    };
+    let structured = ["content-type=application/cloudevents+json; charset=UTF-8", "own=7"];
+    let first = attributes("1", "order-placed");
+    let gone = format!("{}}}", attributes("2", "order-gone"));
+    let third = attributes("3", "said");
+    let time = r#""time":"2026-01-31T12:00:00"#;
+    let json = r#""datacontenttype":"application/json""#;
+    let plain = r#""datacontenttype":"text/plain""#;
+    let n = r#""subject":"{\"n\": 1.0}""#;
+    for (relay, topic) in relays {
+        let made_of = |value: &str| made(&topic, Some("7"), Some(value), &structured);
+        let expected = match topic.rsplit('.').next().expect("a label") {
+            "binary_payload" => {
+                let headers = |id: &str, kind: &str, others: &[&str]| {
+                    let id = format!("ce_id={id}");
+                    let kind = format!("ce_type=com.example.{kind}");
+                    let all = ["ce_specversion=1.0", &id, "ce_source=/shop/order", &kind];
+                    [&all[..], others, &["own=7"]]
+                        .concat()
+                        .iter()
+                        .map(|it| (*it).to_owned())
+                        .collect()
+                };
+                let made = |value: Option<&str>, headers: Vec<String>| Made {
+                    topic: topic.clone(),
+                    key: Some("7".to_owned()),
+                    value: value.map(str::to_owned),
+                    headers,
+                };
+                let at = "ce_time=2026-01-31T12:00:00";
+                let (first, third) = (format!("{at}.250Z"), format!("{at}.000Z"));
+                vec![
+                    made(
+                        Some("{\"b\": [1]}"),
+                        headers(
+                            "1",
+                            "order-placed",
+                            &["ce_subject={\"n\": 1.0}", &first, "content-type=application/json"],
+                        ),
+                    ),
+                    made(None, headers("2", "order-gone", &[])),
+                    made(
+                        Some("\"x\""),
+                        headers(
+                            "3",
+                            "said",
+                            &["ce_subject=plain", &third, "content-type=text/plain"],
+                        ),
+                    ),
+                ]
+            }
+            "structured_payload" => vec![
+                made_of(&format!(r#"{first},{n},{time}.250Z",{json},"data":{{"b": [1]}}}}"#)),
+                made_of(&gone),
+                made_of(&format!(r#"{third},"subject":"plain",{time}.000Z",{plain},"data":"x"}}"#)),
+            ],
+            "structured_note" => vec![
+                made_of(&format!(r#"{first},{n},{time}.250Z",{json},"data":{{"n": 1.0}}}}"#)),
+                made_of(&gone),
+                made_of(&format!(
+                    r#"{third},"subject":"plain",{time}.000Z",{plain},"data":"plain"}}"#
+                )),
+            ],
+            _ => vec![
+                made_of(&format!(r#"{first},{n},{time}.250Z",{json},"data_base64":"AP8="}}"#)),
+                made_of(&gone),
+                made_of(&format!(
+                    r#"{third},"subject":"plain",{time}.000Z",{plain},"data_base64":""}}"#
+                )),
+            ],
+        };
+        let records = records(&scene, relay, &topic, 3);
+        assert_eq!(records.iter().map(Made::of).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
 fn rows_without_a_key_go_round_the_partitions_by_their_number_also_after_a_crash() {
     for delivery in DELIVERIES {
         let scene = Scene::on_shared_servers("plan_keyless").with(delivery);

@@ -18,7 +18,10 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 pub use self::pattern::TablePattern;
-pub use self::plan::{Condition, KeyNull, Plan, PlanOptions, Value, ValueNull, ValueOptions};
+pub use self::plan::{
+    CLOUD_EVENT_NEEDS, CloudEventMode, CloudEventOptions, Condition, Header, KeyNull, Plan,
+    PlanOptions, SPEC_VERSION, Value, ValueNull, ValueOptions,
+};
 pub use self::route::{CELLS_MAX, MissingColumn, Route, ensure_columns};
 use crate::nearest::nearest;
 

@@ -71,6 +71,7 @@ recordings! {
     TRAM_LATIN1_NOT_ASCII EventuateTram "tram-latin1-not-ascii" "tram-latin1-not-ascii" 20,
     OUTBOX Outbox "outbox" "single-row" 40,
     CUSTOM Custom "custom" "single-row" 40,
+    CLOUD_EVENTS Custom "cloud-events" "single-row" 40,
     CUSTOM_JSON Custom "custom-json" "thirty-columns" 20,
 }
 
@@ -98,6 +99,18 @@ impl Recording {
                 r#"topic = "shop.{@table}"
                 key = "{entity_id}"
                 value = "json"
+                "#
+            }
+            (Preset::Custom, "cloud-events") => {
+                r#"topic = "{entity_type|topic}"
+                key = "{entity_id}"
+                value = "cloudevents"
+                [outbox.cloudevents]
+                id = "{event_id}"
+                source = "/{@database}/{@table}"
+                type = "{event_type|kebab}"
+                time = "{@committed_at}"
+                data = "{event_data}"
                 "#
             }
             (Preset::Custom, _) => {

@@ -39,7 +39,7 @@ const fn key(section: &'static str, name: &'static str, absent: Absent) -> Key {
 }
 
 /// Every key, in the order of config.example.toml.
-pub(super) const KEYS: [Key; 49] = [
+pub(super) const KEYS: [Key; 57] = [
     key("", "name", Required(r#"name = "orders""#)),
     key("", "shutdown_timeout", Default(r#""10s""#)),
     key("mysql", "hosts", Required(r#"hosts = ["127.0.0.1:3306"] under [mysql]"#)),
@@ -87,11 +87,19 @@ pub(super) const KEYS: [Key; 49] = [
     key(OUTBOX, "on_error", Nothing),
     key(OUTBOX, "oversize", Nothing),
     key(OUTBOX, "dead_letter_topic", Later),
-    key(OUTBOX, "cloudevents", Later),
     key("outbox.json", "include", Nothing),
     key("outbox.json", "exclude", Nothing),
     key("outbox.json", "decimal", Default(r#""string""#)),
     key("outbox.json", "binary", Default(r#""base64""#)),
+    key("outbox.cloudevents", "mode", Default(r#""binary""#)),
+    key("outbox.cloudevents", "id", Nothing),
+    key("outbox.cloudevents", "source", Nothing),
+    key("outbox.cloudevents", "type", Nothing),
+    key("outbox.cloudevents", "subject", Nothing),
+    key("outbox.cloudevents", "time", Nothing),
+    key("outbox.cloudevents", "datacontenttype", Nothing),
+    key("outbox.cloudevents", "dataschema", Nothing),
+    key("outbox.cloudevents", "data", Nothing),
     key("http", "listen", Nothing),
 ];
 

@@ -9,7 +9,8 @@ use crate::binlog::value::{BinaryFormat, DecimalFormat, JsonOptions};
 use crate::nearest::nearest;
 use crate::outbox::template::Template;
 use crate::outbox::{
-    self, Condition, KeyNull, OutboxOptions, PlanOptions, Preset, ValueNull, ValueOptions,
+    self, CLOUD_EVENT_NEEDS, CloudEventMode, CloudEventOptions, Condition, KeyNull, OutboxOptions,
+    PlanOptions, Preset, ValueNull, ValueOptions,
 };
 use crate::sink::kafka::sequence::SEQUENCE_HEADER;
 
@@ -123,7 +124,7 @@ fn build_plan(section: &Section<'_>, preset: Preset) -> Result<PlanOptions, Erro
     let base = preset_plan.as_ref();
     let key = template("key")?.or_else(|| base.and_then(|plan| plan.key.clone()));
     let value = match (section.optional("value"), base) {
-        (Some(field), _) => build_value(section, &field)?,
+        (Some(field), _) => build_value(section, &field, base)?,
         (None, Some(plan)) => plan.value.clone(),
         (None, None) => return Err(section.missing("value")),
     };
@@ -165,13 +166,42 @@ fn template(field: &Field<'_>) -> Result<Template, Error> {
     })
 }
 
-fn build_value(section: &Section<'_>, field: &Field<'_>) -> Result<ValueOptions, Error> {
-    let json = section.inner("outbox.json", "json")?;
+fn build_value(
+    section: &Section<'_>,
+    field: &Field<'_>,
+    base: Option<&PlanOptions>,
+) -> Result<ValueOptions, Error> {
     match field.text()?.as_str() {
-        "json" => build_json(&json),
-        "cloudevents" => Err(field.not_in_this_version()),
+        "json" => build_json(&section.inner("outbox.json", "json")?),
+        "cloudevents" => {
+            build_cloud_event(&section.inner("outbox.cloudevents", "cloudevents")?, base)
+        }
         _ => Ok(ValueOptions::Template(template(field)?)),
     }
+}
+
+fn build_cloud_event(
+    section: &Section<'_>,
+    base: Option<&PlanOptions>,
+) -> Result<ValueOptions, Error> {
+    let mode = section.field("mode")?.one_of(&[
+        ("binary", CloudEventMode::Binary),
+        ("structured", CloudEventMode::Structured),
+    ])?;
+    let mut attributes = Vec::new();
+    for name in ["id", "source", "type", "subject", "time", "datacontenttype", "dataschema"] {
+        match section.optional(name) {
+            Some(field) => attributes.push((name, template(&field)?)),
+            None if CLOUD_EVENT_NEEDS.contains(&name) => return Err(section.missing(name)),
+            None => {}
+        }
+    }
+    let data = match (section.optional("data"), base.map(|plan| &plan.value)) {
+        (Some(field), _) => Some(template(&field)?),
+        (None, Some(ValueOptions::Template(value))) => Some(value.clone()),
+        (None, _) => None,
+    };
+    Ok(ValueOptions::CloudEvent(CloudEventOptions { mode, attributes, data }))
 }
 
 fn build_json(json: &Section<'_>) -> Result<ValueOptions, Error> {

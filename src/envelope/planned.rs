@@ -2,13 +2,14 @@
 
 use std::fmt::Write;
 
+use super::json::write_string;
 use super::{Buffers, Error, Outcome, Problem, Row, RowFacts, ensure_legal_topic};
 use crate::batch::{Parts, write_header};
 use crate::binlog::row::Cell;
 use crate::binlog::table::Column;
 use crate::binlog::value::{self, JsonOptions};
 use crate::outbox::template::{Filter, Piece, RowFact, Source};
-use crate::outbox::{KeyNull, Plan, Value, ValueNull};
+use crate::outbox::{Header, KeyNull, Plan, SPEC_VERSION, Value, ValueNull};
 use crate::telemetry::clock::rfc_3339;
 
 const TAKES_ALL: &str = "a string takes all that is written";
@@ -107,6 +108,11 @@ impl Writer<'_> {
     fn value(&mut self, out: &mut Vec<u8>) -> Result<Option<usize>, Error> {
         let start = out.len();
         let is_null = match &self.plan.value {
+            Value::Null => true,
+            Value::CloudEvent { attributes, data } => {
+                self.cloud_event(attributes, data, out)?;
+                false
+            }
             Value::Cell(cell) => !self.row.write_cell(self.plan, *cell, out)?,
             Value::Text(pieces) => {
                 self.needed(pieces)?;
@@ -128,20 +134,90 @@ impl Writer<'_> {
             (true, ValueNull::Tombstone) => Ok(None),
             (true, ValueNull::Halt) => {
                 let column = match &self.plan.value {
-                    Value::Cell(cell) => &self.plan.columns[*cell],
-                    _ => unreachable!("only a column is NULL"),
+                    Value::Cell(cell) => self.plan.columns[*cell].name.clone(),
+                    _ => "of the value".to_owned(),
                 };
-                Err(column_error(column, Problem::Null))
+                Err(Error { column, problem: Problem::Null })
             }
         }
     }
 
     fn headers(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
-        for (name, header) in &self.plan.headers {
-            // A NULL column leaves its header out.
-            if self.render(header)?.is_none() {
-                write_header(out, name, Some(self.buffers.text.as_bytes()));
+        for header in &self.plan.headers {
+            if self.header(header)? {
+                write_header(out, &header.name, Some(self.buffers.text.as_bytes()));
             }
+        }
+        Ok(())
+    }
+
+    /// Writes the text of a header. Answers `false` where a NULL column leaves it out.
+    fn header(&mut self, header: &Header) -> Result<bool, Error> {
+        if let Some(at) = self.render(&header.pieces)? {
+            return if header.is_needed { Err(self.null(at)) } else { Ok(false) };
+        }
+        if header.is_time {
+            let Buffers { text, filtered, .. } = &mut *self.buffers;
+            if !write_rfc_3339(text, filtered) {
+                let problem = Problem::NoTime(text.clone());
+                return Err(self.error(&header.pieces, problem));
+            }
+            std::mem::swap(text, filtered);
+        }
+        Ok(true)
+    }
+
+    /// Appends a CloudEvent in the JSON event format
+    /// (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>).
+    fn cloud_event(
+        &mut self,
+        attributes: &[Header],
+        data: &Value,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        out.extend_from_slice(b"{\"specversion\":");
+        write_string(SPEC_VERSION, out);
+        let mut is_json = true;
+        for attribute in attributes {
+            if self.header(attribute)? {
+                if attribute.name == "datacontenttype" {
+                    is_json = is_json_type(&self.buffers.text);
+                }
+                out.push(b',');
+                write_string(&attribute.name, out);
+                out.push(b':');
+                write_string(&self.buffers.text, out);
+            }
+        }
+        match data {
+            Value::Cell(cell) => self.cell_as_data(*cell, is_json, out)?,
+            Value::Text(pieces) => {
+                self.needed(pieces)?;
+                write_data(&self.buffers.text, is_json, out);
+            }
+            _ => {}
+        }
+        out.push(b'}');
+        Ok(())
+    }
+
+    /// Appends the data of a CloudEvent, if there is any.
+    fn cell_as_data(&mut self, cell: usize, is_json: bool, out: &mut Vec<u8>) -> Result<(), Error> {
+        let column = &self.plan.columns[cell];
+        let text = &mut self.buffers.text;
+        text.clear();
+        if !self.row.write_cell_text(self.plan, cell, text)? {
+            return Ok(());
+        }
+        if value::is_binary(column) {
+            // Its text is base64.
+            out.extend_from_slice(b",\"data_base64\":");
+            write_string(text, out);
+        } else if column.kind.is_character() {
+            write_data(text, is_json, out);
+        } else {
+            out.extend_from_slice(b",\"data\":");
+            self.row.write_json(self.plan, cell, JsonOptions::default(), out)?;
         }
         Ok(())
     }
@@ -245,6 +321,37 @@ fn push_fact(fact: RowFact, facts: &RowFacts<'_>, text: &mut String) -> bool {
     true
 }
 
+/// Appends data that is text: JSON as it is, where it is said to be JSON and is, or else a string.
+fn write_data(text: &str, is_json: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"data\":");
+    if is_json && serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok() {
+        out.extend_from_slice(text.trim().as_bytes());
+    } else {
+        write_string(text, out);
+    }
+}
+
+/// A media type whose data is JSON.
+fn is_json_type(text: &str) -> bool {
+    let kind = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind.ends_with("/json") || kind.ends_with("+json")
+}
+
+/// Writes a date and time in UTC as MySQL writes it, or one that is RFC 3339 already, as RFC 3339. Answers `false` where
+/// the text is neither.
+fn write_rfc_3339(text: &str, out: &mut String) -> bool {
+    out.clear();
+    if text.parse::<jiff::Timestamp>().is_ok() {
+        out.push_str(text);
+        return true;
+    }
+    let (date, time) = text.split_once(' ').unwrap_or((text, "00:00:00"));
+    for part in [date, "T", time, "Z"] {
+        out.push_str(part);
+    }
+    text.parse::<jiff::civil::DateTime>().is_ok()
+}
+
 /// Milliseconds since 1970 of a number of them, or of a date and time in UTC as MySQL writes it. Kafka has none before.
 fn millis_of(text: &str) -> Option<i64> {
     let millis = text.parse().ok().or_else(|| {
@@ -302,7 +409,36 @@ impl Row<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::millis_of;
+    use super::{is_json_type, millis_of, write_rfc_3339};
+
+    #[test]
+    fn a_time_of_mysql_becomes_rfc_3339() {
+        let mut out = String::new();
+        for (text, time) in [
+            ("2026-01-31 12:00:00", Some("2026-01-31T12:00:00Z")),
+            ("2026-01-31 12:00:00.250", Some("2026-01-31T12:00:00.250Z")),
+            ("2026-01-31", Some("2026-01-31T00:00:00Z")),
+            ("2026-01-31T12:00:00+02:00", Some("2026-01-31T12:00:00+02:00")),
+            ("0000-00-00 00:00:00", None),
+            ("12:00:00", None),
+            ("soon", None),
+        ] {
+            assert_eq!(write_rfc_3339(text, &mut out).then_some(&*out), time, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_media_type_says_whether_its_data_is_json() {
+        for (text, is_json) in [
+            ("application/json", true),
+            ("application/vnd.shop+json; charset=utf-8", true),
+            ("text/JSON", true),
+            ("text/plain", false),
+            ("application/jsonl", false),
+        ] {
+            assert_eq!(is_json_type(text), is_json, "{text}");
+        }
+    }
 
     #[test]
     fn a_time_is_a_number_of_milliseconds_or_what_mysql_writes() {

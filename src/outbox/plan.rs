@@ -57,6 +57,37 @@ pub enum ValueOptions {
         exclude: Vec<String>,
         options: JsonOptions,
     },
+    CloudEvent(CloudEventOptions),
+}
+
+/// A CloudEvent, by version 1.0 of the specification and of its Kafka protocol binding
+/// (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md>).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloudEventOptions {
+    pub mode: CloudEventMode,
+    /// Context attributes beside `specversion`, in the order in which they are written.
+    pub attributes: Vec<(&'static str, Template)>,
+    /// `None`: the event has no data.
+    pub data: Option<Template>,
+}
+
+/// Where the attributes of a CloudEvent are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloudEventMode {
+    /// In headers. The value is the data.
+    Binary,
+    /// In the value, which is JSON.
+    Structured,
+}
+
+impl CloudEventMode {
+    /// The name in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            CloudEventMode::Binary => "binary",
+            CloudEventMode::Structured => "structured",
+        }
+    }
 }
 
 /// A column has one of these texts.
@@ -117,8 +148,15 @@ impl PlanOptions {
         };
         of("topic", &self.topic);
         self.key.iter().for_each(|key| of("key", key));
-        if let ValueOptions::Template(value) = &self.value {
-            of("value", value);
+        match &self.value {
+            ValueOptions::Template(value) => of("value", value),
+            ValueOptions::CloudEvent(event) => {
+                for (name, attribute) in &event.attributes {
+                    of(&format!("cloudevents.{name}"), attribute);
+                }
+                event.data.iter().for_each(|data| of("cloudevents.data", data));
+            }
+            ValueOptions::Json { .. } => {}
         }
         self.headers.iter().for_each(|(name, header)| of(&format!("headers.{name}"), header));
         self.partition.iter().for_each(|partition| of("partition", partition));
@@ -164,6 +202,11 @@ impl PlanOptions {
                 let is_hex = options.binary == BinaryFormat::Hex;
                 json!(["json", include, exclude, is_number, is_hex])
             }
+            ValueOptions::CloudEvent(CloudEventOptions { mode, attributes, data }) => {
+                let attributes: Vec<_> =
+                    attributes.iter().map(|(name, it)| (name, it.to_string())).collect();
+                json!(["cloudevents", mode.as_str(), attributes, text(data)])
+            }
         };
         let headers: Vec<_> =
             self.headers.iter().map(|(name, header)| (name, header.to_string())).collect();
@@ -189,6 +232,21 @@ impl PlanOptions {
     }
 }
 
+/// Attributes that every CloudEvent has, beside `specversion`.
+pub const CLOUD_EVENT_NEEDS: [&str; 3] = ["id", "source", "type"];
+
+/// The version of the specification that CloudEvents follow.
+pub const SPEC_VERSION: &str = "1.0";
+
+const CONTENT_TYPE: &str = "content-type";
+const STRUCTURED: &str = "application/cloudevents+json; charset=UTF-8";
+
+/// A header that is the same for all rows.
+fn fixed(name: &str, text: &str) -> Header {
+    let pieces = vec![Piece::Text(text.to_owned())];
+    Header { name: name.to_owned(), pieces, is_time: false, is_needed: false }
+}
+
 /// A template of a preset.
 fn written(text: &str) -> Template {
     text.parse().expect("a preset's template is one")
@@ -204,16 +262,29 @@ pub struct Plan {
     pub key_null: KeyNull,
     pub value: Value,
     pub value_null: ValueNull,
-    pub headers: Vec<(String, Vec<Piece<usize>>)>,
+    pub headers: Vec<Header>,
     pub partition: Option<Vec<Piece<usize>>>,
     pub timestamp: Option<Vec<Piece<usize>>>,
     /// The cell, and what its text may be; `None` stands for NULL.
     pub conditions: Vec<(usize, Vec<Option<String>>)>,
 }
 
+/// A header, or an attribute of a CloudEvent.
+#[derive(Debug)]
+pub struct Header {
+    pub name: String,
+    pub pieces: Vec<Piece<usize>>,
+    /// A time as MySQL writes it becomes RFC 3339.
+    pub is_time: bool,
+    /// A row without it cannot be a record. Any other that is NULL is left out.
+    pub is_needed: bool,
+}
+
 /// Where a value comes from.
 #[derive(Debug)]
 pub enum Value {
+    /// There is none.
+    Null,
     /// The bytes of a column as they are.
     Cell(usize),
     Text(Vec<Piece<usize>>),
@@ -221,6 +292,11 @@ pub enum Value {
     Json {
         members: Vec<(String, usize)>,
         options: JsonOptions,
+    },
+    /// A CloudEvent in structured mode: its attributes, and its data.
+    CloudEvent {
+        attributes: Vec<Header>,
+        data: Box<Value>,
     },
 }
 
@@ -234,11 +310,7 @@ impl Plan {
             key_null: options.key_null,
             value: cells.value(&options.value),
             value_null: options.value_null,
-            headers: options
-                .headers
-                .iter()
-                .map(|(name, header)| (name.clone(), cells.pieces(header)))
-                .collect(),
+            headers: cells.headers(options),
             partition: options.partition.as_ref().map(|it| cells.pieces(it)),
             timestamp: options.timestamp.as_ref().map(|it| cells.pieces(it)),
             conditions: options
@@ -280,12 +352,62 @@ impl Cells<'_> {
         template.resolve(&mut |name| self.named(name))
     }
 
+    fn headers(&mut self, options: &PlanOptions) -> Vec<Header> {
+        let mut headers = Vec::new();
+        match &options.value {
+            ValueOptions::CloudEvent(event) if event.mode == CloudEventMode::Binary => {
+                headers.push(fixed("ce_specversion", SPEC_VERSION));
+                for attribute in self.attributes(event) {
+                    // The binding has one attribute under the name that Kafka knows.
+                    let name = match attribute.name.as_str() {
+                        "datacontenttype" => CONTENT_TYPE.to_owned(),
+                        name => format!("ce_{name}"),
+                    };
+                    headers.push(Header { name, ..attribute });
+                }
+            }
+            ValueOptions::CloudEvent(_) => headers.push(fixed(CONTENT_TYPE, STRUCTURED)),
+            ValueOptions::Template(_) | ValueOptions::Json { .. } => {}
+        }
+        headers.extend(options.headers.iter().map(|(name, header)| Header {
+            name: name.clone(),
+            pieces: self.pieces(header),
+            is_time: false,
+            is_needed: false,
+        }));
+        headers
+    }
+
+    fn attributes(&mut self, event: &CloudEventOptions) -> Vec<Header> {
+        let attribute = |(name, template): &(&str, Template)| Header {
+            name: (*name).to_owned(),
+            pieces: self.pieces(template),
+            is_time: *name == "time",
+            is_needed: CLOUD_EVENT_NEEDS.contains(name),
+        };
+        event.attributes.iter().map(attribute).collect()
+    }
+
+    fn template(&mut self, template: &Template) -> Value {
+        match template.lone_column() {
+            Some(name) => Value::Cell(self.named(name)),
+            None => Value::Text(self.pieces(template)),
+        }
+    }
+
     fn value(&mut self, options: &ValueOptions) -> Value {
         match options {
-            ValueOptions::Template(template) => match template.lone_column() {
-                Some(name) => Value::Cell(self.named(name)),
-                None => Value::Text(self.pieces(template)),
-            },
+            ValueOptions::Template(template) => self.template(template),
+            ValueOptions::CloudEvent(event) => {
+                let data = event.data.as_ref().map_or(Value::Null, |data| self.template(data));
+                match event.mode {
+                    CloudEventMode::Binary => data,
+                    CloudEventMode::Structured => {
+                        let attributes = self.attributes(event);
+                        Value::CloudEvent { attributes, data: Box::new(data) }
+                    }
+                }
+            }
             ValueOptions::Json { include, exclude, options } => {
                 let plan = self.options;
                 let is_named = |names: &[String], column: &Column| {

@@ -212,6 +212,12 @@ fn padded<'a>(column: &Column, bytes: &'a [u8], length: usize) -> Result<Cow<'a,
     Ok(text)
 }
 
+/// The column holds bytes, which are no text: BINARY, VARBINARY, BLOB, GEOMETRY.
+#[must_use]
+pub fn is_binary(column: &Column) -> bool {
+    binary(column, &[]).is_some()
+}
+
 /// The bytes of a binary type, and how many zero bytes follow them: BINARY(n) always has n bytes, and those at its end
 /// may be missing in the binlog. `None` for any other type.
 fn binary<'a>(column: &Column, bytes: &'a [u8]) -> Option<(&'a [u8], usize)> {

@@ -106,7 +106,11 @@ fn what_a_plan_cannot_be_names_its_line_and_the_nearest_word() {
         ),
         (
             "preset = \"outbox\"\nvalue = \"cloudevents\"",
-            "relay.toml:10: outbox.0.value = \"cloudevents\" is not in this",
+            "relay.toml:7: outbox.0.cloudevents.id is missing",
+        ),
+        (
+            "preset = \"outbox\"\nvalue = \"cloudevents\"\n[outbox.cloudevents]\nid = \"{id}\"\ntype = \"t\"",
+            "relay.toml:11: outbox.0.cloudevents.source is missing",
         ),
         (
             "preset = \"outbox\"\non_error = \"dead-letter\"",
