@@ -247,8 +247,9 @@ fn any_table_becomes_json_with_partition_and_time_of_its_own() {
     }
 }
 
-#[test]
-fn cloud_events_have_their_attributes_in_headers_or_in_the_value() {
+/// Three rows of an outbox, and a relay that makes CloudEvents of them with the data of one column. Answers with the
+/// scene, the relay and the topic.
+fn cloud_events(mode: &str, data: &str) -> (Scene, Relay, String) {
     let scene = Scene::on_shared_servers("plan_cloudevents");
     let mut sql = scene.sql();
     sql.run(
@@ -257,39 +258,22 @@ fn cloud_events_have_their_attributes_in_headers_or_in_the_value() {
            payload JSON, note TEXT, raw BLOB, at TIMESTAMP(3) NULL, kind VARCHAR(40)
          ) CHARACTER SET utf8mb4",
     );
-    let event = |mode: &str, data: &str, topic: &str| {
-        vec![
-            format!("topic = \"{}.{topic}\"", scene.name),
-            "value = \"cloudevents\"".to_owned(),
-            "headers = { own = \"{aggregateid}\" }".to_owned(),
-            "[outbox.cloudevents]".to_owned(),
-            format!("mode = \"{mode}\""),
-            "id = \"{id}\"".to_owned(),
-            "source = \"/shop/{aggregatetype|lower}\"".to_owned(),
-            "type = \"com.example.{type|kebab}\"".to_owned(),
-            "subject = \"{note}\"".to_owned(),
-            "time = \"{at}\"".to_owned(),
-            "datacontenttype = \"{kind}\"".to_owned(),
-            format!("data = \"{{{data}}}\""),
-        ]
-    };
-    let relays: Vec<_> = [
-        ("binary", "payload"),
-        ("structured", "payload"),
-        ("structured", "note"),
-        ("structured", "raw"),
-    ]
-    .into_iter()
-    .map(|(mode, data)| {
-        let topic = format!("{mode}_{data}");
-        let mut setup = scene.relay_setup();
-        setup.name = format!("{}_{topic}", scene.name);
-        setup.checkpoint_topic = format!("{}_{topic}", setup.checkpoint_topic);
-        let lines = event(mode, data, &topic);
-        setup.outboxes = vec![Outbox { lines, ..scene.outbox("outbox", "outbox") }];
-        (setup.start(), scene.topic(&topic))
-    })
-    .collect();
+    let topic = scene.topic(data);
+    let lines = [
+        &format!("topic = \"{topic}\""),
+        "value = \"cloudevents\"",
+        "headers = { own = \"{aggregateid}\" }",
+        "[outbox.cloudevents]",
+        &format!("mode = \"{mode}\""),
+        "id = \"{id}\"",
+        "source = \"/shop/{aggregatetype|lower}\"",
+        "type = \"com.example.{type|kebab}\"",
+        "subject = \"{note}\"",
+        "time = \"{at}\"",
+        "datacontenttype = \"{kind}\"",
+        &format!("data = \"{{{data}}}\""),
+    ];
+    let relay = start(&scene, "outbox", "outbox", &lines);
     sql.run("SET time_zone = '+01:00'");
     sql.run(
         "INSERT INTO outbox VALUES
@@ -298,82 +282,75 @@ fn cloud_events_have_their_attributes_in_headers_or_in_the_value() {
          ('2', 'Order', '7', 'OrderGone', NULL, NULL, NULL, NULL, NULL),
          ('3', 'Order', '7', 'Said', '\"x\"', 'plain', '', '2026-01-31 13:00:00', 'text/plain')",
     );
-    let attributes = |id: &str, kind: &str| {
-        format!(
-            r#"{{"specversion":"1.0","id":"{id}","source":"/shop/order","type":"com.example.{kind}""#
-        )
-    };
-    let structured = ["content-type=application/cloudevents+json; charset=UTF-8", "own=7"];
-    let first = attributes("1", "order-placed");
-    let gone = format!("{}}}", attributes("2", "order-gone"));
-    let third = attributes("3", "said");
-    let time = r#""time":"2026-01-31T12:00:00"#;
-    let json = r#""datacontenttype":"application/json""#;
-    let plain = r#""datacontenttype":"text/plain""#;
-    let n = r#""subject":"{\"n\": 1.0}""#;
-    for (relay, topic) in relays {
-        let made_of = |value: &str| made(&topic, Some("7"), Some(value), &structured);
-        let expected = match topic.rsplit('.').next().expect("a label") {
-            "binary_payload" => {
-                let headers = |id: &str, kind: &str, others: &[&str]| {
-                    let id = format!("ce_id={id}");
-                    let kind = format!("ce_type=com.example.{kind}");
-                    let all = ["ce_specversion=1.0", &id, "ce_source=/shop/order", &kind];
-                    [&all[..], others, &["own=7"]]
-                        .concat()
-                        .iter()
-                        .map(|it| (*it).to_owned())
-                        .collect()
-                };
-                let made = |value: Option<&str>, headers: Vec<String>| Made {
-                    topic: topic.clone(),
-                    key: Some("7".to_owned()),
-                    value: value.map(str::to_owned),
-                    headers,
-                };
-                let at = "ce_time=2026-01-31T12:00:00";
-                let (first, third) = (format!("{at}.250Z"), format!("{at}.000Z"));
-                vec![
-                    made(
-                        Some("{\"b\": [1]}"),
-                        headers(
-                            "1",
-                            "order-placed",
-                            &["ce_subject={\"n\": 1.0}", &first, "content-type=application/json"],
-                        ),
-                    ),
-                    made(None, headers("2", "order-gone", &[])),
-                    made(
-                        Some("\"x\""),
-                        headers(
-                            "3",
-                            "said",
-                            &["ce_subject=plain", &third, "content-type=text/plain"],
-                        ),
-                    ),
-                ]
-            }
-            "structured_payload" => vec![
-                made_of(&format!(r#"{first},{n},{time}.250Z",{json},"data":{{"b": [1]}}}}"#)),
-                made_of(&gone),
-                made_of(&format!(r#"{third},"subject":"plain",{time}.000Z",{plain},"data":"x"}}"#)),
-            ],
-            "structured_note" => vec![
-                made_of(&format!(r#"{first},{n},{time}.250Z",{json},"data":{{"n": 1.0}}}}"#)),
-                made_of(&gone),
-                made_of(&format!(
-                    r#"{third},"subject":"plain",{time}.000Z",{plain},"data":"plain"}}"#
-                )),
-            ],
-            _ => vec![
-                made_of(&format!(r#"{first},{n},{time}.250Z",{json},"data_base64":"AP8="}}"#)),
-                made_of(&gone),
-                made_of(&format!(
-                    r#"{third},"subject":"plain",{time}.000Z",{plain},"data_base64":""}}"#
-                )),
-            ],
-        };
+    (scene, relay, topic)
+}
+
+#[test]
+fn cloud_events_in_binary_mode_have_their_attributes_in_headers() {
+    let (scene, relay, topic) = cloud_events("binary", "payload");
+    let records = records(&scene, relay, &topic, 3);
+    let first = [
+        "ce_specversion=1.0",
+        "ce_id=1",
+        "ce_source=/shop/order",
+        "ce_type=com.example.order-placed",
+        "ce_subject={\"n\": 1.0}",
+        "ce_time=2026-01-31T12:00:00.250Z",
+        "content-type=application/json",
+        "own=7",
+    ];
+    let gone = [
+        "ce_specversion=1.0",
+        "ce_id=2",
+        "ce_source=/shop/order",
+        "ce_type=com.example.order-gone",
+        "own=7",
+    ];
+    let third = [
+        "ce_specversion=1.0",
+        "ce_id=3",
+        "ce_source=/shop/order",
+        "ce_type=com.example.said",
+        "ce_subject=plain",
+        "ce_time=2026-01-31T12:00:00.000Z",
+        "content-type=text/plain",
+        "own=7",
+    ];
+    assert_eq!(
+        records.iter().map(Made::of).collect::<Vec<_>>(),
+        [
+            made(&topic, Some("7"), Some("{\"b\": [1]}"), &first),
+            made(&topic, Some("7"), None, &gone),
+            made(&topic, Some("7"), Some("\"x\""), &third),
+        ]
+    );
+}
+
+#[test]
+fn cloud_events_in_structured_mode_are_one_json_object() {
+    for (column, [first, third]) in [
+        ("payload", [r#""data":{"b": [1]}"#, r#""data":"x""#]),
+        ("note", [r#""data":{"n": 1.0}"#, r#""data":"plain""#]),
+        ("raw", [r#""data_base64":"AP8=""#, r#""data_base64":"""#]),
+    ] {
+        let (scene, relay, topic) = cloud_events("structured", column);
         let records = records(&scene, relay, &topic, 3);
+        let attributes = |id: &str, kind: &str| {
+            let source = r#""source":"/shop/order""#;
+            format!(r#"{{"specversion":"1.0","id":"{id}",{source},"type":"com.example.{kind}""#)
+        };
+        let first = format!(
+            r#"{},"subject":"{{\"n\": 1.0}}","time":"2026-01-31T12:00:00.250Z","datacontenttype":"application/json",{first}}}"#,
+            attributes("1", "order-placed")
+        );
+        let gone = format!("{}}}", attributes("2", "order-gone"));
+        let third = format!(
+            r#"{},"subject":"plain","time":"2026-01-31T12:00:00.000Z","datacontenttype":"text/plain",{third}}}"#,
+            attributes("3", "said")
+        );
+        let headers = ["content-type=application/cloudevents+json; charset=UTF-8", "own=7"];
+        let expected =
+            [first, gone, third].map(|value| made(&topic, Some("7"), Some(&value), &headers));
         assert_eq!(records.iter().map(Made::of).collect::<Vec<_>>(), expected);
     }
 }
