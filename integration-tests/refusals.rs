@@ -98,7 +98,8 @@ fn tables_that_cannot_be_relayed_are_refused_by_name() {
             "no_column",
             format!(
                 "the table {name}.no_column has no column entity_id, which the preset eventuate-local needs; \
-                 it has event_id, event_type, event_data, entity_type, triggering_event, metadata, published"
+                 it has event_id, event_type, event_data, entity_type, triggering_event, metadata, published \
+                 (did you mean entity_type?)"
             ),
             "give the table the columns of the preset, or [[outbox]] another preset".to_owned(),
         ),
