@@ -268,18 +268,22 @@ impl Lane {
 
     /// A producer whose transaction timed out is fenced as well, since the broker has raised its epoch.
     fn is_fenced(&self, error: &KafkaError) -> bool {
-        let is_fenced = |code: RDKafkaErrorCode| {
-            matches!(
-                code,
-                RDKafkaErrorCode::Fenced
-                    | RDKafkaErrorCode::ProducerFenced
-                    | RDKafkaErrorCode::InvalidProducerEpoch
-            )
-        };
         let fatal = self.client.producer().client().fatal_error();
-        error.rdkafka_error_code().is_some_and(is_fenced)
-            || fatal.is_some_and(|(code, _)| is_fenced(code))
+        error.rdkafka_error_code().is_some_and(says_fenced)
+            || fatal.is_some_and(|(code, _)| says_fenced(code))
     }
+}
+
+/// Only who has ended our transaction can be the reason for this error: a successor, or the coordinator after the
+/// transaction's timeout. A leader that verifies the transaction may say INVALID_TXN_STATE before it knows the new epoch.
+fn says_fenced(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::Fenced
+            | RDKafkaErrorCode::ProducerFenced
+            | RDKafkaErrorCode::InvalidProducerEpoch
+            | RDKafkaErrorCode::InvalidTransactionalState
+    )
 }
 
 /// Nobody answered in time. Or the coordinator is being elected, or still ends the transaction of a predecessor.
@@ -290,4 +294,25 @@ fn may_be_asked_again(error: &KafkaError) -> bool {
 
 fn is_silence(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_that_somebody_else_has_ended_says_that_we_were_fenced() {
+        use RDKafkaErrorCode as Code;
+        for code in [
+            Code::Fenced,
+            Code::ProducerFenced,
+            Code::InvalidProducerEpoch,
+            Code::InvalidTransactionalState,
+        ] {
+            assert!(says_fenced(code), "{code:?}");
+        }
+        for code in [Code::OutOfOrderSequenceNumber, Code::NotEnoughReplicas, Code::Unknown] {
+            assert!(!says_fenced(code), "{code:?}");
+        }
+    }
 }
