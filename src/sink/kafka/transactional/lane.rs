@@ -274,8 +274,8 @@ impl Lane {
     }
 }
 
-/// Only who has ended our transaction can be the reason for this error: a successor, or the coordinator after the
-/// transaction's timeout. A leader that verifies the transaction may say INVALID_TXN_STATE before it knows the new epoch.
+/// The error says that our transaction was ended for us: by a successor, or by the coordinator after the transaction's
+/// timeout. A leader that verifies the transaction may answer INVALID_TXN_STATE before it knows the new epoch.
 fn says_fenced(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
