@@ -92,7 +92,8 @@ fn a_batch_dies_at(delivery: Delivery, point: &str) {
     let mut relay = setup.start();
     scene.judge_clean(&writer.ledger, &relay, SOON);
     relay.kill();
-    writer.write_together(7);
+    // Neither relay has all of them in flight when it dies, which are four batches at most.
+    writer.write_together(40);
     let batch_lines = vec!["max_records = 2".to_owned()];
     let in_parts = RelaySetup { batch_lines, ..setup.clone() };
     dies_at(&in_parts, point);
