@@ -1,6 +1,7 @@
 //! Kafka keeps the promise that every sink gives, in both deliveries: the suite of the library, against a real broker.
 
 use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -148,11 +149,14 @@ fn read_settled(bootstrap: &str, topic: &str, isolation: Isolation) -> Vec<SeenR
         assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("a place");
     }
     reader.assign(&assignment).expect("assign partitions");
-    let (mut records, mut at_end) = (Vec::new(), 0);
-    while at_end < count {
+    // A partition that grows meanwhile has more than one end.
+    let (mut records, mut at_end) = (Vec::new(), HashSet::new());
+    while at_end.len() < count as usize {
         match reader.poll(deadline.saturating_duration_since(Instant::now())) {
             Some(Ok(message)) => records.push(record(&message)),
-            Some(Err(KafkaError::PartitionEOF(_))) => at_end += 1,
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                at_end.insert(partition);
+            }
             Some(Err(error)) => assert!(Instant::now() < deadline, "read {topic}: {error}"),
             None => panic!("{topic} is not read to its end"),
         }
