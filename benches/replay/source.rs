@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use binlog_relay::binlog::feed::{Feed, FeedStream, feed};
 use binlog_relay::binlog::{Change, FixedCatalog, Interest, Source, Start};
-use binlog_relay::coordinates::Coordinates;
 
 use super::recording::Recording;
 
@@ -21,13 +20,7 @@ pub struct FedSource {
 impl FedSource {
     /// Hands out the rows of the recording's outbox table.
     pub fn new(recording: &Recording) -> FedSource {
-        let start = Start {
-            read_from: Coordinates::start_of_file("binlog.000001").expect("a legal name"),
-            gtid_set: None,
-            file_timestamp: None,
-            start_offset: None,
-            gtids_are_complete: true,
-        };
+        let start = Start::of_file("binlog.000001").expect("a legal name");
         let table = recording.outbox().table;
         let filter =
             Arc::new(

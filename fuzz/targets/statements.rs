@@ -1,6 +1,5 @@
 //! QUERY and EXECUTE_LOAD_QUERY events: statements in any character set, with what the event says of their session.
 
-use mysql_binlog::coordinates::Coordinates;
 use mysql_binlog::event_type::{EXECUTE_LOAD_QUERY, QUERY};
 use mysql_binlog::raw_event::RawEvent;
 use mysql_binlog::transaction::{Start, Tracker};
@@ -37,13 +36,7 @@ pub fn tracker() -> Tracker {
 
 /// The head of a file.
 pub fn start() -> Start {
-    Start {
-        read_from: Coordinates::start_of_file("binlog.000001").expect("a legal name"),
-        gtid_set: None,
-        file_timestamp: None,
-        start_offset: None,
-        gtids_are_complete: true,
-    }
+    Start::of_file("binlog.000001").expect("a legal name")
 }
 
 fn seeds() -> Vec<Vec<u8>> {

@@ -11,12 +11,11 @@ use crate::sink::kafka::check::Cluster;
 /// Asks about the topics of the samples. Other topics are unknown until their rows come.
 pub(super) async fn ask(cluster: &Cluster, samples: &[Sample], report: &mut Report) {
     let mut topics = BTreeSet::new();
-    for Sample { table, preset, values } in samples {
+    for Sample { table, preset, column, values } in samples {
         for value in values {
             match envelope::topic_of(*preset, value) {
                 Ok(topic) => drop(topics.insert(topic)),
                 Err(problem) => {
-                    let column = envelope::topic_column(*preset).unwrap_or_default();
                     let finding = Finding::Doubtful {
                         detail: format!(
                             "a row of {table} cannot be a record: column {column}: {problem}"

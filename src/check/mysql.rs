@@ -36,6 +36,8 @@ pub(super) struct Fit {
 pub(super) struct Sample {
     pub(super) table: String,
     pub(super) preset: Preset,
+    /// Of the values. It names the topic.
+    pub(super) column: &'static str,
     pub(super) values: Vec<String>,
 }
 
@@ -193,7 +195,7 @@ impl Fit {
         let finding = match sample {
             Ok(values) => {
                 let finding = Finding::Holds(format!("the user may SELECT from {table}"));
-                self.samples.push(Sample { table, preset, values });
+                self.samples.push(Sample { table, preset, column, values });
                 finding
             }
             Err(error) => {

@@ -114,14 +114,13 @@ fn ensure_fixed(section: &Section<'_>) -> Result<(), Error> {
 fn build_plan(section: &Section<'_>, preset: Preset) -> Result<PlanOptions, Error> {
     ensure_fixed(section)?;
     let template = |name| section.optional(name).map(|field| template(&field)).transpose();
-    let preset_plan = PlanOptions::of(preset);
-    let needed = |name| match (template(name)?, &preset_plan) {
-        (Some(template), _) => Ok(template),
-        (None, Some(plan)) => Ok(plan.topic.clone()),
-        (None, None) => Err(section.missing(name)),
+    let base = PlanOptions::of(preset);
+    let base = base.as_ref();
+    let topic = match (template("topic")?, base) {
+        (Some(topic), _) => topic,
+        (None, Some(plan)) => plan.topic.clone(),
+        (None, None) => return Err(section.missing("topic")),
     };
-    let topic = needed("topic")?;
-    let base = preset_plan.as_ref();
     let key = template("key")?.or_else(|| base.and_then(|plan| plan.key.clone()));
     let value = match (section.optional("value"), base) {
         (Some(field), _) => build_value(section, &field, base)?,

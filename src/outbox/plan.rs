@@ -21,7 +21,7 @@ pub struct PlanOptions {
     pub key_null: KeyNull,
     pub value: ValueOptions,
     pub value_null: ValueNull,
-    /// In the order of the file.
+    /// In the order of their names, where the configuration has them.
     pub headers: Vec<(String, Template)>,
     /// `None`: that of the key.
     pub partition: Option<Template>,

@@ -28,7 +28,6 @@ use crate::binlog::feed::{Feed, FeedStream, feed};
 use crate::binlog::{FixedCatalog, Source, Start};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
-use crate::coordinates::Coordinates;
 use crate::outbox;
 use crate::resend::ResendWindow;
 use crate::sink::{
@@ -79,7 +78,8 @@ impl<'a> Replay<'a> {
         };
         let (feed, stream) = feed();
         let filter = table_filter(config.outbox.clone());
-        let source = Source::over(stream, Duration::MAX, start(), FixedCatalog::default(), filter);
+        let start = Start::of_file("binlog.000001").expect("a legal name");
+        let source = Source::over(stream, Duration::MAX, start, FixedCatalog::default(), filter);
         let telemetry = Telemetry::new(&config.name, config.mysql.to_string());
         let observer = Observer::new(Arc::new(telemetry), true);
         let options =
@@ -132,16 +132,6 @@ fn publish(sealed: Sealed, answers: &Answers, send: &mut impl FnMut(RecordRef<'_
     let value = checkpoint.to_json();
     answers.send(Ok(Answer::Published(published)));
     answers.send(Ok(Answer::Stored(Box::new(Stored { checkpoint, value, number }))));
-}
-
-fn start() -> Start {
-    Start {
-        read_from: Coordinates::start_of_file("binlog.000001").expect("a legal name"),
-        gtid_set: None,
-        file_timestamp: None,
-        start_offset: None,
-        gtids_are_complete: true,
-    }
 }
 
 fn resume_point(config: &Config) -> ResumePoint {

@@ -11,7 +11,7 @@ use super::event_type;
 use super::query::{Control, Effect, IsOutbox, Query};
 use super::raw_event::RawEvent;
 use crate::clock::CommitTime;
-use crate::coordinates::{Coordinates, Gtid, GtidSet};
+use crate::coordinates::{self, Coordinates, Gtid, GtidSet};
 
 /// A reader that does not know an event with this flag may pass over it.
 const FLAG_IGNORABLE: u16 = 0x80;
@@ -123,6 +123,20 @@ pub struct Start {
 }
 
 impl Start {
+    /// All of a file, where no row was relayed, of a server that gives every transaction a GTID.
+    ///
+    /// # Errors
+    /// The file's name is not legal.
+    pub fn of_file(file: &str) -> Result<Start, coordinates::Error> {
+        Ok(Start {
+            read_from: Coordinates::start_of_file(file)?,
+            gtid_set: None,
+            file_timestamp: None,
+            start_offset: None,
+            gtids_are_complete: true,
+        })
+    }
+
     /// The position from which rows count, as far as it is known before a row is read.
     pub fn position(&self) -> Position {
         let file_timestamp = self.file_timestamp;
