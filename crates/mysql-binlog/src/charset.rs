@@ -10,8 +10,11 @@ use std::fmt;
 
 use thiserror::Error;
 
+mod encode;
 mod multi_byte;
 mod single_byte;
+
+pub use encode::NoCharacter;
 
 /// Bytes that the character set does not allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -203,6 +203,15 @@ impl RowDecoder {
         self.wanted
     }
 
+    /// The columns of the cells, in that order: their indices in the table.
+    pub fn wanted(&self) -> Vec<usize> {
+        let mut wanted = vec![0; self.wanted];
+        for (index, step) in self.steps.iter().enumerate().filter(|(_, step)| step.cell != SKIP) {
+            wanted[usize::from(step.cell)] = index;
+        }
+        wanted
+    }
+
     /// Decodes the first of `rows` into `cells` (in the order of `wanted`) and moves `rows` behind it.
     /// Call it until `rows` is empty.
     ///

@@ -272,6 +272,30 @@ impl Table {
         schema::table(map, columns)
     }
 
+    /// The table as `information_schema` describes it now ([`SCHEMA_COLUMNS_SQL`]), for rows that do not come from a
+    /// binlog. A table of a server that logs column names (`binlog_row_metadata=FULL`) has to be
+    /// [as its binlog has it](Table::as_named_by_events).
+    ///
+    /// # Errors
+    /// [`Mismatch`] when a column has a type or a character set that is not known.
+    pub fn of_schema(
+        schema: &str,
+        table: &str,
+        columns: &[SchemaColumn],
+    ) -> Result<Self, Mismatch> {
+        schema::without_event(schema, table, columns)
+    }
+
+    /// The table as [`Table::from_metadata`] has it: without what only `information_schema` says of it.
+    #[must_use]
+    pub fn as_named_by_events(mut self) -> Self {
+        for column in &mut self.columns {
+            column.display = Display::default();
+            column.json_style = json::Style::V8_0;
+        }
+        self
+    }
+
     /// `schema.name`
     pub fn full_name(&self) -> String {
         format!("{}.{}", self.schema, self.name)

@@ -10,6 +10,8 @@
 //! Binary types are BINARY, VARBINARY, BLOB and GEOMETRY. The writers append to a buffer of the caller and allocate
 //! nothing, except to convert text of another character set than UTF-8.
 //!
+//! [`encode_text`], [`encode_json`] and [`row_from_json`] go the other way, for rows that do not come from a binlog.
+//!
 //! Two properties of a column stand in `information_schema` only, and never in the binlog: ZEROFILL, and the decimals of
 //! FLOAT(M,D) and DOUBLE(M,D). The text follows them where they are known: see [`Display`](super::table::Display).
 
@@ -24,9 +26,13 @@ use super::text::number::{
 };
 use super::text::{push_base64, push_integer, push_padded, push_zeros, temporal};
 
+mod encode;
 mod error;
 mod in_json;
 
+pub use self::encode::{
+    EncodeError, EncodedRow, Misfit, RowError, encode_json, encode_text, row_from_json,
+};
 pub use self::error::Error;
 pub use self::in_json::{BinaryFormat, DecimalFormat, JsonOptions, write_json};
 pub use super::text::TextBuffer;

@@ -63,6 +63,28 @@ fn push_run(
     Ok(())
 }
 
+/// The sequences that may stand for a character beyond ASCII, the likely ones first. The caller decodes them to find one
+/// that does.
+pub(super) fn encode(character: char, charset: MultiByte) -> impl Iterator<Item = Vec<u8>> {
+    let text = character.encode_utf8(&mut [0; 4]).to_owned();
+    let (encoded, _, is_unknown) = charset.encoding.encode(&text);
+    let usual = (!is_unknown).then(|| encoded.into_owned());
+    let code_point = u32::from(character);
+    let is_of = move |(first, last, from): &&Exception| {
+        *from > 0 && (*from..=from + (last - first)).contains(&code_point)
+    };
+    let excepted = charset.exceptions.iter().filter(is_of).map(move |(first, _, from)| {
+        let number = (first + (code_point - from)).to_be_bytes();
+        number.into_iter().skip_while(|byte| *byte == 0).collect()
+    });
+    // The web decodes some sequences that it never writes: second ones of a character, and JIS X 0212 in EUC-JP.
+    let all = (0x8140..=0xfefe_u16).flat_map(|number| {
+        let [first, second] = number.to_be_bytes();
+        [vec![first, second], vec![0x8f, first, second]]
+    });
+    usual.into_iter().chain(excepted).chain(all)
+}
+
 /// `None`: nothing special. `Some(None)`: MySQL maps the sequence to nothing.
 fn exception(exceptions: &[Exception], sequence: &[u8]) -> Option<Option<char>> {
     let number = sequence.iter().fold(0, |number, byte| number << 8 | u32::from(*byte));

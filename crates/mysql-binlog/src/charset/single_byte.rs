@@ -49,6 +49,32 @@ pub(super) fn decode_swe7(bytes: &[u8]) -> Result<Cow<'_, str>, Invalid> {
     bytes.iter().enumerate().map(character).collect::<Result<String, _>>().map(Cow::Owned)
 }
 
+/// The byte of a character beyond ASCII, by the same table.
+pub(super) fn encode(character: char, upper_half: &UpperHalf) -> Option<Vec<u8>> {
+    let code_point =
+        u16::try_from(u32::from(character)).ok().filter(|code_point| *code_point > 0)?;
+    let at = upper_half.iter().position(|defined| *defined == code_point)?;
+    Some(vec![0x80 | at as u8]) // below 128
+}
+
+/// The byte of a character of Swedish 7-bit.
+pub(super) fn encode_swe7(character: char) -> Option<Vec<u8>> {
+    let byte = match character {
+        'É' => 0x40,
+        'Ä' => 0x5b,
+        'Ö' => 0x5c,
+        'Å' => 0x5d,
+        'Ü' => 0x5e,
+        'é' => 0x60,
+        'ä' => 0x7b,
+        'ö' => 0x7c,
+        'å' => 0x7d,
+        'ü' => 0x7e,
+        ascii => u8::try_from(ascii).ok()?,
+    };
+    Some(vec![byte])
+}
+
 pub(super) static ARMSCII8: UpperHalf = [
     0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x8b, 0x8c, 0x8d, 0x8e, 0x8f,
     0x90, 0x91, 0x92, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99, 0x9a, 0x9b, 0x9c, 0x9d, 0x9e, 0x9f,

@@ -181,20 +181,62 @@ fn column(map: &TableMap<'_>, index: usize, schema: &SchemaColumn) -> Result<Col
     if nullable != schema.nullable {
         return Err(Difference::Nullable { column: name, event: nullable });
     }
-    // A YEAR is UNSIGNED by nature, and information_schema does not say so.
-    let is_unsigned = || kind == ColumnKind::Year || has_word(&schema.column_type, "unsigned");
-    let unsigned = kind.is_numeric().then(is_unsigned);
+    let unsigned = unsigned(kind, schema);
     if let Some(event) = map.optional.unsigned[index]
         && Some(event) != unsigned
     {
         return Err(Difference::Unsigned { column: name, event });
     }
     let charset = checked_charset(map.optional.charsets[index], kind, schema)?;
-    let values =
-        charset.filter(|_| kind.is_enum_or_set()).and_then(|charset| known_values(charset, schema));
-    let json_style = json::Style::of_server(&schema.server_version);
-    let display = display(kind, schema);
-    Ok(Column { name, kind, nullable, unsigned, charset, values, json_style, display })
+    Ok(described(kind, unsigned, charset, schema))
+}
+
+/// The table as a server describes it, with no event to compare it with.
+pub(super) fn without_event(
+    schema: &str,
+    table: &str,
+    columns: &[SchemaColumn],
+) -> Result<Table, Mismatch> {
+    let column = |column: &SchemaColumn| {
+        let kind = expected_kind(column).ok_or_else(|| unknown_type(column))?;
+        let charset = checked_charset(None, kind, column)?;
+        Ok(described(kind, unsigned(kind, column), charset, column))
+    };
+    let columns = columns.iter().map(column).collect::<Result<Vec<_>, _>>();
+    let mismatch =
+        |difference| Mismatch { schema: schema.to_owned(), table: table.to_owned(), difference };
+    let columns = columns.map_err(mismatch)?;
+    Ok(Table { schema: schema.to_owned(), name: table.to_owned(), columns })
+}
+
+fn described(
+    kind: ColumnKind,
+    unsigned: Option<bool>,
+    charset: Option<Charset>,
+    schema: &SchemaColumn,
+) -> Column {
+    Column {
+        name: schema.name.clone(),
+        kind,
+        nullable: schema.nullable,
+        unsigned,
+        charset,
+        values: charset
+            .filter(|_| kind.is_enum_or_set())
+            .and_then(|charset| known_values(charset, schema)),
+        json_style: json::Style::of_server(&schema.server_version),
+        display: display(kind, schema),
+    }
+}
+
+/// A YEAR is UNSIGNED by nature, and information_schema does not say so.
+fn unsigned(kind: ColumnKind, schema: &SchemaColumn) -> Option<bool> {
+    let is_unsigned = || kind == ColumnKind::Year || has_word(&schema.column_type, "unsigned");
+    kind.is_numeric().then(is_unsigned)
+}
+
+fn unknown_type(schema: &SchemaColumn) -> Difference {
+    Difference::UnknownType { column: schema.name.clone(), column_type: schema.column_type.clone() }
 }
 
 fn display(kind: ColumnKind, schema: &SchemaColumn) -> Display {
@@ -213,12 +255,7 @@ fn display(kind: ColumnKind, schema: &SchemaColumn) -> Display {
 }
 
 fn checked_kind(event: ColumnKind, schema: &SchemaColumn) -> Result<ColumnKind, Difference> {
-    let Some(expected) = expected_kind(schema) else {
-        return Err(Difference::UnknownType {
-            column: schema.name.clone(),
-            column_type: schema.column_type.clone(),
-        });
-    };
+    let expected = expected_kind(schema).ok_or_else(|| unknown_type(schema))?;
     // information_schema does not tell the temporal formats of MySQL 5.5 from today's.
     let old_format = matches!(
         (event, expected),

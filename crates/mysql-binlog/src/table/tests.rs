@@ -13,6 +13,8 @@ fn events_and_schema_describe_the_same_table() {
         let recorded = golden.recorded();
         let map = recorded.map();
         let by_schema = Table::from_schema(&map, &golden.schema_columns()).unwrap();
+        let alone = Table::of_schema("g", &golden.table, &golden.schema_columns()).unwrap();
+        assert_eq!(alone, by_schema);
         match Table::from_metadata(&map) {
             Some(by_event) => {
                 with_names += 1;

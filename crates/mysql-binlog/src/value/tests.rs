@@ -340,7 +340,7 @@ fn a_document_nested_in_json_has_no_raw_line_feed() {
     assert!(write_text(&old, &infinite, &mut String::new()).is_err());
 }
 
-fn any_kind() -> impl Strategy<Value = ColumnKind> {
+pub(super) fn any_kind() -> impl Strategy<Value = ColumnKind> {
     prop_oneof![
         Just(ColumnKind::Tiny),
         Just(ColumnKind::Int24),
