@@ -52,7 +52,7 @@ const BREAKAGES: &[Breakage] = &[
     },
     Breakage {
         change: |setup| setup.mysql_lines.push("user = \"again\"".to_owned()),
-        error: "…/config.toml:7: not TOML: duplicate key",
+        error: "…/config.toml:7: not TOML: the key user is written twice",
         hint: TOML_HINT,
     },
     // Values that cannot be.
@@ -170,6 +170,23 @@ fn a_wrong_configuration_exits_2_and_says_where_what_and_what_to_write() {
         let output = setup.answer(&["run"]);
         words::output_differs(&output, 2, breakage.error, breakage.hint)
     }));
+}
+
+#[test]
+fn every_problem_of_the_configuration_is_told_in_one_run() {
+    let mut setup = Scene::on_shared_servers("problems").relay_setup();
+    setup.mysql_user = " ".to_owned();
+    setup.outboxes[0].lines.push("zzz = 1".to_owned());
+    setup.outboxes[1].preset = "eventuate-tran".to_owned();
+    let output = setup.answer(&["run"]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = error_of(&output);
+    let lines: Vec<_> = told.lines().filter(|line| line.starts_with("error: ")).collect();
+    let wanted =
+        ["mysql.user is", "the key outbox.0.zzz", "preset \"eventuate-tran\" is not known"];
+    assert_eq!(lines.len(), wanted.len(), "{told}");
+    assert!(lines.iter().zip(wanted).all(|(line, wanted)| line.contains(wanted)), "{told}");
+    assert!(told.ends_with("hint: did you mean eventuate-tram?\n"), "{told}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! A TOML file and the `--set` options of the command line enter. A [`Config`] leaves that is valid by construction:
 //! each room gets only options that it can work with. Anything else is an [`Error`] that names the place, the key, what
-//! was expected and what to do. This makes no connection and no look-up.
+//! was expected and what to do; all of them are told at once. This makes no connection and no look-up.
 
 mod error;
 mod keys;
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::Error;
+use error::Problems;
 
 use crate::checkpoint::{CheckpointOptions, NAME_LENGTH_MAX};
 use crate::coordinates::{self, StartFrom};
@@ -88,7 +89,7 @@ impl Config {
     /// environment of this process.
     ///
     /// # Errors
-    /// The first problem.
+    /// All problems that can be found at once ([`Error::each`]).
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| Error::Read { path: path.to_owned(), source })?;
@@ -103,43 +104,39 @@ impl Config {
         environment: Environment<'_>,
     ) -> Result<Self, Error> {
         let file: Arc<str> = file.into();
-        let mut tree = tree::parse(text, &file)?;
+        let problems = Problems::default();
+        let (mut tree, not_toml) = tree::parse(text, &file);
+        not_toml.into_iter().for_each(|error| problems.push(error));
         for given in overrides {
-            tree::apply_override(&mut tree, given)?;
+            problems.keep(tree::apply_override(&mut tree, given));
         }
-        if let Some(error) = unknown::find_first(&tree) {
-            return Err(error);
+        unknown::find_all(&tree).into_iter().for_each(|error| problems.push(error));
+        let root = Section::root(&tree, &file, environment, &problems);
+        let built = Self::build(&root, file.clone(), !overrides.is_empty());
+        match problems.into_error() {
+            Some(error) => Err(error),
+            None => Ok(built.expect("what is not built is a problem")),
         }
-        let root = Section::root(&tree, &file, environment);
-        Self::build(&root, file.clone(), !overrides.is_empty())
     }
 
-    fn build(root: &Section<'_>, file: Arc<str>, is_overridden: bool) -> Result<Self, Error> {
-        let (mysql, kafka) = (root.section("mysql")?, root.section("kafka")?);
-        let name = root.field("name")?.identifier(NAME_LENGTH_MAX)?;
-        let delivery = kafka.field("delivery")?.one_of(&[
-            ("exactly-once", Delivery::ExactlyOnce),
-            ("idempotent", Delivery::Idempotent),
-        ])?;
-        let timeout = kafka.field("transaction_timeout")?.duration(bounds(TRANSACTION_TIMEOUT))?;
-        Ok(Self {
-            shutdown_timeout: root.field("shutdown_timeout")?.duration(bounds(SHUTDOWN_TIMEOUT))?,
-            start_from: mysql.optional("start_from").map(build_start_from).transpose()?,
-            mysql: build_mysql(&mysql, &root.section("mysql.tls")?)?,
-            kafka: Kafka {
-                connection: build_connection(&kafka, &root.section("kafka.properties")?, timeout)?,
-                topics: build_topics(&kafka, delivery)?,
-                checkpoint: build_checkpoint(&kafka, &name)?,
-                publish: PublishOptions {
-                    name: name.clone(),
-                    transaction_timeout: timeout,
-                    delivery,
-                },
-                limits: build_batch(&root.section("batch")?)?,
-            },
-            outbox: outbox::build_outboxes(root)?,
-            http: build_http(&root.section("http")?)?,
-            name,
+    fn build(root: &Section<'_>, file: Arc<str>, is_overridden: bool) -> Option<Self> {
+        let (mysql, kafka) = (root.section("mysql"), root.section("kafka"));
+        let name = root.read("name", |field| field.identifier(NAME_LENGTH_MAX));
+        let shutdown_timeout =
+            root.read("shutdown_timeout", |field| field.duration(bounds(SHUTDOWN_TIMEOUT)));
+        let start_from = mysql.read_optional("start_from", build_start_from);
+        let mysql = build_mysql(&mysql, &root.section("mysql.tls"));
+        let kafka = build_kafka(root, &kafka, name.as_deref());
+        let outbox = outbox::build_outboxes(root);
+        let http = root.section("http").read_optional("listen", build_http);
+        Some(Self {
+            shutdown_timeout: shutdown_timeout?,
+            start_from: start_from?,
+            mysql: mysql?,
+            kafka: kafka?,
+            outbox: outbox?,
+            http: http?,
+            name: name?,
             file,
             is_overridden,
         })
@@ -163,7 +160,7 @@ fn bounds<T>((least, most): (T, T)) -> std::ops::RangeInclusive<T> {
     least..=most
 }
 
-fn build_start_from(field: Field<'_>) -> Result<StartFrom, Error> {
+fn build_start_from(field: &Field<'_>) -> Result<StartFrom, Error> {
     field.text()?.parse().map_err(|error| match error {
         coordinates::Error::SnapshotNotInThisVersion => field.not_in_this_version(),
         error => {
@@ -172,45 +169,77 @@ fn build_start_from(field: Field<'_>) -> Result<StartFrom, Error> {
     })
 }
 
+fn build_kafka(root: &Section<'_>, kafka: &Section<'_>, name: Option<&str>) -> Option<Kafka> {
+    let delivery = kafka.read("delivery", |field| {
+        field.one_of(&[
+            ("exactly-once", Delivery::ExactlyOnce),
+            ("idempotent", Delivery::Idempotent),
+        ])
+    });
+    let timeout =
+        kafka.read("transaction_timeout", |field| field.duration(bounds(TRANSACTION_TIMEOUT)));
+    let connection = build_connection(kafka, &root.section("kafka.properties"), timeout);
+    let topics = build_topics(kafka, delivery);
+    let checkpoint = build_checkpoint(kafka, name);
+    let limits = build_batch(&root.section("batch"));
+    Some(Kafka {
+        connection: connection?,
+        topics: topics?,
+        checkpoint: checkpoint?,
+        publish: PublishOptions {
+            name: name?.to_owned(),
+            transaction_timeout: timeout?,
+            delivery: delivery?,
+        },
+        limits: limits?,
+    })
+}
+
 fn build_connection(
     kafka: &Section<'_>,
     properties: &Section<'_>,
-    transaction_timeout: Duration,
-) -> Result<KafkaOptions, Error> {
-    let options = KafkaOptions {
-        bootstrap_servers: build_bootstrap_servers(&kafka.field("bootstrap_servers")?)?,
-        properties: properties::build(properties, transaction_timeout)?,
-    };
-    options.validate().map_err(|error| {
+    transaction_timeout: Option<Duration>,
+) -> Option<KafkaOptions> {
+    let servers = kafka.read("bootstrap_servers", build_bootstrap_servers);
+    // A time that is wrong is a problem of its own: the properties are held against any that would be right.
+    let timeout = transaction_timeout.unwrap_or(TRANSACTION_TIMEOUT.1);
+    let built = properties::build(properties, timeout);
+    let options = KafkaOptions { bootstrap_servers: servers?, properties: built? };
+    properties.keep(options.validate().map_err(|error| {
         let named = properties.entries().find(|(property, _)| {
             matches!(&error, ClientError::Property { name, .. } if name == property)
         });
         let place = named.as_ref().map_or(properties.place(), |(_, field)| field.place());
         Error::Properties { place: place.clone(), source: Box::new(error) }
-    })?;
-    Ok(options)
+    }))?;
+    Some(options)
 }
 
-fn build_mysql(mysql: &Section<'_>, tls: &Section<'_>) -> Result<binlog::MysqlOptions, Error> {
-    let hosts = mysql.field("hosts")?;
-    let items = hosts.items()?;
-    if items.len() > 1 {
-        return Err(Error::NotInThisVersion {
-            place: mysql.place().clone(),
-            what: "more than one host in mysql.hosts".to_owned(),
-        });
-    }
-    let (host, port) = build_host(&items[0])?;
-    let server_id =
-        mysql.optional("server_id").map(|field| field.number(1..=u32::MAX)).transpose()?;
-    Ok(binlog::MysqlOptions {
+fn build_mysql(mysql: &Section<'_>, tls: &Section<'_>) -> Option<binlog::MysqlOptions> {
+    let host = mysql.read("hosts", |hosts| {
+        let items = hosts.items()?;
+        if items.len() > 1 {
+            return Err(Error::NotInThisVersion {
+                place: mysql.place().clone(),
+                what: "more than one host in mysql.hosts".to_owned(),
+            });
+        }
+        build_host(&items[0])
+    });
+    let user = mysql.read("user", Field::some_text);
+    let password = mysql.read("password", Field::secret);
+    let server_id = mysql.read_optional("server_id", |field| field.number(1..=u32::MAX));
+    let heartbeat = mysql.read("heartbeat", |field| field.duration(bounds(HEARTBEAT)));
+    let tls = build_tls(tls);
+    let (host, port) = host?;
+    Some(binlog::MysqlOptions {
         host,
         port,
-        user: mysql.field("user")?.some_text()?,
-        password: mysql.field("password")?.secret()?.into(),
-        server_id: server_id.and_then(NonZeroU32::new),
-        heartbeat: mysql.field("heartbeat")?.duration(bounds(HEARTBEAT))?,
-        tls: build_tls(tls)?,
+        user: user?,
+        password: password?.into(),
+        server_id: server_id?.and_then(NonZeroU32::new),
+        heartbeat: heartbeat?,
+        tls: tls?,
     })
 }
 
@@ -236,34 +265,38 @@ fn build_host(field: &Field<'_>) -> Result<(String, u16), Error> {
     }
 }
 
-fn build_tls(tls: &Section<'_>) -> Result<binlog::TlsOptions, Error> {
+fn build_tls(tls: &Section<'_>) -> Option<binlog::TlsOptions> {
     use binlog::TlsMode::{Disabled, Preferred, Required, VerifyCa, VerifyIdentity};
-    let mode_field = tls.field("mode")?;
-    let mode = mode_field.one_of(&[
-        ("disabled", Disabled),
-        ("preferred", Preferred),
-        ("required", Required),
-        ("verify_ca", VerifyCa),
-        ("verify_identity", VerifyIdentity),
-    ])?;
-    let path = |name| tls.optional(name).map(|field| field.path()).transpose();
-    let options =
-        binlog::TlsOptions { mode, ca: path("ca")?, cert: path("cert")?, key: path("key")? };
-    if matches!(mode, VerifyCa | VerifyIdentity) && options.ca.is_none() {
-        return Err(mode_field.rule(
-            "there is nothing to verify the server's certificate with",
-            "set ca under [mysql.tls] to the PEM file of the authority; the system's own are not used",
-        ));
+    let mode = tls.read("mode", |field| {
+        field.one_of(&[
+            ("disabled", Disabled),
+            ("preferred", Preferred),
+            ("required", Required),
+            ("verify_ca", VerifyCa),
+            ("verify_identity", VerifyIdentity),
+        ])
+    });
+    let [ca, cert, key] = ["ca", "cert", "key"].map(|name| tls.read_optional(name, Field::path));
+    if matches!(mode, Some(VerifyCa | VerifyIdentity)) && ca == Some(None) {
+        tls.keep::<()>(tls.field("mode").and_then(|field| {
+            Err(field.rule(
+                "there is nothing to verify the server's certificate with",
+                "set ca under [mysql.tls] to the PEM file of the authority; the system's own are not used",
+            ))
+        }));
     }
-    if options.cert.is_some() != options.key.is_some() {
-        let (there, missing) =
-            if options.cert.is_some() { ("cert", "key") } else { ("key", "cert") };
-        return Err(tls.field(there)?.rule(
-            format!("it is of no use without {missing}"),
-            "set both cert and key, or neither",
-        ));
+    if let (Some(cert), Some(key)) = (&cert, &key)
+        && cert.is_some() != key.is_some()
+    {
+        let (there, missing) = if cert.is_some() { ("cert", "key") } else { ("key", "cert") };
+        tls.keep::<()>(tls.field(there).and_then(|field| {
+            Err(field.rule(
+                format!("it is of no use without {missing}"),
+                "set both cert and key, or neither",
+            ))
+        }));
     }
-    Ok(options)
+    Some(binlog::TlsOptions { mode: mode?, ca: ca?, cert: cert?, key: key? })
 }
 
 /// librdkafka checks the addresses themselves; it takes a host without port and `protocol://` before.
@@ -277,44 +310,53 @@ fn build_bootstrap_servers(field: &Field<'_>) -> Result<String, Error> {
     }
 }
 
-fn build_topics(kafka: &Section<'_>, delivery: Delivery) -> Result<TopicOptions, Error> {
-    let number = |name, most| kafka.optional(name).map(|field| field.number(1..=most)).transpose();
-    Ok(TopicOptions {
-        create: kafka.field("create_topics")?.boolean()?,
-        partitions: number("topic_partitions", PARTITIONS_MAX)?,
-        replication: number("topic_replication", REPLICATION_MAX)?,
-        topics_max: kafka.field("topics_max")?.number(1..=TOPICS_MAX)?,
-        delivery,
+fn build_topics(kafka: &Section<'_>, delivery: Option<Delivery>) -> Option<TopicOptions> {
+    let number = |name, most| kafka.read_optional(name, |field| field.number(1..=most));
+    let create = kafka.read("create_topics", Field::boolean);
+    let partitions = number("topic_partitions", PARTITIONS_MAX);
+    let replication = number("topic_replication", REPLICATION_MAX);
+    let topics_max = kafka.read("topics_max", |field| field.number(1..=TOPICS_MAX));
+    Some(TopicOptions {
+        create: create?,
+        partitions: partitions?,
+        replication: replication?,
+        topics_max: topics_max?,
+        delivery: delivery?,
     })
 }
 
-fn build_checkpoint(kafka: &Section<'_>, name: &str) -> Result<CheckpointOptions, Error> {
-    let topic_field = kafka.field("checkpoint_topic")?;
-    let topic = topic_field.identifier(TOPIC_LENGTH_MAX)?;
-    if matches!(topic.as_str(), "." | "..") {
-        return Err(topic_field.unexpected("a name that is legal for a Kafka topic"));
-    }
-    let key = kafka.optional("checkpoint_key").map(|field| field.some_text()).transpose()?;
-    Ok(CheckpointOptions { topic, key: key.unwrap_or_else(|| name.to_owned()) })
-}
-
-fn build_batch(batch: &Section<'_>) -> Result<batch::Limits, Error> {
-    let records_max: u32 = batch.field("max_records")?.number(1..=RECORDS_MAX as u32)?;
-    Ok(batch::Limits {
-        records_max: records_max as usize,
-        bytes_max: batch.field("max_bytes")?.size(bounds(BATCH_BYTES))?,
+fn build_checkpoint(kafka: &Section<'_>, name: Option<&str>) -> Option<CheckpointOptions> {
+    let topic =
+        kafka.read("checkpoint_topic", |field| match field.identifier(TOPIC_LENGTH_MAX)? {
+            topic if matches!(topic.as_str(), "." | "..") => {
+                Err(field.unexpected("a name that is legal for a Kafka topic"))
+            }
+            topic => Ok(topic),
+        });
+    let key = kafka.read_optional("checkpoint_key", Field::some_text);
+    Some(CheckpointOptions {
+        topic: topic?,
+        key: match key? {
+            Some(key) => key,
+            None => name?.to_owned(),
+        },
     })
 }
 
-fn build_http(section: &Section<'_>) -> Result<Option<HttpOptions>, Error> {
-    let Some(listen) = section.optional("listen") else { return Ok(None) };
+fn build_batch(batch: &Section<'_>) -> Option<batch::Limits> {
+    let records_max = batch.read("max_records", |field| field.number(1..=RECORDS_MAX as u32));
+    let bytes_max = batch.read("max_bytes", |field| field.size(bounds(BATCH_BYTES)));
+    Some(batch::Limits { records_max: records_max? as usize, bytes_max: bytes_max? })
+}
+
+fn build_http(listen: &Field<'_>) -> Result<HttpOptions, Error> {
     let unexpected = || listen.unexpected("host:port, such as \"127.0.0.1:8080\" or \"[::]:8080\"");
     let text = listen.text()?;
     let (host, port) = text.rsplit_once(':').ok_or_else(unexpected)?;
     let is_port = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
     match port.parse::<u16>() {
         Ok(_) if is_port && !host.is_empty() && !host.contains(char::is_whitespace) => {
-            Ok(Some(HttpOptions { listen: text }))
+            Ok(HttpOptions { listen: text })
         }
         _ => Err(unexpected()),
     }

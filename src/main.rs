@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use binlog_relay::checkpoint::Checkpoint;
 use binlog_relay::cli::{Cli, Command, Request};
-use binlog_relay::config::Config;
+use binlog_relay::config::{self, Config};
 use binlog_relay::coordinates::StartFrom;
 use binlog_relay::error::Error;
 use binlog_relay::fate::Fate;
@@ -35,7 +35,7 @@ pub fn main() -> ExitCode {
         Request::Configured { command, config, overrides } => {
             match Config::load(&config, &overrides) {
                 Ok(config) => answer_configured(command, &config),
-                Err(error) => Ok(refuse(&error, error.hint())),
+                Err(error) => Ok(refuse_all(&error)),
             }
         }
         Request::Schema { preset } => match preset.parse::<Preset>() {
@@ -64,6 +64,14 @@ fn answer_configured(command: Command, config: &Config) -> anyhow::Result<ExitCo
 /// Reports bad usage. Nothing was connected yet.
 fn refuse(error: &(dyn std::error::Error + 'static), hint: Option<String>) -> ExitCode {
     tell(&telemetry::Causes(error).to_string(), hint.as_deref());
+    ExitCode::from(EXIT_USAGE)
+}
+
+/// Reports all problems of the configuration.
+fn refuse_all(error: &config::Error) -> ExitCode {
+    for error in error.each() {
+        refuse(error, error.hint());
+    }
     ExitCode::from(EXIT_USAGE)
 }
 

@@ -197,23 +197,23 @@ pub fn find(
     }
 }
 
-/// Indexes of two outboxes that certainly match the same table: they are equal, or one names a table that the other one
-/// matches. Two patterns with stars may only share tables that do not exist.
+/// Pairs of indexes of patterns that certainly match the same table: they are equal, or one names a table that the other
+/// one matches. Two patterns with stars may only share tables that do not exist. The second of a pair is in no other one.
 #[must_use]
-pub fn find_overlap(outboxes: &[OutboxOptions]) -> Option<(usize, usize)> {
+pub fn find_overlaps(tables: &[Option<&TablePattern>]) -> Vec<(usize, usize)> {
     let covers = |one: &TablePattern, other: &TablePattern| {
         let names = other.literal();
         one == other || names.is_some_and(|(database, table)| one.matches(database, table))
     };
-    let tables: Vec<_> = outboxes.iter().map(|outbox| &outbox.table).collect();
-    for (second, other) in tables.iter().enumerate() {
-        for (first, one) in tables[..second].iter().enumerate() {
-            if covers(one, other) || covers(other, one) {
-                return Some((first, second));
-            }
-        }
-    }
-    None
+    let overlap = |(second, other): (usize, &Option<&TablePattern>)| {
+        let other = (*other)?;
+        let is_over = |one: &Option<&TablePattern>| {
+            one.is_some_and(|one| covers(one, other) || covers(other, one))
+        };
+        let first = tables[..second].iter().position(is_over)?;
+        Some((first, second))
+    };
+    tables.iter().enumerate().filter_map(overlap).collect()
 }
 
 /// Grows when a `*` in the name of a table stands for other tables than before: rows of a checkpoint that counts
@@ -283,12 +283,17 @@ mod tests {
     }
 
     #[test]
-    fn an_overlap_that_is_certain_is_found() {
-        assert_eq!(find_overlap(&local(&["a.b", "a.c", "a.b"])), Some((0, 2)));
-        assert_eq!(find_overlap(&local(&["a.b", "a.*"])), Some((0, 1)));
-        assert_eq!(find_overlap(&local(&["x.y", "a.*", "a.b"])), Some((1, 2)));
-        assert_eq!(find_overlap(&local(&["a.b*", "a.b**"])), Some((0, 1)));
-        assert_eq!(find_overlap(&local(&["a.*", "*.b", "A.B"])), None);
+    fn overlaps_that_are_certain_are_found() {
+        let overlaps = |tables: &[&str]| {
+            let tables: Vec<_> = tables.iter().map(|table| pattern(table)).collect();
+            find_overlaps(&tables.iter().map(Some).collect::<Vec<_>>())
+        };
+        assert_eq!(overlaps(&["a.b", "a.c", "a.b"]), [(0, 2)]);
+        assert_eq!(overlaps(&["a.b", "a.*"]), [(0, 1)]);
+        assert_eq!(overlaps(&["x.y", "a.*", "a.b"]), [(1, 2)]);
+        assert_eq!(overlaps(&["a.b*", "a.b**"]), [(0, 1)]);
+        assert_eq!(overlaps(&["a.b", "a.b", "c.d", "a.b", "c.*"]), [(0, 1), (0, 3), (2, 4)]);
+        assert_eq!(overlaps(&["a.*", "*.b", "A.B"]), []);
     }
 
     #[test]

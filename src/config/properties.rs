@@ -61,21 +61,30 @@ const TOPIC_PREFIX: &str = "topic.";
 pub(super) fn build(
     properties: &Section<'_>,
     transaction_timeout: Duration,
-) -> Result<BTreeMap<String, Secret>, Error> {
-    let mut built = BTreeMap::new();
-    for (name, field) in properties.entries() {
-        if let Some(reason) = why_forbidden(name) {
-            let problem = format!("this property is not yours to set: {reason}");
-            return Err(field.rule(problem, format!("take {name} out of [kafka.properties]")));
-        }
-        let value = field.secret_or_scalar()?;
-        if LINGER.contains(&name) {
-            ensure_short_linger(&field, &value, transaction_timeout)?;
-        }
-        built.insert(name.to_owned(), value);
+) -> Option<BTreeMap<String, Secret>> {
+    let built: Vec<_> = properties
+        .entries()
+        .map(|(name, field)| properties.keep(property(name, &field, transaction_timeout)))
+        .collect();
+    let built = built.into_iter().collect::<Option<_>>()?;
+    properties.keep(ensure_token_source(properties, &built))?;
+    Some(built)
+}
+
+fn property(
+    name: &str,
+    field: &Field<'_>,
+    transaction_timeout: Duration,
+) -> Result<(String, Secret), Error> {
+    if let Some(reason) = why_forbidden(name) {
+        let problem = format!("this property is not yours to set: {reason}");
+        return Err(field.rule(problem, format!("take {name} out of [kafka.properties]")));
     }
-    ensure_token_source(properties, &built)?;
-    Ok(built)
+    let value = field.secret_or_scalar()?;
+    if LINGER.contains(&name) {
+        ensure_short_linger(field, &value, transaction_timeout)?;
+    }
+    Ok((name.to_owned(), value))
 }
 
 /// librdkafka would ask for a token again and again, and no broker be reached.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::{Error, Place};
+use super::error::{Error, Place, Problems};
 use super::keys::{Absent, join, known};
 use super::tree::{Node, Table, Value, parse_default};
 use crate::secret::{Environment, Secret, interpolate};
@@ -21,49 +21,86 @@ pub(super) struct Section<'a> {
     place: Place,
     table: Option<&'a Table>,
     environment: Environment<'a>,
+    problems: &'a Problems,
 }
 
 impl<'a> Section<'a> {
-    pub(super) fn root(table: &'a Table, file: &Arc<str>, environment: Environment<'a>) -> Self {
+    pub(super) fn root(
+        table: &'a Table,
+        file: &Arc<str>,
+        environment: Environment<'a>,
+        problems: &'a Problems,
+    ) -> Self {
         let place = Place::File { file: Arc::clone(file) };
-        Self { name: "", shown: String::new(), place, table: Some(table), environment }
+        Self { name: "", shown: String::new(), place, table: Some(table), environment, problems }
     }
 
-    /// A section of the file's, by its full name. Not there is as good as empty.
-    pub(super) fn section(&self, name: &'static str) -> Result<Self, Error> {
-        let mut section = Self { name, shown: name.to_owned(), ..self.clone() };
+    /// Takes the value, or keeps the problem and goes on: all of a file's problems are told at once.
+    pub(super) fn keep<T>(&self, result: Result<T, Error>) -> Option<T> {
+        self.problems.keep(result)
+    }
+
+    /// The value of a key, or of its default. `None`: it is wrong or missing, and the problem is kept.
+    pub(super) fn read<T>(
+        &self,
+        name: &'static str,
+        read: impl FnOnce(&Field<'a>) -> Result<T, Error>,
+    ) -> Option<T> {
+        self.keep(self.field(name).and_then(|field| read(&field)))
+    }
+
+    /// The value of a key that may be left out. `None`: it is wrong, and the problem is kept.
+    pub(super) fn read_optional<T>(
+        &self,
+        name: &'static str,
+        read: impl FnOnce(&Field<'a>) -> Result<T, Error>,
+    ) -> Option<Option<T>> {
+        self.keep(self.optional(name).map(|field| read(&field)).transpose())
+    }
+
+    /// A section of the file's, by its full name. Not there is as good as empty, and so is what is no section: that
+    /// problem is kept.
+    pub(super) fn section(&self, name: &'static str) -> Self {
+        let empty = Self { name, shown: name.to_owned(), table: None, ..self.clone() };
+        let mut section = self.clone();
+        let mut end = 0;
         for step in name.split('.') {
-            let Some(node) = section.table.and_then(|table| table.get(step)) else {
-                section.table = None;
-                break;
-            };
-            section = section.inside(node)?;
+            let Some(node) = section.table.and_then(|table| table.get(step)) else { return empty };
+            end += step.len();
+            let outer = Self { name: &name[..end], shown: name[..end].to_owned(), ..section };
+            match self.keep(outer.inside(node)) {
+                Some(inside) => section = inside,
+                None => return empty,
+            }
+            end += 1;
         }
-        Ok(section)
+        section
     }
 
-    /// The sections of a list.
-    pub(super) fn sections(&self, name: &'static str) -> Result<Vec<Self>, Error> {
+    /// The sections of a list; those that are none are left out, and the problem is kept.
+    pub(super) fn sections(&self, name: &'static str) -> Vec<Self> {
+        self.keep(self.items(name)).into_iter().flatten().collect()
+    }
+
+    fn items(&self, name: &'static str) -> Result<Vec<Self>, Error> {
         let list = self.field(name)?;
         let item = |(index, node): (usize, &'a Node)| {
             Self { name, shown: format!("{name}.{index}"), ..self.clone() }.inside(node)
         };
         match self.table.and_then(|table| table.get(name)).map(|node| &node.value) {
             Some(Value::List(items)) if !items.is_empty() => {
-                items.iter().enumerate().map(item).collect()
+                Ok(items.iter().enumerate().filter_map(|it| self.keep(item(it))).collect())
             }
             _ => Err(list.unexpected(format!("one or more [[{name}]] sections"))),
         }
     }
 
     /// A section inside of this one. `name`: its name in the table of keys.
-    pub(super) fn inner(&self, name: &'static str, step: &str) -> Result<Self, Error> {
+    pub(super) fn inner(&self, name: &'static str, step: &str) -> Self {
         let shown = join(&self.shown, step);
         let inner = Self { name, shown, table: None, ..self.clone() };
-        match self.table.and_then(|table| table.get(step)) {
-            Some(node) => inner.inside(node),
-            None => Ok(inner),
-        }
+        let node = self.table.and_then(|table| table.get(step));
+        node.and_then(|node| self.keep(inner.clone().inside(node))).unwrap_or(inner)
     }
 
     /// The key is needed here, and not written.

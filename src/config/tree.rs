@@ -41,22 +41,35 @@ impl PartialEq for Node {
     }
 }
 
-/// Reads the text of a file.
-///
-/// # Errors
-/// [`Error::Syntax`] if it is not TOML.
-pub(super) fn parse(text: &str, file: &Arc<str>) -> Result<Table, Error> {
+/// Reads the text of a file as far as it can be read, and says what of it is not TOML.
+pub(super) fn parse(text: &str, file: &Arc<str>) -> (Table, Vec<Error>) {
     let place = |span: Range<usize>| {
         let line = 1 + text.bytes().take(span.start).filter(|&byte| byte == b'\n').count();
         Place::Line { file: Arc::clone(file), line }
     };
-    let table = DeTable::parse(text).map_err(|error| Error::Syntax {
-        place: error.span().map_or_else(|| Place::File { file: Arc::clone(file) }, place),
-        message: error.message().trim().to_owned(),
-    })?;
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut syntax: Vec<Error> = Vec::new();
+    let mut last = None;
+    for error in errors {
+        let at = error.span().map_or_else(|| Place::File { file: Arc::clone(file) }, place);
+        // One slip can be an error in several ways.
+        if last.as_ref() != Some(&at) {
+            let message = described(error.message().trim(), error.span(), text);
+            syntax.push(Error::Syntax { place: at.clone(), message });
+        }
+        last = Some(at);
+    }
     let mut root = convert_table(table.get_ref(), &place);
-    flatten_properties(&mut root)?;
-    Ok(root)
+    syntax.extend(flatten_properties(&mut root).err());
+    (root, syntax)
+}
+
+/// The message, with the key where it is about one. Values may be secrets.
+fn described(message: &str, span: Option<Range<usize>>, text: &str) -> String {
+    match span.and_then(|span| text.get(span)) {
+        Some(key) if message == "duplicate key" => format!("the key {key} is written twice"),
+        _ => message.to_owned(),
+    }
 }
 
 /// The default of a key, written as TOML.

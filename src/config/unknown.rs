@@ -1,8 +1,8 @@
 //! Keys of the file that are not known, or not in this version, and what was probably meant.
 
-use super::error::{Error, Place};
+use super::error::Error;
 use super::keys::{Absent::Later, KEYS, Key, OUTBOX, is_list, join};
-use super::tree::{Node, Table, Value};
+use super::tree::{Table, Value};
 use crate::nearest::nearest;
 
 fn is_section(path: &str) -> bool {
@@ -12,36 +12,27 @@ fn is_section(path: &str) -> bool {
     })
 }
 
-/// The first key of the file, from top to bottom, that is not known or not known yet.
-pub(super) fn find_first(root: &Table) -> Option<Error> {
+/// The keys that are not known or not known yet.
+pub(super) fn find_all(root: &Table) -> Vec<Error> {
     let mut unknown = Vec::new();
     collect_unknown("", "", root, &mut unknown);
-    let line = |(node, _): &(&Node, Error)| match node.place {
-        Place::Line { line, .. } => line,
-        _ => usize::MAX,
-    };
-    unknown.into_iter().min_by_key(line).map(|(_, error)| error)
+    unknown
 }
 
 /// `section` is the path in the table of keys, `shown` the same with the indexes of lists.
-fn collect_unknown<'a>(
-    section: &str,
-    shown: &str,
-    table: &'a Table,
-    unknown: &mut Vec<(&'a Node, Error)>,
-) {
+fn collect_unknown(section: &str, shown: &str, table: &Table, unknown: &mut Vec<Error>) {
     for (name, node) in table {
         let (path, shown) = (join(section, name), join(shown, name));
         let place = || node.place.clone();
         match KEYS.iter().find(|key| key.path() == path) {
             Some(Key { absent: Later, .. }) => {
-                unknown.push((node, Error::NotInThisVersion { place: place(), what: shown }));
+                unknown.push(Error::NotInThisVersion { place: place(), what: shown });
                 continue;
             }
             Some(_) if path != OUTBOX => continue,
             None if !is_section(&path) => {
                 let nearest = nearest_key(section, name);
-                unknown.push((node, Error::UnknownKey { place: place(), key: shown, nearest }));
+                unknown.push(Error::UnknownKey { place: place(), key: shown, nearest });
                 continue;
             }
             _ => {}

@@ -71,6 +71,27 @@ pub struct CloudEventOptions {
     pub data: Option<Template>,
 }
 
+impl CloudEventOptions {
+    /// The names of its own headers.
+    pub fn headers(&self) -> Vec<String> {
+        match self.mode {
+            CloudEventMode::Structured => vec![CONTENT_TYPE.to_owned()],
+            CloudEventMode::Binary => {
+                let attributes = self.attributes.iter().map(|(name, _)| attribute_header(name));
+                std::iter::once(attribute_header("specversion")).chain(attributes).collect()
+            }
+        }
+    }
+}
+
+/// The binding has one attribute under the name that Kafka knows.
+fn attribute_header(attribute: &str) -> String {
+    match attribute {
+        "datacontenttype" => CONTENT_TYPE.to_owned(),
+        name => format!("ce_{name}"),
+    }
+}
+
 /// Where the attributes of a CloudEvent are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloudEventMode {
@@ -356,15 +377,11 @@ impl Cells<'_> {
         let mut headers = Vec::new();
         match &options.value {
             ValueOptions::CloudEvent(event) if event.mode == CloudEventMode::Binary => {
-                headers.push(fixed("ce_specversion", SPEC_VERSION));
-                for attribute in self.attributes(event) {
-                    // The binding has one attribute under the name that Kafka knows.
-                    let name = match attribute.name.as_str() {
-                        "datacontenttype" => CONTENT_TYPE.to_owned(),
-                        name => format!("ce_{name}"),
-                    };
-                    headers.push(Header { name, ..attribute });
-                }
+                headers.push(fixed(&attribute_header("specversion"), SPEC_VERSION));
+                headers.extend(self.attributes(event).into_iter().map(|attribute| Header {
+                    name: attribute_header(&attribute.name),
+                    ..attribute
+                }));
             }
             ValueOptions::CloudEvent(_) => headers.push(fixed(CONTENT_TYPE, STRUCTURED)),
             ValueOptions::Template(_) | ValueOptions::Json { .. } => {}

@@ -155,7 +155,18 @@ impl FromStr for Template {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Template, Error> {
+        Template::read(text).map_err(|errors| errors.into_iter().next().expect("there is one"))
+    }
+}
+
+impl Template {
+    /// Reads the text of a template.
+    ///
+    /// # Errors
+    /// All that is wrong with it, up to a brace without its other one.
+    pub fn read(text: &str) -> Result<Template, Vec<Error>> {
         let mut pieces = Vec::new();
+        let mut errors = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
         while let Some(at) = rest.find(['{', '}']) {
@@ -166,34 +177,41 @@ impl FromStr for Template {
                 literal.push_str(&doubled[..1]);
                 rest = &brace[2..];
             } else if let Some(behind) = brace.strip_prefix('{') {
-                let end = behind.find('}').ok_or(Error::Open { at: position })?;
+                let Some(end) = behind.find('}') else {
+                    errors.push(Error::Open { at: position });
+                    return Err(errors);
+                };
                 if !literal.is_empty() {
                     pieces.push(Piece::Text(std::mem::take(&mut literal)));
                 }
-                pieces.push(placeholder(&behind[..end], position)?);
+                pieces.extend(placeholder(&behind[..end], position, &mut errors));
                 rest = &behind[end + 1..];
             } else {
-                return Err(Error::Close { at: position });
+                errors.push(Error::Close { at: position });
+                return Err(errors);
             }
         }
         literal.push_str(rest);
         if !literal.is_empty() {
             pieces.push(Piece::Text(literal));
         }
-        Ok(Template { pieces })
+        if errors.is_empty() { Ok(Template { pieces }) } else { Err(errors) }
     }
 }
 
-fn placeholder(text: &str, at: usize) -> Result<Piece<String>, Error> {
+fn placeholder(text: &str, at: usize, errors: &mut Vec<Error>) -> Option<Piece<String>> {
+    let mut keep = |error| errors.push(error);
     let mut parts = text.split('|');
     let name = parts.next().unwrap_or_default().trim();
     let source = match name.strip_prefix('@') {
-        Some(fact) => Source::Row(row_fact(fact)?),
-        None if name.is_empty() => return Err(Error::Empty { at }),
-        None => Source::Column(name.to_owned()),
+        Some(fact) => row_fact(fact).map(Source::Row),
+        None if name.is_empty() => Err(Error::Empty { at }),
+        None => Ok(Source::Column(name.to_owned())),
     };
-    let filters = parts.map(filter).collect::<Result<_, _>>()?;
-    Ok(Piece::Value { source, filters })
+    let source = source.map_err(&mut keep).ok();
+    let filters: Vec<_> = parts.map(|text| filter(text).map_err(&mut keep).ok()).collect();
+    let filters = filters.into_iter().collect::<Option<_>>();
+    Some(Piece::Value { source: source?, filters: filters? })
 }
 
 fn row_fact(name: &str) -> Result<RowFact, Error> {
