@@ -84,6 +84,7 @@ impl Subject for OnKafka {
                 properties: BTreeMap::new(),
             },
             topics: TopicOptions {
+                dead_letter_topics: Vec::new(),
                 create: self.creates_topics,
                 partitions: Some(PARTITIONS),
                 replication: None,

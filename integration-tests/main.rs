@@ -8,6 +8,7 @@ mod commands;
 mod compressed;
 mod conformance;
 mod database_ids;
+mod dead_letters;
 mod delivery;
 mod documents;
 mod eventuate_takeover;

@@ -151,6 +151,19 @@ impl Batch {
         &self.bytes[start..start + key_len]
     }
 
+    /// Drops the draft.
+    pub fn drop_draft(&mut self) {
+        let end = self.end();
+        self.bytes.truncate(end);
+    }
+
+    /// The key of a draft of these parts, and its headers as bytes.
+    pub fn draft_key_and_headers(&self, parts: Parts) -> (&[u8], &[u8]) {
+        let draft = &self.bytes[self.end()..];
+        let key_len = parts.key_len.unwrap_or_default();
+        (&draft[..key_len], &draft[key_len + parts.value_len.unwrap_or_default()..])
+    }
+
     /// The headers of the draft, behind its key and value.
     pub fn draft_headers(&self, parts: Parts) -> Headers<'_> {
         let before = parts.key_len.unwrap_or_default() + parts.value_len.unwrap_or_default();

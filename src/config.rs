@@ -5,6 +5,7 @@
 //! was expected and what to do; all of them are told at once. This makes no connection and no look-up.
 
 mod error;
+mod fallback;
 mod keys;
 mod outbox;
 mod properties;
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub use error::Error;
 use error::Problems;
 
+use self::fallback::OfRelay;
 use crate::checkpoint::{CheckpointOptions, NAME_LENGTH_MAX};
 use crate::coordinates::{self, StartFrom};
 use crate::delivery::Delivery;
@@ -127,14 +129,18 @@ impl Config {
         let start_from = mysql.read_optional("start_from", build_start_from);
         let mysql = build_mysql(&mysql, &root.section("mysql.tls"));
         let kafka = build_kafka(root, &kafka, name.as_deref());
-        let outbox = outbox::build_outboxes(root);
+        let checkpoint_topic = kafka.as_ref().map(|kafka| &*kafka.checkpoint.topic);
+        let relay = OfRelay { name: name.as_deref(), checkpoint_topic };
+        let outbox = outbox::build_outboxes(root, relay);
         let http = root.section("http").read_optional("listen", build_http);
+        let (mut kafka, outbox) = (kafka?, outbox?);
+        kafka.topics.dead_letter_topics = crate::outbox::dead_letter_topics(&outbox);
         Some(Self {
             shutdown_timeout: shutdown_timeout?,
             start_from: start_from?,
             mysql: mysql?,
-            kafka: kafka?,
-            outbox: outbox?,
+            kafka,
+            outbox,
             http: http?,
             name: name?,
             file,
@@ -322,6 +328,7 @@ fn build_topics(kafka: &Section<'_>, delivery: Option<Delivery>) -> Option<Topic
         replication: replication?,
         topics_max: topics_max?,
         delivery: delivery?,
+        dead_letter_topics: Vec::new(),
     })
 }
 

@@ -5,6 +5,7 @@
 
 mod eventuate_local;
 mod eventuate_tram;
+pub mod fallback;
 mod json;
 mod planned;
 
@@ -134,6 +135,20 @@ pub fn write(
         Some(key_len) => Outcome::Record(Parts::of(key_len, out.len() - start - key_len)),
         None => Outcome::AlreadyPublished,
     })
+}
+
+/// The topic and the key of a row by its plan, each where it can be made.
+pub fn address(
+    route: &Route,
+    cells: &[Cell<'_>],
+    facts: &RowFacts<'_>,
+    buffers: &mut Buffers,
+) -> (Option<String>, Option<Vec<u8>>) {
+    let row = Row { route, cells };
+    route
+        .plan
+        .as_ref()
+        .map_or_else(Default::default, |plan| planned::address(&row, plan, facts, buffers))
 }
 
 /// The column that names the topic; `None` where a plan does.

@@ -17,7 +17,7 @@ use crate::binlog::{self, row, start};
 use crate::coordinates::{Coordinates, Gtid};
 use crate::fate::{Fate, halt};
 use crate::outbox::{Ambiguous, MissingColumn};
-use crate::sink::{About, Destinational, SinkError};
+use crate::sink::{About, Destinational, SinkError, SizeLimit};
 use crate::tasks::Panicked;
 use crate::telemetry::metrics::{ErrorKind, Peer};
 use crate::{envelope, preflight, secret};
@@ -70,6 +70,7 @@ pub enum Error {
         row: u64,
         topic: String,
         bytes: usize,
+        limit: SizeLimit,
         fate: Fate,
         source: Arc<dyn StdError + Send + Sync>,
     },
@@ -77,7 +78,11 @@ pub enum Error {
         "the topic {topic} refuses a batch, and how large it may be is not known; sending records one by one, to find \
          the one that is too large"
     )]
-    OneByOne { topic: String },
+    OneByOne {
+        topic: String,
+        /// Of the row whose record was refused.
+        sequence: u64,
+    },
     #[error(transparent)]
     MissingColumn(#[from] MissingColumn),
     #[error(transparent)]

@@ -4,6 +4,7 @@
 //! them is an error, never a silent choice. The fingerprint of the options goes into the checkpoint, since the rows of
 //! one transaction must not be counted in two ways.
 
+mod fallback;
 mod ghost;
 mod pattern;
 mod plan;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+pub use self::fallback::{Fallback, FallbackOptions, OnError, Oversize};
 pub use self::pattern::TablePattern;
 pub use self::plan::{
     CLOUD_EVENT_NEEDS, CloudEventMode, CloudEventOptions, Condition, Header, KeyNull, Plan,
@@ -214,6 +216,17 @@ pub fn find_overlaps(tables: &[Option<&TablePattern>]) -> Vec<(usize, usize)> {
         Some((first, second))
     };
     tables.iter().enumerate().filter_map(overlap).collect()
+}
+
+/// The topics that dead letters go to, each once.
+#[must_use]
+pub fn dead_letter_topics(outboxes: &[OutboxOptions]) -> Vec<String> {
+    let fallbacks = outboxes.iter().filter_map(|outbox| outbox.plan.as_ref()?.fallback.as_ref());
+    let with_letters = fallbacks.filter(|fallback| fallback.has_dead_letters());
+    let mut topics: Vec<_> = with_letters.map(|it| it.dead_letter_topic.clone()).collect();
+    topics.sort_unstable();
+    topics.dedup();
+    topics
 }
 
 /// Grows when a `*` in the name of a table stands for other tables than before: rows of a checkpoint that counts

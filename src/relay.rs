@@ -43,7 +43,7 @@ use self::cut::Cut;
 use self::failover::Failover;
 use self::predecessor::while_held;
 use self::recovery::Recovered;
-use self::refusal::{OneByOne, Refusal};
+use self::refusal::{OneByOne, Refusal, Refusals};
 use self::session::Session;
 use self::suspect::{Reached, Suspect};
 use crate::checkpoint::Checkpoint;
@@ -134,8 +134,8 @@ struct Relay<'a, W> {
     /// When the last session began.
     began: Instant,
     contest: Contest,
-    /// The record that a broker refused last.
-    refused: Option<Refusal>,
+    /// The records that a broker refused, and that are not stored in another way since.
+    refusals: Refusals,
     /// The instance that the checkpoint named before this one claimed it; `None` once it has.
     predecessor: Option<String>,
     /// This instance's claim is stored.
@@ -220,6 +220,9 @@ async fn session_and_pause<W: World>(
     suspect.take_if(|suspect| suspect.is_passed(&reached));
     relay.end_one_by_one(&reached, &error);
     relay.cut.forget_passed(reached.stored.as_ref());
+    if let Some(stored) = &reached.stored {
+        relay.refusals.forget_stored(stored.sequence);
+    }
     let recover = async {
         let error = relay.decide(error, suspect.as_ref()).await?;
         relay.pause(&error).await;
@@ -248,7 +251,7 @@ impl<'a, W: World> Relay<'a, W> {
             reached: Reached::default(),
             began: Instant::now(),
             contest: Contest::default(),
-            refused: None,
+            refusals: Refusals::default(),
             predecessor: None,
             has_claimed: false,
             failover: Failover::default(),
@@ -294,8 +297,14 @@ impl<W: World> Relay<'_, W> {
 
     /// Waits before the next session, and logs the reason.
     async fn pause(&mut self, error: &Error) {
-        let pause = backoff::pause(self.failures, self.world.chance());
-        self.failures = self.failures.saturating_add(1);
+        let pause = if Refusal::of(error).is_some() {
+            // Nothing has to heal: the next session knows what becomes of the row.
+            Duration::ZERO
+        } else {
+            let pause = backoff::pause(self.failures, self.world.chance());
+            self.failures = self.failures.saturating_add(1);
+            pause
+        };
         let reason = error.reason();
         tracing::warn!(
             retry_in_ms = backoff::millis(pause),
@@ -325,8 +334,9 @@ impl<W: World> Relay<'_, W> {
         if let Error::SmallerBatches { bytes_max, .. } = &error {
             self.batch_bytes_max = Some(*bytes_max);
         }
-        if let Error::OneByOne { .. } = &error {
-            let sequence = self.refused.take().map_or(0, |refused| refused.refused.sequence);
+        if let Error::OneByOne { topic, sequence } = &error {
+            let sequence = *sequence;
+            self.refusals.forget(sequence, topic);
             let bytes_max_before = self.batch_bytes_max.replace(ONE_RECORD);
             self.one_by_one = Some(OneByOne { sequence, bytes_max_before });
         }
@@ -341,7 +351,7 @@ impl<W: World> Relay<'_, W> {
             Fate::Retry => Ok(error),
             Fate::Halt { .. } if self.is_transient(&error) => Ok(error),
             // The next session publishes everything before the row, and then names it.
-            Fate::Halt { .. } if self.notes_refusal(&error) => Ok(error),
+            Fate::Halt { .. } if self.refusals.note(&error) => Ok(error),
             Fate::Halt { .. } | Fate::TakenOver => Err(error),
             Fate::MaybeTakenOver => match self.resolve_takeover(error).await? {
                 taken_over @ Error::TakenOver { .. } => Err(taken_over),
@@ -358,15 +368,6 @@ impl<W: World> Relay<'_, W> {
         if let Some(over) = self.one_by_one.take_if(|it| it.is_over(reached, error)) {
             self.batch_bytes_max = over.bytes_max_before;
         }
-    }
-
-    /// Keeps the row whose record was refused. Returns `false` if the error is of no row, or if this session was to
-    /// name the row.
-    fn notes_refusal(&mut self, error: &Error) -> bool {
-        let refusal = Refusal::of(error).and_then(|it| it.after(self.refused.as_ref()));
-        let is_noted = refusal.is_some();
-        self.refused = refusal.or(self.refused.take());
-        is_noted
     }
 
     /// The relay publishes everything before this error, and then halts. Never true for a lost server, to which the

@@ -39,7 +39,7 @@ const fn key(section: &'static str, name: &'static str, absent: Absent) -> Key {
 }
 
 /// Every key, in the order of config.example.toml.
-pub(super) const KEYS: [Key; 57] = [
+pub(super) const KEYS: [Key; 65] = [
     key("", "name", Required(r#"name = "orders""#)),
     key("", "shutdown_timeout", Default(r#""10s""#)),
     key("mysql", "hosts", Required(r#"hosts = ["127.0.0.1:3306"] under [mysql]"#)),
@@ -48,6 +48,11 @@ pub(super) const KEYS: [Key; 57] = [
     key("mysql", "start_from", Nothing),
     key("mysql", "server_id", Nothing),
     key("mysql", "heartbeat", Default(r#""1s""#)),
+    key("mysql", "role", Later),
+    key("mysql", "failover_after", Later),
+    key("mysql", "on_gap", Later),
+    key("mysql", "binlog_archive", Later),
+    key("mysql", "snapshot_order_by", Later),
     key("mysql.tls", "mode", Default(r#""preferred""#)),
     key("mysql.tls", "ca", Nothing),
     key("mysql.tls", "cert", Nothing),
@@ -65,6 +70,7 @@ pub(super) const KEYS: [Key; 57] = [
     key("kafka", "topic_partitions", Nothing),
     key("kafka", "topic_replication", Nothing),
     key("kafka", "topics_max", Default("10000")),
+    key("kafka", "chain", Later),
     key("kafka", PROPERTIES, Nothing),
     key("batch", "max_records", Default("10000")),
     key("batch", "max_bytes", Default(r#""16MiB""#)),
@@ -86,7 +92,7 @@ pub(super) const KEYS: [Key; 57] = [
     key(OUTBOX, "on_delete", Nothing),
     key(OUTBOX, "on_error", Nothing),
     key(OUTBOX, "oversize", Nothing),
-    key(OUTBOX, "dead_letter_topic", Later),
+    key(OUTBOX, "dead_letter_topic", Nothing),
     key("outbox.json", "include", Nothing),
     key("outbox.json", "exclude", Nothing),
     key("outbox.json", "decimal", Default(r#""string""#)),
@@ -101,6 +107,8 @@ pub(super) const KEYS: [Key; 57] = [
     key("outbox.cloudevents", "dataschema", Nothing),
     key("outbox.cloudevents", "data", Nothing),
     key("http", "listen", Nothing),
+    key("ha", "enabled", Later),
+    key("ha", "election", Later),
 ];
 
 /// The one section that may stand several times.

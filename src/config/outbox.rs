@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::error::Error;
+use super::fallback::{OfRelay, build_fallback};
 use super::keys::OUTBOX;
 use super::read::{Field, Section};
 use crate::binlog::value::{BinaryFormat, DecimalFormat, JsonOptions};
@@ -15,7 +16,7 @@ use crate::outbox::{
 use crate::sink::kafka::sequence::SEQUENCE_HEADER;
 
 /// Keys that only a preset with a plan has.
-const OF_PLANS: [&str; 10] = [
+const OF_PLANS: [&str; 13] = [
     "columns",
     "topic",
     "key",
@@ -26,16 +27,18 @@ const OF_PLANS: [&str; 10] = [
     "partition",
     "timestamp",
     "where",
+    "on_error",
+    "oversize",
+    "dead_letter_topic",
 ];
 
 /// Keys that have one value in this version.
-const FIXED: [(&str, &str); 4] =
-    [("on_update", "ignore"), ("on_delete", "ignore"), ("on_error", "halt"), ("oversize", "halt")];
+const FIXED: [(&str, &str); 2] = [("on_update", "ignore"), ("on_delete", "ignore")];
 
 /// Stands for NULL in the lists of `where`.
 const NULL: &str = "NULL";
 
-pub(super) fn build_outboxes(root: &Section<'_>) -> Option<Vec<OutboxOptions>> {
+pub(super) fn build_outboxes(root: &Section<'_>, relay: OfRelay<'_>) -> Option<Vec<OutboxOptions>> {
     let sections = root.sections(OUTBOX);
     let tables: Vec<_> = sections.iter().map(|section| section.read("table", read_table)).collect();
     let named: Vec<_> = tables.iter().map(Option::as_ref).collect();
@@ -48,7 +51,8 @@ pub(super) fn build_outboxes(root: &Section<'_>) -> Option<Vec<OutboxOptions>> {
             }));
         }
     }
-    let outboxes = sections.iter().zip(tables).map(|(section, table)| build_outbox(section, table));
+    let build = |(section, table)| build_outbox(section, table, relay);
+    let outboxes = sections.iter().zip(tables).map(build);
     outboxes.collect::<Vec<_>>().into_iter().collect()
 }
 
@@ -60,7 +64,11 @@ fn read_preset(field: &Field<'_>) -> Result<Preset, Error> {
     field.text()?.parse().map_err(|error| preset_error(field, error))
 }
 
-fn build_outbox(section: &Section<'_>, table: Option<TablePattern>) -> Option<OutboxOptions> {
+fn build_outbox(
+    section: &Section<'_>,
+    table: Option<TablePattern>,
+    relay: OfRelay<'_>,
+) -> Option<OutboxOptions> {
     let preset = section.read("preset", read_preset);
     let has_writer = preset.is_some_and(Preset::has_writer);
     let (outbox_id, plan) = if has_writer {
@@ -71,7 +79,7 @@ fn build_outbox(section: &Section<'_>, table: Option<TablePattern>) -> Option<Ou
         (outbox_id, Some(None))
     } else {
         ensure_unused(section, "outbox_id", preset);
-        (Some(None), build_plan(section, preset).map(|plan| Some(Arc::new(plan))))
+        (Some(None), build_plan(section, preset, relay).map(|plan| Some(Arc::new(plan))))
     };
     Some(OutboxOptions { table: table?, preset: preset?, outbox_id: outbox_id?, plan: plan? })
 }
@@ -115,7 +123,11 @@ fn ensure_fixed(section: &Section<'_>) {
 
 /// The plan of the preset, with what the section says otherwise. Where the preset is not known, only what is wrong for
 /// all of them is.
-fn build_plan(section: &Section<'_>, preset: Option<Preset>) -> Option<PlanOptions> {
+fn build_plan(
+    section: &Section<'_>,
+    preset: Option<Preset>,
+    relay: OfRelay<'_>,
+) -> Option<PlanOptions> {
     ensure_fixed(section);
     let base = preset.and_then(PlanOptions::of);
     let base = base.as_ref();
@@ -152,6 +164,7 @@ fn build_plan(section: &Section<'_>, preset: Option<Preset>) -> Option<PlanOptio
     let columns = build_columns(section, preset);
     let (partition, timestamp) = (template(section, "partition"), template(section, "timestamp"));
     let conditions = build_conditions(section);
+    let fallback = build_fallback(section, relay);
     Some(PlanOptions {
         columns: columns?,
         topic: topic??,
@@ -163,6 +176,7 @@ fn build_plan(section: &Section<'_>, preset: Option<Preset>) -> Option<PlanOptio
         partition: partition?,
         timestamp: timestamp?,
         conditions: conditions?,
+        fallback: fallback?,
     })
 }
 

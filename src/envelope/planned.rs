@@ -51,6 +51,20 @@ pub fn write(
     Ok(Outcome::Record(Parts { key_len, value_len, partition, timestamp }))
 }
 
+/// The topic and the key, each where it can be made.
+pub fn address(
+    row: &Row<'_>,
+    plan: &Plan,
+    facts: &RowFacts<'_>,
+    buffers: &mut Buffers,
+) -> (Option<String>, Option<Vec<u8>>) {
+    let mut writer = Writer { row, plan, facts, buffers };
+    let topic = writer.topic().is_ok().then(|| writer.buffers.topic.clone());
+    let mut key = Vec::new();
+    let has_key = matches!(writer.key(&mut key), Ok(Some(_)));
+    (topic, has_key.then_some(key))
+}
+
 struct Writer<'a> {
     row: &'a Row<'a>,
     plan: &'a Plan,

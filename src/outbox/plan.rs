@@ -5,8 +5,8 @@
 
 use serde_json::{Value as Json, json};
 
-use super::Preset;
 use super::template::{Piece, Template};
+use super::{FallbackOptions, Preset};
 use crate::binlog::table::{Column, Table};
 use crate::binlog::value::{BinaryFormat, DecimalFormat, JsonOptions};
 
@@ -29,6 +29,8 @@ pub struct PlanOptions {
     pub timestamp: Option<Template>,
     /// A row is relayed where all of them hold.
     pub conditions: Vec<Condition>,
+    /// `None`: a row that cannot be a record is a halt.
+    pub fallback: Option<FallbackOptions>,
 }
 
 /// What becomes of a row whose key is NULL.
@@ -157,6 +159,7 @@ impl PlanOptions {
             partition: None,
             timestamp: None,
             conditions: Vec::new(),
+            fallback: None,
         })
     }
 
@@ -204,7 +207,9 @@ impl PlanOptions {
 
     /// A record may go to another partition than its key's.
     pub fn has_row_partitions(&self) -> bool {
-        self.partition.is_some() || self.key_null == KeyNull::PartitionBySequence
+        self.partition.is_some()
+            || self.key_null == KeyNull::PartitionBySequence
+            || self.fallback.as_ref().is_some_and(FallbackOptions::has_dead_letters)
     }
 
     /// What a column is called in the table.
@@ -213,7 +218,8 @@ impl PlanOptions {
         renamed.map_or(name, |(_, table)| table)
     }
 
-    /// All that decides about the records, for the fingerprint.
+    /// All that decides about the records, for the fingerprint. The fallback does not: a row that was a record before
+    /// stays one, and where a row halts the relay inside a transaction, the fallback is what can be changed.
     pub fn describe(&self) -> Json {
         let text = |template: &Option<Template>| template.as_ref().map(ToString::to_string);
         let value = match &self.value {

@@ -1,6 +1,6 @@
 //! The route of a table's rows: the columns that its preset uses, found by name, and how to decode a row.
 
-use super::{OutboxOptions, Plan, Preset};
+use super::{Fallback, OutboxOptions, Plan, Preset};
 use crate::binlog::row::RowDecoder;
 use crate::binlog::table::{Column, Table};
 use crate::nearest::nearest;
@@ -88,6 +88,8 @@ pub struct Route {
     cells: Vec<Option<usize>>,
     /// Of a preset that has no writer of its own.
     pub plan: Option<Box<Plan>>,
+    /// Of a plan that has one.
+    pub fallback: Option<Box<Fallback>>,
 }
 
 /// Checks column names against the needs of an outbox.
@@ -131,6 +133,7 @@ impl Route {
         ensure_columns(options, &table.full_name(), names)?;
         let (preset, outbox_id) = (options.preset, options.outbox_id);
         if let Some(plan) = &options.plan {
+            let fallback = plan.fallback.as_ref().map(|it| Fallback::new(it, table).into());
             let (plan, indices) = Plan::compile(plan, table);
             let decoder = RowDecoder::new(table, &indices);
             let (columns, cells) = (Vec::new(), Vec::new());
@@ -141,6 +144,7 @@ impl Route {
                 columns,
                 cells,
                 plan: Some(plan.into()),
+                fallback,
             });
         }
         let mut indices = Vec::new();
@@ -166,6 +170,7 @@ impl Route {
             columns,
             cells,
             plan: None,
+            fallback: None,
         })
     }
 

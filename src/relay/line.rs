@@ -3,6 +3,7 @@
 //! One batch is filled while others are in flight: one, or in `idempotent` delivery several. A batch is handed over as
 //! soon as there is another one to fill and a transaction is whole. A full batch stops the reading until then.
 
+mod fallback;
 mod gtid_pace;
 pub(crate) mod ledger;
 mod publish;
@@ -16,7 +17,6 @@ pub(super) use self::gtid_pace::set_bytes_max;
 use self::ledger::{Admission, Ledger};
 use super::planted::{Bug, is_planted};
 use super::progress::Observer;
-use super::refusal::{Refusal, Verdict};
 use super::resume_point::LineOptions;
 use crate::batch::{Batch, DestinationId, Parts};
 use crate::binlog::row::Cell;
@@ -131,17 +131,22 @@ impl<D: Destinations> Line<D> {
         };
         let mut bytes = rows.event.rows();
         while !bytes.is_empty() {
+            let from = bytes;
             let decoder = &self.route(rows.layout).decoder;
             decoder.decode(&mut bytes, rows.event.present(), cells).map_err(|source| {
                 let at = rows.position.coordinates.at(rows.at.end);
                 Error::Decode { table: rows.table.full_name(), at, row: index, source }
             })?;
-            if let Some(parts) = self.draft_row(rows, admission, index, cells)? {
-                let topic = match self.known_topic() {
+            let row = DecodedRow { rows, index, bytes: from, cells };
+            if let Some(mut parts) = self.draft_row(&row, admission)? {
+                let mut topic = match self.known_topic() {
                     Some(topic) => topic,
-                    None => self.learn_topic().await?,
+                    None => self.learn_topic_or_fall_back(&row, &mut parts).await?,
                 };
-                self.push_draft(rows, index, topic, parts)?;
+                if !self.options.refusals.is_empty() {
+                    topic = self.replace_refused(&row, topic, &mut parts).await?;
+                }
+                self.push_draft(&row, topic, parts);
                 self.seal_full(rows).await?;
             }
             index += 1;
@@ -158,58 +163,43 @@ impl<D: Destinations> Line<D> {
     /// Writes the row's record; `None` where the row is not relayed.
     fn draft_row(
         &mut self,
-        rows: &Rows<'_>,
+        row: &DecodedRow<'_>,
         admission: Admission,
-        index: u64,
-        cells: &[Cell<'_>],
     ) -> Result<Option<Parts>, Error> {
         let (ledger, routes) = (&mut self.ledger, &self.routes);
+        let (rows, cells) = (row.rows, row.cells);
         let route = routes[rows.layout.index].as_ref().expect(HAS_ROUTE);
-        let is_relayed =
-            || envelope::is_relayed(route, cells).map_err(|source| row_error(rows, index, source));
+        let is_relayed = || match envelope::is_relayed(route, cells) {
+            Err(source) if fallback::letter_for(route, &source).is_some() => Ok(true),
+            is_relayed => is_relayed.map_err(|source| row.error(source)),
+        };
         if ledger.is_done(admission, rows.gtid, is_relayed)? {
             self.observer.note_skipped(Skipped::Relayed);
             return Ok(None);
         }
-        let (file, end) = (rows.position.coordinates.file(), rows.at.end);
-        let facts = RowFacts {
-            position: RowPosition { file, end, index },
-            database: &rows.table.schema,
-            table: &rows.table.name,
-            name: ledger.name(),
-            generation: ledger.generation(),
-            sequence: ledger.next_sequence(self.filling.len()),
-            gtid: rows.gtid,
-            committed_at: rows.committed_at,
-        };
+        let facts = row.facts(ledger, self.filling.len());
         let draft = self.filling.draft();
-        let outcome = envelope::write(route, cells, &facts, &mut self.buffers, draft);
-        match outcome.map_err(|source| row_error(rows, index, source))? {
-            Outcome::Record(parts) => return Ok(Some(parts)),
-            Outcome::AlreadyPublished => self.observer.note_skipped(Skipped::Published),
-            Outcome::LeftOut => self.observer.note_skipped(Skipped::LeftOut),
+        match envelope::write(route, cells, &facts, &mut self.buffers, draft) {
+            Ok(Outcome::Record(parts)) => return Ok(Some(parts)),
+            Ok(Outcome::AlreadyPublished) => self.observer.note_skipped(Skipped::Published),
+            Ok(Outcome::LeftOut) => self.observer.note_skipped(Skipped::LeftOut),
+            Err(source) => return self.draft_letter_of(row, source).map(Some),
         }
         Ok(None)
     }
 
-    fn push_draft(
-        &mut self,
-        rows: &Rows<'_>,
-        index: u64,
-        topic: DestinationId,
-        parts: Parts,
-    ) -> Result<(), Error> {
-        if self.is_in_kafka(topic, parts) {
+    fn push_draft(&mut self, row: &DecodedRow<'_>, topic: DestinationId, parts: Parts) {
+        let committed_at = row.rows.committed_at;
+        if self.is_in_kafka(row, topic, parts) {
             self.observer.note_skipped(Skipped::Relayed);
-            self.filling.push_found_parts(topic, parts, rows.committed_at);
+            self.observer.forget_letters_from(self.next_sequence());
+            self.filling.push_found_parts(topic, parts, committed_at);
         } else {
-            self.ensure_not_refused(rows, index, topic, parts)?;
-            self.filling.push_parts(topic, parts, rows.committed_at);
+            self.filling.push_parts(topic, parts, committed_at);
         }
         if is_planted(Bug::BoundaryInsideTransaction) {
             self.filling.mark_boundary();
         }
-        Ok(())
     }
 
     /// Hands a full batch over, once there is another one to fill.
@@ -225,13 +215,19 @@ impl<D: Destinations> Line<D> {
     }
 
     /// Whether the record in draft was found in the sink.
-    fn is_in_kafka(&self, topic: DestinationId, parts: Parts) -> bool {
+    fn is_in_kafka(&self, row: &DecodedRow<'_>, topic: DestinationId, parts: Parts) -> bool {
         if self.ledger.window().is_none() {
             return false;
         }
         let key = parts.key_len.map(|key_len| self.filling.draft_key(key_len));
         let sequence = self.next_sequence();
-        let is_there = |sent: &SentRows| sent.holds(key, parts.partition, sequence);
+        let is_there = |sent: &SentRows| {
+            if self.may_be_elsewhere(row, topic, parts) {
+                sent.sequences.contains(&sequence)
+            } else {
+                sent.holds(key, parts.partition, sequence)
+            }
+        };
         self.sent.get(&topic).is_some_and(is_there) && !is_planted(Bug::FoundRowSentAgain)
     }
 
@@ -263,6 +259,7 @@ impl<D: Destinations> Line<D> {
         self.ledger.roll_back(&position.coordinates)?;
         if !is_planted(Bug::RolledBackKept) {
             self.filling.roll_back();
+            self.observer.forget_letters_from(self.next_sequence());
         }
         self.filling.mark_boundary();
         Ok(())
@@ -323,55 +320,6 @@ impl<D: Destinations> Line<D> {
     pub async fn follow_changes(&mut self) {
         self.destinations.follow_changes().await;
     }
-
-    /// The broker names the record by its number, and all before that row leaves before the relay halts.
-    fn ensure_not_refused(
-        &self,
-        rows: &Rows<'_>,
-        row: u64,
-        topic: DestinationId,
-        parts: Parts,
-    ) -> Result<(), Error> {
-        match &self.options.refused {
-            Some(refused) if refused.refused.sequence == self.next_sequence() => {
-                self.name_refused(refused, rows, row, topic, parts)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn name_refused(
-        &self,
-        refused: &Refusal,
-        rows: &Rows<'_>,
-        row: u64,
-        topic: DestinationId,
-        parts: Parts,
-    ) -> Result<(), Error> {
-        let destination = self.destinations.get(topic);
-        if *destination.name != *refused.refused.destination {
-            // On another server, another row may have this number.
-            return Ok(());
-        }
-        let headers = self.filling.draft_headers(parts);
-        let length = Option::unwrap_or_default;
-        let (key_len, value_len) = (length(parts.key_len), length(parts.value_len));
-        let bytes = self.destinations.record_bytes(key_len, value_len, headers);
-        let (table, at) = (rows.table.full_name(), rows.position.coordinates.at(rows.at.end));
-        let name = destination.name.to_string();
-        let sent_below = self.destinations.batch_bytes_max();
-        match refused.verdict(bytes, destination.record_bytes_max, sent_below) {
-            Verdict::SendAgain => Ok(()),
-            Verdict::OneByOne => Err(Error::OneByOne { topic: name }),
-            Verdict::TooLarge { bytes_max } => {
-                Err(Error::RecordTooLarge { table, at, row, topic: name, bytes, bytes_max })
-            }
-            Verdict::Refused => {
-                let (fate, source) = (refused.refused.fate.clone(), refused.refused.cause.clone());
-                Err(Error::RecordRefused { table, at, row, topic: name, bytes, fate, source })
-            }
-        }
-    }
 }
 
 /// The memory of cells, for cells of another event: the standard library collects a vector into its own memory.
@@ -380,7 +328,39 @@ fn emptied<'a>(mut cells: Vec<Cell<'_>>) -> Vec<Cell<'a>> {
     cells.into_iter().map(|_| Cell::Null).collect()
 }
 
-fn row_error(rows: &Rows<'_>, row: u64, source: envelope::Error) -> Error {
-    let at = rows.position.coordinates.at(rows.at.end);
-    Error::Row { table: rows.table.full_name(), at, row, source }
+/// A row, decoded as far as its plan needs it.
+#[derive(Clone, Copy)]
+struct DecodedRow<'a> {
+    rows: &'a Rows<'a>,
+    /// Within the event, or among the rows of its table in a compressed transaction.
+    index: u64,
+    /// Those of the event, from the row on.
+    bytes: &'a [u8],
+    cells: &'a [Cell<'a>],
+}
+
+impl<'a> DecodedRow<'a> {
+    /// `filling`: records in the batch that is being filled.
+    fn facts(&self, ledger: &'a Ledger, filling: usize) -> RowFacts<'a> {
+        let rows = self.rows;
+        let (file, end) = (rows.position.coordinates.file(), rows.at.end);
+        RowFacts {
+            position: RowPosition { file, end, index: self.index },
+            database: &rows.table.schema,
+            table: &rows.table.name,
+            name: ledger.name(),
+            generation: ledger.generation(),
+            sequence: ledger.next_sequence(filling),
+            gtid: rows.gtid,
+            committed_at: rows.committed_at,
+        }
+    }
+
+    fn at(&self) -> Coordinates {
+        self.rows.position.coordinates.at(self.rows.at.end)
+    }
+
+    fn error(&self, source: envelope::Error) -> Error {
+        Error::Row { table: self.rows.table.full_name(), at: self.at(), row: self.index, source }
+    }
 }

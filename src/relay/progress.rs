@@ -13,7 +13,7 @@ use crate::coordinates::Coordinates;
 use crate::sink::{Published, Stored};
 use crate::telemetry::clock::{CommitTime, ServerClock, micros_since_1970};
 use crate::telemetry::lag::Lag;
-use crate::telemetry::metrics::{ErrorKind, Peer, Skipped};
+use crate::telemetry::metrics::{DeadLetterReason, ErrorKind, Peer, Skipped};
 use crate::telemetry::{Reason, State, Telemetry, seconds};
 
 /// A transaction committed within this time counts as the end of the binlog. Servers whose timestamps are whole seconds
@@ -24,6 +24,9 @@ const RECENT: Duration = Duration::from_secs(1);
 /// for this long. The failure may come again when the line reaches the same position. The time is for an idle server
 /// with rare heartbeats.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
+
+/// The log tells of so many dead letters of a session; the metric counts all.
+const LETTERS_TOLD: u64 = 10;
 
 /// Tells telemetry about one session.
 pub struct Observer {
@@ -48,6 +51,10 @@ pub struct Observer {
     skipped_left_out: u64,
     /// Oldest commit time and bytes of each batch in flight, in stream order.
     in_flight: VecDeque<(Option<CommitTime>, usize)>,
+    /// Dead letters that are not in Kafka yet, by the numbers of their rows.
+    letters: VecDeque<(u64, DeadLetterReason)>,
+    /// Dead letters of this session so far.
+    letters_seen: u64,
 }
 
 impl Observer {
@@ -68,6 +75,8 @@ impl Observer {
             skipped_ghosts: 0,
             skipped_left_out: 0,
             in_flight: VecDeque::new(),
+            letters: VecDeque::new(),
+            letters_seen: 0,
         }
     }
 
@@ -87,6 +96,26 @@ impl Observer {
 
     pub fn note_ghosts(&mut self, rows: u64) {
         self.skipped_ghosts += rows;
+    }
+
+    /// The row of this number becomes a dead letter. Answers whether the log tells of it.
+    pub fn note_letter(&mut self, sequence: u64, reason: DeadLetterReason) -> bool {
+        self.letters.push_back((sequence, reason));
+        self.letters_seen += 1;
+        self.letters_seen <= LETTERS_TOLD
+    }
+
+    /// Rows from this number on come again, or were in Kafka already.
+    pub fn forget_letters_from(&mut self, sequence: u64) {
+        while self.letters.back().is_some_and(|(of, _)| *of >= sequence) {
+            self.letters.pop_back();
+        }
+    }
+
+    fn count_letters(&mut self, until: u64) {
+        while let Some((_, reason)) = self.letters.pop_front_if(|(of, _)| *of <= until) {
+            self.telemetry.note_letter(reason);
+        }
     }
 
     /// A batch is handed to the publisher.
@@ -134,7 +163,8 @@ impl Observer {
     /// The batch is in Kafka.
     pub fn note_published(&mut self, published: &Published) {
         self.in_flight.pop_front();
-        let Published { batch, took, committed_at, .. } = published;
+        let Published { batch, took, committed_at, sequence } = published;
+        self.count_letters(*sequence);
         if batch.unsent() == 0 {
             return;
         }

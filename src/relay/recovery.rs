@@ -82,8 +82,8 @@ pub(super) async fn recover<W: World>(relay: &mut Relay<'_, W>) -> Result<Recove
     let claimed = sink.claim(claim(&start, stored, &resume_point)).await?;
     (relay.predecessor, relay.has_claimed) = (None, true);
     let outboxes = outbox::as_on_server(&config.outbox, identity.folds_case);
-    let refused = relay.refused.clone();
-    let options = LineOptions { outboxes: outboxes.as_slice().into(), refused, ahead_until };
+    let refusals = relay.refusals.clone();
+    let options = LineOptions { outboxes: outboxes.as_slice().into(), refusals, ahead_until };
     let observer = Observer::new(relay.telemetry.clone(), relay.failed.is_none());
     let mut line = Line::new(options, Ledger::new(resume_point), claimed, observer);
     if let Some(owner) = owner {

@@ -27,6 +27,44 @@ pub enum Verdict {
     Refused,
 }
 
+/// The records that were refused, of rows which are not stored yet. A batch may hold several, and each session finds one.
+#[derive(Debug, Clone, Default)]
+pub struct Refusals(Vec<Refusal>);
+
+impl Refusals {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// That of the row of this number and destination.
+    pub fn of(&self, sequence: u64, destination: &str) -> Option<&Refusal> {
+        self.0
+            .iter()
+            .find(|it| it.refused.sequence == sequence && it.refused.destination == destination)
+    }
+
+    /// Keeps the row whose record was refused. Returns `false` if the error is of no row, or if the session was to name
+    /// the row.
+    pub fn note(&mut self, error: &Error) -> bool {
+        let Some(refusal) = Refusal::of(error) else { return false };
+        let Refused { sequence, destination, .. } = refusal.refused.clone();
+        let Some(refusal) = refusal.after(self.of(sequence, &destination)) else { return false };
+        self.forget(sequence, &destination);
+        self.0.push(refusal);
+        true
+    }
+
+    pub fn forget(&mut self, sequence: u64, destination: &str) {
+        self.0
+            .retain(|it| it.refused.sequence != sequence || it.refused.destination != destination);
+    }
+
+    /// Forgets the rows up to this number: they are stored.
+    pub fn forget_stored(&mut self, sequence: u64) {
+        self.0.retain(|it| it.refused.sequence > sequence);
+    }
+}
+
 impl Refusal {
     /// `None` for an error that is of no row.
     pub fn of(error: &Error) -> Option<Refusal> {

@@ -20,6 +20,7 @@ use super::line::Line;
 use super::line::ledger::Ledger;
 use super::progress::Observer;
 use super::recovery::table_filter;
+use super::refusal::Refusals;
 use super::resume_point::{LineOptions, ResumePoint};
 use super::session::Session;
 use super::stamp::Stamp;
@@ -82,8 +83,11 @@ impl<'a> Replay<'a> {
         let source = Source::over(stream, Duration::MAX, start, FixedCatalog::default(), filter);
         let telemetry = Telemetry::new(&config.name, config.mysql.to_string());
         let observer = Observer::new(Arc::new(telemetry), true);
-        let options =
-            LineOptions { outboxes: config.outbox[..].into(), refused: None, ahead_until: None };
+        let options = LineOptions {
+            outboxes: config.outbox[..].into(),
+            refusals: Refusals::default(),
+            ahead_until: None,
+        };
         let line = Line::new(options, Ledger::new(resume_point(config)), claimed, observer);
         let session = Session::new(config, source, line, &|_| {});
         let stop = watch::channel(false);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::refusal::Refusal;
+use super::refusal::Refusals;
 use super::stamp::Stamp;
 use crate::checkpoint::Checkpoint;
 use crate::coordinates::{Coordinates, Gtid};
@@ -43,8 +43,8 @@ pub struct ResumePoint {
 #[derive(Debug, Clone)]
 pub struct LineOptions {
     pub outboxes: Arc<[OutboxOptions]>,
-    /// The record that was refused in an earlier session. It is judged when its row comes again.
-    pub refused: Option<Refusal>,
+    /// The records that were refused in earlier sessions. Each is judged when its row comes again.
+    pub refusals: Refusals,
     /// Before this position, the GTID set that the session starts with may hold transactions that are not read yet.
     pub ahead_until: Option<Coordinates>,
 }

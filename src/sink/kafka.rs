@@ -79,7 +79,7 @@ impl Kafka {
         let connected = self.blocking(move || connection.connect(&name)).await;
         let (admin, cluster_id) = connected?;
         let refresh_interval = self.connection.metadata_refresh_interval();
-        Ok((Topics::new(admin, self.topics, refresh_interval), cluster_id))
+        Ok((Topics::new(admin, self.topics.clone(), refresh_interval), cluster_id))
     }
 
     /// The same, and creates the checkpoint topic if that is allowed.

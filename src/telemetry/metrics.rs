@@ -136,6 +136,42 @@ impl Skipped {
     }
 }
 
+/// Why a row became a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadLetterReason {
+    /// A value is NULL where a record needs one.
+    Null,
+    /// A value has no text.
+    NotText,
+    /// There can be no such topic, or it does not take the record.
+    Topic,
+    /// The record is larger than the topic takes.
+    Size,
+    /// A template gives what is no partition or no time.
+    Template,
+}
+
+impl DeadLetterReason {
+    const ALL: [DeadLetterReason; 5] = [
+        DeadLetterReason::Null,
+        DeadLetterReason::NotText,
+        DeadLetterReason::Topic,
+        DeadLetterReason::Size,
+        DeadLetterReason::Template,
+    ];
+
+    /// As the record's header names it, too.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DeadLetterReason::Null => "null",
+            DeadLetterReason::NotText => "not-text",
+            DeadLetterReason::Topic => "topic",
+            DeadLetterReason::Size => "size",
+            DeadLetterReason::Template => "template",
+        }
+    }
+}
+
 /// All metrics of one relay.
 pub struct Metrics {
     registry: Registry,
@@ -143,6 +179,7 @@ pub struct Metrics {
     connected: IntGaugeVec,
     records_published: IntCounterVec,
     rows_skipped: IntCounterVec,
+    dead_letters: IntCounterVec,
     reconnects: IntCounterVec,
     errors: IntCounterVec,
     end_to_end_duration_seconds: Histogram,
@@ -186,6 +223,7 @@ impl Metrics {
             connected: new.gauges("connected", "1 while the peer is connected.", &["peer"])?,
             records_published: new.counters("records_published_total", "Records committed in Kafka.", &["topic"])?,
             rows_skipped: new.counters("rows_skipped_total", "Rows of outbox tables that became no record.", &["reason"])?,
+            dead_letters: new.counters("dead_letters_total", "Rows committed in Kafka as dead letters.", &["reason"])?,
             reconnects: new.counters("reconnects_total", "Recoveries after the peer failed.", &["peer"])?,
             errors: new.counters("errors_total", "Errors that ended a session or the relay.", &["kind"])?,
             transactions: new.counter("transactions_total", "MySQL transactions with records, committed in Kafka.")?,
@@ -237,6 +275,9 @@ impl Metrics {
         for reason in Skipped::ALL {
             self.rows_skipped.with_label_values(&[reason.label()]);
         }
+        for reason in DeadLetterReason::ALL {
+            self.dead_letters.with_label_values(&[reason.as_str()]);
+        }
         self.lag_bytes.set(f64::NAN);
         self.binlog_retained_behind_checkpoint_bytes.set(f64::NAN);
     }
@@ -248,6 +289,10 @@ impl Metrics {
 
     pub fn rows_skipped(&self, reason: Skipped) -> IntCounter {
         self.rows_skipped.with_label_values(&[reason.label()])
+    }
+
+    pub fn dead_letters(&self, reason: DeadLetterReason) -> IntCounter {
+        self.dead_letters.with_label_values(&[reason.as_str()])
     }
 
     pub fn reconnects(&self, peer: Peer) -> IntCounter {
@@ -361,6 +406,7 @@ mod tests {
             r#"binlog_relay_connected{peer="kafka"} 0"#,
             r#"binlog_relay_reconnects_total{peer="mysql"} 0"#,
             r#"binlog_relay_rows_skipped_total{reason="published"} 0"#,
+            r#"binlog_relay_dead_letters_total{reason="not-text"} 0"#,
             r#"binlog_relay_errors_total{kind="row"} 0"#,
             "binlog_relay_lag_bytes NaN",
         ] {

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::binlogs::Binlogs;
 use super::clock::{ServerClock, iso_8601, micros_since_1970};
 use super::lag::Lag;
-use super::metrics::{ErrorKind, Metrics, Peer, Skipped};
+use super::metrics::{DeadLetterReason, ErrorKind, Metrics, Peer, Skipped};
 use super::state::State;
 use crate::coordinates::{Coordinates, GtidSet};
 
@@ -248,6 +248,12 @@ impl Telemetry {
             self.metrics.rows_skipped(reason).inc_by(rows);
             self.shared().records.skipped += rows;
         }
+    }
+
+    /// A row is in Kafka as a dead letter.
+    pub fn note_letter(&self, reason: DeadLetterReason) {
+        self.metrics.dead_letters(reason).inc();
+        self.shared().records.failed += 1;
     }
 
     /// An error ended a session or the relay.

@@ -216,6 +216,8 @@ pub struct Table {
     pub name: String,
     /// Its columns, in the order of the rows.
     pub columns: Vec<Column>,
+    /// Indices of the columns of its primary key; empty where it has none, and where nobody says it.
+    pub primary_key: Vec<usize>,
 }
 
 impl Table {
@@ -240,7 +242,12 @@ impl Table {
                 display: Display::default(),
             })
             .collect();
-        Some(Self { schema: map.id.schema.to_owned(), name: map.id.table.to_owned(), columns })
+        Some(Self {
+            schema: map.id.schema.to_owned(),
+            name: map.id.table.to_owned(),
+            columns,
+            primary_key: map.optional.primary_key.clone(),
+        })
     }
 
     /// The table with columns that have no names: enough to find the ends of its rows.
@@ -259,6 +266,7 @@ impl Table {
             schema: map.id.schema.to_owned(),
             name: map.id.table.to_owned(),
             columns: columns.collect(),
+            primary_key: Vec::new(),
         }
     }
 

@@ -346,7 +346,12 @@ mod tests {
 
     fn layout(signature: &[u8]) -> Layout {
         let (schema, name) = ("shop".to_owned(), "events".to_owned());
-        let table = Table { schema: schema.clone(), name: name.clone(), columns: Vec::new() };
+        let table = Table {
+            schema: schema.clone(),
+            name: name.clone(),
+            columns: Vec::new(),
+            primary_key: Vec::new(),
+        };
         Layout { schema, name, signature: signature.to_vec(), table: Arc::new(table) }
     }
 

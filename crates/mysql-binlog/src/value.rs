@@ -37,6 +37,11 @@ pub use self::error::Error;
 pub use self::in_json::{BinaryFormat, DecimalFormat, JsonOptions, write_json};
 pub use super::text::TextBuffer;
 
+/// Appends bytes as base64, with padding and in one line.
+pub fn write_base64(bytes: &[u8], out: &mut impl TextBuffer) {
+    push_base64(out, bytes);
+}
+
 /// The text of a value: as [`write_text`] writes it, but bytes of binary columns must be UTF-8 and are that text.
 /// A GEOMETRY has no such text.
 ///

@@ -113,8 +113,16 @@ fn what_a_plan_cannot_be_names_its_line_and_the_nearest_word() {
             "relay.toml:11: outbox.0.cloudevents.source is missing",
         ),
         (
-            "preset = \"outbox\"\non_error = \"dead-letter\"",
-            "relay.toml:10: outbox.0.on_error = \"dead-letter\" is not in this version",
+            "preset = \"outbox\"\non_error = \"skip\"",
+            "relay.toml:10: outbox.0.on_error is \"skip\"; expected halt or dead-letter",
+        ),
+        (
+            "preset = \"outbox\"\noversize = \"claim-check\"\ndead_letter_topic = \"letters\"",
+            "relay.toml:11: outbox.0.dead_letter_topic: no row becomes a dead letter /",
+        ),
+        (
+            "preset = \"outbox\"\non_error = \"dead-letter\"\ndead_letter_topic = \"offset.storage.topic\"",
+            "relay.toml:11: outbox.0.dead_letter_topic: it is the checkpoint_topic, where a later record of a key replaces",
         ),
         (
             "preset = \"outbox\"\noutbox_id = 1",

@@ -227,7 +227,8 @@ fn what_later_versions_bring_is_refused_as_such() {
             "start_from = \"snapshot\"",
             "relay.toml:3: mysql.start_from = \"snapshot\" is",
         ),
-        ("[[outbox]]", "dead_letter_topic = \"x\"", "relay.toml:8: outbox.0.dead_letter_topic is"),
+        ("[mysql]", "failover_after = \"5s\"", "relay.toml:3: mysql.failover_after is"),
+        ("[kafka]", "chain = true", "relay.toml:6: kafka.chain is"),
     ] {
         let message = message(with_line(section, line));
         assert!(message.starts_with(&format!("{what} not in this version")), "{message}");

@@ -29,7 +29,7 @@ use crate::sink::Destination;
 use crate::tasks;
 
 /// Whether and how missing topics are created.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicOptions {
     pub create: bool,
     /// `None`: the broker's default.
@@ -40,7 +40,13 @@ pub struct TopicOptions {
     pub topics_max: usize,
     /// Decides which rights are needed.
     pub delivery: Delivery,
+    /// Topics of dead letters. The relay creates them so that they take any record, and keep it.
+    pub dead_letter_topics: Vec<String>,
 }
+
+/// `max.message.bytes` of a topic of dead letters: what brokers take in one request (`socket.request.max.bytes`), unless
+/// they are configured otherwise.
+const LETTER_BYTES_MAX: &str = "104857600";
 
 /// How long a broker may take to learn of a topic that was just created.
 const CREATION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -398,7 +404,12 @@ impl Topics {
 
     fn destination<'a>(&self, name: &'a str) -> NewTopic<'a> {
         let TopicOptions { partitions, replication, .. } = self.options;
-        new_topic(name, partitions, replication)
+        let topic = new_topic(name, partitions, replication);
+        if self.options.dead_letter_topics.iter().any(|it| it == name) {
+            topic.set("max.message.bytes", LETTER_BYTES_MAX).set("retention.ms", "-1")
+        } else {
+            topic
+        }
     }
 
     fn checkpoint<'a>(&self, name: &'a str) -> NewTopic<'a> {

@@ -182,7 +182,12 @@ fn table(kinds: &[ColumnKind]) -> Table {
         json_style: json::Style::V8_0,
         display: crate::table::Display::default(),
     });
-    Table { schema: "s".to_owned(), name: "t".to_owned(), columns: columns.collect() }
+    Table {
+        schema: "s".to_owned(),
+        name: "t".to_owned(),
+        columns: columns.collect(),
+        primary_key: Vec::new(),
+    }
 }
 
 #[test]

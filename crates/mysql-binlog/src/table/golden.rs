@@ -67,6 +67,7 @@ impl GoldenTable {
             datetime_precision: number(&column[7]),
             charset: column[8].clone(),
             server_version: column[10].clone().unwrap(),
+            is_in_primary_key: false,
         });
         columns.collect()
     }

@@ -14,6 +14,8 @@ const COLUMN_CHARSET: u8 = 3;
 const COLUMN_NAME: u8 = 4;
 const SET_VALUES: u8 = 5;
 const ENUM_VALUES: u8 = 6;
+const SIMPLE_PRIMARY_KEY: u8 = 8;
+const PRIMARY_KEY_WITH_PREFIX: u8 = 9;
 const ENUM_AND_SET_DEFAULT_CHARSET: u8 = 10;
 const ENUM_AND_SET_COLUMN_CHARSET: u8 = 11;
 
@@ -27,6 +29,8 @@ pub(super) struct OptionalMetadata<'a> {
     pub(super) charsets: Vec<Option<Charset>>,
     /// Names of all columns.
     pub(super) names: Option<Vec<&'a str>>,
+    /// Indices of the columns of the primary key.
+    pub(super) primary_key: Vec<usize>,
     values: Vec<Option<Vec<&'a [u8]>>>,
 }
 
@@ -36,6 +40,7 @@ impl<'a> OptionalMetadata<'a> {
             unsigned: vec![None; kinds.len()],
             charsets: vec![None; kinds.len()],
             names: None,
+            primary_key: Vec::new(),
             values: vec![None; kinds.len()],
         };
         let of = |wanted: fn(ColumnKind) -> bool| -> Vec<usize> {
@@ -59,6 +64,8 @@ impl<'a> OptionalMetadata<'a> {
                 ENUM_VALUES => {
                     metadata.read_values(&of(|k| matches!(k, ColumnKind::Enum { .. })), value)?
                 }
+                SIMPLE_PRIMARY_KEY => metadata.read_primary_key(kinds.len(), value, false)?,
+                PRIMARY_KEY_WITH_PREFIX => metadata.read_primary_key(kinds.len(), value, true)?,
                 ENUM_AND_SET_DEFAULT_CHARSET => {
                     metadata.read_default_charset(&of(ColumnKind::is_enum_or_set), value)?;
                 }
@@ -121,6 +128,26 @@ impl<'a> OptionalMetadata<'a> {
         value.ensure_read()
     }
 
+    /// `has_prefixes`: the length of its prefix follows each column.
+    fn read_primary_key(
+        &mut self,
+        count: usize,
+        mut value: Bytes<'a>,
+        has_prefixes: bool,
+    ) -> Result<(), Malformed> {
+        while !value.is_empty() {
+            let column = value.lenenc()?;
+            if column >= count || self.primary_key.contains(&column) {
+                return Err(Malformed::Short { wanted: column, left: count });
+            }
+            self.primary_key.push(column);
+            if has_prefixes {
+                value.lenenc()?;
+            }
+        }
+        Ok(())
+    }
+
     fn read_values(&mut self, columns: &[usize], mut value: Bytes<'a>) -> Result<(), Malformed> {
         for column in columns {
             let count = value.lenenc()?;
@@ -134,8 +161,11 @@ impl<'a> OptionalMetadata<'a> {
 
 /// Each list costs a look at all columns, so one of ours that comes again is an error: no server writes a list twice.
 fn ensure_first(field: u8, read: &mut u32, value: Bytes<'_>) -> Result<(), Malformed> {
-    if !matches!(field, SIGNEDNESS..=ENUM_VALUES | ENUM_AND_SET_DEFAULT_CHARSET..=ENUM_AND_SET_COLUMN_CHARSET)
-    {
+    let is_ours = matches!(
+        field,
+        SIGNEDNESS..=ENUM_VALUES | SIMPLE_PRIMARY_KEY..=ENUM_AND_SET_COLUMN_CHARSET
+    );
+    if !is_ours {
         return Ok(());
     }
     let bit = 1 << field;

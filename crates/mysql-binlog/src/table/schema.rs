@@ -13,7 +13,7 @@ pub const SCHEMA_COLUMNS_SQL: &str = "\
 SELECT CAST(COLUMN_NAME AS CHAR), CAST(DATA_TYPE AS CHAR), CAST(COLUMN_TYPE AS CHAR), \
 CAST(IS_NULLABLE AS CHAR), CAST(CHARACTER_OCTET_LENGTH AS UNSIGNED), CAST(NUMERIC_PRECISION AS UNSIGNED), \
 CAST(NUMERIC_SCALE AS UNSIGNED), CAST(DATETIME_PRECISION AS UNSIGNED), CAST(CHARACTER_SET_NAME AS CHAR), \
-VERSION() \
+VERSION(), CAST(COLUMN_KEY AS CHAR) \
 FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION";
 
 /// One row of [`SCHEMA_COLUMNS_SQL`].
@@ -39,6 +39,8 @@ pub struct SchemaColumn {
     pub charset: Option<String>,
     /// VERSION() of the server, e.g. `5.7.22-log`
     pub server_version: String,
+    /// COLUMN_KEY is `PRI`: it is a column of the primary key
+    pub is_in_primary_key: bool,
 }
 
 impl SchemaColumn {
@@ -61,6 +63,7 @@ impl SchemaColumn {
             datetime_precision: get(row, 7)?,
             charset: get(row, 8)?,
             server_version: get(row, 9)?,
+            is_in_primary_key: get::<String>(row, 10)? == "PRI",
         })
     }
 }
@@ -165,13 +168,19 @@ pub(super) fn table(map: &TableMap<'_>, columns: &[SchemaColumn]) -> Result<Tabl
     if columns.len() != map.kinds.len() {
         return Err(mismatch(Difference::Count { event: map.kinds.len(), schema: columns.len() }));
     }
+    let primary_key = primary_key(columns);
     let columns = columns
         .iter()
         .enumerate()
         .map(|(index, schema)| column(map, index, schema))
         .collect::<Result<Vec<_>, _>>()
         .map_err(mismatch)?;
-    Ok(Table { schema: map.id.schema.to_owned(), name: map.id.table.to_owned(), columns })
+    let (schema, name) = (map.id.schema.to_owned(), map.id.table.to_owned());
+    Ok(Table { schema, name, columns, primary_key })
+}
+
+fn primary_key(columns: &[SchemaColumn]) -> Vec<usize> {
+    (0..columns.len()).filter(|index| columns[*index].is_in_primary_key).collect()
 }
 
 fn column(map: &TableMap<'_>, index: usize, schema: &SchemaColumn) -> Result<Column, Difference> {
@@ -202,11 +211,12 @@ pub(super) fn without_event(
         let charset = checked_charset(None, kind, column)?;
         Ok(described(kind, unsigned(kind, column), charset, column))
     };
+    let primary_key = primary_key(columns);
     let columns = columns.iter().map(column).collect::<Result<Vec<_>, _>>();
     let mismatch =
         |difference| Mismatch { schema: schema.to_owned(), table: table.to_owned(), difference };
     let columns = columns.map_err(mismatch)?;
-    Ok(Table { schema: schema.to_owned(), name: table.to_owned(), columns })
+    Ok(Table { schema: schema.to_owned(), name: table.to_owned(), columns, primary_key })
 }
 
 fn described(
