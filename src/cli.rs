@@ -50,6 +50,25 @@ pub enum Command {
         /// Although a relay of the name may be running.
         force: bool,
     },
+    DeadLetter(DeadLetterCommand),
+}
+
+/// About the rows that could not be records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeadLetterCommand {
+    List {
+        /// Also those that were published again.
+        all: bool,
+        json: bool,
+    },
+    Show {
+        number: String,
+        json: bool,
+    },
+    Replay {
+        /// Empty: all that were not published again.
+        numbers: Vec<String>,
+    },
 }
 
 impl Cli {
@@ -71,6 +90,10 @@ impl Cli {
             Asked::Check { json, overrides } => (Command::Check { json }, overrides),
             Asked::Schema { preset } => {
                 return Ok(Self { request: Request::Schema { preset }, log_format });
+            }
+            Asked::DeadLetter { asked } => {
+                let (command, overrides) = asked.split();
+                (Command::DeadLetter(command), overrides)
             }
             Asked::Checkpoint { asked } => match asked {
                 AskedOfCheckpoint::Show { json, overrides } => {
@@ -187,6 +210,12 @@ enum Asked {
         #[command(subcommand)]
         asked: AskedOfCheckpoint,
     },
+
+    /// Look at the rows that could not be records, or publish them again
+    DeadLetter {
+        #[command(subcommand)]
+        asked: AskedOfDeadLetters,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -236,6 +265,75 @@ enum AskedOfCheckpoint {
         #[command(flatten)]
         overrides: Overrides,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum AskedOfDeadLetters {
+    /// Print a line for each dead letter that was not published again
+    ///
+    /// Reads the topics that [[outbox]] dead_letter_topic names, or {name}.dead-letter. Changes nothing.
+    ///
+    /// Exit codes: 0 printed, 1 Kafka cannot be read, 2 bad usage or configuration.
+    #[command(verbatim_doc_comment)]
+    List {
+        /// Also those that were published again
+        #[arg(long)]
+        all: bool,
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        overrides: Overrides,
+    },
+
+    /// Print all of a dead letter: its row, why it is one, and where it is
+    ///
+    /// Exit codes: 0 printed, 1 there is none of this number, or Kafka cannot be read, 2 bad usage or configuration.
+    #[command(verbatim_doc_comment)]
+    Show {
+        /// Its relay-sequence, or the end of it
+        #[arg(value_name = "NUMBER")]
+        number: String,
+        /// Print a JSON object
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        overrides: Overrides,
+    },
+
+    /// Publish the rows of dead letters again, once, by the configuration of now
+    ///
+    /// Each row becomes a record as if it came now, with the relay-sequence that it had and the header
+    /// dead-letter-replayed. A row that still cannot be a record stays a dead letter. The relay may run meanwhile.
+    ///
+    /// Exit codes: 0 all are published, 1 some stay, or MySQL or Kafka cannot be asked, 2 bad usage or configuration.
+    #[command(verbatim_doc_comment)]
+    Replay {
+        /// The relay-sequence of each, or the end of it
+        #[arg(value_name = "NUMBER", required_unless_present = "all", conflicts_with = "all")]
+        numbers: Vec<String>,
+        /// All that were not published again
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        overrides: Overrides,
+    },
+}
+
+impl AskedOfDeadLetters {
+    fn split(self) -> (DeadLetterCommand, Overrides) {
+        match self {
+            Self::List { all, json, overrides } => {
+                (DeadLetterCommand::List { all, json }, overrides)
+            }
+            Self::Show { number, json, overrides } => {
+                (DeadLetterCommand::Show { number, json }, overrides)
+            }
+            Self::Replay { numbers, overrides, .. } => {
+                (DeadLetterCommand::Replay { numbers }, overrides)
+            }
+        }
+    }
 }
 
 /// A GTID set may stand without the prefix that a configuration file needs.

@@ -37,6 +37,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub(crate) mod connect;
+pub mod dead_letter;
 pub mod delivery;
 pub mod envelope;
 pub mod error;

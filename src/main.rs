@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use binlog_relay::checkpoint::Checkpoint;
-use binlog_relay::cli::{Cli, Command, Request};
+use binlog_relay::cli::{Cli, Command, DeadLetterCommand, Request};
 use binlog_relay::config::{self, Config};
 use binlog_relay::coordinates::StartFrom;
 use binlog_relay::error::Error;
@@ -16,7 +16,7 @@ use binlog_relay::http::{self, Http};
 use binlog_relay::outbox::Preset;
 use binlog_relay::sink::none_without_store;
 use binlog_relay::telemetry::{Telemetry, spans};
-use binlog_relay::{check, relay, schema, telemetry};
+use binlog_relay::{check, dead_letter, relay, schema, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -58,6 +58,7 @@ fn answer_configured(command: Command, config: &Config) -> anyhow::Result<ExitCo
         Command::CheckpointShow { json } => show_checkpoint(config, json),
         Command::CheckpointSet { to, force } => set_checkpoint(config, &to, force),
         Command::CheckpointReset { force } => reset_checkpoint(config, force),
+        Command::DeadLetter(asked) => answer_of_dead_letters(config, &asked),
     }
 }
 
@@ -164,6 +165,22 @@ fn reset_checkpoint(config: &Config, force: bool) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout();
     let reset = relay::reset_checkpoint(config, force, &mut out);
     Ok(answer(runtime()?.block_on(reset)))
+}
+
+fn answer_of_dead_letters(config: &Config, asked: &DeadLetterCommand) -> anyhow::Result<ExitCode> {
+    let runtime = runtime()?;
+    let mut out = std::io::stdout();
+    let answered = runtime.block_on(dead_letter::answer(config, asked, &mut out));
+    runtime.shutdown_background();
+    match answered {
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => Ok(ExitCode::from(EXIT_HALTED)),
+        Err(dead_letter::Error::Relay(error)) => Ok(answer(Err(error))),
+        Err(error) => {
+            tell(&telemetry::Causes(&error).to_string(), error.hint());
+            Ok(ExitCode::from(EXIT_HALTED))
+        }
+    }
 }
 
 /// One line per field, in the order of the record.

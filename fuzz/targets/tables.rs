@@ -110,6 +110,7 @@ fn schema_column(line: &str) -> SchemaColumn {
         datetime_precision,
         charset,
         server_version: text(),
+        is_in_primary_key: false,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::outbox::{
     self, CLOUD_EVENT_NEEDS, CloudEventMode, CloudEventOptions, Condition, KeyNull, OutboxOptions,
     PlanOptions, Preset, TablePattern, ValueNull, ValueOptions,
 };
+use crate::sink::kafka::dead_letters::REPLAYED_HEADER;
 use crate::sink::kafka::sequence::SEQUENCE_HEADER;
 
 /// Keys that only a preset with a plan has.
@@ -276,11 +277,10 @@ fn build_json(json: &Section<'_>) -> Option<ValueOptions> {
 
 fn build_headers(section: &Section<'_>) -> Option<Vec<(String, Template)>> {
     let build = |(name, field): (&str, Field<'_>)| {
-        if name == SEQUENCE_HEADER {
-            return section.keep(Err(field.rule(
-                format!("{SEQUENCE_HEADER} is the relay's own header"),
-                "choose another name",
-            )));
+        if [SEQUENCE_HEADER, REPLAYED_HEADER].contains(&name) {
+            return section.keep(Err(
+                field.rule(format!("{name} is the relay's own header"), "choose another name")
+            ));
         }
         Some((name.to_owned(), template_of(section, &field)?))
     };

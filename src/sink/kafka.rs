@@ -10,6 +10,7 @@ mod claim;
 mod client;
 mod codes;
 pub mod connection;
+pub mod dead_letters;
 mod destinations;
 mod error;
 mod fate;

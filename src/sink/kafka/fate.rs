@@ -128,8 +128,13 @@ fn of_publish(error: &PublishError) -> Fate {
         PublishError::Kafka { source, .. } => client_fate(source),
         PublishError::Initialise { id, source } => match source.rdkafka_error_code() {
             Some(Code::TransactionalIdAuthorizationFailed) => {
-                let name = id.rsplit_once('-').map_or(id.as_str(), |(name, _)| name);
-                grant("Write", &format!("the transactional ids {name}-0 to {name}-3"))
+                let lane = id.rsplit_once('-').filter(|(_, lane)| lane.parse::<u32>().is_ok());
+                match lane {
+                    Some((name, _)) => {
+                        grant("Write", &format!("the transactional ids {name}-0 to {name}-3"))
+                    }
+                    None => grant("Write", &format!("the transactional id {id}")),
+                }
             }
             _ => client_fate(source),
         },

@@ -11,6 +11,7 @@ use rdkafka::message::{BorrowedMessage, Headers};
 use tokio::time::Instant;
 
 use super::connection::KafkaOptions;
+use super::dead_letters::REPLAYED_HEADER;
 use super::partitions::partition_for;
 use super::reader::{self, Reader};
 use super::sequence::{SEQUENCE_HEADER, SequenceHeader};
@@ -173,9 +174,14 @@ impl Search {
         }
     }
 
-    /// The number of a record of this relay and generation, under any of its names.
+    /// The number of a record of this relay and generation, under any of its names. A dead letter that was published
+    /// again has an earlier one, and says nothing about what was sent.
     fn sequence(&self, record: &BorrowedMessage<'_>) -> Option<u64> {
-        let value = record.headers()?.iter().find(|header| header.key == SEQUENCE_HEADER)?.value?;
+        let headers = record.headers()?;
+        let value = headers.iter().find(|header| header.key == SEQUENCE_HEADER)?.value?;
+        if headers.iter().any(|header| header.key == REPLAYED_HEADER) {
+            return None;
+        }
         self.headers.iter().find_map(|header| header.parse(value))
     }
 }

@@ -5,6 +5,7 @@
 //! would make of an INSERT: nothing is rounded, cut off or replaced. What does not fit is an [`EncodeError`].
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
@@ -33,6 +34,8 @@ pub fn encode_text(column: &Column, text: &str) -> Result<Vec<u8>, EncodeError> 
 
 /// The bytes of a value of which this is the [JSON](super::write_json), written as `options` say. A DECIMAL may be a
 /// string or a number, whatever they say. `None`: the JSON is null, and the value NULL.
+///
+/// `{"base64":"…"}` stands for the bytes themselves, in a column of any type but JSON: for values that have no JSON.
 ///
 /// Beyond what [`write_json`](super::write_json) writes: numbers may be strings of digits, integers `true` or `false`,
 /// and text columns take numbers as their text.
@@ -67,8 +70,17 @@ pub fn encode_json(
         (_, Some(b'-' | b'0'..=b'9')) if !super::is_binary(column) => {
             of_json(encode(column, json, options.binary))
         }
+        (_, Some(b'{')) => of_json(bytes_of_object(json)),
         _ => of_json(Err(Misfit::NoValue)),
     }
+}
+
+/// `{"base64":"…"}` has the bytes of the binlog, for a value that has no JSON.
+fn bytes_of_object(json: &str) -> Result<Vec<u8>, Misfit> {
+    let object: BTreeMap<String, String> =
+        serde_json::from_str(json).map_err(|_| Misfit::NoValue)?;
+    let text = object.get("base64").filter(|_| object.len() == 1).ok_or(Misfit::NoValue)?;
+    from_base64(text).ok_or(Misfit::NotEncoded(BinaryFormat::Base64))
 }
 
 fn encode(column: &Column, text: &str, binary: BinaryFormat) -> Result<Vec<u8>, Misfit> {

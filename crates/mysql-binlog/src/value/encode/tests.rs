@@ -223,6 +223,7 @@ fn a_row_is_a_json_object() {
             Column { name: "day".to_owned(), ..column(ColumnKind::Date) },
             Column { name: "note".to_owned(), ..column(ColumnKind::Json { length_bytes: 4 }) },
         ],
+        primary_key: Vec::new(),
     };
     let row = |json: &str| row_from_json(&table, json, JsonOptions::default());
     let encoded = row(r#"{"ID": 7, "day": null}"#).unwrap();
