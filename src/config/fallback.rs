@@ -30,17 +30,8 @@ pub(super) fn build_fallback(
     let topic = section.read_optional("dead_letter_topic", |field| read_topic(field, relay));
     let (on_error, oversize) =
         (on_error?.unwrap_or(OnError::Halt), oversize?.unwrap_or(Oversize::Halt));
-    let is_given = topic.as_ref().is_some_and(Option::is_some);
     let dead_letter_topic = topic?.or_else(|| Some(format!("{}.dead-letter", relay.name?)))?;
     let options = FallbackOptions { on_error, oversize, dead_letter_topic };
-    if is_given && !options.has_dead_letters() {
-        section.keep::<()>(section.field("dead_letter_topic").and_then(|field| {
-            Err(field.rule(
-                "no row becomes a dead letter",
-                "set on_error or oversize to \"dead-letter\", or leave the topic out",
-            ))
-        }))?;
-    }
     let is_halt = options.on_error == OnError::Halt && options.oversize == Oversize::Halt;
     Some((!is_halt).then_some(options))
 }

@@ -401,7 +401,7 @@ listen = "8080"
         "relay.toml:25: outbox.2.topic is missing",
         "relay.toml:26: outbox.2.table: shop.outbox overlaps shop.outbox at relay.toml:13",
         "relay.toml:29: outbox.2.json.decimal is \"text\"; expected one of",
-        "relay.toml:30: outbox.2.oversize = \"claim\" is not in this version",
+        "relay.toml:30: outbox.2.oversize is \"claim\"; expected one of halt, dead-letter, claim-check",
         "relay.toml:31: the key outbox.2.zzz is not known",
         "relay.toml:33: http.listen is \"8080\"; expected host:port",
         "--set batch.max_records: batch.max_records is 0; expected a number",
