@@ -39,6 +39,7 @@ mod mysql_tls;
 mod plans;
 mod readme;
 mod refusals;
+mod refused_changes;
 mod renamed;
 mod replicas;
 mod resume;

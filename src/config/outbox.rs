@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::error::Error;
 use super::keys::OUTBOX;
 use super::read::{Field, Section};
+use crate::binlog::Guard;
 use crate::binlog::value::{BinaryFormat, DecimalFormat, JsonOptions};
 use crate::nearest::nearest;
 use crate::outbox::template::Template;
@@ -15,7 +16,7 @@ use crate::outbox::{
 use crate::sink::kafka::sequence::SEQUENCE_HEADER;
 
 /// Keys that only a preset with a plan has.
-const OF_PLANS: [&str; 10] = [
+const OF_PLANS: [&str; 12] = [
     "columns",
     "topic",
     "key",
@@ -26,11 +27,12 @@ const OF_PLANS: [&str; 10] = [
     "partition",
     "timestamp",
     "where",
+    "on_update",
+    "on_delete",
 ];
 
 /// Keys that have one value in this version.
-const FIXED: [(&str, &str); 4] =
-    [("on_update", "ignore"), ("on_delete", "ignore"), ("on_error", "halt"), ("oversize", "halt")];
+const FIXED: [(&str, &str); 2] = [("on_error", "halt"), ("oversize", "halt")];
 
 /// Stands for NULL in the lists of `where`.
 const NULL: &str = "NULL";
@@ -153,7 +155,16 @@ fn build_plan(section: &Section<'_>, preset: Preset) -> Result<PlanOptions, Erro
         partition: template("partition")?,
         timestamp: template("timestamp")?,
         conditions: build_conditions(section)?,
+        guard: Guard {
+            updates: is_refused(section, "on_update")?,
+            deletes: is_refused(section, "on_delete")?,
+        },
     })
+}
+
+fn is_refused(section: &Section<'_>, name: &'static str) -> Result<bool, Error> {
+    let Some(field) = section.optional(name) else { return Ok(false) };
+    field.one_of(&[("ignore", false), ("halt", true)])
 }
 
 fn template(field: &Field<'_>) -> Result<Template, Error> {

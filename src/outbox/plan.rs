@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::Preset;
 use super::template::{Piece, Template};
+use crate::binlog::Guard;
 use crate::binlog::table::{Column, Table};
 use crate::binlog::value::{BinaryFormat, DecimalFormat, JsonOptions};
 
@@ -29,6 +30,9 @@ pub struct PlanOptions {
     pub timestamp: Option<Template>,
     /// A row is relayed where all of them hold.
     pub conditions: Vec<Condition>,
+    /// Changes of the table that halt. They decide about no record, so the fingerprint leaves them out: a relay that
+    /// such a change has halted must go on when they are ignored.
+    pub guard: Guard,
 }
 
 /// What becomes of a row whose key is NULL.
@@ -136,6 +140,7 @@ impl PlanOptions {
             partition: None,
             timestamp: None,
             conditions: Vec::new(),
+            guard: Guard::default(),
         })
     }
 
