@@ -194,9 +194,9 @@ fn what_is_no_change_of_a_row_of_the_table_or_is_ignored_does_not_halt() {
     // DDL is no delete of rows.
     sql.run("TRUNCATE TABLE orders");
     sql.run("INSERT INTO orders (id) VALUES (3)");
-    sql.run("ALTER TABLE orders ADD COLUMN more INT DEFAULT 4");
-    // A relay that starts asks for its tables.
+    // A relay that has not seen the table yet asks the server for it.
     wait_for(&scene, &relay, 3);
+    sql.run("ALTER TABLE orders ADD COLUMN more INT DEFAULT 4");
     sql.run("DROP TABLE orders");
     sql.run(TABLE);
     sql.run("INSERT INTO orders (id) VALUES (4)");

@@ -168,9 +168,8 @@ pub struct Tables<C> {
     layouts: Layouts,
     /// The tables of the open transaction by their ids.
     mapped: Vec<(u64, MappedTable)>,
-    /// Those of them that have a guard, by their ids and names. Almost always empty, so that a change that nobody
-    /// refuses costs nothing.
-    guarded: Vec<(u64, Guard, String)>,
+    /// Those of them that have a guard. Mostly empty, so that a change that nobody refuses costs nothing.
+    guarded: Vec<(u64, Guard)>,
     /// Why rows before the start could not be read. It matters only when the transaction goes on after it.
     uncounted: Option<Unknown>,
     /// Copies that were told of.
@@ -245,7 +244,7 @@ impl<C: Catalog> Tables<C> {
         self.mapped.retain(|(table_id, _)| *table_id != id.table_id);
         self.mapped.push((id.table_id, mapped));
         if let Interest::Guarded(guard) = interest {
-            self.guarded.push((id.table_id, guard, format!("{}.{}", id.schema, id.table)));
+            self.guarded.push((id.table_id, guard));
         }
         Ok(())
     }
@@ -268,12 +267,21 @@ impl<C: Catalog> Tables<C> {
     ) -> Result<(), Error> {
         let table_id =
             row::table_id(body).map_err(|source| Error::Rows { at: position.clone(), source })?;
-        let found = self.guarded.iter().rev().find(|(id, ..)| *id == table_id);
-        match found.filter(|(_, guard, _)| guard.refuses(change)) {
-            Some((_, _, table)) => {
-                Err(Error::Refused { table: table.clone(), change, at: position.clone() })
+        let found = self.guarded.iter().rev().find(|(id, _)| *id == table_id);
+        match found.filter(|(_, guard)| guard.refuses(change)) {
+            Some(_) => {
+                let (table, at) = (self.name_of(table_id), position.clone());
+                Err(Error::Refused { table, change, at })
             }
             None => Ok(()),
+        }
+    }
+
+    fn name_of(&self, table_id: u64) -> String {
+        match self.mapped.iter().find(|(id, _)| *id == table_id) {
+            Some((_, MappedTable::Layout(layout))) => self.layouts.table(*layout).full_name(),
+            Some((_, MappedTable::Unknown(unknown))) => unknown.table.clone(),
+            _ => format!("the table of id {table_id}"),
         }
     }
 
