@@ -5,40 +5,47 @@ use harness::relay::{Outbox, Relay, RelaySetup, SOON};
 use harness::scene::{Delivery, Scene, checkpoint_place};
 use harness::sql::{Coordinates, Sql};
 
-const TABLE: &str = "CREATE TABLE orders (
-   id INT PRIMARY KEY, code VARCHAR(20) UNIQUE, doc JSON, filler VARCHAR(200) NOT NULL DEFAULT ''
- ) CHARACTER SET utf8mb4";
-
-/// Each changes a row of `orders` in one transaction: settings of the session, the statement, and the key that refuses it.
-const CHANGES: [(&str, &str, &str); 10] = [
-    ("", "UPDATE orders SET code = 'b' WHERE id = 1", "on_update"),
-    ("", "INSERT INTO orders (id) VALUES (1) ON DUPLICATE KEY UPDATE code = 'c'", "on_update"),
+/// Each changes a row of a table of its own in one transaction: settings of the session, the statement, and the key that
+/// refuses it.
+const CHANGES: [(&str, &str, &str); 8] = [
+    ("", "INSERT INTO {t} (id) VALUES (1) ON DUPLICATE KEY UPDATE code = 'c'", "on_update"),
     // Where the last unique key of the table is the only one in the way, the server logs an update.
-    ("", "REPLACE INTO orders (id, code) VALUES (30, 'c3')", "on_update"),
-    ("", "REPLACE INTO orders (id, code) VALUES (2, 'two')", "on_delete"),
-    ("binlog_row_image = MINIMAL", "UPDATE orders SET doc = '{}' WHERE id = 1", "on_update"),
+    ("", "REPLACE INTO {t} (id, code) VALUES (30, 'c3')", "on_update"),
+    // Else it logs a delete and an insert, which is relayed.
+    ("", "REPLACE INTO {t} (id, code) VALUES (2, 'two')", "on_delete"),
+    ("binlog_row_image = MINIMAL", "UPDATE {t} SET doc = '{}' WHERE id = 1", "on_update"),
     (
         "binlog_row_value_options = PARTIAL_JSON",
-        "UPDATE orders SET doc = JSON_SET(doc, '$.a', 1) WHERE id = 4",
+        "UPDATE {t} SET doc = JSON_SET(doc, '$.a', 1) WHERE id = 4",
         "on_update",
     ),
     (
         "binlog_transaction_compression = ON",
-        "UPDATE orders SET filler = REPEAT('a', 200) WHERE id = 1",
+        "UPDATE {t} SET filler = REPEAT('a', 200) WHERE id = 1",
         "on_update",
     ),
-    ("", "UPDATE other JOIN orders USING (id) SET other.n = 1, orders.code = 'j'", "on_update"),
-    ("binlog_row_image = MINIMAL", "DELETE FROM orders WHERE id = 4", "on_delete"),
-    ("", "DELETE orders, other FROM orders JOIN other USING (id)", "on_delete"),
+    ("", "UPDATE other JOIN {t} USING (id) SET other.n = 1, code = 'j'", "on_update"),
+    ("binlog_row_image = MINIMAL", "DELETE FROM {t} WHERE id = 4", "on_delete"),
 ];
 
-/// A relay of `orders`, by these lines.
-fn setup(scene: &Scene, lines: &[&str]) -> RelaySetup {
+fn create(table: &str) -> String {
+    format!(
+        "CREATE TABLE {table} (
+           id INT PRIMARY KEY, code VARCHAR(20) UNIQUE, doc JSON, filler VARCHAR(200) NOT NULL DEFAULT ''
+         ) CHARACTER SET utf8mb4"
+    )
+}
+
+fn outbox(scene: &Scene, table: &str, lines: &[&str]) -> Outbox {
     let topic = format!("topic = \"{}\"", scene.topic("orders"));
     let of_plan = [&*topic, "key = \"{id}\"", "value = \"{id}\""];
     let lines = of_plan.iter().chain(lines).map(|line| (*line).to_owned()).collect();
-    let outboxes = vec![Outbox { lines, ..scene.outbox("orders", "custom") }];
-    RelaySetup { outboxes, ..scene.relay_setup() }
+    Outbox { lines, ..scene.outbox(table, "custom") }
+}
+
+/// A relay of `orders`, by these lines.
+fn setup(scene: &Scene, lines: &[&str]) -> RelaySetup {
+    RelaySetup { outboxes: vec![outbox(scene, "orders", lines)], ..scene.relay_setup() }
 }
 
 /// The values of all records, in stream order.
@@ -54,22 +61,23 @@ fn wait_for(scene: &Scene, relay: &Relay, count: usize) {
     relay.wait_until_came(&mut inbox, count, SOON);
 }
 
-/// Writes each change, with a row before it in its transaction, and one in a transaction between. Returns the boundaries
-/// before and behind each.
+/// Writes each change to its table, with a row before it in its transaction, and one in a transaction before. Returns the
+/// boundaries before and behind each.
 fn write_changes(sql: &mut Sql) -> Vec<(Coordinates, Coordinates)> {
     let mut boundaries = Vec::new();
     for (number, (setting, statement, _)) in CHANGES.iter().enumerate() {
-        let id = 100 + 2 * number;
-        sql.run(format!("INSERT INTO orders (id) VALUES ({id})"));
+        let (table, id) = (format!("orders_{number}"), 100 + 2 * number);
+        sql.run(format!("INSERT INTO {table} (id) VALUES ({id})"));
         let before = sql.end_of_binlog();
-        if let Some((variable, value)) = setting.split_once(" = ") {
-            sql.run(format!("SET SESSION {variable} = {value}"));
+        let variable = setting.split_once(" = ").map(|(variable, _)| variable);
+        if variable.is_some() {
+            sql.run(format!("SET SESSION {setting}"));
         }
         sql.run("BEGIN");
-        sql.run(format!("INSERT INTO orders (id) VALUES ({})", id + 1));
-        sql.run(statement);
+        sql.run(format!("INSERT INTO {table} (id) VALUES ({})", id + 1));
+        sql.run(statement.replace("{t}", &table));
         sql.run("COMMIT");
-        if let Some((variable, _)) = setting.split_once(" = ") {
+        if let Some(variable) = variable {
             sql.run(format!("SET SESSION {variable} = DEFAULT"));
         }
         boundaries.push((before, sql.end_of_binlog()));
@@ -78,49 +86,66 @@ fn write_changes(sql: &mut Sql) -> Vec<(Coordinates, Coordinates)> {
 }
 
 #[test]
-fn each_change_that_is_refused_halts_before_its_transaction_and_can_be_given_up() {
+fn each_change_that_is_refused_halts_before_its_transaction_until_it_is_ignored_or_given_up() {
     let scene = Scene::on_shared_servers("refused_changes");
     let mut sql = scene.sql();
-    sql.run(TABLE);
     sql.run("CREATE TABLE other (id INT PRIMARY KEY, n INT)");
     sql.run("INSERT INTO other VALUES (1, 0)");
-    sql.run(
-        "INSERT INTO orders (id, code, doc) VALUES (1, 'a', NULL), (2, 'b2', NULL), (3, 'c3', NULL),
-         (4, 'x', '{\"a\": 0, \"b\": \"bbbbbbbbbbbbbbbb\"}')",
-    );
-    let boundaries = write_changes(&mut sql);
-    let setup = setup(&scene, &["on_update = \"halt\"", "on_delete = \"halt\""]);
-    let first = 4;
-    for (number, ((_, statement, key), (before, behind))) in
-        CHANGES.iter().zip(&boundaries).enumerate()
-    {
+    let halting = ["on_update = \"halt\"", "on_delete = \"halt\""];
+    let mut setup = RelaySetup { outboxes: Vec::new(), ..scene.relay_setup() };
+    for table in (0..CHANGES.len()).map(|number| format!("orders_{number}")) {
+        sql.run(create(&table));
+        sql.run(format!(
+            "INSERT INTO {table} (id, code, doc) VALUES (1, 'a', NULL), (2, 'b2', NULL), (3, 'c3', NULL),
+             (4, 'x', '{{\"a\": 0, \"b\": \"bbbbbbbbbbbbbbbb\"}}')"
+        ));
+        setup.outboxes.push(outbox(&scene, &table, &halting));
+    }
+    let first = 4 * CHANGES.len();
+    for (number, boundaries) in write_changes(&mut sql).iter().enumerate() {
+        let (_, statement, key) = CHANGES[number];
         let mut relay = setup.start();
-        let change = if *key == "on_update" { "updated" } else { "deleted" };
-        relay.halts_saying(
-            &format!(
-                "MySQL {}: rows of {}.orders were {change} by the event that ends at …, which the relay is told to \
-                 refuse",
-                setup.mysql_address, scene.name
-            ),
-            &format!(
-                "only inserted rows are relayed: …; or set {key} = \"ignore\" in this table's [[outbox]]; everything \
-                 before that transaction is in Kafka; or give that transaction up: …"
-            ),
-        );
-        let values = values(&scene);
-        assert_eq!(values.len(), first + number + 1, "{statement}: {values:?}");
-        assert_eq!(values.last(), Some(&format!("{}", 100 + 2 * number)), "{statement}");
+        halts_over(&scene, &setup, &mut relay, number);
+        let before: Vec<_> = (100..=100 + 2 * number).map(|id| id.to_string()).collect();
+        let mut values = values(&scene).split_off(first);
+        // What a REPLACE before this one wrote anew.
+        values.retain(|value| value != "2");
+        assert_eq!(values, before, "{statement}");
         let stored = scene.checkpoint().expect("a checkpoint");
         let place = checkpoint_place(&stored);
-        assert!(*before <= place && place < *behind, "{statement}: {stored}");
-        let command = relay.printed_way_out();
-        setup.set_checkpoint(command.last().expect("it ends with a position"));
+        assert!(boundaries.0 <= place && place < boundaries.1, "{statement}: {stored}");
+        if number + 1 < CHANGES.len() {
+            let ignoring = halting.map(|line| {
+                if line.starts_with(key) { line.replace("halt", "ignore") } else { line.to_owned() }
+            });
+            let ignoring: Vec<_> = ignoring.iter().map(String::as_str).collect();
+            setup.outboxes[number] = outbox(&scene, &format!("orders_{number}"), &ignoring);
+        } else {
+            setup.set_checkpoint(relay.printed_way_out().last().expect("it ends with a position"));
+        }
     }
     let mut relay = setup.start();
-    sql.run("INSERT INTO orders (id) VALUES (200)");
-    wait_for(&scene, &relay, first + CHANGES.len() + 1);
+    sql.run("INSERT INTO orders_0 (id) VALUES (200)");
+    // One more was written anew, and the row before the last change was given up with it.
+    wait_for(&scene, &relay, first + 2 * CHANGES.len() + 1);
     assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
     assert_eq!(values(&scene).last().map(String::as_str), Some("200"));
+}
+
+fn halts_over(scene: &Scene, setup: &RelaySetup, relay: &mut Relay, number: usize) {
+    let (_, _, key) = CHANGES[number];
+    let change = if key == "on_update" { "updated" } else { "deleted" };
+    relay.halts_saying(
+        &format!(
+            "MySQL {}: rows of {}.orders_{number} were {change} by the event that ends at …, which the relay is told to \
+             refuse",
+            setup.mysql_address, scene.name
+        ),
+        &format!(
+            "only inserted rows are relayed: …; or set {key} = \"ignore\" in this table's [[outbox]]; everything \
+             before that transaction is in Kafka; or give that transaction up: …"
+        ),
+    );
 }
 
 /// One transaction above the batch limit, with a change behind a part that has left already.
@@ -129,7 +154,7 @@ fn a_halted_relay_goes_on_where_it_stood_once_the_change_is_ignored() {
     for delivery in [Delivery::ExactlyOnce, Delivery::Idempotent] {
         let scene = Scene::on_shared_servers("refused_mended").with(delivery);
         let mut sql = scene.sql();
-        sql.run(TABLE);
+        sql.run(create("orders"));
         sql.run("INSERT INTO orders (id) VALUES (0)");
         sql.run("BEGIN");
         for from in [1, 31] {
@@ -159,7 +184,7 @@ fn a_halted_relay_goes_on_where_it_stood_once_the_change_is_ignored() {
 fn what_is_no_change_of_a_row_of_the_table_or_is_ignored_does_not_halt() {
     let scene = Scene::on_shared_servers("unrefused_changes");
     let mut sql = scene.sql();
-    sql.run(TABLE);
+    sql.run(create("orders"));
     sql.run("CREATE TABLE other (id INT PRIMARY KEY, n INT)");
     sql.run("CREATE TABLE parent (id INT PRIMARY KEY)");
     sql.run("INSERT INTO orders (id, code) VALUES (0, 'a')");
@@ -198,7 +223,7 @@ fn what_is_no_change_of_a_row_of_the_table_or_is_ignored_does_not_halt() {
     wait_for(&scene, &relay, 3);
     sql.run("ALTER TABLE orders ADD COLUMN more INT DEFAULT 4");
     sql.run("DROP TABLE orders");
-    sql.run(TABLE);
+    sql.run(create("orders"));
     sql.run("INSERT INTO orders (id) VALUES (4)");
     wait_for(&scene, &relay, 4);
     assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
