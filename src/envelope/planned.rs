@@ -8,6 +8,7 @@ use crate::batch::{Parts, write_header};
 use crate::binlog::row::Cell;
 use crate::binlog::table::Column;
 use crate::binlog::value::{self, JsonOptions};
+use crate::outbox::extract::Unreadable;
 use crate::outbox::template::{Filter, Piece, RowFact, Source};
 use crate::outbox::{Header, KeyNull, Plan, SPEC_VERSION, Value, ValueNull};
 use crate::telemetry::clock::rfc_3339;
@@ -231,9 +232,13 @@ impl Writer<'_> {
     }
 
     fn null(&self, at: Source<usize>) -> Error {
-        match at {
-            Source::Column(cell) => column_error(&self.plan.columns[cell], Problem::Null),
-            Source::Row(_) => Error { column: "@gtid".to_owned(), problem: Problem::Null },
+        self.at(at, Problem::Null)
+    }
+
+    fn at(&self, source: Source<usize>, problem: Problem) -> Error {
+        match source {
+            Source::Column(cell) => column_error(&self.plan.columns[cell], problem),
+            Source::Row(_) => Error { column: "@gtid".to_owned(), problem },
         }
     }
 
@@ -252,7 +257,10 @@ impl Writer<'_> {
                                 self.buffers.text.push_str(text);
                                 is_null = false;
                             }
-                            filter if !is_null => self.filter(filter, start),
+                            filter if !is_null => {
+                                let filtered = self.filter(filter, start);
+                                is_null = !filtered.map_err(|it| self.at(*source, it.into()))?;
+                            }
                             _ => {}
                         }
                     }
@@ -265,12 +273,16 @@ impl Writer<'_> {
         Ok(None)
     }
 
-    fn filter(&mut self, filter: &Filter, start: usize) {
+    /// Filters the text from `start` on. Answers `false` where the filter leaves NULL.
+    fn filter(&mut self, filter: &Filter, start: usize) -> Result<bool, Unreadable> {
         let Buffers { text, filtered, .. } = &mut *self.buffers;
         filtered.clear();
-        filter.apply(&text[start..], filtered);
+        let is_there = filter.apply(&text[start..], filtered)?;
         text.truncate(start);
-        text.push_str(filtered);
+        if is_there {
+            text.push_str(filtered);
+        }
+        Ok(is_there)
     }
 
     /// Appends a value. Answers `false` where it is NULL.
