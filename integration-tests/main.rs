@@ -38,6 +38,7 @@ mod mysql_failures;
 mod mysql_tls;
 mod plans;
 mod readme;
+mod recipes;
 mod refusals;
 mod refused_changes;
 mod renamed;

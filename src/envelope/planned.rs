@@ -364,10 +364,14 @@ fn write_rfc_3339(text: &str, out: &mut String) -> bool {
     text.parse::<jiff::civil::DateTime>().is_ok()
 }
 
-/// Milliseconds since 1970 of a number of them, or of a date and time in UTC as MySQL writes it. Kafka has none before.
+/// Milliseconds since 1970 of a number of them, of a date and time in UTC as MySQL writes it, or of RFC 3339. Kafka has
+/// none before.
 fn millis_of(text: &str) -> Option<i64> {
     let millis = text.parse().ok().or_else(|| {
-        let at: jiff::civil::DateTime = text.parse().ok()?;
+        let at: jiff::civil::DateTime = match text.parse() {
+            Ok(at) => at,
+            Err(_) => return Some(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()),
+        };
         Some(at.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
     });
     millis.filter(|millis| *millis >= 0)
@@ -460,6 +464,9 @@ mod tests {
             ("2026-01-31 12:00:00", Some(1_769_860_800_000)),
             ("2026-01-31 12:00:00.250999", Some(1_769_860_800_250)),
             ("2026-01-31", Some(1_769_817_600_000)),
+            ("2026-01-31T12:00:00.250Z", Some(1_769_860_800_250)),
+            ("2026-01-31T13:00:00+01:00", Some(1_769_860_800_000)),
+            ("1969-12-31T23:59:59Z", None),
             ("1969-12-31 23:59:59", None),
             ("-1", None),
             ("0000-00-00 00:00:00", None),

@@ -139,11 +139,15 @@ fn unescape_unicode<'a>(digits: &'a str, out: &mut String) -> Result<&'a str, Un
 }
 
 /// Appends a member of a JSON object: a string as its text, anything else as JSON. `false` where the object has none of
-/// this name, or null. The last one counts where several have it.
+/// this name, or null. The last one counts where several have it. A blank text counts as an object without members: some
+/// writers leave it so where they have none.
 ///
 /// # Errors
 /// The text is no JSON object.
 pub fn member(text: &str, name: &str, out: &mut String) -> Result<bool, Unreadable> {
+    if text.trim().is_empty() {
+        return Ok(false);
+    }
     let mut read = || -> Result<bool, serde_json::Error> {
         let mut json = serde_json::Deserializer::from_str(text);
         let found = json.deserialize_map(MemberOf(name))?;
@@ -289,11 +293,11 @@ mod tests {
             (r#"{"a": null}"#, Ok(None)),
             (r#"{"A": 1}"#, Ok(None)),
             ("{}", Ok(None)),
+            (" \n", Ok(None)),
         ] {
             assert_eq!(found(member, text), value, "{text}");
         }
-        for text in ["", "[]", "null", "\"a\"", "{\"a\": }", "{\"a\": 1} x", "{\"a\": 1", "{a: 1}"]
-        {
+        for text in ["[]", "null", "\"a\"", "{\"a\": }", "{\"a\": 1} x", "{\"a\": 1", "{a: 1}"] {
             let Err(Unreadable::Object(_)) = found(member, text) else { panic!("{text}") };
         }
     }
