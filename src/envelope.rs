@@ -15,6 +15,7 @@ use crate::batch::Parts;
 use crate::binlog::row::Cell;
 use crate::binlog::value;
 use crate::coordinates::Gtid;
+use crate::outbox::extract::Unreadable;
 use crate::outbox::{Preset, Route};
 use crate::telemetry::Excerpt;
 use crate::telemetry::clock::CommitTime;
@@ -107,10 +108,21 @@ pub enum Problem {
     Nested(String),
     #[error("its member PARTITION_ID is not a string")]
     PartitionIdNotAString,
+    #[error("its text is no Java properties: an escape of the property cannot be read")]
+    NoProperty,
     #[error("{} is no number of a partition", Excerpt(.0))]
     NoPartition(String),
     #[error("{} is no time, and no number of milliseconds since 1970", Excerpt(.0))]
     NoTime(String),
+}
+
+impl From<Unreadable> for Problem {
+    fn from(unreadable: Unreadable) -> Problem {
+        match unreadable {
+            Unreadable::Object(what) => Problem::NotAnObject(what),
+            Unreadable::Property => Problem::NoProperty,
+        }
+    }
 }
 
 /// Appends the key, the value and the headers of a row to `out` and writes the name of its topic.

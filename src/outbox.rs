@@ -4,6 +4,7 @@
 //! them is an error, never a silent choice. The fingerprint of the options goes into the checkpoint, since the rows of
 //! one transaction must not be counted in two ways.
 
+pub(crate) mod extract;
 mod fallback;
 mod ghost;
 mod pattern;

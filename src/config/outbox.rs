@@ -6,6 +6,7 @@ use super::error::Error;
 use super::fallback::{OfRelay, build_fallback};
 use super::keys::OUTBOX;
 use super::read::{Field, Section};
+use crate::binlog::Guard;
 use crate::binlog::value::{BinaryFormat, DecimalFormat, JsonOptions};
 use crate::nearest::nearest;
 use crate::outbox::template::Template;
@@ -17,7 +18,7 @@ use crate::sink::kafka::dead_letters::REPLAYED_HEADER;
 use crate::sink::kafka::sequence::SEQUENCE_HEADER;
 
 /// Keys that only a preset with a plan has.
-const OF_PLANS: [&str; 13] = [
+const OF_PLANS: [&str; 15] = [
     "columns",
     "topic",
     "key",
@@ -28,13 +29,12 @@ const OF_PLANS: [&str; 13] = [
     "partition",
     "timestamp",
     "where",
+    "on_update",
+    "on_delete",
     "on_error",
     "oversize",
     "dead_letter_topic",
 ];
-
-/// Keys that have one value in this version.
-const FIXED: [(&str, &str); 2] = [("on_update", "ignore"), ("on_delete", "ignore")];
 
 /// Stands for NULL in the lists of `where`.
 const NULL: &str = "NULL";
@@ -73,7 +73,7 @@ fn build_outbox(
     let preset = section.read("preset", read_preset);
     let has_writer = preset.is_some_and(Preset::has_writer);
     let (outbox_id, plan) = if has_writer {
-        for name in OF_PLANS.into_iter().chain(FIXED.map(|(name, _)| name)) {
+        for name in OF_PLANS {
             ensure_unused(section, name, preset);
         }
         let outbox_id = section.read_optional("outbox_id", |id| id.number(0..=i64::MAX as u64));
@@ -113,15 +113,6 @@ fn preset_error(field: &Field<'_>, error: outbox::Error) -> Error {
     }
 }
 
-fn ensure_fixed(section: &Section<'_>) {
-    for (name, value) in FIXED {
-        section.read_optional(name, |field| match field.text()? {
-            text if text == value => Ok(()),
-            _ => Err(field.not_in_this_version()),
-        });
-    }
-}
-
 /// The plan of the preset, with what the section says otherwise. Where the preset is not known, only what is wrong for
 /// all of them is.
 fn build_plan(
@@ -129,7 +120,6 @@ fn build_plan(
     preset: Option<Preset>,
     relay: OfRelay<'_>,
 ) -> Option<PlanOptions> {
-    ensure_fixed(section);
     let base = preset.and_then(PlanOptions::of);
     let base = base.as_ref();
     let needed = |name| {
@@ -165,6 +155,7 @@ fn build_plan(
     let columns = build_columns(section, preset);
     let (partition, timestamp) = (template(section, "partition"), template(section, "timestamp"));
     let conditions = build_conditions(section);
+    let (updates, deletes) = (is_refused(section, "on_update"), is_refused(section, "on_delete"));
     let fallback = build_fallback(section, relay);
     Some(PlanOptions {
         columns: columns?,
@@ -177,8 +168,15 @@ fn build_plan(
         partition: partition?,
         timestamp: timestamp?,
         conditions: conditions?,
+        guard: Guard { updates: updates?, deletes: deletes? },
         fallback: fallback?,
     })
+}
+
+/// Changes of this kind halt. `None`: the key is wrong.
+fn is_refused(section: &Section<'_>, name: &'static str) -> Option<bool> {
+    let read = |field: &Field<'_>| field.one_of(&[("ignore", false), ("halt", true)]);
+    section.read_optional(name, read).map(Option::unwrap_or_default)
 }
 
 /// The template of a key that may be left out. `None`: it is wrong.

@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use super::json::write_string;
 use super::{Error, Id, Problem, Row, ensure_legal_topic};
+use crate::outbox::extract::{Text, describe};
 
 // Indices into `Preset::EventuateTram.columns()`.
 const ID: usize = 0;
@@ -98,7 +99,7 @@ impl<'a> Value<'a> {
             Some(b'{' | b'[') => None,
             Some(b'"') => {
                 let mut json = serde_json::Deserializer::from_str(json);
-                Some(Value::Text(TextSeed.deserialize(&mut json)?))
+                Some(Value::Text(Text.deserialize(&mut json)?))
             }
             _ if json == "null" => Some(Value::Null),
             _ => Some(Value::Other(json)),
@@ -156,16 +157,6 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// What is wrong and where, without a piece of the text: row values stay out of logs.
-fn describe(error: &serde_json::Error) -> String {
-    let what = match error.classify() {
-        serde_json::error::Category::Eof => "it ends too early",
-        serde_json::error::Category::Data => "it is another kind of value",
-        _ => "the syntax is wrong",
-    };
-    format!("{what} (line {}, column {})", error.line(), error.column())
-}
-
 struct ObjectVisitor<'h, 'a> {
     headers: &'h mut Headers<'a>,
     nested: &'h mut Option<String>,
@@ -179,7 +170,7 @@ impl<'a> Visitor<'a> for ObjectVisitor<'_, 'a> {
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key_seed(TextSeed)? {
+        while let Some(name) = map.next_key_seed(Text)? {
             let value: &'a RawValue = map.next_value()?;
             match Value::read(value.get()).map_err(serde::de::Error::custom)? {
                 Some(value) => self.headers.set(name, value),
@@ -187,33 +178,6 @@ impl<'a> Visitor<'a> for ObjectVisitor<'_, 'a> {
             }
         }
         Ok(())
-    }
-}
-
-/// A string, borrowed where it has no escapes.
-struct TextSeed;
-
-impl<'a> DeserializeSeed<'a> for TextSeed {
-    type Value = Cow<'a, str>;
-
-    fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<Cow<'a, str>, D::Error> {
-        json.deserialize_str(self)
-    }
-}
-
-impl<'a> Visitor<'a> for TextSeed {
-    type Value = Cow<'a, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'a str) -> Result<Cow<'a, str>, E> {
-        Ok(Cow::Borrowed(text))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Cow<'a, str>, E> {
-        Ok(Cow::Owned(text.to_owned()))
     }
 }
 

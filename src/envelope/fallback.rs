@@ -30,7 +30,9 @@ pub fn reason_of(problem: &Problem) -> Option<Reason> {
         Problem::Null => Some(Reason::Null),
         Problem::Value(_) => Some(Reason::NotText),
         Problem::IllegalTopic(_) => Some(Reason::Topic),
-        Problem::NoPartition(_) | Problem::NoTime(_) => Some(Reason::Template),
+        Problem::NoPartition(_) | Problem::NoTime(_) | Problem::NoProperty => {
+            Some(Reason::Template)
+        }
         // The server does not log the column, so the letter would lack it, too.
         Problem::NotLogged => None,
         // Those of presets that have writers of their own.

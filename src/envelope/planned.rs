@@ -8,6 +8,7 @@ use crate::batch::{Parts, write_header};
 use crate::binlog::row::Cell;
 use crate::binlog::table::Column;
 use crate::binlog::value::{self, JsonOptions};
+use crate::outbox::extract::Unreadable;
 use crate::outbox::template::{Filter, Piece, RowFact, Source};
 use crate::outbox::{Header, KeyNull, Plan, SPEC_VERSION, Value, ValueNull};
 use crate::telemetry::clock::rfc_3339;
@@ -245,9 +246,13 @@ impl Writer<'_> {
     }
 
     fn null(&self, at: Source<usize>) -> Error {
-        match at {
-            Source::Column(cell) => column_error(&self.plan.columns[cell], Problem::Null),
-            Source::Row(_) => Error { column: "@gtid".to_owned(), problem: Problem::Null },
+        self.at(at, Problem::Null)
+    }
+
+    fn at(&self, source: Source<usize>, problem: Problem) -> Error {
+        match source {
+            Source::Column(cell) => column_error(&self.plan.columns[cell], problem),
+            Source::Row(_) => Error { column: "@gtid".to_owned(), problem },
         }
     }
 
@@ -266,7 +271,10 @@ impl Writer<'_> {
                                 self.buffers.text.push_str(text);
                                 is_null = false;
                             }
-                            filter if !is_null => self.filter(filter, start),
+                            filter if !is_null => {
+                                let filtered = self.filter(filter, start);
+                                is_null = !filtered.map_err(|it| self.at(*source, it.into()))?;
+                            }
                             _ => {}
                         }
                     }
@@ -279,12 +287,16 @@ impl Writer<'_> {
         Ok(None)
     }
 
-    fn filter(&mut self, filter: &Filter, start: usize) {
+    /// Filters the text from `start` on. Answers `false` where the filter leaves NULL.
+    fn filter(&mut self, filter: &Filter, start: usize) -> Result<bool, Unreadable> {
         let Buffers { text, filtered, .. } = &mut *self.buffers;
         filtered.clear();
-        filter.apply(&text[start..], filtered);
+        let is_there = filter.apply(&text[start..], filtered)?;
         text.truncate(start);
-        text.push_str(filtered);
+        if is_there {
+            text.push_str(filtered);
+        }
+        Ok(is_there)
     }
 
     /// Appends a value. Answers `false` where it is NULL.
@@ -366,10 +378,14 @@ fn write_rfc_3339(text: &str, out: &mut String) -> bool {
     text.parse::<jiff::civil::DateTime>().is_ok()
 }
 
-/// Milliseconds since 1970 of a number of them, or of a date and time in UTC as MySQL writes it. Kafka has none before.
+/// Milliseconds since 1970 of a number of them, of a date and time in UTC as MySQL writes it, or of RFC 3339. Kafka has
+/// none before.
 fn millis_of(text: &str) -> Option<i64> {
     let millis = text.parse().ok().or_else(|| {
-        let at: jiff::civil::DateTime = text.parse().ok()?;
+        let at: jiff::civil::DateTime = match text.parse() {
+            Ok(at) => at,
+            Err(_) => return Some(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()),
+        };
         Some(at.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
     });
     millis.filter(|millis| *millis >= 0)
@@ -462,6 +478,9 @@ mod tests {
             ("2026-01-31 12:00:00", Some(1_769_860_800_000)),
             ("2026-01-31 12:00:00.250999", Some(1_769_860_800_250)),
             ("2026-01-31", Some(1_769_817_600_000)),
+            ("2026-01-31T12:00:00.250Z", Some(1_769_860_800_250)),
+            ("2026-01-31T13:00:00+01:00", Some(1_769_860_800_000)),
+            ("1969-12-31T23:59:59Z", None),
             ("1969-12-31 23:59:59", None),
             ("-1", None),
             ("0000-00-00 00:00:00", None),

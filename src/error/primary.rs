@@ -4,7 +4,7 @@ use mysql_async::{DriverError, IoError};
 
 use super::mysql_codes::{Meaning, meaning, refusal};
 use super::{Error, OTHER_HISTORY, look_at_binlog, secret_fate};
-use crate::binlog::{self, server, start, table, transaction};
+use crate::binlog::{self, RowChange, server, start, table, transaction};
 use crate::coordinates::Coordinates;
 use crate::fate::{Fate, halt};
 use crate::preflight;
@@ -49,6 +49,14 @@ pub(super) fn binlog_fate(error: &binlog::Error) -> Fate {
         E::Columns { table, .. } => halt(format!(
             "SET GLOBAL binlog_row_metadata = 'FULL' (MySQL 8.0 and later), so that rows name their own columns; \
              {table} was altered after these rows were written"
+        )),
+        E::Refused { change, .. } => halt(format!(
+            "only inserted rows are relayed: find out who changes the table, and relay what has changed by inserting it; \
+             or set {} = \"ignore\" in this table's [[outbox]]; everything before that transaction is in Kafka",
+            match change {
+                RowChange::Update => "on_update",
+                RowChange::Delete => "on_delete",
+            }
         )),
         E::Xa { .. } => halt(
             "XA transactions on outbox tables are not in this version: write events in plain transactions",

@@ -51,6 +51,7 @@ impl Error {
             | binlog::Error::Rows { .. }
             | binlog::Error::NoTableMap { .. }
             | binlog::Error::Columns { .. }
+            | binlog::Error::Refused { .. }
             | binlog::Error::Xa { .. } => true,
             binlog::Error::Transaction(error) => !matches!(
                 error,

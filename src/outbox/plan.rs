@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::template::{Piece, Template};
 use super::{FallbackOptions, Preset};
+use crate::binlog::Guard;
 use crate::binlog::table::{Column, Table};
 use crate::binlog::value::{BinaryFormat, DecimalFormat, JsonOptions};
 
@@ -31,6 +32,9 @@ pub struct PlanOptions {
     pub conditions: Vec<Condition>,
     /// `None`: a row that cannot be a record is a halt.
     pub fallback: Option<FallbackOptions>,
+    /// Changes of the table that halt. They decide about no record, so the fingerprint leaves them out: a relay that
+    /// such a change has halted must go on when they are ignored.
+    pub guard: Guard,
 }
 
 /// What becomes of a row whose key is NULL.
@@ -160,6 +164,7 @@ impl PlanOptions {
             timestamp: None,
             conditions: Vec::new(),
             fallback: None,
+            guard: Guard::default(),
         })
     }
 

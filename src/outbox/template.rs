@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::extract::{self, Unreadable};
 use crate::nearest::nearest;
 
 /// A template, with its columns by name.
@@ -75,16 +76,26 @@ pub enum Filter {
     Kebab,
     /// Every byte that is illegal in the name of a topic becomes `_`.
     Topic,
+    /// The property of this name, where the text is that of Java's `Properties`.
+    Property(String),
+    /// The member of this name, where the text is a JSON object.
+    Json(String),
     /// Stands for NULL.
     Default(String),
 }
 
 impl Filter {
-    const NAMES: [&str; 6] = ["lower", "upper", "snake", "kebab", "topic", "default"];
+    const NAMES: [&str; 8] =
+        ["lower", "upper", "snake", "kebab", "topic", "property", "json", "default"];
 
-    /// Appends the text as this filter leaves it.
-    pub fn apply(&self, text: &str, out: &mut String) {
+    /// Appends the text as this filter leaves it; `false` where it leaves NULL.
+    ///
+    /// # Errors
+    /// The text is not what the filter takes.
+    pub fn apply(&self, text: &str, out: &mut String) -> Result<bool, Unreadable> {
         match self {
+            Filter::Property(name) => return extract::property(text, name, out),
+            Filter::Json(name) => return extract::member(text, name, out),
             Filter::Lower => out.extend(text.chars().flat_map(char::to_lowercase)),
             Filter::Upper => out.extend(text.chars().flat_map(char::to_uppercase)),
             Filter::Snake => separate(text, '_', out),
@@ -95,6 +106,7 @@ impl Filter {
             })),
             Filter::Default(_) => out.push_str(text),
         }
+        Ok(true)
     }
 }
 
@@ -145,6 +157,8 @@ pub enum Error {
     UnknownFilter { name: String, nearest: Option<&'static str> },
     #[error("the filter {name} takes no argument")]
     Argument { name: String },
+    #[error("the filter {name} needs a name: {{column|{name}:name}}")]
+    NoArgument { name: String },
 }
 
 fn meant(nearest: Option<&str>, before: &str) -> String {
@@ -233,6 +247,13 @@ fn filter(text: &str) -> Result<Filter, Error> {
         "snake" => Filter::Snake,
         "kebab" => Filter::Kebab,
         "topic" => Filter::Topic,
+        "property" | "json" => {
+            let Some(argument) = argument.map(str::trim).filter(|it| !it.is_empty()) else {
+                return Err(Error::NoArgument { name: name.to_owned() });
+            };
+            let of = if name == "json" { Filter::Json } else { Filter::Property };
+            return Ok(of(argument.to_owned()));
+        }
         "default" => return Ok(Filter::Default(argument.unwrap_or_default().to_owned())),
         _ => {
             let nearest = nearest(name, Filter::NAMES);
@@ -312,6 +333,8 @@ impl fmt::Display for Filter {
             Filter::Snake => f.write_str("snake"),
             Filter::Kebab => f.write_str("kebab"),
             Filter::Topic => f.write_str("topic"),
+            Filter::Property(name) => write!(f, "property:{name}"),
+            Filter::Json(name) => write!(f, "json:{name}"),
             Filter::Default(text) => write!(f, "default:{text}"),
         }
     }
@@ -328,7 +351,7 @@ mod tests {
 
     fn filtered(filter: Filter, text: &str) -> String {
         let mut out = String::new();
-        filter.apply(text, &mut out);
+        assert_eq!(filter.apply(text, &mut out), Ok(true));
         out
     }
 
@@ -362,6 +385,8 @@ mod tests {
             ("{a|lowr}", "there is no filter \"lowr\"; did you mean lower?"),
             ("{a|zzz}", "there is no filter \"zzz\""),
             ("{a|upper:x}", "the filter upper takes no argument"),
+            ("{a|property}", "the filter property needs a name: {column|property:name}"),
+            ("{a|json: }", "the filter json needs a name: {column|json:name}"),
         ] {
             assert_eq!(text.parse::<Template>().unwrap_err().to_string(), error, "{text}");
         }

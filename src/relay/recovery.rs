@@ -18,7 +18,7 @@ use super::stamp::Stamp;
 use super::takeover::{TakenOver, take_over};
 use super::{CLAIM_PAUSE, Relay, World, backoff};
 use crate::binlog::start::Binlogs;
-use crate::binlog::{Identity, Interest, Source, Start, TableFilter};
+use crate::binlog::{Guard, Identity, Interest, Source, Start, TableFilter};
 use crate::checkpoint::{Checkpoint, CheckpointOptions};
 use crate::config::Config;
 use crate::connect::{self, binlog_error, ensure_continuable, find_start};
@@ -288,11 +288,19 @@ fn claim(start: &Start, stored: Option<&Checkpoint>, resume_point: &ResumePoint)
 
 pub(super) fn table_filter(outboxes: Vec<outbox::OutboxOptions>) -> TableFilter {
     Arc::new(move |database, table| {
-        let patterns = || outboxes.iter().map(|outbox| &outbox.table);
-        if patterns().any(|pattern| pattern.matches(database, table)) {
-            return Interest::Outbox;
+        let is_match = |outbox: &&outbox::OutboxOptions| outbox.table.matches(database, table);
+        let mut matches = outboxes.iter().filter(is_match).peekable();
+        if matches.peek().is_some() {
+            // Where several match, no row of the table is relayed. A change that one of them refuses still halts.
+            let plans = matches.filter_map(|outbox| outbox.plan.as_ref());
+            let guard = plans.fold(Guard::default(), |guard, plan| guard.and(plan.guard));
+            return if guard == Guard::default() {
+                Interest::Outbox
+            } else {
+                Interest::Guarded(guard)
+            };
         }
-        if patterns().any(|pattern| pattern.leaves_out(database, table)) {
+        if outboxes.iter().any(|outbox| outbox.table.leaves_out(database, table)) {
             Interest::Ghost
         } else {
             Interest::None

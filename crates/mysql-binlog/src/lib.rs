@@ -56,7 +56,8 @@
 //!
 //! - Every inserted row of a wanted table is handed out once, in binlog order, or [`Source`] fails: a table changed by a
 //!   statement, an XA transaction, a rollback to a savepoint behind rows, an unknown event, and damage are errors with
-//!   coordinates. Only inserts are handed out; updates and deletes are passed over.
+//!   coordinates. Only inserts are handed out; updates and deletes are passed over, or
+//!   are errors where [`Interest::Guarded`] says so.
 //! - Columns have the names that they had when the rows were logged, or [`Source`] fails.
 //! - Memory is bounded by the largest event. Compressed transactions are decompressed as they arrive.
 //! - Checksums are verified. Damaged bytes are an error, never a panic.
@@ -131,5 +132,5 @@ pub use self::progress::Progress;
 pub use self::server::{Identity, Server};
 pub use self::source::{Change, Error, Rows, Source};
 pub use self::start::Resume;
-pub use self::tables::{Interest, LayoutId, TableFilter};
-pub use self::transaction::{AlreadyRelayed, Position, RowsAt, Start};
+pub use self::tables::{Guard, Interest, LayoutId, TableFilter};
+pub use self::transaction::{AlreadyRelayed, Position, RowChange, RowsAt, Start};

@@ -52,6 +52,14 @@ pub enum Error {
     },
 }
 
+/// The id of the table that the rows of an event are of, by the body of a rows event of any kind.
+///
+/// # Errors
+/// [`Error::Head`] when it is cut off.
+pub fn table_id(body: &[u8]) -> Result<u64, Error> {
+    Bytes::new(body).uint(6).map_err(Error::Head)
+}
+
 /// A WRITE_ROWS event: its head, and its rows still encoded.
 #[derive(Debug, Clone, Copy)]
 pub struct RowsEvent<'a> {

@@ -26,7 +26,7 @@ use crate::server::{self, Server};
 use crate::start;
 use crate::table::{self, Table};
 use crate::tables::{LayoutId, RowsOf, TableFilter, Tables};
-use crate::transaction::{self, AlreadyRelayed, Position, RowsAt, Start, Step, Tracker};
+use crate::transaction::{self, AlreadyRelayed, Position, RowChange, RowsAt, Start, Step, Tracker};
 
 /// Why the stream cannot be followed.
 #[allow(missing_docs, reason = "each has its words")]
@@ -58,6 +58,10 @@ pub enum Error {
         "the user {account} has rights on some columns of {table} only, and rows at {at} have others"
     )]
     ColumnRights { table: String, account: String, at: Coordinates },
+    #[error(
+        "rows of {table} were {change} by the event that ends at {at}, which the relay is told to refuse"
+    )]
+    Refused { table: String, change: RowChange, at: Coordinates },
     #[error("an XA transaction at {at} wrote to {table}")]
     Xa { table: String, at: Coordinates },
 }
@@ -278,6 +282,7 @@ impl<S: AsyncRead + Unpin, C: Catalog> Source<S, C> {
                 self.tables.learn(event.body, read_end, is_passed).await?;
             }
             Step::WriteRows(at) => return self.rows(at),
+            Step::ChangedRows(change) if self.tables.has_guarded() => self.changed_rows(change)?,
             Step::Committed => return Ok(self.close_transaction(Change::Committed)),
             Step::RolledBack => return Ok(self.close_transaction(Change::RolledBack)),
             Step::Altered => {
@@ -285,7 +290,7 @@ impl<S: AsyncRead + Unpin, C: Catalog> Source<S, C> {
                 return Ok(self.close_transaction(Change::Committed));
             }
             Step::AlteredInside => self.tables.forget_columns(),
-            Step::Nothing => {}
+            Step::ChangedRows(_) | Step::Nothing => {}
         }
         Ok(Change::Nothing)
     }
@@ -293,6 +298,14 @@ impl<S: AsyncRead + Unpin, C: Catalog> Source<S, C> {
     fn close_transaction(&mut self, change: Change<'static>) -> Change<'static> {
         self.tables.close_transaction();
         change
+    }
+
+    fn changed_rows(&self, change: RowChange) -> Result<(), Error> {
+        if self.tracker.is_passed() {
+            return Ok(());
+        }
+        let (body, read_end) = (self.dump.event().body, self.tracker.read_end());
+        self.tables.ensure_not_refused(change, body, read_end)
     }
 
     fn rows(&mut self, at: RowsAt) -> Result<Change<'_>, Error> {

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use super::Error;
 use super::catalog::Catalog;
 use super::charset::Charset;
-use super::row::{RowDecoder, RowsEvent};
+use super::row::{self, RowDecoder, RowsEvent};
 use super::server::spelled;
 use super::table::{self, Difference, Table, TableId, TableMap};
 use crate::coordinates::Coordinates;
+use crate::transaction::RowChange;
 
 /// What is done with the rows of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +22,41 @@ pub enum Interest {
     None,
     /// They are copies that a tool makes while it alters a table: not relayed, but counted.
     Ghost,
-    /// They are handed out.
+    /// Those that are inserted are handed out, any other change is passed over.
     Outbox,
+    /// The same, and a change that the guard refuses is an error.
+    Guarded(Guard),
+}
+
+impl Interest {
+    const fn is_outbox(self) -> bool {
+        matches!(self, Interest::Outbox | Interest::Guarded(_))
+    }
+}
+
+/// Changes of rows that may not happen to a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Guard {
+    /// An update of a row is an error.
+    pub updates: bool,
+    /// A delete of a row is an error.
+    pub deletes: bool,
+}
+
+impl Guard {
+    /// The guard refuses such a change.
+    pub const fn refuses(self, change: RowChange) -> bool {
+        match change {
+            RowChange::Update => self.updates,
+            RowChange::Delete => self.deletes,
+        }
+    }
+
+    /// What either of the two refuses.
+    #[must_use]
+    pub const fn and(self, other: Guard) -> Guard {
+        Guard { updates: self.updates || other.updates, deletes: self.deletes || other.deletes }
+    }
 }
 
 /// Says of a database and table what is done with its rows.
@@ -134,6 +168,8 @@ pub struct Tables<C> {
     layouts: Layouts,
     /// The tables of the open transaction by their ids.
     mapped: Vec<(u64, MappedTable)>,
+    /// Those of them that have a guard. Mostly empty, so that a change that nobody refuses costs nothing.
+    guarded: Vec<(u64, Guard)>,
     /// Why rows before the start could not be read. It matters only when the transaction goes on after it.
     uncounted: Option<Unknown>,
     /// Copies that were told of.
@@ -143,13 +179,13 @@ pub struct Tables<C> {
 impl<C: Catalog> Tables<C> {
     pub fn new(catalog: C, filter: TableFilter) -> Tables<C> {
         let layouts = Layouts::default();
-        let (mapped, ghosts) = (Vec::new(), Vec::new());
-        Tables { catalog, filter, layouts, mapped, uncounted: None, ghosts }
+        let (mapped, guarded, ghosts) = (Vec::new(), Vec::new(), Vec::new());
+        Tables { catalog, filter, layouts, mapped, guarded, uncounted: None, ghosts }
     }
 
     /// Whether rows of the table are relayed.
     pub fn is_outbox(&self, database: &str, table: &str) -> bool {
-        (self.filter)(database, table) == Interest::Outbox
+        (self.filter)(database, table).is_outbox()
     }
 
     /// Rows of the open transaction, before the start, could not be read.
@@ -160,6 +196,7 @@ impl<C: Catalog> Tables<C> {
     /// Table ids hold until their transaction ends.
     pub fn close_transaction(&mut self) {
         self.mapped.clear();
+        self.guarded.clear();
         self.layouts.close_transaction();
         self.uncounted = None;
     }
@@ -184,10 +221,11 @@ impl<C: Catalog> Tables<C> {
             at: position.clone(),
             source,
         })?;
-        let mapped = match (self.filter)(id.schema, id.table) {
+        let interest = (self.filter)(id.schema, id.table);
+        let mapped = match interest {
             Interest::None => MappedTable::Foreign,
             Interest::Ghost => self.learn_ghost(&id, body),
-            Interest::Outbox => match self.layouts.find(&id) {
+            Interest::Outbox | Interest::Guarded(_) => match self.layouts.find(&id) {
                 Some(layout) => MappedTable::Layout(layout),
                 None => {
                     let mut map = TableMap::parse(body).map_err(|source| {
@@ -205,7 +243,46 @@ impl<C: Catalog> Tables<C> {
         };
         self.mapped.retain(|(table_id, _)| *table_id != id.table_id);
         self.mapped.push((id.table_id, mapped));
+        if let Interest::Guarded(guard) = interest {
+            self.guarded.push((id.table_id, guard));
+        }
         Ok(())
+    }
+
+    /// Whether a table of the open transaction has a guard.
+    pub fn has_guarded(&self) -> bool {
+        !self.guarded.is_empty()
+    }
+
+    /// Holds rows that were changed against the guard of their table. `body`: that of their event, of which only the
+    /// table's id is read.
+    ///
+    /// # Errors
+    /// The guard refuses the change.
+    pub fn ensure_not_refused(
+        &self,
+        change: RowChange,
+        body: &[u8],
+        position: &Coordinates,
+    ) -> Result<(), Error> {
+        let table_id =
+            row::table_id(body).map_err(|source| Error::Rows { at: position.clone(), source })?;
+        let found = self.guarded.iter().rev().find(|(id, _)| *id == table_id);
+        match found.filter(|(_, guard)| guard.refuses(change)) {
+            Some(_) => {
+                let (table, at) = (self.name_of(table_id), position.clone());
+                Err(Error::Refused { table, change, at })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn name_of(&self, table_id: u64) -> String {
+        match self.mapped.iter().find(|(id, _)| *id == table_id) {
+            Some((_, MappedTable::Layout(layout))) => self.layouts.table(*layout).full_name(),
+            Some((_, MappedTable::Unknown(unknown))) => unknown.table.clone(),
+            _ => format!("the table of id {table_id}"),
+        }
     }
 
     /// Nothing of such a table is relayed, so nothing that is wrong with it may halt.

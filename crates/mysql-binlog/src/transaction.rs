@@ -6,6 +6,8 @@
 
 mod error;
 
+use std::fmt;
+
 pub use self::error::Error;
 use super::event_type;
 use super::query::{Control, Effect, IsOutbox, Query};
@@ -47,6 +49,8 @@ pub enum Step {
     TableMap,
     /// Inserted rows.
     WriteRows(RowsAt),
+    /// Rows that were there before were changed.
+    ChangedRows(RowChange),
     /// The transaction is complete; [`Tracker::position`] is after it.
     Committed,
     /// As `Committed`, by a statement that may have changed the columns of an outbox table.
@@ -55,6 +59,24 @@ pub enum Step {
     AlteredInside,
     /// The rows since the last boundary were taken back.
     RolledBack,
+}
+
+/// What was done to rows, other than to insert them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowChange {
+    /// Also by INSERT … ON DUPLICATE KEY UPDATE, and mostly by REPLACE.
+    Update,
+    /// Also by REPLACE, before the new row.
+    Delete,
+}
+
+impl fmt::Display for RowChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RowChange::Update => "updated",
+            RowChange::Delete => "deleted",
+        })
+    }
 }
 
 /// Where a rows event stands.
@@ -241,8 +263,11 @@ impl Tracker {
             FORMAT_DESCRIPTION => self.ensure_same_file(event.timestamp),
             INCIDENT if self.is_passed() => Ok(Step::Nothing),
             INCIDENT => Err(Error::Incident { at: self.read_end.clone() }),
+            UPDATE_ROWS | UPDATE_ROWS_V1 | PARTIAL_UPDATE_ROWS => {
+                Ok(Step::ChangedRows(RowChange::Update))
+            }
+            DELETE_ROWS | DELETE_ROWS_V1 => Ok(Step::ChangedRows(RowChange::Delete)),
             HEARTBEAT | HEARTBEAT_V2 | STOP | INTVAR | RAND | USER_VAR | IGNORABLE | ROWS_QUERY
-            | UPDATE_ROWS_V1 | DELETE_ROWS_V1 | UPDATE_ROWS | DELETE_ROWS | PARTIAL_UPDATE_ROWS
             | TRANSACTION_CONTEXT | VIEW_CHANGE | APPEND_BLOCK | DELETE_FILE | BEGIN_LOAD_QUERY => {
                 Ok(Step::Nothing)
             }

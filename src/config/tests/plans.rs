@@ -1,8 +1,9 @@
 //! `[[outbox]]` of presets with a plan.
 
 use super::{Error, message, parse};
+use crate::binlog::Guard;
 use crate::config::Config;
-use crate::outbox::{KeyNull, ValueNull, ValueOptions};
+use crate::outbox::{KeyNull, ValueNull, ValueOptions, fingerprint};
 
 const BEFORE: &str = r#"name = "orders"
 [mysql]
@@ -75,6 +76,19 @@ fn what_is_written_replaces_what_the_preset_has() {
 }
 
 #[test]
+fn a_change_that_is_refused_is_no_other_outbox() {
+    let plan = |lines: &str| with(&format!("preset = \"outbox\"\n{lines}")).unwrap().outbox;
+    let guard = |lines: &str| plan(lines)[0].plan.as_ref().unwrap().guard;
+    let halting = "on_update = \"halt\"\non_delete = \"halt\"";
+    assert_eq!(guard(""), Guard::default());
+    assert_eq!(guard("on_update = \"ignore\"\non_delete = \"ignore\""), Guard::default());
+    assert_eq!(guard("on_update = \"halt\""), Guard { updates: true, deletes: false });
+    assert_eq!(guard(halting), Guard { updates: true, deletes: true });
+    // Or a relay that it has halted inside a transaction could not go on without it.
+    assert_eq!(fingerprint(&plan(halting)), fingerprint(&plan("")));
+}
+
+#[test]
 fn what_a_plan_cannot_be_names_its_line_and_the_nearest_word() {
     for (lines, expected) in [
         ("preset = \"custom\"\nvalue = \"{a}\"", "relay.toml:7: outbox.0.topic is missing"),
@@ -119,6 +133,14 @@ fn what_a_plan_cannot_be_names_its_line_and_the_nearest_word() {
         (
             "preset = \"outbox\"\non_error = \"dead-letter\"\ndead_letter_topic = \"offset.storage.topic\"",
             "relay.toml:11: outbox.0.dead_letter_topic: it is the checkpoint_topic, where a later record of a key replaces",
+        ),
+        (
+            "preset = \"outbox\"\non_update = \"relay\"",
+            "relay.toml:10: outbox.0.on_update is \"relay\"; expected one of ignore, halt",
+        ),
+        (
+            "preset = \"eventuate-tram\"\non_delete = \"halt\"",
+            "relay.toml:10: outbox.0.on_delete: the preset eventuate-tram has no such key / leave it out, or choose",
         ),
         (
             "preset = \"outbox\"\noutbox_id = 1",

@@ -10,12 +10,12 @@ use tokio::io::{AsyncWriteExt, ReadBuf};
 use super::*;
 use crate::FixedCatalog;
 use crate::coordinates::Uuid;
-use crate::event_type::ROTATE;
+use crate::event_type::{self, ROTATE};
 use crate::feed::{Feed, FeedStream, feed};
 use crate::file::{FileStream, MAGIC};
 use crate::raw_event::{self, RawEvent};
 use crate::row::{Cell, RowDecoder};
-use crate::tables::Interest;
+use crate::tables::{Guard, Interest};
 use crate::write::{Column, TableShape, Writer};
 
 const FILE: &str = "binlog.000001";
@@ -49,6 +49,103 @@ fn source_from<S: AsyncRead + Unpin>(start: Start, stream: S) -> Source<S, Fixed
         _ => Interest::None,
     };
     Source::over(stream, Duration::MAX, start, FixedCatalog::default(), Arc::new(is_outbox))
+}
+
+fn guarded_source<S: AsyncRead + Unpin>(
+    start: Start,
+    guard: Guard,
+    stream: S,
+) -> Source<S, FixedCatalog> {
+    let filter = move |_: &str, table: &str| match table {
+        "events" => Interest::Guarded(guard),
+        "message" => Interest::Outbox,
+        _ => Interest::None,
+    };
+    Source::over(stream, Duration::MAX, start, FixedCatalog::default(), Arc::new(filter))
+}
+
+/// A transaction in which an event of this type changes rows of a table, and another table has rows as well. Returns the
+/// events, and the end of that one in the file.
+fn changing_transaction(event_type: u8, table: &str) -> (Vec<Vec<u8>>, u64) {
+    let mut writer = Writer::new(FILE, true);
+    let changed = TableShape::new(7, "shop", table, vec![Column::big_int("id")]);
+    let other = TableShape::new(8, "shop", "message", vec![Column::big_int("id")]);
+    let mut events = vec![
+        writer.format_description(),
+        writer.anonymous_gtid(1_700_000_000_000_000),
+        writer.begin(),
+        writer.table_map(&other),
+        writer.table_map(&changed),
+        writer.write_rows(&other, &[vec![Some(5_i64.to_le_bytes().to_vec())]]),
+    ];
+    // A table's id, flags, and what no decoder could read.
+    events.push(writer.event(event_type, 0, &[7, 0, 0, 0, 0, 0, 1, 0, 0xff, 0xff]));
+    let end = writer.end();
+    events.push(writer.xid(1));
+    (events, end)
+}
+
+fn stream_of(events: &[Vec<u8>]) -> FeedStream {
+    let (feed, stream) = feed();
+    feed.push_all(&events.concat()).unwrap();
+    feed.end();
+    stream
+}
+
+const CHANGES: [(u8, RowChange); 5] = [
+    (event_type::UPDATE_ROWS, RowChange::Update),
+    (event_type::UPDATE_ROWS_V1, RowChange::Update),
+    (event_type::PARTIAL_UPDATE_ROWS, RowChange::Update),
+    (event_type::DELETE_ROWS, RowChange::Delete),
+    (event_type::DELETE_ROWS_V1, RowChange::Delete),
+];
+
+fn end_of(mut source: Source<FeedStream, FixedCatalog>) -> (usize, Error) {
+    let (seen, error) = runtime().block_on(follow(&mut source));
+    (seen.len(), error)
+}
+
+#[test]
+fn a_change_that_a_guard_refuses_is_an_error_at_its_event() {
+    for (event_type, change) in CHANGES {
+        let guard =
+            Guard { updates: change == RowChange::Update, deletes: change == RowChange::Delete };
+        let (events, end) = changing_transaction(event_type, "events");
+        let (seen, error) = end_of(guarded_source(start(), guard, stream_of(&events)));
+        let Error::Refused { table, change: refused, at } = error else { panic!("{error}") };
+        assert_eq!((&*table, refused, at.offset), ("shop.events", change, end));
+        assert_eq!(seen, 1, "the row before it");
+    }
+}
+
+#[test]
+fn a_change_that_nobody_refuses_is_passed_over_and_its_rows_are_not_decoded() {
+    for (event_type, change) in CHANGES {
+        let other =
+            Guard { updates: change == RowChange::Delete, deletes: change == RowChange::Update };
+        for (guard, table) in [
+            (other, "events"),
+            (Guard::default(), "events"),
+            (Guard { updates: true, deletes: true }, "message"),
+            (Guard { updates: true, deletes: true }, "orders"),
+        ] {
+            let (events, _) = changing_transaction(event_type, table);
+            let (seen, error) = end_of(guarded_source(start(), guard, stream_of(&events)));
+            assert!(matches!(error, Error::Ended { .. }), "{table}: {error}");
+            assert_eq!(seen, 2, "a row and its transaction");
+        }
+    }
+}
+
+#[test]
+fn a_change_before_the_start_is_not_refused_again() {
+    let guard = Guard { updates: true, deletes: true };
+    for (event_type, _) in CHANGES {
+        let (events, end) = changing_transaction(event_type, "events");
+        let begin = Start { start_offset: Some(end), ..start() };
+        let (_, error) = end_of(guarded_source(begin, guard, stream_of(&events)));
+        assert!(matches!(error, Error::Ended { .. }), "{error}");
+    }
 }
 
 /// Reads to the end of the stream, and returns why it ended.
