@@ -3,6 +3,7 @@
 mod absence;
 mod check;
 mod checkpoint_topic;
+mod cloud_events;
 mod columns;
 mod commands;
 mod compressed;

@@ -60,6 +60,17 @@ impl StockClient {
         StockClient::start(scene, "local", "LocalClient", isolation, &what)
     }
 
+    /// The CloudEvents SDK, on these topics. Not Eventuate's, but brought and run as those are.
+    pub fn cloud_events(scene: &Scene, topics: &[String]) -> StockClient {
+        StockClient::start(
+            scene,
+            "cloudevents",
+            "CloudEventReader",
+            scene.delivery.isolation(),
+            topics,
+        )
+    }
+
     fn start(
         scene: &Scene,
         name: &str,

@@ -367,9 +367,13 @@ fn is_json_type(text: &str) -> bool {
 /// the text is neither.
 fn write_rfc_3339(text: &str, out: &mut String) -> bool {
     out.clear();
-    if text.parse::<jiff::Timestamp>().is_ok() {
+    if has_zone(text) {
         out.push_str(text);
-        return true;
+        // Some readers take no blank there.
+        if text.as_bytes().get(10) == Some(&b' ') {
+            out.replace_range(10..11, "T");
+        }
+        return text.parse::<jiff::Timestamp>().is_ok();
     }
     let (date, time) = text.split_once(' ').unwrap_or((text, "00:00:00"));
     for part in [date, "T", time, "Z"] {
@@ -378,14 +382,21 @@ fn write_rfc_3339(text: &str, out: &mut String) -> bool {
     text.parse::<jiff::civil::DateTime>().is_ok()
 }
 
+/// The text says more than a date and time. One without a zone would be read from it all the same, and be hours off.
+fn has_zone(text: &str) -> bool {
+    text.bytes()
+        .skip("2026-01-31".len())
+        .any(|byte| matches!(byte, b'Z' | b'z' | b'+' | b'-' | b'['))
+}
+
 /// Milliseconds since 1970 of a number of them, of a date and time in UTC as MySQL writes it, or of RFC 3339. Kafka has
 /// none before.
 fn millis_of(text: &str) -> Option<i64> {
     let millis = text.parse().ok().or_else(|| {
-        let at: jiff::civil::DateTime = match text.parse() {
-            Ok(at) => at,
-            Err(_) => return Some(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()),
-        };
+        if has_zone(text) {
+            return Some(text.parse::<jiff::Timestamp>().ok()?.as_millisecond());
+        }
+        let at: jiff::civil::DateTime = text.parse().ok()?;
         Some(at.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
     });
     millis.filter(|millis| *millis >= 0)
@@ -449,6 +460,8 @@ mod tests {
             ("2026-01-31 12:00:00.250", Some("2026-01-31T12:00:00.250Z")),
             ("2026-01-31", Some("2026-01-31T00:00:00Z")),
             ("2026-01-31T12:00:00+02:00", Some("2026-01-31T12:00:00+02:00")),
+            ("2026-01-31 12:00:00-02:00", Some("2026-01-31T12:00:00-02:00")),
+            ("2026-01-31T12:00:00[Europe/Berlin]", None),
             ("0000-00-00 00:00:00", None),
             ("12:00:00", None),
             ("soon", None),
@@ -480,6 +493,9 @@ mod tests {
             ("2026-01-31", Some(1_769_817_600_000)),
             ("2026-01-31T12:00:00.250Z", Some(1_769_860_800_250)),
             ("2026-01-31T13:00:00+01:00", Some(1_769_860_800_000)),
+            ("2026-01-31 12:00:00-01:00", Some(1_769_864_400_000)),
+            ("2026-01-31T12:00:00", Some(1_769_860_800_000)),
+            ("2026-01-31T12:00:00[Europe/Berlin]", None),
             ("1969-12-31T23:59:59Z", None),
             ("1969-12-31 23:59:59", None),
             ("-1", None),
