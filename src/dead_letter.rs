@@ -266,14 +266,14 @@ impl<'a> Replay<'a> {
         let draft = batch.draft_bytes();
         let mended = Mended {
             letter,
-            topic: &self.buffers.topic,
+            topic: self.buffers.topic(),
             parts,
             key: parts.key_len.map(|_| &draft[..key_len]),
             value: parts.value_len.map(|_| &draft[key_len..key_len + value_len]),
             headers,
         };
         match self.replayer.publish(&mended).await {
-            Ok(()) => Ok(Replayed::Published(self.buffers.topic.clone())),
+            Ok(()) => Ok(Replayed::Published(self.buffers.topic().to_owned())),
             Err(error) if error.fate.is_halt() => Ok(Replayed::Stays(Causes(&error).to_string())),
             Err(error) => Err(error.into()),
         }

@@ -49,9 +49,42 @@ pub struct RowFacts<'a> {
 #[derive(Debug, Default)]
 pub struct Buffers {
     /// The name of the topic of the last record.
-    pub topic: String,
+    topic: String,
+    /// The text that the topic was made of, and the preset whose writer made it. Neighbours mostly have the same.
+    topic_text: String,
+    topic_by: Option<Preset>,
     text: String,
     filtered: String,
+}
+
+impl Buffers {
+    /// The name of the topic of the last record.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Sends the last record to another topic.
+    pub fn set_topic(&mut self, name: &str) {
+        self.topic_by = None;
+        name.clone_into(&mut self.topic);
+    }
+
+    /// Names the topic by the text of a column. `write` is that of the preset.
+    fn name_topic(
+        &mut self,
+        preset: Preset,
+        text: &str,
+        write: fn(&str, &mut String) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        if self.topic_by == Some(preset) && self.topic_text == text {
+            return Ok(());
+        }
+        self.topic_by = None;
+        write(text, &mut self.topic)?;
+        text.clone_into(&mut self.topic_text);
+        self.topic_by = Some(preset);
+        Ok(())
+    }
 }
 
 /// What a row led to.
@@ -140,8 +173,8 @@ pub fn write(
     let start = out.len();
     let key_len = match (&route.plan, route.preset) {
         (Some(plan), _) => return planned::write(&row, plan, facts, buffers, out),
-        (None, Preset::EventuateTram) => eventuate_tram::write(&row, &mut buffers.topic, out)?,
-        (None, _) => eventuate_local::write(&row, facts.position, &mut buffers.topic, out)?,
+        (None, Preset::EventuateTram) => eventuate_tram::write(&row, buffers, out)?,
+        (None, _) => eventuate_local::write(&row, facts.position, buffers, out)?,
     };
     Ok(match key_len {
         Some(key_len) => Outcome::Record(Parts::of(key_len, out.len() - start - key_len)),
@@ -290,4 +323,29 @@ fn ensure_legal_topic(name: &str) -> Result<(), Problem> {
 fn is_legal_topic(name: &str) -> bool {
     let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     matches!(name.len(), 1..=249) && name != "." && name != ".." && name.bytes().all(is_legal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_named_anew_whenever_the_last_one_was_not_made_of_the_same_text() {
+        let (local, tram) = (eventuate_local::write_topic, eventuate_tram::write_topic);
+        let mut buffers = Buffers::default();
+        buffers.name_topic(Preset::EventuateLocal, "a$b", local).unwrap();
+        assert_eq!(buffers.topic(), "a_DLR_b");
+        // The other preset takes the text as it is.
+        assert!(buffers.name_topic(Preset::EventuateTram, "a$b", tram).is_err());
+        // What failed is tried again.
+        assert!(buffers.name_topic(Preset::EventuateTram, "a$b", tram).is_err());
+        buffers.name_topic(Preset::EventuateLocal, "a$b", local).unwrap();
+        buffers.name_topic(Preset::EventuateLocal, "a$b", local).unwrap();
+        assert_eq!(buffers.topic(), "a_DLR_b");
+        buffers.set_topic("elsewhere");
+        buffers.name_topic(Preset::EventuateLocal, "a$b", local).unwrap();
+        assert_eq!(buffers.topic(), "a_DLR_b");
+        buffers.name_topic(Preset::EventuateTram, "c", tram).unwrap();
+        assert_eq!(buffers.topic(), "c");
+    }
 }

@@ -1,7 +1,8 @@
 //! Eventuate Local: a row of `events` becomes the JSON that its clients read as a published event.
 
 use super::json::write_string;
-use super::{Error, Problem, Row, RowPosition, ensure_legal_topic};
+use super::{Buffers, Error, Problem, Row, RowPosition, ensure_legal_topic};
+use crate::outbox::Preset;
 
 // Indices into `Preset::EventuateLocal.columns()`.
 const EVENT_ID: usize = 0;
@@ -17,7 +18,7 @@ const NUMBER: usize = 7;
 pub fn write(
     row: &Row<'_>,
     position: RowPosition<'_>,
-    topic: &mut String,
+    buffers: &mut Buffers,
     out: &mut Vec<u8>,
 ) -> Result<Option<usize>, Error> {
     if row.is_published(PUBLISHED)? {
@@ -26,7 +27,9 @@ pub fn write(
     let id = row.id(EVENT_ID, NUMBER)?;
     let entity_id = row.needed_text(ENTITY_ID)?;
     let entity_type = row.needed_text(ENTITY_TYPE)?;
-    write_topic(&entity_type, topic).map_err(|problem| row.error(ENTITY_TYPE, problem))?;
+    buffers
+        .name_topic(Preset::EventuateLocal, &entity_type, write_topic)
+        .map_err(|problem| row.error(ENTITY_TYPE, problem))?;
 
     out.extend_from_slice(entity_id.as_bytes());
     out.extend_from_slice(b"{\"id\":");

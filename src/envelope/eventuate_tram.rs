@@ -12,7 +12,8 @@ use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use super::json::write_string;
-use super::{Error, Id, Problem, Row, ensure_legal_topic};
+use super::{Buffers, Error, Id, Problem, Row, ensure_legal_topic};
+use crate::outbox::Preset;
 use crate::outbox::extract::{Text, describe};
 
 // Indices into `Preset::EventuateTram.columns()`.
@@ -28,13 +29,19 @@ const NUMBER: usize = 5;
 const HEADERS_USUAL: usize = 16;
 
 /// Key: the header PARTITION_ID, else the id. Topic: the destination.
-pub fn write(row: &Row<'_>, topic: &mut String, out: &mut Vec<u8>) -> Result<Option<usize>, Error> {
+pub fn write(
+    row: &Row<'_>,
+    buffers: &mut Buffers,
+    out: &mut Vec<u8>,
+) -> Result<Option<usize>, Error> {
     if row.is_published(PUBLISHED)? {
         return Ok(None);
     }
     let id = row.id(ID, NUMBER)?;
     let destination = row.needed_text(DESTINATION)?;
-    write_topic(&destination, topic).map_err(|problem| row.error(DESTINATION, problem))?;
+    buffers
+        .name_topic(Preset::EventuateTram, &destination, write_topic)
+        .map_err(|problem| row.error(DESTINATION, problem))?;
     let payload = row.needed_text(PAYLOAD)?;
     let text = row.needed_text(HEADERS)?;
     let headers = Headers::read(&text).map_err(|problem| row.error(HEADERS, problem))?;

@@ -76,6 +76,7 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn topic(&mut self) -> Result<(), Error> {
         self.needed(&self.plan.topic)?;
+        self.buffers.topic_by = None;
         std::mem::swap(&mut self.buffers.topic, &mut self.buffers.text);
         ensure_legal_topic(&self.buffers.topic)
             .map_err(|problem| self.error(&self.plan.topic, problem))

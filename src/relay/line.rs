@@ -293,19 +293,23 @@ impl<D: Destinations> Line<D> {
 
     /// Neighbours mostly go to the same destination.
     fn known_topic(&mut self) -> Option<DestinationId> {
-        let is_last = |id: &DestinationId| *self.destinations.get(*id).name == *self.buffers.topic;
+        let is_last =
+            |id: &DestinationId| *self.destinations.get(*id).name == *self.buffers.topic();
         let last = self.last_topic.filter(is_last);
-        self.last_topic = last.or_else(|| self.destinations.find(&self.buffers.topic));
+        self.last_topic = last.or_else(|| self.destinations.find(self.buffers.topic()));
         self.last_topic
     }
 
     async fn learn_topic(&mut self) -> Result<DestinationId, Error> {
-        let id = self.destinations.look_up(&self.buffers.topic).await?;
+        let id = self.destinations.look_up(self.buffers.topic()).await?;
         let destination = self.destinations.get(id);
         let batch_bytes_max = self.destinations.batch_bytes_max();
         let is_below = |bytes: &usize| *bytes < batch_bytes_max;
         if let Some(bytes_max) = destination.record_bytes_max.filter(is_below) {
-            return Err(Error::SmallerBatches { topic: self.buffers.topic.clone(), bytes_max });
+            return Err(Error::SmallerBatches {
+                topic: self.buffers.topic().to_owned(),
+                bytes_max,
+            });
         }
         self.observer.learn_topic(&destination.name);
         if let Some(window) = self.ledger.window()

@@ -77,7 +77,7 @@ impl<D: Destinations> Line<D> {
                 (it.options.oversize, it.options.on_error)
             });
             let is_letter =
-                fallback.is_some_and(|it| *it.options.dead_letter_topic == *self.buffers.topic);
+                fallback.is_some_and(|it| *it.options.dead_letter_topic == *self.buffers.topic());
             let reason = match error {
                 Error::RecordTooLarge { .. } => Some(Reason::Size),
                 Error::RecordRefused { limit: SizeLimit::None, .. } => Some(Reason::Topic),
@@ -176,12 +176,12 @@ impl<D: Destinations> Line<D> {
         let letter = DeadLetter { reason, error, topic, key };
         self.filling.drop_draft();
         let parts = whole.write_dead_letter(&letter, self.filling.draft());
-        self.buffers.topic.clone_from(&fallback.options.dead_letter_topic);
+        self.buffers.set_topic(&fallback.options.dead_letter_topic);
         let sequence = self.next_sequence();
         if self.observer.note_letter(sequence, reason) {
             let (table, at) = (row.rows.table.full_name(), row.at());
             tracing::warn!(
-                table, %at, row = row.index + 1, sequence, topic = self.buffers.topic, "a row becomes a dead letter: {error}"
+                table, %at, row = row.index + 1, sequence, topic = self.buffers.topic(), "a row becomes a dead letter: {error}"
             );
         }
         Ok(parts)
@@ -208,7 +208,7 @@ impl<D: Destinations> Line<D> {
 
     /// The record in draft is a dead letter.
     fn is_letter_topic(&self, row: &DecodedRow<'_>) -> bool {
-        let of = |fallback: &Fallback| fallback.options.dead_letter_topic == self.buffers.topic;
+        let of = |fallback: &Fallback| fallback.options.dead_letter_topic == self.buffers.topic();
         self.fallback(row).is_some_and(of)
     }
 
