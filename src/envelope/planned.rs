@@ -265,7 +265,10 @@ impl Writer<'_> {
                 Piece::Text(text) => self.buffers.text.push_str(text),
                 Piece::Value { source, filters } => {
                     let start = self.buffers.text.len();
-                    let mut is_null = !self.push(*source)?;
+                    let mut is_null = match filters.first() {
+                        Some(filter) if filter.takes_text() => !self.push_characters(*source)?,
+                        _ => !self.push(*source)?,
+                    };
                     for filter in filters {
                         match filter {
                             Filter::Default(text) if is_null => {
@@ -307,6 +310,19 @@ impl Writer<'_> {
             Source::Column(cell) => self.row.write_cell_text(self.plan, cell, text),
             Source::Row(fact) => Ok(push_fact(fact, self.facts, text)),
         }
+    }
+
+    /// The same, but the bytes of a binary column are its text, where they are UTF-8.
+    fn push_characters(&mut self, source: Source<usize>) -> Result<bool, Error> {
+        let Source::Column(cell) = source else { return self.push(source) };
+        let column = &self.plan.columns[cell];
+        if !value::is_binary(column) {
+            return self.push(source);
+        }
+        let Some(bytes) = self.row.cell(self.plan, cell)? else { return Ok(false) };
+        let text = value::text(column, bytes);
+        self.buffers.text.push_str(&text.map_err(|error| column_error(column, error.into()))?);
+        Ok(true)
     }
 
     /// An error about the first column of a template.

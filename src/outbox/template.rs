@@ -88,6 +88,11 @@ impl Filter {
     const NAMES: [&str; 8] =
         ["lower", "upper", "snake", "kebab", "topic", "property", "json", "default"];
 
+    /// It reads a text that has a format of its own, which base64 of a binary column would hide.
+    pub fn takes_text(&self) -> bool {
+        matches!(self, Filter::Property(_) | Filter::Json(_))
+    }
+
     /// Appends the text as this filter leaves it; `false` where it leaves NULL.
     ///
     /// # Errors
