@@ -14,6 +14,7 @@ mod delivery;
 mod documents;
 mod eventuate_takeover;
 mod every_type;
+mod explain;
 mod failpoints;
 mod failures;
 mod first_request;

@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::coordinates::{self, GtidSet, StartFrom};
+use crate::explain;
 use crate::telemetry::LogFormat;
 
 /// What was asked.
@@ -36,6 +37,10 @@ pub enum Request {
 pub enum Command {
     Run,
     Check {
+        json: bool,
+    },
+    Explain {
+        asked: explain::Asked,
         json: bool,
     },
     CheckpointShow {
@@ -88,6 +93,13 @@ impl Cli {
         let (command, after) = match asked {
             Asked::Run { overrides } => (Command::Run, overrides),
             Asked::Check { json, overrides } => (Command::Check { json }, overrides),
+            Asked::Explain { table, last, row, json, overrides } => {
+                let rows = match row {
+                    Some(row) => explain::Rows::Given(row),
+                    None => explain::Rows::Last(usize::from(last)),
+                };
+                (Command::Explain { asked: explain::Asked { table, rows }, json }, overrides)
+            }
             Asked::Schema { preset } => {
                 return Ok(Self { request: Request::Schema { preset }, log_format });
             }
@@ -188,6 +200,32 @@ enum Asked {
     #[command(verbatim_doc_comment)]
     Check {
         /// Print one JSON document: {"ok":…,"requirements":[{"name","status","detail","hint"}]}
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        overrides: Overrides,
+    },
+
+    /// Show what record each row would become
+    ///
+    /// Takes the last rows of each outbox table, or a row that you give, and prints topic, key, partition,
+    /// timestamp, headers and value of its record, and which plan makes it. Connects to MySQL only, and needs
+    /// SELECT. Can be asked while the relay runs.
+    ///
+    /// Exit codes: 0 each row is a record or left out, 1 a row or a table cannot be one, or MySQL cannot be
+    /// asked, 2 bad usage or configuration.
+    #[command(verbatim_doc_comment)]
+    Explain {
+        /// One table only: table, or database.table
+        #[arg(long, value_name = "TABLE")]
+        table: Option<String>,
+        /// So many rows of each table, the last ones by primary key
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        last: u16,
+        /// A row that need not be in the table: a JSON object with its columns, bytes in base64
+        #[arg(long, value_name = "JSON", conflicts_with = "last")]
+        row: Option<String>,
+        /// Print one JSON array with an object for each row
         #[arg(long)]
         json: bool,
         #[command(flatten)]
@@ -429,6 +467,19 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_a_table_or_a_given_one_are_explained() {
+        use explain::{Asked, Rows};
+        for (line, table, rows, json) in [
+            ("explain -c a", None, Rows::Last(5), false),
+            ("explain -c a --table t --last 9 --json", Some("t"), Rows::Last(9), true),
+            ("explain -c a --row {}", None, Rows::Given("{}".to_owned()), false),
+        ] {
+            let asked = Asked { table: table.map(str::to_owned), rows };
+            assert_eq!(command(line), Command::Explain { asked, json }, "{line}");
+        }
+    }
+
+    #[test]
     fn a_schema_needs_no_configuration() {
         let request = read("schema --preset eventuate-tram").unwrap().request;
         assert_eq!(request, Request::Schema { preset: "eventuate-tram".to_owned() });
@@ -448,6 +499,9 @@ mod tests {
             "start -c a",
             "check",
             "check extra -c a",
+            "explain",
+            "explain -c a --last 0",
+            "explain -c a --last 1 --row {}",
             "schema",
             "schema --preset",
             "checkpoint forget -c a",
@@ -478,6 +532,7 @@ mod tests {
             "--version",
             "run --help",
             "check --help",
+            "explain --help",
             "schema --help",
             "checkpoint --help",
             "checkpoint show --help",
