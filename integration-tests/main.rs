@@ -2,6 +2,7 @@
 
 mod absence;
 mod check;
+mod check_plans;
 mod checkpoint_topic;
 mod cloud_events;
 mod columns;

@@ -2,7 +2,9 @@
 
 use crate::binlog::table::SchemaColumn;
 use crate::outbox::template::{RowFact, Template};
-use crate::outbox::{KeyNull, OutboxOptions, PlanOptions, Preset, ValueNull, ValueOptions};
+use crate::outbox::{
+    KeyNull, OnError, OutboxOptions, Oversize, PlanOptions, Preset, ValueNull, ValueOptions,
+};
 
 /// A part of a plan: what it is of, where it comes from, and whether the preset or the configuration says so.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -82,6 +84,20 @@ fn of_plan(plan: &PlanOptions, base: Option<&PlanOptions>) -> Vec<Origin> {
         let values = condition.values.iter().map(|value| value.as_deref().unwrap_or("NULL"));
         let values = values.collect::<Vec<_>>().join(" or ");
         origins.push(origin(&format!("where {}", condition.column), values, CONFIGURED));
+    }
+    if let Some(fallback) = &plan.fallback {
+        if fallback.on_error == OnError::DeadLetter {
+            let from = format!("dead-letter, to {}", fallback.dead_letter_topic);
+            origins.push(origin("on_error", from, CONFIGURED));
+        }
+        match fallback.oversize {
+            Oversize::Halt => {}
+            Oversize::DeadLetter => {
+                let from = format!("dead-letter, to {}", fallback.dead_letter_topic);
+                origins.push(origin("oversize", from, CONFIGURED));
+            }
+            Oversize::ClaimCheck => origins.push(origin("oversize", "claim-check", CONFIGURED)),
+        }
     }
     let nulls = [
         (
