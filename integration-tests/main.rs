@@ -11,6 +11,7 @@ mod compressed;
 mod conformance;
 mod database_ids;
 mod dead_letters;
+mod decode;
 mod delivery;
 mod documents;
 mod eventuate_takeover;

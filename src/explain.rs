@@ -7,7 +7,9 @@ mod describe;
 mod print;
 mod record;
 
+pub(crate) use self::print::{explained_json, printable, write_explained};
 pub use self::print::{to_json, to_text};
+pub(crate) use self::record::record_of;
 pub use self::record::{Explained, Explainer, Record, Shown};
 
 use crate::binlog::Server;

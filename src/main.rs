@@ -16,7 +16,7 @@ use binlog_relay::http::{self, Http};
 use binlog_relay::outbox::Preset;
 use binlog_relay::sink::none_without_store;
 use binlog_relay::telemetry::{Telemetry, spans};
-use binlog_relay::{check, dead_letter, explain, relay, schema, telemetry};
+use binlog_relay::{check, dead_letter, decode, explain, relay, schema, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -35,6 +35,12 @@ pub fn main() -> ExitCode {
         Request::Configured { command, config, overrides } => {
             match Config::load(&config, &overrides) {
                 Ok(config) => answer_configured(command, &config),
+                Err(error) => Ok(refuse_all(&error)),
+            }
+        }
+        Request::Decode { asked, config, overrides } => {
+            match config.map(|path| Config::load(&path, &overrides)).transpose() {
+                Ok(config) => decode(&asked, config.as_ref()),
                 Err(error) => Ok(refuse_all(&error)),
             }
         }
@@ -100,6 +106,24 @@ fn check(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     runtime.shutdown_background();
     print(&if json { report.to_json() + "\n" } else { report.to_text() })?;
     Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_HALTED) })
+}
+
+fn decode(asked: &decode::Asked, config: Option<&Config>) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    let decoded = runtime()?.block_on(decode::decode(asked, config, &mut out));
+    let flushed = unless_closed(out.flush());
+    match decoded {
+        Err(error) if !error.is_closed_pipe() => {
+            tell(&telemetry::Causes(&error).to_string(), error.hint().as_deref());
+            Ok(ExitCode::from(EXIT_HALTED))
+        }
+        _ => {
+            // What is left in the buffer has no reader any more.
+            let _ = out.into_parts();
+            flushed.context("write to standard output")?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
 }
 
 fn explain(config: &Config, asked: &explain::Asked, json: bool) -> anyhow::Result<ExitCode> {
