@@ -21,6 +21,7 @@ use harness::servers::{MySql, permit_for_own_servers, shared_mysql};
 use harness::sql::{Sql, single_threaded_runtime};
 
 mod cases;
+mod encoded;
 
 use cases::{Case, cases};
 
@@ -101,6 +102,11 @@ fn compare(mysql: &MySql, metadata: Metadata) {
     say(&format!("every type on {version}, {metadata:?}: {compared} values compared"));
     assert!(wrong.is_empty(), "{version}: {} values differ\n{}", wrong.len(), wrong.join("\n"));
     assert!(compared >= VALUES_MIN, "{version}: {compared} values compared");
+    let tables: Vec<_> = tables.iter().map(|(name, table)| (name.clone(), table)).collect();
+    let (compared, wrong) = encoded::compare(&options(mysql), &database, &tables, metadata);
+    let shown = &wrong[..wrong.len().min(40)];
+    assert!(wrong.is_empty(), "{version}: {} encoded differ\n{}", wrong.len(), shown.join("\n"));
+    assert!(compared >= VALUES_MIN, "{version}: {compared} encoded values compared");
     sql.run(format!("DROP DATABASE {database}"));
 }
 
@@ -273,14 +279,9 @@ struct ReadTable {
     rows: Vec<Vec<Option<Vec<u8>>>>,
 }
 
-fn read(
-    mysql: &MySql,
-    database: &str,
-    from: Coordinates,
-    end: Coordinates,
-) -> HashMap<String, ReadTable> {
+fn options(mysql: &MySql) -> MysqlOptions {
     let login = mysql.login();
-    let options = MysqlOptions {
+    MysqlOptions {
         host: login.host.clone(),
         port: login.port,
         user: login.user.clone(),
@@ -288,7 +289,16 @@ fn read(
         server_id: None,
         heartbeat: Duration::from_secs(1),
         tls: TlsOptions { mode: TlsMode::Preferred, ca: None, cert: None, key: None },
-    };
+    }
+}
+
+fn read(
+    mysql: &MySql,
+    database: &str,
+    from: Coordinates,
+    end: Coordinates,
+) -> HashMap<String, ReadTable> {
+    let options = options(mysql);
     let wanted = database.to_owned();
     let filter = Arc::new(
         move |database: &str, _: &str| {

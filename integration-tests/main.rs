@@ -2,6 +2,7 @@
 
 mod absence;
 mod check;
+mod check_plans;
 mod checkpoint_topic;
 mod cloud_events;
 mod columns;
@@ -10,10 +11,12 @@ mod compressed;
 mod conformance;
 mod database_ids;
 mod dead_letters;
+mod decode;
 mod delivery;
 mod documents;
 mod eventuate_takeover;
 mod every_type;
+mod explain;
 mod failpoints;
 mod failures;
 mod first_request;

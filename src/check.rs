@@ -8,6 +8,7 @@ mod checkpoint;
 mod destinations;
 mod mysql;
 mod report;
+mod rows;
 
 pub use self::report::Report;
 use crate::config::Config;

@@ -11,6 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::coordinates::{self, GtidSet, StartFrom};
 use crate::telemetry::LogFormat;
+use crate::{decode, explain};
 
 /// What was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub enum Request {
         /// `key=value`, in the order given: the last one of a key holds.
         overrides: Vec<String>,
     },
+    /// About binlog files, and where one is given, about the relay that a file configures.
+    Decode { asked: decode::Asked, config: Option<PathBuf>, overrides: Vec<String> },
     /// About a preset, as it was spelled.
     Schema { preset: String },
 }
@@ -36,6 +39,10 @@ pub enum Request {
 pub enum Command {
     Run,
     Check {
+        json: bool,
+    },
+    Explain {
+        asked: explain::Asked,
         json: bool,
     },
     CheckpointShow {
@@ -88,6 +95,19 @@ impl Cli {
         let (command, after) = match asked {
             Asked::Run { overrides } => (Command::Run, overrides),
             Asked::Check { json, overrides } => (Command::Check { json }, overrides),
+            Asked::Explain { table, last, row, json, overrides } => {
+                let rows = match row {
+                    Some(row) => explain::Rows::Given(row),
+                    None => explain::Rows::Last(usize::from(last)),
+                };
+                (Command::Explain { asked: explain::Asked { table, rows }, json }, overrides)
+            }
+            Asked::Decode { files, table, from, json, overrides } => {
+                let asked = decode::Asked { files, table, from, json };
+                let overrides = [before.given, overrides.given].concat();
+                let request = Request::Decode { asked, config: global.config, overrides };
+                return Ok(Self { request, log_format });
+            }
             Asked::Schema { preset } => {
                 return Ok(Self { request: Request::Schema { preset }, log_format });
             }
@@ -188,6 +208,58 @@ enum Asked {
     #[command(verbatim_doc_comment)]
     Check {
         /// Print one JSON document: {"ok":…,"requirements":[{"name","status","detail","hint"}]}
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        overrides: Overrides,
+    },
+
+    /// Show what record each row would become
+    ///
+    /// Takes the last rows of each outbox table, or a row that you give, and prints topic, key, partition,
+    /// timestamp, headers and value of its record, and which plan makes it. Connects to MySQL only, and needs
+    /// SELECT. Can be asked while the relay runs.
+    ///
+    /// Exit codes: 0 each row is a record or left out, 1 a row or a table cannot be one, or MySQL cannot be
+    /// asked, 2 bad usage or configuration.
+    #[command(verbatim_doc_comment)]
+    Explain {
+        /// One table only: table, or database.table
+        #[arg(long, value_name = "TABLE")]
+        table: Option<String>,
+        /// So many rows of each table, the last ones by primary key
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        last: u16,
+        /// A row that need not be in the table: a JSON object with its columns, bytes in base64
+        #[arg(long, value_name = "JSON", conflicts_with = "last")]
+        row: Option<String>,
+        /// Print one JSON array with an object for each row
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        overrides: Overrides,
+    },
+
+    /// Show what is in binlog files, and with --config what the relay would publish from them
+    ///
+    /// Needs no server. Takes binlogs and relay logs, one after the other: transactions, GTIDs, tables and rows
+    /// with the values of their columns. With a configuration it prints the records of the outbox tables instead;
+    /// their columns must be named in the file (binlog_row_metadata=FULL). A file that is still being written is
+    /// shown as far as it goes.
+    ///
+    /// Exit codes: 0 shown, 1 a file cannot be read, or a row cannot be a record, 2 bad usage or configuration.
+    #[command(verbatim_doc_comment)]
+    Decode {
+        /// Files of the server's log_bin directory, in order
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        /// Only the rows of this table, or of database.table, in which * matches
+        #[arg(long, value_name = "PATTERN")]
+        table: Option<decode::Tables>,
+        /// Only what begins there: an offset of the first file, or binlog.000012:4711
+        #[arg(long, value_name = "POS")]
+        from: Option<decode::From>,
+        /// Print a line of JSON for each event or row
         #[arg(long)]
         json: bool,
         #[command(flatten)]
@@ -429,6 +501,36 @@ mod tests {
     }
 
     #[test]
+    fn files_are_decoded_with_a_configuration_or_without() {
+        let request = read("decode b.000001 b.000002 --table t --from b.000002:4 --json").unwrap();
+        let asked = decode::Asked {
+            files: vec!["b.000001".into(), "b.000002".into()],
+            table: Some(decode::Tables::Named("t".to_owned())),
+            from: Some(decode::From { file: Some("b.000002".to_owned()), offset: 4 }),
+            json: true,
+        };
+        let expected = Request::Decode { asked, config: None, overrides: Vec::new() };
+        assert_eq!(request.request, expected);
+        let request = read("-c a decode b.000001 --from 157 --set name=x").unwrap().request;
+        let Request::Decode { asked, config, overrides } = request else { panic!("{request:?}") };
+        assert_eq!(asked.from, Some(decode::From { file: None, offset: 157 }));
+        assert_eq!((config, overrides), (Some("a".into()), vec!["name=x".to_owned()]));
+    }
+
+    #[test]
+    fn rows_of_a_table_or_a_given_one_are_explained() {
+        use explain::{Asked, Rows};
+        for (line, table, rows, json) in [
+            ("explain -c a", None, Rows::Last(5), false),
+            ("explain -c a --table t --last 9 --json", Some("t"), Rows::Last(9), true),
+            ("explain -c a --row {}", None, Rows::Given("{}".to_owned()), false),
+        ] {
+            let asked = Asked { table: table.map(str::to_owned), rows };
+            assert_eq!(command(line), Command::Explain { asked, json }, "{line}");
+        }
+    }
+
+    #[test]
     fn a_schema_needs_no_configuration() {
         let request = read("schema --preset eventuate-tram").unwrap().request;
         assert_eq!(request, Request::Schema { preset: "eventuate-tram".to_owned() });
@@ -448,6 +550,12 @@ mod tests {
             "start -c a",
             "check",
             "check extra -c a",
+            "explain",
+            "explain -c a --last 0",
+            "decode",
+            "decode b.000001 --from yesterday",
+            "decode b.000001 --table a.b.c",
+            "explain -c a --last 1 --row {}",
             "schema",
             "schema --preset",
             "checkpoint forget -c a",
@@ -478,6 +586,8 @@ mod tests {
             "--version",
             "run --help",
             "check --help",
+            "explain --help",
+            "decode --help",
             "schema --help",
             "checkpoint --help",
             "checkpoint show --help",

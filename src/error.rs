@@ -16,7 +16,7 @@ pub use self::skip_command::SkipCommand;
 use crate::binlog::{self, row, start};
 use crate::coordinates::{Coordinates, Gtid};
 use crate::fate::{Fate, halt};
-use crate::outbox::{Ambiguous, MissingColumn};
+use crate::outbox::{Ambiguous, MissingColumns};
 use crate::sink::{About, Destinational, SinkError, SizeLimit};
 use crate::tasks::Panicked;
 use crate::telemetry::metrics::{ErrorKind, Peer};
@@ -84,7 +84,7 @@ pub enum Error {
         sequence: u64,
     },
     #[error(transparent)]
-    MissingColumn(#[from] MissingColumn),
+    MissingColumn(#[from] MissingColumns),
     #[error(transparent)]
     Ambiguous(#[from] Ambiguous),
     #[error("there is no checkpoint of key {key:?} in {topic}, and no start_from")]
@@ -341,16 +341,21 @@ fn fate_of_start(origin: &start::Origin, source: &start::Error) -> Fate {
 }
 
 fn row_fate(problem: &envelope::Problem) -> Fate {
-    let mend = match problem {
+    let mend = row_cure(problem);
+    halt(format!(
+        "{mend}; everything before that transaction is in Kafka, and the checkpoint stands before it"
+    ))
+}
+
+/// What a person can do about a row that cannot be a record.
+pub(crate) fn row_cure(problem: &envelope::Problem) -> &'static str {
+    match problem {
         envelope::Problem::NotLogged => {
             "SET GLOBAL binlog_row_image = 'FULL', and reconnect the writers"
         }
         envelope::Problem::NoOutboxId => "set outbox_id in this table's [[outbox]]",
         _ => "correct the writer; the row itself stands in the binlog as it is",
-    };
-    halt(format!(
-        "{mend}; everything before that transaction is in Kafka, and the checkpoint stands before it"
-    ))
+    }
 }
 
 fn halt_until_old_outbox(relayed: &str) -> Fate {

@@ -12,6 +12,8 @@
 //! - `connect`: the relay's identity as a replica, and where reading begins
 //! - [`config`]: a configuration that is valid by construction
 //! - [`error`]: every error that ends a session, with its fate and hint
+//! - [`decode`]: shows what is in binlog files
+//! - [`explain`]: shows what record a row would become
 //! - [`http`]: health, metrics and status over HTTP
 //! - `preflight`: what must hold before a row is read
 //! - `lease`: a named lock of MySQL, held by a connection of its own
@@ -38,9 +40,11 @@ pub mod cli;
 pub mod config;
 pub(crate) mod connect;
 pub mod dead_letter;
+pub mod decode;
 pub mod delivery;
 pub mod envelope;
 pub mod error;
+pub mod explain;
 mod failpoint;
 pub mod fate;
 pub(crate) mod finding;

@@ -16,7 +16,7 @@ use binlog_relay::http::{self, Http};
 use binlog_relay::outbox::Preset;
 use binlog_relay::sink::none_without_store;
 use binlog_relay::telemetry::{Telemetry, spans};
-use binlog_relay::{check, dead_letter, relay, schema, telemetry};
+use binlog_relay::{check, dead_letter, decode, explain, relay, schema, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -38,6 +38,12 @@ pub fn main() -> ExitCode {
                 Err(error) => Ok(refuse_all(&error)),
             }
         }
+        Request::Decode { asked, config, overrides } => {
+            match config.map(|path| Config::load(&path, &overrides)).transpose() {
+                Ok(config) => decode(&asked, config.as_ref()),
+                Err(error) => Ok(refuse_all(&error)),
+            }
+        }
         Request::Schema { preset } => match preset.parse::<Preset>() {
             Ok(preset) => print(schema::sql(preset)),
             Err(error) => Ok(refuse(&error, error.hint())),
@@ -55,6 +61,7 @@ fn answer_configured(command: Command, config: &Config) -> anyhow::Result<ExitCo
     match command {
         Command::Run => run(config),
         Command::Check { json } => check(config, json),
+        Command::Explain { asked, json } => explain(config, &asked, json),
         Command::CheckpointShow { json } => show_checkpoint(config, json),
         Command::CheckpointSet { to, force } => set_checkpoint(config, &to, force),
         Command::CheckpointReset { force } => reset_checkpoint(config, force),
@@ -79,8 +86,17 @@ fn refuse_all(error: &config::Error) -> ExitCode {
 /// Standard output gets the answer and nothing else.
 fn print(text: &str) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).context("write to standard output")?;
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    unless_closed(written).context("write to standard output")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The reader may have seen enough, as `head` does.
+fn unless_closed(written: std::io::Result<()>) -> std::io::Result<()> {
+    match written {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 fn check(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
@@ -90,6 +106,39 @@ fn check(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     runtime.shutdown_background();
     print(&if json { report.to_json() + "\n" } else { report.to_text() })?;
     Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_HALTED) })
+}
+
+fn decode(asked: &decode::Asked, config: Option<&Config>) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    let decoded = runtime()?.block_on(decode::decode(asked, config, &mut out));
+    let flushed = unless_closed(out.flush());
+    match decoded {
+        Err(error) if !error.is_closed_pipe() => {
+            tell(&telemetry::Causes(&error).to_string(), error.hint().as_deref());
+            Ok(ExitCode::from(EXIT_HALTED))
+        }
+        _ => {
+            // What is left in the buffer has no reader any more.
+            let _ = out.into_parts();
+            flushed.context("write to standard output")?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn explain(config: &Config, asked: &explain::Asked, json: bool) -> anyhow::Result<ExitCode> {
+    let tables = match runtime()?.block_on(explain::explain(config, asked)) {
+        Ok(tables) => tables,
+        Err(explain::Error::Relay(error)) => return Ok(answer(Err(error))),
+        Err(explain::Error::Usage { problem, hint }) => {
+            tell(&problem, hint.as_deref());
+            return Ok(ExitCode::from(EXIT_USAGE));
+        }
+    };
+    let text = if json { explain::to_json(&tables) + "\n" } else { explain::to_text(&tables) };
+    print(&text)?;
+    let is_ok = tables.iter().all(explain::OfTable::is_ok);
+    Ok(if is_ok { ExitCode::SUCCESS } else { ExitCode::from(EXIT_HALTED) })
 }
 
 fn run(config: &Config) -> anyhow::Result<ExitCode> {

@@ -25,7 +25,7 @@ pub use self::plan::{
     CLOUD_EVENT_NEEDS, CloudEventMode, CloudEventOptions, Condition, Header, KeyNull, Plan,
     PlanOptions, SPEC_VERSION, Value, ValueNull, ValueOptions,
 };
-pub use self::route::{CELLS_MAX, MissingColumn, Route, ensure_columns};
+pub use self::route::{CELLS_MAX, MissingColumns, Route, ensure_columns};
 use crate::nearest::nearest;
 
 /// Why a text of `[[outbox]]` is invalid.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::report::Report;
+use super::rows::Planned;
 use crate::binlog::server::{BinlogFilters, Variables};
 use crate::binlog::{Identity, Server};
 use crate::config::Config;
@@ -32,13 +33,12 @@ pub(super) struct Fit {
     samples: Vec<Sample>,
 }
 
-/// Topics in the last rows of a table.
+/// Topics that the last rows of a table go to.
 pub(super) struct Sample {
     pub(super) table: String,
-    pub(super) preset: Preset,
-    /// Of the values. It names the topic.
-    pub(super) column: &'static str,
-    pub(super) values: Vec<String>,
+    pub(super) topics: Vec<String>,
+    /// What is wrong with those that name no topic.
+    pub(super) misfits: Vec<String>,
 }
 
 impl Fit {
@@ -176,7 +176,7 @@ impl Fit {
         report.take("mysql.engine", engine.map_err(failed(config)));
         let columns = self.rights.ensure_columns(&mut self.server, outbox, table).await;
         if report.take("mysql.columns", columns.map_err(failed(config))) {
-            self.sample(config, outbox.preset, table, report).await;
+            self.sample(config, outbox, table, report).await;
         }
     }
 
@@ -184,19 +184,34 @@ impl Fit {
     async fn sample(
         &mut self,
         config: &Config,
-        preset: Preset,
+        outbox: &OutboxOptions,
         table: &OutboxTable,
         report: &mut Report,
     ) {
-        let Some(column) = envelope::topic_column(preset) else { return };
-        let place = (table.database.as_str(), table.name.as_str(), column);
-        let sample = self.server.sample(place, SAMPLE_ROWS_MAX, SAMPLE_TOPICS_MAX).await;
-        let table = table.full_name();
+        let metadata = self.variables.get("binlog_row_metadata");
+        let sample = match (&outbox.plan, envelope::topic_column(outbox.preset)) {
+            (Some(plan), _) => {
+                let planned = Planned {
+                    outbox,
+                    plan,
+                    table,
+                    name: &config.name,
+                    has_gtids: self.identity.has_gtids,
+                    has_names: metadata.is_some_and(|value| value.eq_ignore_ascii_case("FULL")),
+                };
+                planned.sample(&mut self.server, report).await
+            }
+            (None, Some(column)) => {
+                let place = (table.database.as_str(), table.name.as_str(), column);
+                let values = self.server.sample(place, SAMPLE_ROWS_MAX, SAMPLE_TOPICS_MAX).await;
+                values.map(|values| Some(named_topics(outbox.preset, table, column, &values)))
+            }
+            (None, None) => return,
+        };
         let finding = match sample {
-            Ok(values) => {
-                let finding = Finding::Holds(format!("the user may SELECT from {table}"));
-                self.samples.push(Sample { table, preset, column, values });
-                finding
+            Ok(sample) => {
+                self.samples.extend(sample);
+                Finding::Holds(format!("the user may SELECT from {}", table.full_name()))
             }
             Err(error) => {
                 let error = failed(config)(error.into());
@@ -223,6 +238,18 @@ impl Fit {
     pub(super) fn samples(&self) -> &[Sample] {
         &self.samples
     }
+}
+
+/// The topics of rows that have these values in the column that names the topic.
+fn named_topics(preset: Preset, table: &OutboxTable, column: &str, values: &[String]) -> Sample {
+    let mut sample = Sample { table: table.full_name(), topics: Vec::new(), misfits: Vec::new() };
+    for value in values {
+        match envelope::topic_of(preset, value) {
+            Ok(topic) => sample.topics.push(topic),
+            Err(problem) => sample.misfits.push(format!("column {column}: {problem}")),
+        }
+    }
+    sample
 }
 
 fn failed(config: &Config) -> impl Fn(preflight::Error) -> Error + Copy {

@@ -168,39 +168,37 @@ impl PlanOptions {
         })
     }
 
-    /// The columns that it names, as the table calls them, each with the key of `[[outbox]]` that names it.
-    pub fn named_columns(&self) -> Vec<(String, String)> {
-        let mut named: Vec<(String, String)> = Vec::new();
-        let mut of = |key: &str, template: &'_ Template| {
-            let in_table = |name| (key.to_owned(), self.in_table(name).to_owned());
-            named.extend(template.columns().map(in_table));
-        };
-        of("topic", &self.topic);
-        self.key.iter().for_each(|key| of("key", key));
+    /// Its templates, each with the key of `[[outbox]]` that has it.
+    pub fn templates(&self) -> Vec<(String, &Template)> {
+        let mut templates = vec![("topic".to_owned(), &self.topic)];
+        templates.extend(self.key.iter().map(|key| ("key".to_owned(), key)));
         match &self.value {
-            ValueOptions::Template(value) => of("value", value),
+            ValueOptions::Template(value) => templates.push(("value".to_owned(), value)),
             ValueOptions::CloudEvent(event) => {
-                for (name, attribute) in &event.attributes {
-                    of(&format!("cloudevents.{name}"), attribute);
-                }
-                event.data.iter().for_each(|data| of("cloudevents.data", data));
+                let attributes = event.attributes.iter();
+                templates.extend(attributes.map(|(name, it)| (format!("cloudevents.{name}"), it)));
+                templates.extend(event.data.iter().map(|it| ("cloudevents.data".to_owned(), it)));
             }
             ValueOptions::Json { .. } => {}
         }
-        self.headers.iter().for_each(|(name, header)| of(&format!("headers.{name}"), header));
-        self.partition.iter().for_each(|partition| of("partition", partition));
-        self.timestamp.iter().for_each(|timestamp| of("timestamp", timestamp));
+        templates.extend(self.headers.iter().map(|(name, it)| (format!("headers.{name}"), it)));
+        templates.extend(self.partition.iter().map(|it| ("partition".to_owned(), it)));
+        templates.extend(self.timestamp.iter().map(|it| ("timestamp".to_owned(), it)));
+        templates
+    }
+
+    /// The columns that it names, as the table calls them, each with the key of `[[outbox]]` that names it.
+    pub fn named_columns(&self) -> Vec<(String, String)> {
+        let mut named: Vec<(String, String)> = Vec::new();
+        for (key, template) in self.templates() {
+            let in_table = |name| (key.clone(), self.in_table(name).to_owned());
+            named.extend(template.columns().map(in_table));
+        }
         if let ValueOptions::Json { include, exclude, .. } = &self.value {
-            named.extend(
-                include
-                    .iter()
-                    .map(|name| ("json.include".to_owned(), self.in_table(name).to_owned())),
-            );
-            named.extend(
-                exclude
-                    .iter()
-                    .map(|name| ("json.exclude".to_owned(), self.in_table(name).to_owned())),
-            );
+            for (key, names) in [("json.include", include), ("json.exclude", exclude)] {
+                let in_table = |name: &String| (key.to_owned(), self.in_table(name).to_owned());
+                named.extend(names.iter().map(in_table));
+            }
         }
         let conditions = self
             .conditions

@@ -5,17 +5,64 @@ use crate::binlog::row::RowDecoder;
 use crate::binlog::table::{Column, Table};
 use crate::nearest::nearest;
 
-/// The table lacks a column that its records need.
+/// Tables lack columns that their records need.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the table {table} has no column {column}, which {needed_by}; it has {present}{}", self.meant())]
-pub struct MissingColumn {
-    pub table: String,
-    pub column: String,
-    /// `the preset outbox needs`, or `topic names`.
-    pub needed_by: String,
+#[error("{}", self.told())]
+pub struct MissingColumns {
+    tables: Vec<Lacking>,
+}
+
+/// A table, and the columns that it lacks: at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Lacking {
+    table: String,
+    columns: Vec<MissingColumn>,
     /// The columns of the table, separated by commas.
-    pub present: String,
-    pub nearest: Option<String>,
+    present: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct MissingColumn {
+    name: String,
+    /// `the preset outbox needs`, or `topic of the preset outbox names`.
+    needed_by: String,
+    nearest: Option<String>,
+}
+
+impl MissingColumns {
+    /// What both lack.
+    #[must_use]
+    pub fn and(mut self, mut other: MissingColumns) -> MissingColumns {
+        self.tables.append(&mut other.tables);
+        self
+    }
+
+    fn told(&self) -> String {
+        self.tables.iter().map(Lacking::told).collect::<Vec<_>>().join("; ")
+    }
+}
+
+impl Lacking {
+    fn told(&self) -> String {
+        let Lacking { table, columns, present } = self;
+        let named = |column: &MissingColumn| {
+            format!("no column {}, which {}", column.name, column.needed_by)
+        };
+        match &columns[..] {
+            [column] => {
+                format!(
+                    "the table {table} has {}; it has {present}{}",
+                    named(column),
+                    column.meant()
+                )
+            }
+            columns => {
+                let columns: Vec<_> =
+                    columns.iter().map(|column| named(column) + &column.meant()).collect();
+                format!("the table {table} has {}; it has {present}", columns.join(", and "))
+            }
+        }
+    }
 }
 
 impl MissingColumn {
@@ -95,40 +142,57 @@ pub struct Route {
 /// Checks column names against the needs of an outbox.
 ///
 /// # Errors
-/// The first needed column that is missing.
+/// The needed columns that are missing.
 pub fn ensure_columns<'a>(
     options: &OutboxOptions,
     table: &str,
     present: impl Iterator<Item = &'a str> + Clone,
-) -> Result<(), MissingColumn> {
+) -> Result<(), MissingColumns> {
     let is_missing =
         |name: &str| !present.clone().any(|present| present.eq_ignore_ascii_case(name));
-    let (column, needed_by) = match &options.plan {
-        None => {
-            let columns = options.preset.columns().iter();
-            let mut missing = columns.filter(|wanted| !wanted.optional && is_missing(wanted.name));
-            let Some(wanted) = missing.next() else { return Ok(()) };
-            (wanted.name.to_owned(), format!("the preset {} needs", options.preset))
-        }
-        Some(plan) => {
-            let missing = plan.named_columns().into_iter().find(|(_, name)| is_missing(name));
-            let Some((key, column)) = missing else { return Ok(()) };
-            (column, format!("{key} of the preset {} names", options.preset))
-        }
+    let columns: Vec<_> = needed_columns(options)
+        .into_iter()
+        .filter(|(name, _)| is_missing(name))
+        .map(|(name, needed_by)| MissingColumn {
+            nearest: nearest(&name, present.clone()).map(str::to_owned),
+            needed_by,
+            name,
+        })
+        .collect();
+    if columns.is_empty() {
+        return Ok(());
+    }
+    let present = present.collect::<Vec<_>>().join(", ");
+    Err(MissingColumns { tables: vec![Lacking { table: table.to_owned(), columns, present }] })
+}
+
+/// Each needed column once, and who needs it.
+fn needed_columns(options: &OutboxOptions) -> Vec<(String, String)> {
+    let preset = options.preset;
+    let Some(plan) = &options.plan else {
+        let needed = preset.columns().iter().filter(|wanted| !wanted.optional);
+        let by = format!("the preset {preset} needs");
+        return needed.map(|wanted| (wanted.name.to_owned(), by.clone())).collect();
     };
-    Err(MissingColumn {
-        table: table.to_owned(),
-        needed_by,
-        nearest: nearest(&column, present.clone()).map(str::to_owned),
-        present: present.collect::<Vec<_>>().join(", "),
-        column,
-    })
+    let mut columns: Vec<(String, Vec<String>)> = Vec::new();
+    for (key, name) in plan.named_columns() {
+        match columns.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(&name)) {
+            Some((_, keys)) if keys.contains(&key) => {}
+            Some((_, keys)) => keys.push(key),
+            None => columns.push((name, vec![key])),
+        }
+    }
+    let by = |keys: Vec<String>| {
+        let name = if keys.len() == 1 { "names" } else { "name" };
+        format!("{} of the preset {preset} {name}", keys.join(" and "))
+    };
+    columns.into_iter().map(|(name, keys)| (name, by(keys))).collect()
 }
 
 impl Route {
     /// # Errors
-    /// The table lacks a column that the preset needs.
-    pub fn new(options: &OutboxOptions, table: &Table) -> Result<Route, MissingColumn> {
+    /// The table lacks columns that the preset needs.
+    pub fn new(options: &OutboxOptions, table: &Table) -> Result<Route, MissingColumns> {
         let names = table.columns.iter().map(|column| column.name.as_str());
         ensure_columns(options, &table.full_name(), names)?;
         let (preset, outbox_id) = (options.preset, options.outbox_id);
@@ -177,5 +241,48 @@ impl Route {
     /// The table's column for the `wanted`-th column of the preset, and the index of its cell.
     pub fn column(&self, wanted: usize) -> Option<(&Column, usize)> {
         Some((self.columns[wanted].as_ref()?, self.cells[wanted]?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::outbox::PlanOptions;
+
+    fn missing(preset: Preset, change: impl Fn(&mut PlanOptions), present: &[&str]) -> String {
+        let plan = PlanOptions::of(preset).map(|mut plan| {
+            change(&mut plan);
+            Arc::new(plan)
+        });
+        let table = "shop.outbox".parse().unwrap();
+        let options = OutboxOptions { table, preset, outbox_id: None, plan };
+        let missing = ensure_columns(&options, "shop.outbox", present.iter().copied());
+        missing.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_missing_column_is_named_with_all_that_need_it_and_the_nearest_one() {
+        let columns = ["id", "aggregateid", "typ", "body"];
+        let change =
+            |plan: &mut PlanOptions| plan.partition = Some("{type}{type}".parse().unwrap());
+        assert_eq!(
+            missing(Preset::Outbox, change, &columns),
+            "the table shop.outbox has no column aggregatetype, which topic of the preset outbox names (did you mean \
+             aggregateid?), and no column payload, which value of the preset outbox names, and no column type, which \
+             partition of the preset outbox names (did you mean typ?); it has id, aggregateid, typ, body"
+        );
+        let change = |plan: &mut PlanOptions| plan.topic = "a".parse().unwrap();
+        assert_eq!(
+            missing(Preset::MessageEvents, change, &["event_payload", "created_at"]),
+            "the table shop.outbox has no column id, which key and headers.id of the preset message-events name; it has \
+             event_payload, created_at"
+        );
+        assert_eq!(
+            missing(Preset::EventuateTram, |_| {}, &["id", "headers"]),
+            "the table shop.outbox has no column destination, which the preset eventuate-tram needs, and no column \
+             payload, which the preset eventuate-tram needs; it has id, headers"
+        );
     }
 }

@@ -65,6 +65,15 @@ impl RowFact {
     ];
 }
 
+impl RowFact {
+    /// As templates name it, behind the `@`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let of = RowFact::ALL.iter().find(|(_, fact)| *fact == self);
+        of.map_or("", |(name, _)| name)
+    }
+}
+
 /// What is done to a value, in the order of the filters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Filter {
@@ -280,6 +289,14 @@ impl Template {
         })
     }
 
+    /// What it says of the row's place.
+    pub fn facts(&self) -> impl Iterator<Item = RowFact> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Value { source: Source::Row(fact), .. } => Some(*fact),
+            _ => None,
+        })
+    }
+
     /// The column that it is, where it is one placeholder without filters and nothing else.
     pub fn lone_column(&self) -> Option<&str> {
         match &self.pieces[..] {
@@ -316,10 +333,7 @@ impl fmt::Display for Template {
                 Piece::Value { source, filters } => {
                     match source {
                         Source::Column(name) => write!(f, "{{{name}")?,
-                        Source::Row(fact) => {
-                            let of = RowFact::ALL.iter().find(|(_, known)| known == fact);
-                            write!(f, "{{@{}", of.map_or("", |(name, _)| name))?;
-                        }
+                        Source::Row(fact) => write!(f, "{{@{}", fact.name())?,
                     }
                     filters.iter().try_for_each(|filter| write!(f, "|{filter}"))?;
                     f.write_str("}")?;

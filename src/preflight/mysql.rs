@@ -15,7 +15,7 @@ pub use self::tables::{
 use crate::binlog::server::{self, BinlogFilters, Server, Variables};
 use crate::binlog::{Identity, Replica, TlsMode};
 use crate::finding::Finding;
-use crate::outbox::{self, MissingColumn, OutboxOptions};
+use crate::outbox::{self, MissingColumns, OutboxOptions};
 use crate::telemetry::Causes;
 
 /// A requirement that does not hold.
@@ -52,7 +52,7 @@ pub enum Error {
     )]
     Engine { table: String, engine: String },
     #[error(transparent)]
-    MissingColumn(#[from] MissingColumn),
+    MissingColumn(#[from] MissingColumns),
     #[error("the server itself has the server id {server_id}, which this relay is to have")]
     ServerIdOfServer { server_id: u32 },
     #[error(
@@ -114,6 +114,7 @@ pub async fn ensure(
     let rights = ColumnRights::ask(server, &variables).await?;
     let names: Vec<_> = outboxes.iter().map(|outbox| outbox.table.pieces()).collect();
     server.ask_tables_ahead(&names).await?;
+    let mut missing: Option<MissingColumns> = None;
     for (outbox, found) in outboxes.iter().zip(find_tables(server, outboxes).await?) {
         let Found { tables, ghosts } = found;
         if let Some(Finding::Doubtful { detail, cure }) = weigh_ghosts(outbox, &ghosts) {
@@ -123,10 +124,19 @@ pub async fn ensure(
         for table in &tables {
             ensure_logged(&filters, &table.database)?;
             ensure_transactional(table)?;
-            rights.ensure_columns(server, outbox, table).await?;
+            match rights.ensure_columns(server, outbox, table).await {
+                // All of them at once: a start for each would be tedious.
+                Err(Error::MissingColumn(more)) => {
+                    missing = Some(match missing.take() {
+                        None => more,
+                        Some(missing) => missing.and(more),
+                    });
+                }
+                found => drop(found?),
+            }
         }
     }
-    Ok(())
+    missing.map_or(Ok(()), |missing| Err(missing.into()))
 }
 
 /// # Errors

@@ -13,6 +13,9 @@ use crate::raw_event::{self, HEADER_BYTES};
 /// The first bytes of every binlog file.
 pub const MAGIC: [u8; 4] = *b"\xfebin";
 
+/// The first bytes of one that the server has encrypted (`binlog_encryption`).
+pub const ENCRYPTED_MAGIC: [u8; 4] = *b"\xfdbin";
+
 /// A packet that says that the dump is over.
 const END_PACKET: [u8; 5] = [END, 0, 0, 0, 0];
 
@@ -83,8 +86,15 @@ impl<R: AsyncRead + Unpin> FileStream<R> {
     fn poll_state(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.state {
             State::Magic => {
-                if !ready!(self.poll_head(context, MAGIC.len()))? || !self.head.starts_with(&MAGIC)
-                {
+                let is_there = match ready!(self.poll_head(context, MAGIC.len())) {
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
+                    is_there => is_there?,
+                };
+                if is_there && self.head.starts_with(&ENCRYPTED_MAGIC) {
+                    let what = "it is an encrypted binlog file";
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::Unsupported, what)));
+                }
+                if !is_there || !self.head.starts_with(&MAGIC) {
                     return Poll::Ready(Err(invalid("it is no binlog file")));
                 }
                 self.state = State::Header;

@@ -79,6 +79,7 @@
 //!   from the bytes of a column to text or a number
 //! - [`coordinates`]: file and offset, GTIDs and their sets
 //! - [`feed`](mod@feed), [`file`](mod@file), [`Catalog`]: a source without a server, for recordings, tests and simulations
+//! - [`events`]: the events of a file as they are, to look at it
 //! - `write`: makes binlog events, for tests (feature `write`)
 
 #![warn(missing_docs)]
@@ -92,6 +93,7 @@ pub mod coordinates;
 mod dump;
 #[allow(missing_docs, reason = "each is the name that MySQL has for it")]
 pub mod event_type;
+pub mod events;
 pub mod feed;
 pub mod file;
 #[cfg(feature = "fuzzing")]

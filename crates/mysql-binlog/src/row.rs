@@ -8,7 +8,9 @@
 use thiserror::Error;
 
 use super::bytes::{Bytes, Malformed};
-use super::event_type::{WRITE_ROWS, WRITE_ROWS_V1};
+use super::event_type::{
+    DELETE_ROWS, DELETE_ROWS_V1, UPDATE_ROWS, UPDATE_ROWS_V1, WRITE_ROWS, WRITE_ROWS_V1,
+};
 use super::table::{Column, Size, Table};
 
 const STATEMENT_END: u16 = 1;
@@ -79,6 +81,30 @@ impl<'a> RowsEvent<'a> {
             return Err(Error::NotAnInsert(event_type));
         }
         Self::parse_head(event_type == WRITE_ROWS, body).map_err(Error::Head)
+    }
+
+    /// Reads the head of the body of an event of inserted, deleted or updated rows. Of updated ones, the images of a row
+    /// before and after alternate, and the second bitmap says which columns those after have.
+    ///
+    /// # Errors
+    /// [`Error::NotAnInsert`] for another type, [`Error::Head`] when it is damaged.
+    pub fn parse_any(event_type: u8, body: &'a [u8]) -> Result<(Self, Option<Bitmap<'a>>), Error> {
+        let (is_update, has_extra_data) = match event_type {
+            WRITE_ROWS_V1 | DELETE_ROWS_V1 => (false, false),
+            WRITE_ROWS | DELETE_ROWS => (false, true),
+            UPDATE_ROWS_V1 => (true, false),
+            UPDATE_ROWS => (true, true),
+            other => return Err(Error::NotAnInsert(other)),
+        };
+        let mut event = Self::parse_head(has_extra_data, body).map_err(Error::Head)?;
+        if !is_update {
+            return Ok((event, None));
+        }
+        let columns = event.present.columns;
+        let mut bytes = Bytes::new(event.rows);
+        let bits = bytes.take(columns.div_ceil(8)).map_err(Error::Head)?;
+        event.rows = bytes.rest();
+        Ok((event, Some(Bitmap { bits, columns })))
     }
 
     fn parse_head(has_extra_data: bool, body: &'a [u8]) -> Result<Self, Malformed> {

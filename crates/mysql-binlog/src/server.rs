@@ -4,6 +4,7 @@
 mod ahead;
 mod binlogs;
 mod replication;
+mod rows;
 pub(super) mod session;
 mod tables;
 
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use self::ahead::Ahead;
 pub use self::binlogs::{BinlogFile, BinlogFilters, ListedEvent, RegisteredReplica};
 pub use self::replication::ReplicationSource;
+pub use self::rows::LastRows;
 pub use self::tables::{Listed, SYSTEM_DATABASES, TableAccess, spelled};
 use super::connection::{Answer, Conn, typed};
 use super::{MysqlOptions, tls};

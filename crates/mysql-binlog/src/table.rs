@@ -270,6 +270,19 @@ impl Table {
         }
     }
 
+    /// The table with columns that are called by their position, `@1` and so on, and what the event says of them: to look
+    /// at rows whose columns have no names. A number without a sign in the event counts as signed.
+    pub fn by_position(map: &TableMap<'_>) -> Self {
+        let mut table = Self::without_names(map);
+        for (index, column) in table.columns.iter_mut().enumerate() {
+            column.name = format!("@{}", index + 1);
+            let is_numeric = column.kind.is_numeric();
+            column.unsigned = map.optional.unsigned[index].or(is_numeric.then_some(false));
+            column.charset = map.optional.charsets[index].filter(|_| column.kind.is_character());
+        }
+        table
+    }
+
     /// The table as `information_schema` describes it now ([`SCHEMA_COLUMNS_SQL`]), after that was held
     /// against all that the event says. It cannot find out that two columns of equal type changed places
     /// or names since the event was written: only `binlog_row_metadata=FULL` can.

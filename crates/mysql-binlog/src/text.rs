@@ -60,8 +60,8 @@ pub(crate) fn push_zeros(out: &mut impl TextBuffer, mut count: usize) {
     }
 }
 
-/// Base64 with padding, in one line.
-pub(crate) fn push_base64(out: &mut impl TextBuffer, bytes: &[u8]) {
+/// Appends base64 with padding, in one line.
+pub fn push_base64(out: &mut impl TextBuffer, bytes: &[u8]) {
     push_base64_lines(out, bytes, "");
 }
 

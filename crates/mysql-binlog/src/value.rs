@@ -24,18 +24,19 @@ use super::table::{Column, ColumnKind, Size};
 use super::text::number::{
     ANY_WIDTH, DOUBLE_WIDTH, FLOAT_WIDTH, push_decimal, push_double, push_fixed, push_float,
 };
-use super::text::{push_base64, push_integer, push_padded, push_zeros, temporal};
+use super::text::{push_integer, push_padded, push_zeros, temporal};
 
 mod encode;
 mod error;
 mod in_json;
 
+pub(crate) use self::encode::encode_selected;
 pub use self::encode::{
     EncodeError, EncodedRow, Misfit, RowError, encode_json, encode_text, row_from_json,
 };
 pub use self::error::Error;
 pub use self::in_json::{BinaryFormat, DecimalFormat, JsonOptions, write_json};
-pub use super::text::TextBuffer;
+pub use super::text::{TextBuffer, push_base64};
 
 /// Appends bytes as base64, with padding and in one line.
 pub fn write_base64(bytes: &[u8], out: &mut impl TextBuffer) {

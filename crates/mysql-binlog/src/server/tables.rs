@@ -229,7 +229,11 @@ impl Server {
     }
 
     /// The columns of a table's primary key in their order; empty when it has none.
-    async fn primary_key(&mut self, database: &str, table: &str) -> Result<Vec<String>, Error> {
+    pub(super) async fn primary_key(
+        &mut self,
+        database: &str,
+        table: &str,
+    ) -> Result<Vec<String>, Error> {
         let sql = "SELECT column_name FROM information_schema.statistics \
                    WHERE table_schema = ? AND table_name = ? AND index_name = 'PRIMARY' \
                    ORDER BY seq_in_index";
@@ -297,7 +301,7 @@ pub fn spelled(name: &str) -> String {
 }
 
 /// A name as SQL takes it, whatever it is.
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 

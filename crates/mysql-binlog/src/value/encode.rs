@@ -83,6 +83,25 @@ fn bytes_of_object(json: &str) -> Result<Vec<u8>, Misfit> {
     from_base64(text).ok_or(Misfit::NotEncoded(BinaryFormat::Base64))
 }
 
+/// The bytes of a value that a server has answered: text and bytes as they are stored, the numbers of BIT, ENUM and SET,
+/// and the text of any other type.
+pub(crate) fn encode_selected(column: &Column, answer: Vec<u8>) -> Result<Vec<u8>, EncodeError> {
+    let is_stored_so = super::is_binary(column)
+        || column.kind.is_character()
+        || matches!(column.kind, ColumnKind::Vector { .. });
+    if is_stored_so {
+        return Ok(answer);
+    }
+    let text = String::from_utf8_lossy(&answer);
+    match column.kind {
+        ColumnKind::Enum { bytes } | ColumnKind::Set { bytes } => text
+            .parse()
+            .map(|number| little_endian(number, bytes))
+            .map_err(|_| Misfit::NoValue.of(column, &text)),
+        _ => encode_text(column, &text),
+    }
+}
+
 fn encode(column: &Column, text: &str, binary: BinaryFormat) -> Result<Vec<u8>, Misfit> {
     if super::is_binary(column) {
         let bytes = match binary {
