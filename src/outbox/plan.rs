@@ -6,7 +6,7 @@
 use serde_json::{Value as Json, json};
 
 use super::Preset;
-use super::template::{Piece, Template};
+use super::template::{Filter, Piece, Source, Template};
 use crate::binlog::table::{Column, Table};
 use crate::binlog::value::{BinaryFormat, DecimalFormat, JsonOptions};
 
@@ -349,7 +349,17 @@ impl Cells<'_> {
     }
 
     fn pieces(&mut self, template: &Template) -> Vec<Piece<usize>> {
-        template.resolve(&mut |name| self.named(name))
+        let mut pieces = template.resolve(&mut |name| self.named(name));
+        for piece in &mut pieces {
+            // A number is JSON as it is.
+            if let Piece::Value { source: Source::Column(cell), filters } = piece
+                && filters.first() == Some(&Filter::Json)
+                && self.table.columns[self.indices[*cell]].kind.is_integer()
+            {
+                filters.remove(0);
+            }
+        }
+        pieces
     }
 
     fn headers(&mut self, options: &PlanOptions) -> Vec<Header> {
