@@ -258,11 +258,17 @@ impl<'a> Router<'a> {
     }
 
     fn envelope(&self, payload: &str, placed: &[Placement], draft: &mut Draft) {
+        let braces = |text: &str| text.replace('{', "{{").replace('}', "}}");
         if self.converters.value == Written::Plain {
             draft.todo(
-                "columns in the envelope, with a converter that writes no JSON: Debezium writes Struct{…}; JSON is \
-                 written instead",
+                "columns in the envelope, with a converter that writes no JSON: Debezium writes Struct{…} without what is \
+                 NULL; here a NULL halts. JSON is the better value",
             );
+            let members =
+                placed.iter().map(|it| format!(",{}={{{}}}", braces(&it.alias), it.column));
+            let value =
+                format!("Struct{{{{payload={{{payload}}}{}}}}}", members.collect::<String>());
+            return draft.text("table.fields.additional.placement: envelope", "value", &value);
         }
         if self.converters.value == Written::JsonWithSchema {
             draft.todo(
@@ -272,8 +278,7 @@ impl<'a> Router<'a> {
         }
         let mut members = vec![format!("\"payload\":{{{payload}|json|default:null}}")];
         members.extend(placed.iter().map(|Placement { column, alias }| {
-            let alias = alias.replace('{', "{{").replace('}', "}}");
-            format!("{}:{{{column}|json|default:null}}", serde_json::Value::from(alias))
+            format!("{}:{{{column}|json|default:null}}", serde_json::Value::from(braces(alias)))
         }));
         let value = format!("{{{{{}}}}}", members.join(","));
         draft.text("table.fields.additional.placement: envelope", "value", &value);
