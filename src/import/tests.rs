@@ -1,5 +1,7 @@
 //! Imports of files as people have them: what they print is a configuration that the relay takes, and it names all.
 
+mod eventuate;
+
 use serde_json::Value as Json;
 
 use super::{Error, Program, convert};
