@@ -21,6 +21,7 @@ mod failpoints;
 mod failures;
 mod first_request;
 mod give_up;
+mod golden_debezium;
 mod golden_records;
 mod halts;
 mod hints;

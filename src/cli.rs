@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::coordinates::{self, GtidSet, StartFrom};
+use crate::import::Program;
 use crate::telemetry::LogFormat;
 use crate::{decode, explain};
 
@@ -33,6 +34,8 @@ pub enum Request {
     Decode { asked: decode::Asked, config: Option<PathBuf>, overrides: Vec<String> },
     /// About a preset, as it was spelled.
     Schema { preset: String },
+    /// About another program's configuration.
+    Import { program: Program, file: PathBuf },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +117,9 @@ impl Cli {
             Asked::DeadLetter { asked } => {
                 let (command, overrides) = asked.split();
                 (Command::DeadLetter(command), overrides)
+            }
+            Asked::Import { program, file } => {
+                return Ok(Self { request: Request::Import { program, file }, log_format });
             }
             Asked::Checkpoint { asked } => match asked {
                 AskedOfCheckpoint::Show { json, overrides } => {
@@ -275,6 +281,21 @@ enum Asked {
         /// eventuate-local or eventuate-tram
         #[arg(long, value_name = "NAME")]
         preset: String,
+    },
+
+    /// Print a configuration that does what Debezium's outbox router or Eventuate CDC does
+    ///
+    /// Reads the configuration of a connector or of a service. Each key has a comment that names the option that it
+    /// comes from. Each option that is not taken over has a comment that says what to do. Passwords are not printed.
+    /// docs/coming-from-debezium.md and docs/coming-from-eventuate.md go on from there.
+    ///
+    /// Exit codes: 0 printed, 1 it describes no outbox, 2 bad usage, or the file cannot be read.
+    #[command(verbatim_doc_comment)]
+    Import {
+        /// Whose configuration it is
+        program: Program,
+        /// Its file
+        file: PathBuf,
     },
 
     /// Look at the stored place in the binlog, or change it
@@ -537,6 +558,15 @@ mod tests {
     }
 
     #[test]
+    fn an_import_needs_no_configuration() {
+        for (name, program) in [("debezium", Program::Debezium), ("eventuate", Program::Eventuate)]
+        {
+            let request = read(&format!("import {name} a.json")).unwrap().request;
+            assert_eq!(request, Request::Import { program, file: "a.json".into() });
+        }
+    }
+
+    #[test]
     fn wrong_usage_exits_with_2() {
         for line in [
             "",
@@ -558,6 +588,9 @@ mod tests {
             "explain -c a --last 1 --row {}",
             "schema",
             "schema --preset",
+            "import",
+            "import debezium",
+            "import maxwell a.properties",
             "checkpoint forget -c a",
             "checkpoint set -c a",
             "checkpoint set --to earliest",
@@ -589,6 +622,7 @@ mod tests {
             "explain --help",
             "decode --help",
             "schema --help",
+            "import --help",
             "checkpoint --help",
             "checkpoint show --help",
             "checkpoint set --help",

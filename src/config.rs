@@ -6,6 +6,7 @@
 
 mod error;
 mod fallback;
+mod first_start;
 mod keys;
 mod outbox;
 mod properties;
@@ -20,10 +21,11 @@ use std::time::Duration;
 
 pub use error::Error;
 use error::Problems;
+pub use first_start::{FirstStart, OffsetsOf};
 
 use self::fallback::OfRelay;
 use crate::checkpoint::{CheckpointOptions, NAME_LENGTH_MAX};
-use crate::coordinates::{self, StartFrom};
+use crate::coordinates;
 use crate::delivery::Delivery;
 use crate::http::HttpOptions;
 use crate::outbox::OutboxOptions;
@@ -77,7 +79,7 @@ pub struct Config {
     /// How long a drain may take after the first SIGTERM.
     pub shutdown_timeout: Duration,
     /// `None` is an error only if there is no checkpoint.
-    pub start_from: Option<StartFrom>,
+    pub start_from: Option<FirstStart>,
     pub mysql: binlog::MysqlOptions,
     pub kafka: Kafka,
     /// At least one; no two are sure to match one table.
@@ -99,7 +101,7 @@ impl Config {
     }
 
     /// The same from a text; `file` is its name in messages.
-    fn parse(
+    pub(crate) fn parse(
         text: &str,
         file: &str,
         overrides: &[String],
@@ -166,12 +168,15 @@ fn bounds<T>((least, most): (T, T)) -> std::ops::RangeInclusive<T> {
     least..=most
 }
 
-fn build_start_from(field: &Field<'_>) -> Result<StartFrom, Error> {
+fn build_start_from(field: &Field<'_>) -> Result<FirstStart, Error> {
     field.text()?.parse().map_err(|error| match error {
-        coordinates::Error::SnapshotNotInThisVersion => field.not_in_this_version(),
-        error => {
-            field.rule(error, "write earliest, latest, \"binlog.000012:4711\" or \"gtid:<set>\"")
+        first_start::Error::At(coordinates::Error::SnapshotNotInThisVersion) => {
+            field.not_in_this_version()
         }
+        error => field.rule(
+            error,
+            "write earliest, latest, \"binlog.000012:4711\", \"gtid:<set>\" or \"debezium:<offset topic>/<connector>\"",
+        ),
     })
 }
 

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::binlog::start::Binlogs;
 use crate::binlog::{self, Identity, Replica, Server, Start, start};
 use crate::checkpoint::{Checkpoint, CheckpointOptions};
-use crate::config::Config;
+use crate::config::{Config, FirstStart};
 use crate::coordinates::Uuid;
 use crate::error::Error;
 use crate::preflight;
@@ -56,10 +56,11 @@ pub async fn find_start(
             let found = start::resume(server, identity, &resume).await;
             (found, start::Origin::Checkpoint(resume.coordinates))
         }
-        (None, Some(from)) => {
+        (None, Some(FirstStart::At(from))) => {
             (start::resolve(server, identity, from).await, start::Origin::StartFrom(from.clone()))
         }
-        (None, None) => return Err(no_start(config)),
+        // Debezium's offsets became a checkpoint before.
+        (None, Some(FirstStart::Debezium(_)) | None) => return Err(no_start(config)),
     };
     found.map_err(|source| start_error(config, origin, source))
 }

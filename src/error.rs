@@ -87,6 +87,8 @@ pub enum Error {
     MissingColumn(#[from] MissingColumns),
     #[error(transparent)]
     Ambiguous(#[from] Ambiguous),
+    #[error(transparent)]
+    Debezium(#[from] crate::relay::debezium_offsets::Error),
     #[error("there is no checkpoint of key {key:?} in {topic}, and no start_from")]
     NoStart { key: String, topic: String },
     #[error(
@@ -184,6 +186,7 @@ impl Error {
                 halt("give the table the columns of the preset, or [[outbox]] another preset")
             }
             Error::Ambiguous(_) => halt("make the patterns in [[outbox]] exclude each other"),
+            Error::Debezium(error) => error.fate(),
             Error::NoStart { .. } => halt(
                 "set [mysql] start_from = \"earliest\", \"latest\" or a position (or store one with `binlog-relay \
                  checkpoint set --to …`), or the checkpoint_key of the relay to take over from",
@@ -276,6 +279,7 @@ impl Error {
             | Error::NotReadBack { .. }
             | Error::ClockBehind { .. }
             | Error::NoStart { .. }
+            | Error::Debezium(_)
             | Error::CheckpointGone { .. }
             | Error::OutboxChanged
             | Error::OutboxChangedBehind

@@ -6,6 +6,7 @@
 //!
 //! - [`cli`]: the command line
 //! - [`relay`]: the line end to end: recovery, the loop, draining
+//! - [`import`]: the configuration of another program becomes one of the relay
 //! - [`schema`]: the SQL that makes a preset's tables and the relay's user
 //! - [`check`]: checks every requirement of both ends, also while the relay runs
 //! - `primary`: the seam to where rows come from, and MySQL behind it
@@ -49,6 +50,7 @@ mod failpoint;
 pub mod fate;
 pub(crate) mod finding;
 pub mod http;
+pub mod import;
 pub(crate) mod lease;
 mod nearest;
 pub mod outbox;

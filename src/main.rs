@@ -1,6 +1,7 @@
 //! Parse, load, run, exit code.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use binlog_relay::coordinates::StartFrom;
 use binlog_relay::error::Error;
 use binlog_relay::fate::Fate;
 use binlog_relay::http::{self, Http};
+use binlog_relay::import::{self, Program};
 use binlog_relay::outbox::Preset;
 use binlog_relay::sink::none_without_store;
 use binlog_relay::telemetry::{Telemetry, spans};
@@ -48,6 +50,7 @@ pub fn main() -> ExitCode {
             Ok(preset) => print(schema::sql(preset)),
             Err(error) => Ok(refuse(&error, error.hint())),
         },
+        Request::Import { program, file } => import(program, &file),
     };
     done.unwrap_or_else(|error| {
         tell(&format!("{error:#}"), None);
@@ -81,6 +84,17 @@ fn refuse_all(error: &config::Error) -> ExitCode {
         refuse(error, error.hint());
     }
     ExitCode::from(EXIT_USAGE)
+}
+
+fn import(program: Program, file: &Path) -> anyhow::Result<ExitCode> {
+    match import::import(program, file) {
+        Ok(text) => print(&text),
+        Err(error) => {
+            tell(&telemetry::Causes(&error).to_string(), error.hint().as_deref());
+            let exit = if error.is_understood() { EXIT_HALTED } else { EXIT_USAGE };
+            Ok(ExitCode::from(exit))
+        }
+    }
 }
 
 /// Standard output gets the answer and nothing else.

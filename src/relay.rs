@@ -9,6 +9,7 @@ mod commands;
 mod connecting;
 mod contest;
 mod cut;
+pub(crate) mod debezium_offsets;
 mod failover;
 pub(crate) mod line;
 mod planted;

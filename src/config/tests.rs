@@ -8,6 +8,7 @@ mod refusals;
 use super::keys::{Absent, KEYS};
 use super::tree::{Node, Table, Value};
 use super::*;
+use crate::coordinates::StartFrom;
 use crate::outbox::Preset;
 use proptest::prelude::*;
 
@@ -121,7 +122,7 @@ fn what_is_not_written_has_its_default() {
 #[test]
 fn every_key_can_be_written() {
     let config = parse(&uncommented(), &[]).unwrap();
-    assert_eq!(config.start_from, Some(StartFrom::Earliest));
+    assert_eq!(config.start_from, Some(FirstStart::At(StartFrom::Earliest)));
     assert_eq!(config.mysql.server_id.unwrap().get(), 4711);
     assert_eq!(config.mysql.password.reveal().unwrap(), "value-of-MYSQL_PASSWORD");
     assert_eq!(config.mysql.tls.ca.unwrap(), Path::new("/etc/binlog-relay/ca.pem"));

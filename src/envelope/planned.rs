@@ -130,11 +130,15 @@ impl Writer<'_> {
                 false
             }
             Value::Cell(cell) => !self.row.write_cell(self.plan, *cell, out)?,
-            Value::Text(pieces) => {
-                self.needed(pieces)?;
-                out.extend_from_slice(self.buffers.text.as_bytes());
-                false
-            }
+            Value::Text(pieces) => match self.render(pieces)? {
+                None => {
+                    out.extend_from_slice(self.buffers.text.as_bytes());
+                    false
+                }
+                // A placeholder alone may be NULL; beside other text it would leave a hole.
+                Some(_) if pieces.len() == 1 => true,
+                Some(at) => return Err(self.null(at)),
+            },
             Value::Json { members, options } => {
                 for (index, (name, cell)) in members.iter().enumerate() {
                     out.push(if index == 0 { b'{' } else { b',' });

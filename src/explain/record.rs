@@ -143,7 +143,7 @@ pub(crate) fn record_of(
             let has_template = route.plan.as_ref().is_some_and(|plan| plan.partition.is_some());
             let own = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
             Explained::Record(Record {
-                topic: buffers.topic.clone(),
+                topic: buffers.topic().to_owned(),
                 key: own(record.key),
                 partition: match record.partition {
                     Some(number) if has_template => Partition::Number(number),

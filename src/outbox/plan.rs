@@ -5,7 +5,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::template::{Piece, Template};
+use super::template::{Filter, Piece, Source, Template};
 use super::{FallbackOptions, Preset};
 use crate::binlog::Guard;
 use crate::binlog::table::{Column, Table};
@@ -379,7 +379,17 @@ impl Cells<'_> {
     }
 
     fn pieces(&mut self, template: &Template) -> Vec<Piece<usize>> {
-        template.resolve(&mut |name| self.named(name))
+        let mut pieces = template.resolve(&mut |name| self.named(name));
+        for piece in &mut pieces {
+            // A number is JSON as it is.
+            if let Piece::Value { source: Source::Column(cell), filters } = piece
+                && filters.first() == Some(&Filter::Json)
+                && self.table.columns[self.indices[*cell]].kind.is_integer()
+            {
+                filters.remove(0);
+            }
+        }
+        pieces
     }
 
     fn headers(&mut self, options: &PlanOptions) -> Vec<Header> {

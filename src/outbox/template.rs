@@ -3,6 +3,8 @@
 //! `{column}` stands for a column's text, `{@sequence}` and its like for what the binlog says of the row, `{{` and `}}`
 //! for braces. Filters follow a `|`: `{type|kebab|default:none}`.
 
+mod json;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -88,18 +90,26 @@ pub enum Filter {
     /// The property of this name, where the text is that of Java's `Properties`.
     Property(String),
     /// The member of this name, where the text is a JSON object.
-    Json(String),
+    Member(String),
+    /// A JSON string, or a number where the column is one, as Kafka Connect's JsonConverter writes it.
+    Json,
+    /// JSON without the spaces between its tokens. Other text stays as it is.
+    Compact,
+    /// A JSON object or array without such spaces. Other text becomes a JSON string.
+    Nested,
     /// Stands for NULL.
     Default(String),
 }
 
 impl Filter {
-    const NAMES: [&str; 8] =
-        ["lower", "upper", "snake", "kebab", "topic", "property", "json", "default"];
+    const NAMES: [&str; 11] = [
+        "lower", "upper", "snake", "kebab", "topic", "property", "member", "json", "compact",
+        "nested", "default",
+    ];
 
     /// It reads a text that has a format of its own, which base64 of a binary column would hide.
     pub fn takes_text(&self) -> bool {
-        matches!(self, Filter::Property(_) | Filter::Json(_))
+        matches!(self, Filter::Property(_) | Filter::Member(_))
     }
 
     /// Appends the text as this filter leaves it; `false` where it leaves NULL.
@@ -109,7 +119,7 @@ impl Filter {
     pub fn apply(&self, text: &str, out: &mut String) -> Result<bool, Unreadable> {
         match self {
             Filter::Property(name) => return extract::property(text, name, out),
-            Filter::Json(name) => return extract::member(text, name, out),
+            Filter::Member(name) => return extract::member(text, name, out),
             Filter::Lower => out.extend(text.chars().flat_map(char::to_lowercase)),
             Filter::Upper => out.extend(text.chars().flat_map(char::to_uppercase)),
             Filter::Snake => separate(text, '_', out),
@@ -118,7 +128,13 @@ impl Filter {
                 let is_legal = byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
                 if is_legal { char::from(byte) } else { '_' }
             })),
-            Filter::Default(_) => out.push_str(text),
+            Filter::Json => json::write_string(text, out),
+            Filter::Compact if json::is_json(text) => json::write_compact(text, out),
+            Filter::Nested if text.starts_with(['{', '[']) && json::is_json(text) => {
+                json::write_compact(text, out);
+            }
+            Filter::Nested => json::write_string(text, out),
+            Filter::Compact | Filter::Default(_) => out.push_str(text),
         }
         Ok(true)
     }
@@ -261,13 +277,16 @@ fn filter(text: &str) -> Result<Filter, Error> {
         "snake" => Filter::Snake,
         "kebab" => Filter::Kebab,
         "topic" => Filter::Topic,
-        "property" | "json" => {
+        "property" | "member" => {
             let Some(argument) = argument.map(str::trim).filter(|it| !it.is_empty()) else {
                 return Err(Error::NoArgument { name: name.to_owned() });
             };
-            let of = if name == "json" { Filter::Json } else { Filter::Property };
+            let of = if name == "member" { Filter::Member } else { Filter::Property };
             return Ok(of(argument.to_owned()));
         }
+        "json" => Filter::Json,
+        "compact" => Filter::Compact,
+        "nested" => Filter::Nested,
         "default" => return Ok(Filter::Default(argument.unwrap_or_default().to_owned())),
         _ => {
             let nearest = nearest(name, Filter::NAMES);
@@ -353,7 +372,10 @@ impl fmt::Display for Filter {
             Filter::Kebab => f.write_str("kebab"),
             Filter::Topic => f.write_str("topic"),
             Filter::Property(name) => write!(f, "property:{name}"),
-            Filter::Json(name) => write!(f, "json:{name}"),
+            Filter::Member(name) => write!(f, "member:{name}"),
+            Filter::Json => f.write_str("json"),
+            Filter::Compact => f.write_str("compact"),
+            Filter::Nested => f.write_str("nested"),
             Filter::Default(text) => write!(f, "default:{text}"),
         }
     }
@@ -405,7 +427,7 @@ mod tests {
             ("{a|zzz}", "there is no filter \"zzz\""),
             ("{a|upper:x}", "the filter upper takes no argument"),
             ("{a|property}", "the filter property needs a name: {column|property:name}"),
-            ("{a|json: }", "the filter json needs a name: {column|json:name}"),
+            ("{a|member: }", "the filter member needs a name: {column|member:name}"),
         ] {
             assert_eq!(text.parse::<Template>().unwrap_err().to_string(), error, "{text}");
         }
@@ -433,7 +455,47 @@ mod tests {
         assert_eq!(filtered(Filter::Lower, "ÀB"), "àb");
     }
 
+    #[test]
+    fn text_becomes_json_as_kafka_connect_writes_it() {
+        for (text, json) in [
+            ("a/ü€", "\"a/ü€\""),
+            ("\"\\\n\u{8}\u{1f}\u{7f}", "\"\\\"\\\\\\n\\b\\u001F\u{7f}\""),
+            ("😀", "\"\\uD83D\\uDE00\""),
+            ("", "\"\""),
+        ] {
+            assert_eq!(filtered(Filter::Json, text), json);
+        }
+        for (text, compact, nested) in [
+            (r#" {"a": [1, "b c"], "d": "\" {"} "#, r#"{"a":[1,"b c"],"d":"\" {"}"#, ""),
+            ("[ 1 ]", "[1]", "[1]"),
+            ("12 ", "12", "\"12 \""),
+            ("{a b}", "{a b}", "\"{a b}\""),
+            ("a  b", "a  b", "\"a  b\""),
+        ] {
+            assert_eq!(filtered(Filter::Compact, text), compact);
+            if !nested.is_empty() {
+                assert_eq!(filtered(Filter::Nested, text), nested);
+            }
+        }
+    }
+
     proptest! {
+        /// Spaces between tokens are all that is lost.
+        #[test]
+        fn compact_json_is_the_same_json(text in r#"([\[{]|"a":|[\]}]|,|1|"x \\\\\\" "|null| |\n){0,12}"#) {
+            let compact = filtered(Filter::Compact, &text);
+            match serde_json::from_str::<serde_json::Value>(&text) {
+                Ok(json) => prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&compact).unwrap(), json),
+                Err(_) => prop_assert_eq!(compact, text),
+            }
+        }
+
+        #[test]
+        fn a_json_string_says_the_text(text in "\\PC{0,9}|[\\x00-\\x30]{0,9}") {
+            let json = filtered(Filter::Json, &text);
+            prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        }
+
         /// What a template is written as is read as that template. No text is a panic.
         #[test]
         fn a_template_is_read_as_it_is_written(text in "(\\{\\{|\\}\\}|\\{[a-z@|: ]{0,9}\\}|[a-z.]|\\PC){0,8}") {

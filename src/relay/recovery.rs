@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::connecting::{Ends, connect_ends};
+use super::debezium_offsets;
 use super::line::Line;
 use super::line::ledger::Ledger;
 use super::planted::{Bug, is_planted};
@@ -20,7 +21,7 @@ use super::{CLAIM_PAUSE, Relay, World, backoff};
 use crate::binlog::start::Binlogs;
 use crate::binlog::{Guard, Identity, Interest, Source, Start, TableFilter};
 use crate::checkpoint::{Checkpoint, CheckpointOptions};
-use crate::config::Config;
+use crate::config::{Config, FirstStart};
 use crate::connect::{self, binlog_error, ensure_continuable, find_start};
 use crate::coordinates::Coordinates;
 use crate::error::Error;
@@ -60,8 +61,14 @@ pub(super) async fn recover<W: World>(relay: &mut Relay<'_, W>) -> Result<Recove
     failpoint!("ends-connected");
     let TakenOver { stored, owner } = take_over(relay, &mut ends).await?;
     let Ends { mut primary, sink } = ends;
+    ensure_not_gone(relay, stored.as_ref())?;
+    let stored = match (stored, &config.start_from) {
+        (None, Some(FirstStart::Debezium(of))) => {
+            Some(debezium_offsets::resolve(config, of).await?)
+        }
+        (stored, _) => stored,
+    };
     let stored = stored.as_ref();
-    ensure_not_gone(relay, stored)?;
 
     let fingerprint = outbox::fingerprint(&config.outbox);
     stored.map_or(Ok(()), |stored| ensure_continuable(stored, &fingerprint))?;

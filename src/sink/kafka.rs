@@ -15,6 +15,7 @@ mod destinations;
 mod error;
 mod fate;
 pub(crate) mod idempotent;
+pub(crate) mod last_values;
 mod orders;
 pub(crate) mod partitions;
 pub(crate) mod preflight;
@@ -36,6 +37,7 @@ use self::connection::{Early, KafkaOptions};
 pub use self::destinations::KafkaDestinations;
 pub use self::error::{Error, PublishError, Unacknowledged};
 use self::idempotent::Idempotent;
+pub use self::last_values::LastValues;
 use self::reader::Reader;
 use self::topics::{Looked, TopicOptions, Topics};
 use self::transactional::{Connected, Opening, Transactional};
@@ -102,6 +104,23 @@ impl Kafka {
     /// It cannot be read, or there is no topic.
     pub async fn stored(&self) -> Result<Option<Checkpoint>, SinkError> {
         self.read(self.open_checkpoint_topic()?).await.map(|(stored, _)| stored)
+    }
+
+    /// Reads the last value of each key of another program's topic; `None` where there is no such topic. `kind`: its role.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn last_values(
+        &self,
+        kind: &'static str,
+        topic: &str,
+    ) -> Result<Option<LastValues>, SinkError> {
+        let (connection, name) = (self.connection.clone(), self.publish.name.clone());
+        let topic = topic.to_owned();
+        self.blocking(move || {
+            last_values::read(&connection, &name, kind, &topic).map_err(Error::Sent)
+        })
+        .await
     }
 
     fn open_checkpoint_topic(&self) -> Result<Reader, SinkError> {

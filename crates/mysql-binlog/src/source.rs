@@ -21,6 +21,7 @@ use crate::coordinates::{Coordinates, Gtid};
 use crate::dump::{self, Dump, DumpLogin};
 use crate::options::{MysqlOptions, Replica};
 use crate::progress::Progress;
+use crate::raw_event::RawEvent;
 use crate::row::{self, RowsEvent};
 use crate::server::{self, Server};
 use crate::start;
@@ -263,6 +264,11 @@ impl<S: AsyncRead + Unpin, C: Catalog> Source<S, C> {
             dump::Error::Checksum => Error::Checksum { after },
             dump::Error::DamagedPayload => transaction::Error::DamagedPayload { at: after }.into(),
         }
+    }
+
+    /// The event read last, as it came.
+    pub fn event(&self) -> RawEvent<'_> {
+        self.dump.event()
     }
 
     /// Says what the event read last means.
