@@ -5,6 +5,8 @@
 //!
 //! Format: `Rows_event` in the MySQL source documentation (mysql::binlog::event).
 
+use std::fmt;
+
 use thiserror::Error;
 
 use super::bytes::{Bytes, Malformed};
@@ -60,6 +62,24 @@ pub enum Error {
 /// [`Error::Head`] when it is cut off.
 pub fn table_id(body: &[u8]) -> Result<u64, Error> {
     Bytes::new(body).uint(6).map_err(Error::Head)
+}
+
+/// What was done to rows, other than to insert them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowChange {
+    /// Also by INSERT … ON DUPLICATE KEY UPDATE, and mostly by REPLACE.
+    Update,
+    /// Also by REPLACE, before the new row.
+    Delete,
+}
+
+impl fmt::Display for RowChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RowChange::Update => "updated",
+            RowChange::Delete => "deleted",
+        })
+    }
 }
 
 /// A WRITE_ROWS event: its head, and its rows still encoded.

@@ -22,12 +22,12 @@ use crate::dump::{self, Dump, DumpLogin};
 use crate::options::{MysqlOptions, Replica};
 use crate::progress::Progress;
 use crate::raw_event::RawEvent;
-use crate::row::{self, RowsEvent};
+use crate::row::{self, RowChange, RowsEvent};
 use crate::server::{self, Server};
 use crate::start;
 use crate::table::{self, Table};
 use crate::tables::{LayoutId, RowsOf, TableFilter, Tables};
-use crate::transaction::{self, AlreadyRelayed, Position, RowChange, RowsAt, Start, Step, Tracker};
+use crate::transaction::{self, AlreadyRelayed, Position, RowsAt, Start, Step, Tracker};
 
 /// Why the stream cannot be followed.
 #[allow(missing_docs, reason = "each has its words")]

@@ -9,11 +9,10 @@ use std::sync::Arc;
 use super::Error;
 use super::catalog::Catalog;
 use super::charset::Charset;
-use super::row::{self, RowDecoder, RowsEvent};
+use super::row::{self, RowChange, RowDecoder, RowsEvent};
 use super::server::spelled;
 use super::table::{self, Difference, Table, TableId, TableMap};
 use crate::coordinates::Coordinates;
-use crate::transaction::RowChange;
 
 /// What is done with the rows of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,12 +6,11 @@
 
 mod error;
 
-use std::fmt;
-
 pub use self::error::Error;
 use super::event_type;
 use super::query::{Control, Effect, IsOutbox, Query};
 use super::raw_event::RawEvent;
+use super::row::RowChange;
 use crate::clock::CommitTime;
 use crate::coordinates::{self, Coordinates, Gtid, GtidSet};
 
@@ -59,24 +58,6 @@ pub enum Step {
     AlteredInside,
     /// The rows since the last boundary were taken back.
     RolledBack,
-}
-
-/// What was done to rows, other than to insert them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowChange {
-    /// Also by INSERT … ON DUPLICATE KEY UPDATE, and mostly by REPLACE.
-    Update,
-    /// Also by REPLACE, before the new row.
-    Delete,
-}
-
-impl fmt::Display for RowChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            RowChange::Update => "updated",
-            RowChange::Delete => "deleted",
-        })
-    }
 }
 
 /// Where a rows event stands.
