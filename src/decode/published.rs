@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ impl<'a> Shown<'a> {
         }
     }
 
-    pub(super) async fn file(&mut self, file: &PathBuf, from: u64) -> Result<(), Error> {
+    pub(super) async fn file(&mut self, file: &Path, from: u64) -> Result<(), Error> {
         ensure_binlog(file).await?;
         let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = name.filter(|name| Coordinates::start_of_file(name.as_str()).is_ok());
@@ -233,12 +233,7 @@ impl<'a> Shown<'a> {
     }
 
     /// The end of a file is one of its own, and so is that of a file which is being written.
-    fn ended(
-        &mut self,
-        file: &PathBuf,
-        of_file: &OfFile,
-        error: binlog::Error,
-    ) -> Result<(), Error> {
+    fn ended(&mut self, file: &Path, of_file: &OfFile, error: binlog::Error) -> Result<(), Error> {
         let end = match &error {
             binlog::Error::Ended { .. } => End::Whole,
             binlog::Error::Stream { after, error: mysql_async::Error::Io(IoError::Io(io)) }
@@ -262,7 +257,7 @@ impl<'a> Shown<'a> {
 }
 
 /// The source's words for a file that is none would be about a connection.
-async fn ensure_binlog(file: &PathBuf) -> Result<(), Error> {
+async fn ensure_binlog(file: &Path) -> Result<(), Error> {
     match Events::new(open(file).await?).next().await {
         Err(
             error @ (events::Error::NoBinlog | events::Error::Encrypted | events::Error::Read(_)),
@@ -271,7 +266,7 @@ async fn ensure_binlog(file: &PathBuf) -> Result<(), Error> {
     }
 }
 
-fn failed(file: &PathBuf, error: &binlog::Error) -> Error {
+fn failed(file: &Path, error: &binlog::Error) -> Error {
     let hint = match error {
         binlog::Error::Columns { .. } => {
             "the binlog names columns only with binlog_row_metadata=FULL (MySQL 8.0), and a file alone does not say them: \
@@ -288,5 +283,5 @@ fn failed(file: &PathBuf, error: &binlog::Error) -> Error {
         }
         error => Causes(error).to_string(),
     };
-    Error::File { file: file.clone(), problem, hint: Some(hint.to_owned()) }
+    Error::File { file: file.to_owned(), problem, hint: Some(hint.to_owned()) }
 }
