@@ -148,12 +148,12 @@ const BREAKAGES: &[Breakage] = &[
         error: "…/config.toml:19: outbox.2.table: ….events overlaps ….events at …/config.toml:12",
         hint: "let each table belong to one [[outbox]]",
     },
-    // What this version does not have.
     Breakage {
         change: |setup| setup.outboxes[0].lines.push("dead_letter_topic = \"x\"".to_owned()),
-        error: "…/config.toml:15: outbox.0.dead_letter_topic is not in this version",
-        hint: "take it out; CHANGELOG.md says what each version brings",
+        error: "…/config.toml:15: outbox.0.dead_letter_topic: the preset eventuate-local has no such key",
+        hint: "leave it out, or choose another preset",
     },
+    // What this version does not have.
     Breakage {
         change: |setup| setup.start_from = Some("snapshot".to_owned()),
         error: "…/config.toml:6: mysql.start_from = \"snapshot\" is not in this version",

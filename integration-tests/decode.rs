@@ -171,6 +171,16 @@ fn records_are_shown(scene: &Scene, files: &[PathBuf]) {
     let ends: Vec<_> = lines.iter().filter(|line| line["transaction"] == "committed").collect();
     assert_eq!(ends.iter().map(|line| &line["records"]).collect::<Vec<_>>(), [2, 2]);
 
+    // Where the relay halts, so does this.
+    setup.outboxes[0].lines.push("on_delete = \"halt\"".to_owned());
+    let answer = published(&setup, &["--json"], files);
+    assert!(answer.code == 1 && json_lines(&answer.out).len() > 2, "{answer:?}");
+    assert!(
+        answer.error.contains("the relay halts here: ")
+            && answer.error.contains("on_delete = \"ignore\""),
+        "{answer:?}"
+    );
+
     setup.outboxes[0].lines = vec!["topic = \"{payload}\"".to_owned()];
     let answer = published(&setup, &[], files);
     assert!(answer.code == 1 && answer.out.contains("is no legal topic name"), "{answer:?}");

@@ -7,7 +7,7 @@ mod printed;
 mod published;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::binlog;
 use crate::binlog::events::End;
@@ -152,18 +152,18 @@ pub async fn decode(
     out.flush().map_err(Error::Write)
 }
 
-async fn open(file: &PathBuf) -> Result<tokio::io::BufReader<tokio::fs::File>, Error> {
+async fn open(file: &Path) -> Result<tokio::io::BufReader<tokio::fs::File>, Error> {
     match tokio::fs::File::open(file).await {
         Ok(opened) => Ok(tokio::io::BufReader::with_capacity(256 << 10, opened)),
         Err(error) => Err(Error::File {
-            file: file.clone(),
+            file: file.to_owned(),
             problem: error.to_string(),
             hint: Some("name files of the server's log_bin directory that you may read".to_owned()),
         }),
     }
 }
 
-fn unreadable(file: &PathBuf, error: &binlog::events::Error) -> Error {
+fn unreadable(file: &Path, error: &binlog::events::Error) -> Error {
     use binlog::events::Error as E;
     let hint = match error {
         E::NoBinlog => {
@@ -178,7 +178,7 @@ fn unreadable(file: &PathBuf, error: &binlog::events::Error) -> Error {
         E::Read(_) => "name a file that can be read",
     };
     let problem = Causes(error).to_string();
-    Error::File { file: file.clone(), problem, hint: Some(hint.to_owned()) }
+    Error::File { file: file.to_owned(), problem, hint: Some(hint.to_owned()) }
 }
 
 /// What a person should know of the end of a file.

@@ -44,6 +44,7 @@ use self::failover::Failover;
 use self::orders::Orders;
 use self::predecessor::while_held;
 use self::recovery::Recovered;
+pub(crate) use self::recovery::table_filter;
 use self::refusal::{OneByOne, Refusal, Refusals};
 use self::session::Session;
 use self::suspect::{Reached, Suspect};

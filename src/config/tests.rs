@@ -1,6 +1,7 @@
 //! What a configuration means: defaults, overrides, secrets, and config.example.toml. What is refused is in
-//! `refusals`, the properties of librdkafka in `properties`.
+//! `refusals` and `all_at_once`, the properties of librdkafka in `properties`.
 
+mod all_at_once;
 mod plans;
 mod properties;
 mod refusals;

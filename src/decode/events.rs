@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::{Map, Value as Json, json};
 
@@ -55,7 +55,7 @@ impl<'a> Shown<'a> {
         Shown { asked, out, tables: HashMap::new(), gtid: None, has_told_of_names: false }
     }
 
-    pub(super) async fn file(&mut self, file: &PathBuf, from: u64) -> Result<(), Error> {
+    pub(super) async fn file(&mut self, file: &Path, from: u64) -> Result<(), Error> {
         let name = file.display().to_string();
         if !self.asked.json {
             writeln!(self.out, "{name}")?;

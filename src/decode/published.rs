@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +17,10 @@ use crate::binlog::{self, Change, FixedCatalog, Interest, LayoutId, Rows, Source
 use crate::config::Config;
 use crate::coordinates::Coordinates;
 use crate::envelope::{Buffers, RowFacts, RowPosition};
+use crate::error;
 use crate::explain::{Explained, explained_json, printable, record_of, write_explained};
 use crate::outbox::{self, Route};
+use crate::relay::table_filter;
 use crate::telemetry::Causes;
 
 /// A name for a file that has none of a binlog.
@@ -71,7 +73,7 @@ impl<'a> Shown<'a> {
         }
     }
 
-    pub(super) async fn file(&mut self, file: &PathBuf, from: u64) -> Result<(), Error> {
+    pub(super) async fn file(&mut self, file: &Path, from: u64) -> Result<(), Error> {
         ensure_binlog(file).await?;
         let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = name.filter(|name| Coordinates::start_of_file(name.as_str()).is_ok());
@@ -96,23 +98,17 @@ impl<'a> Shown<'a> {
                     self.boundary(&mut of_file, &source, "rolled back: they are not published")?;
                 }
                 Ok(_) => {}
-                Err(error) => return Err(failed(file, &error)),
+                Err(error) => return Err(failed(file, error)),
             }
         }
     }
 
     fn filter(&self) -> binlog::TableFilter {
-        let outboxes = self.config.outbox.clone();
+        let of_relay = table_filter(self.config.outbox.clone());
         let wanted = self.asked.table.clone();
         Arc::new(move |database, table| {
             let is_wanted = wanted.as_ref().is_none_or(|wanted| wanted.has(database, table));
-            if !is_wanted {
-                return Interest::None;
-            }
-            match outbox::find(&outboxes, database, table) {
-                Ok(None) => Interest::None,
-                _ => Interest::Outbox,
-            }
+            if is_wanted { of_relay(database, table) } else { Interest::None }
         })
     }
 
@@ -233,12 +229,7 @@ impl<'a> Shown<'a> {
     }
 
     /// The end of a file is one of its own, and so is that of a file which is being written.
-    fn ended(
-        &mut self,
-        file: &PathBuf,
-        of_file: &OfFile,
-        error: binlog::Error,
-    ) -> Result<(), Error> {
+    fn ended(&mut self, file: &Path, of_file: &OfFile, error: binlog::Error) -> Result<(), Error> {
         let end = match &error {
             binlog::Error::Ended { .. } => End::Whole,
             binlog::Error::Stream { after, error: mysql_async::Error::Io(IoError::Io(io)) }
@@ -246,7 +237,7 @@ impl<'a> Shown<'a> {
             {
                 End::CutOff(after.offset)
             }
-            _ => return Err(failed(file, &error)),
+            _ => return Err(failed(file, error)),
         };
         if let Some(note) = note_of_end(end) {
             self.note(&note)?;
@@ -262,7 +253,7 @@ impl<'a> Shown<'a> {
 }
 
 /// The source's words for a file that is none would be about a connection.
-async fn ensure_binlog(file: &PathBuf) -> Result<(), Error> {
+async fn ensure_binlog(file: &Path) -> Result<(), Error> {
     match Events::new(open(file).await?).next().await {
         Err(
             error @ (events::Error::NoBinlog | events::Error::Encrypted | events::Error::Read(_)),
@@ -271,22 +262,28 @@ async fn ensure_binlog(file: &PathBuf) -> Result<(), Error> {
     }
 }
 
-fn failed(file: &PathBuf, error: &binlog::Error) -> Error {
-    let hint = match error {
-        binlog::Error::Columns { .. } => {
+/// The relay halts there as well.
+fn failed(file: &Path, error: binlog::Error) -> Error {
+    let hint = match &error {
+        binlog::Error::Columns { .. } => Some(
             "the binlog names columns only with binlog_row_metadata=FULL (MySQL 8.0), and a file alone does not say them: \
              decode without --config shows the rows by position, `binlog-relay explain` asks the server"
-        }
-        binlog::Error::Checksum { .. } => {
+                .to_owned(),
+        ),
+        binlog::Error::Checksum { .. } => Some(
             "the file is damaged there: look at it with mysqlbinlog --verify-binlog-checksum, or take another copy"
-        }
-        _ => "the relay halts there, too; decode without --config shows the events",
+                .to_owned(),
+        ),
+        _ => None,
     };
-    let problem = match error {
+    let problem = match &error {
         binlog::Error::Columns { table, at, .. } => {
             format!("the rows of {table} at {at} do not name their columns")
         }
-        error => Causes(error).to_string(),
+        error => format!("the relay halts here: {}", Causes(error)),
     };
-    Error::File { file: file.clone(), problem, hint: Some(hint.to_owned()) }
+    let hint = hint.or_else(|| {
+        error::Error::Binlog { server: file.display().to_string(), source: error }.hint()
+    });
+    Error::File { file: file.to_owned(), problem, hint }
 }

@@ -85,6 +85,9 @@ fn of_plan(plan: &PlanOptions, base: Option<&PlanOptions>) -> Vec<Origin> {
         let values = values.collect::<Vec<_>>().join(" or ");
         origins.push(origin(&format!("where {}", condition.column), values, CONFIGURED));
     }
+    for (part, is_halt) in [("on_update", plan.guard.updates), ("on_delete", plan.guard.deletes)] {
+        origins.extend(is_halt.then(|| origin(part, "halt", CONFIGURED)));
+    }
     if let Some(fallback) = &plan.fallback {
         if fallback.on_error == OnError::DeadLetter {
             let from = format!("dead-letter, to {}", fallback.dead_letter_topic);

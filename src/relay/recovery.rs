@@ -294,7 +294,8 @@ fn claim(start: &Start, stored: Option<&Checkpoint>, resume_point: &ResumePoint)
     stamp.sign(claim, window.as_ref())
 }
 
-pub(super) fn table_filter(outboxes: Vec<outbox::OutboxOptions>) -> TableFilter {
+/// What is done with the rows of each table.
+pub(crate) fn table_filter(outboxes: Vec<outbox::OutboxOptions>) -> TableFilter {
     Arc::new(move |database, table| {
         let is_match = |outbox: &&outbox::OutboxOptions| outbox.table.matches(database, table);
         let mut matches = outboxes.iter().filter(is_match).peekable();
