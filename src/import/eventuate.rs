@@ -324,6 +324,7 @@ fn write_outboxes(
     let url = reader
         .and_then(|reader| settings.peek(&format!("EVENTUATE_CDC_READER_{reader}_DATASOURCEURL")));
     let of_url = url.or_else(|| settings.peek("SPRING_DATASOURCE_URL")).and_then(database);
+    ensure_mysql_url(settings, reader)?;
     let outbox_id = reader_of(settings, reader).take(&["OUTBOXID"], &["EVENTUATE_OUTBOX_ID"]);
     let pipelines = names_of(settings, "EVENTUATE_CDC_PIPELINE_");
     let mut written = 0;
@@ -367,6 +368,22 @@ fn write_outboxes(
     Ok(())
 }
 
+fn ensure_mysql_url(settings: &Settings, reader: Option<&str>) -> Result<(), Error> {
+    let of_reader = reader
+        .and_then(|reader| settings.peek(&format!("EVENTUATE_CDC_READER_{reader}_DATASOURCEURL")));
+    let Some(url) = of_reader.or_else(|| settings.peek("SPRING_DATASOURCE_URL")) else {
+        return Ok(());
+    };
+    let kind = url.split("://").next().unwrap_or_default();
+    if !kind.starts_with("jdbc:") || kind.contains("mysql") || kind.contains("mariadb") {
+        return Ok(());
+    }
+    Err(Error::NoOutbox {
+        what: format!("the service reads {kind}"),
+        hint: "the relay reads MySQL only: keep Eventuate CDC for other databases".to_owned(),
+    })
+}
+
 struct Outbox {
     from: String,
     kind: String,
@@ -383,6 +400,13 @@ impl Outbox {
         draft: &mut Draft,
     ) -> bool {
         let (preset, table) = match as_variable(&self.kind).as_str() {
+            kind if kind.starts_with("${") => {
+                draft.leave_todo(
+                    &format!("{} = {}", self.from, self.kind),
+                    "is set elsewhere: eventuate-local is assumed; the other preset is eventuate-tram",
+                );
+                ("eventuate-local", "events")
+            }
             "EVENTUATELOCAL" => ("eventuate-local", "events"),
             "EVENTUATETRAM" => ("eventuate-tram", "message"),
             _ => {

@@ -7,7 +7,7 @@ mod record;
 
 use self::record::DebeziumOffset;
 use super::recovery::{now_millis, table_filter};
-use crate::binlog::event_type::{HEARTBEAT, HEARTBEAT_V2, TRANSACTION_PAYLOAD};
+use crate::binlog::event_type::{HEARTBEAT, HEARTBEAT_V2, QUERY, TRANSACTION_PAYLOAD};
 use crate::binlog::row::Cell;
 use crate::binlog::{self, AlreadyRelayed, Change, Identity, Rows, Server, Source, Start, start};
 use crate::checkpoint::Checkpoint;
@@ -171,6 +171,10 @@ impl Count<'_> {
         let (kind, size) = (event.event_type, u64::from(event.size));
         let is_heartbeat = matches!(kind, HEARTBEAT | HEARTBEAT_V2);
         let is_in_file = event.log_pos != 0 && !is_heartbeat;
+        let begins = match kind {
+            QUERY => event.body.ends_with(b"BEGIN"),
+            kind => kind == TRANSACTION_PAYLOAD,
+        };
         let number = self.next.filter(|_| !is_heartbeat);
         let change = source.interpret().await.map_err(failed)?;
         let Some(number) = number else {
@@ -180,7 +184,7 @@ impl Count<'_> {
                 return Err(elsewhere(self.offset, "rows before it were not published"));
             }
             return if self.next.is_none() && is_in_file {
-                self.find(source.read_end(), kind, size)
+                self.find(source.read_end(), kind, size, begins)
             } else {
                 Ok(Step::Read)
             };
@@ -208,12 +212,18 @@ impl Count<'_> {
     }
 
     /// Looks whether the event that was read begins the transaction.
-    fn find(&mut self, end: &Coordinates, kind: u8, size: u64) -> Result<Step, RelayError> {
+    fn find(
+        &mut self,
+        end: &Coordinates,
+        kind: u8,
+        size: u64,
+        begins: bool,
+    ) -> Result<Step, RelayError> {
         let start = end.at(end.offset.saturating_sub(size));
-        if start == self.offset.at {
+        if start == self.offset.at && begins {
             // The events of a compressed transaction come out of this one, with their own BEGIN.
             self.next = Some(u64::from(kind != TRANSACTION_PAYLOAD));
-        } else if start > self.offset.at {
+        } else if start >= self.offset.at {
             return Err(elsewhere(self.offset, "no transaction begins there"));
         }
         Ok(Step::Read)
