@@ -113,6 +113,11 @@ fn a_relay_goes_on_at_each_row_where_debezium_stopped() {
     create_compacted_topic(&written.scene.kafka, &written.offset_topic(), 3);
     let kinds: Vec<&str> = written.events[..8].iter().map(|line| line.kind.as_str()).collect();
     assert_eq!(kinds[..3], ["Query", "Table_map", "Write_rows"], "{kinds:?}");
+    written.store(&written.offset(2, 1, false));
+    let check = written.setup(99).answer(&["check"]);
+    let place = format!("relaying would go on from {}", written.begin);
+    let said = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(check.status.success() && said.contains(&place), "{said}");
     for (number, (event, row, has_gtids, rows)) in [
         (0, 0, false, 1..=6),
         (1, 0, true, 1..=6),
