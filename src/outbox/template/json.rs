@@ -17,7 +17,7 @@ pub fn write_string(text: &str, out: &mut String) {
             '\n' => out.push_str("\\n"),
             '\u{c}' => out.push_str("\\f"),
             '\r' => out.push_str("\\r"),
-            c if c < ' ' || c > '\u{ffff}' => {
+            '\0'..='\u{1f}' | '\u{10000}'.. => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
                     write!(out, "\\u{unit:04X}").expect(TAKES_ALL);
                 }
