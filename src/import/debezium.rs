@@ -309,7 +309,15 @@ fn tables(settings: &mut Settings, alias: &str, draft: &mut Draft) -> Vec<String
         (Some((_, list)), _) => {
             for expression in split_list(list) {
                 match patterns(&expression) {
-                    Some(patterns) => tables.extend(patterns),
+                    Some(patterns) => {
+                        if patterns.iter().any(|it| it.contains(char::is_uppercase)) {
+                            draft.leave_todo(
+                                &format!("table.include.list: {expression}"),
+                                "Debezium ignores letter case, and table does not: write the name as SHOW TABLES does",
+                            );
+                        }
+                        tables.extend(patterns);
+                    }
                     None => draft.leave_todo(
                         &format!("table.include.list: {expression}"),
                         "no pattern says the same: write the outbox tables that it matches, one [[outbox]] each",
