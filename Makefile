@@ -104,6 +104,18 @@ eventuate: ## Hand over from the real Eventuate CDC to the relay and back, stopp
 	$(cargo) build --release --bin binlog-relay --example eventuate_cdc
 	$(cargo) run --release --example eventuate_cdc -- $(or $(DELIVERY),exactly-once)
 
+# By file and position, by GTIDs, and inside of compressed transactions. It fetches Debezium, as make bench-peers does.
+.PHONY: debezium
+debezium: ## Hand over from the real Debezium to the relay, stopped and killed
+	servers/fetch mysql-8.0 kafka
+	$(cargo) build --release --bin binlog-relay --example debezium
+	$(cargo) run --release --example debezium -- hand-over
+
+.PHONY: debezium-records
+debezium-records: ## Capture anew the records of the real Debezium (integration-tests/golden/debezium)
+	servers/fetch mysql-8.0 kafka
+	$(cargo) run --release --example debezium -- capture
+
 # What is measured with arguments is not written into docs/benchmarks.md unless --write is among them.
 .PHONY: bench
 bench: ## Measure all of docs/benchmarks.md, or a part (BENCH='drain --scenario single --rounds 1')

@@ -69,12 +69,12 @@ const BREAKAGES: &[Breakage] = &[
     Breakage {
         change: |setup| setup.start_from = Some("yesterday".to_owned()),
         error: "…/config.toml:6: mysql.start_from: \"yesterday\" is no place to start from; expected earliest, latest, binlog.000012:4711 or gtid:<set>",
-        hint: "write earliest, latest, \"binlog.000012:4711\" or \"gtid:<set>\"",
+        hint: "write earliest, latest, \"binlog.000012:4711\", \"gtid:<set>\" or \"debezium:<offset topic>/<connector>\"",
     },
     Breakage {
         change: |setup| setup.start_from = Some("binlog.000001:3".to_owned()),
         error: "…/config.toml:6: mysql.start_from: binlog.000001:3 is inside the file's first 4 bytes, which hold no event; the first offset is 4",
-        hint: "write earliest, latest, \"binlog.000012:4711\" or \"gtid:<set>\"",
+        hint: "write earliest, latest, \"binlog.000012:4711\", \"gtid:<set>\" or \"debezium:<offset topic>/<connector>\"",
     },
     Breakage {
         change: |setup| setup.mysql_address = "db.example.org:port".to_owned(),
@@ -205,6 +205,43 @@ fn a_file_that_is_not_there_and_bad_usage_exit_2() {
     let version = run(&["--version"]);
     assert_eq!(version.status.code(), Some(0));
     assert!(output_of(&version).contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn an_import_prints_a_configuration_and_its_exit_code_says_what_the_file_is() {
+    let folder = harness::watchdog::fresh_directory("import");
+    let run = |program: &str, text: &str| {
+        let file = folder.join("file");
+        std::fs::write(&file, text).expect("write the file");
+        let mut command = harness::relay::relay_command();
+        command.args(["import", program]).arg(file).output().expect("run the relay")
+    };
+    let connector = |router: &str| {
+        format!(
+            r#"{{"name":"orders","config":{{"connector.class":"io.debezium.connector.mysql.MySqlConnector",
+             "database.password":"secret","table.include.list":"shop.outbox","transforms":"outbox",
+             "transforms.outbox.type":"io.debezium.transforms.{router}"}}}}"#
+        )
+    };
+    let output = run("debezium", &connector("outbox.EventRouter"));
+    assert_eq!(output.status.code(), Some(0), "{}", error_of(&output));
+    let printed = output_of(&output);
+    assert!(printed.contains("start_from = \"debezium:connect-offsets/orders\""), "{printed}");
+    assert!(!printed.contains("secret"), "{printed}");
+    let output = run("eventuate", "EVENTUATELOCAL_CDC_READER_NAME=a");
+    assert_eq!(output.status.code(), Some(0), "{}", error_of(&output));
+    words::assert_none(words::output_differs(
+        &run("debezium", &connector("ByLogicalTableRouter")),
+        1,
+        "the connector has no transformation io.debezium.transforms.outbox.EventRouter, so it publishes changes, …",
+        "the relay publishes inserted rows only: …",
+    ));
+    words::assert_none(words::output_differs(
+        &run("eventuate", "A=b"),
+        2,
+        "…/file is no configuration of Eventuate CDC: it has no setting EVENTUATE…",
+        "give the service's environment as NAME=value lines, …",
+    ));
 }
 
 #[test]

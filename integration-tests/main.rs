@@ -12,6 +12,7 @@ mod conformance;
 mod database_ids;
 mod dead_letters;
 mod decode;
+mod debezium_offsets;
 mod delivery;
 mod documents;
 mod eventuate_takeover;

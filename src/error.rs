@@ -20,7 +20,7 @@ use crate::outbox::{Ambiguous, MissingColumns};
 use crate::sink::{About, Destinational, SinkError, SizeLimit};
 use crate::tasks::Panicked;
 use crate::telemetry::metrics::{ErrorKind, Peer};
-use crate::{envelope, preflight, secret};
+use crate::{debezium_offsets, envelope, preflight, secret};
 
 /// An error that ends a session of the relay.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +88,7 @@ pub enum Error {
     #[error(transparent)]
     Ambiguous(#[from] Ambiguous),
     #[error(transparent)]
-    Debezium(#[from] crate::relay::debezium_offsets::Error),
+    Debezium(#[from] debezium_offsets::Error),
     #[error("there is no checkpoint of key {key:?} in {topic}, and no start_from")]
     NoStart { key: String, topic: String },
     #[error(

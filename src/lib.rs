@@ -12,6 +12,7 @@
 //! - [`schema`]: the SQL that makes a preset's tables and the relay's user
 //! - [`check`]: checks every requirement of both ends, also while the relay runs
 //! - `primary`: the seam to where rows come from, and MySQL behind it
+//! - `debezium_offsets`: a start where a connector of Debezium stopped
 //! - `connect`: the relay's identity as a replica, and where reading begins
 //! - [`config`]: a configuration that is valid by construction
 //! - [`error`]: every error that ends a session, with its fate and hint
@@ -43,6 +44,7 @@ pub mod config;
 pub(crate) mod connect;
 pub mod dead_letter;
 pub mod decode;
+pub(crate) mod debezium_offsets;
 pub mod delivery;
 pub mod envelope;
 pub mod error;

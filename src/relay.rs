@@ -9,7 +9,6 @@ mod commands;
 mod connecting;
 mod contest;
 mod cut;
-pub(crate) mod debezium_offsets;
 mod failover;
 pub(crate) mod line;
 pub mod orders;

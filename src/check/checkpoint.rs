@@ -4,8 +4,9 @@ use super::mysql::Fit;
 use super::report::Report;
 use crate::binlog::server::BinlogFile;
 use crate::checkpoint::Checkpoint;
-use crate::config::Config;
+use crate::config::{Config, FirstStart};
 use crate::coordinates::Coordinates;
+use crate::debezium_offsets;
 use crate::error::Error;
 use crate::finding::Finding;
 use crate::sink::{Connector, none_without_store};
@@ -38,15 +39,22 @@ pub(super) async fn ask(config: &Config, fit: Option<&mut Fit>, report: &mut Rep
         report.take("checkpoint.outbox", continuable);
     }
     let Some(fit) = fit.filter(|fit| fit.has_binlog) else { return };
-    let start = connect::find_start(config, &mut fit.server, &fit.identity, stored.as_ref()).await;
-    let start = match start {
-        Ok(start) => start,
+    let (server, identity) = (&mut fit.server, &fit.identity);
+    let position = match (&stored, &config.start_from) {
+        (None, Some(FirstStart::Debezium(of))) => {
+            debezium_offsets::look(config, of, server, identity).await
+        }
+        (stored, _) => connect::find_start(config, server, identity, stored.as_ref())
+            .await
+            .map(|start| start.position().coordinates),
+    };
+    let position = match position {
+        Ok(position) => position,
         Err(error) => {
             report.fail("checkpoint.place", &error);
             return;
         }
     };
-    let position = start.position().coordinates;
     report.holds("checkpoint.place", format!("relaying would go on from {position}"));
     match fit.server.binlog_files().await {
         Ok(files) => drop(report.take("checkpoint.lag", Ok(weigh_lag(&position, &files)))),

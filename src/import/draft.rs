@@ -125,10 +125,9 @@ pub fn relay_name(text: &str) -> String {
 /// A value may be printed: it is short and no secret by its name or its looks.
 pub fn shown(name: &str, value: &str) -> String {
     let name = name.to_ascii_lowercase();
-    let is_secret =
-        ["password", "secret", "token", "credential", "jaas", "passphrase", "auth", "key"]
-            .iter()
-            .any(|word| name.contains(word));
+    let is_secret = ["pass", "pwd", "secret", "token", "credential", "jaas", "auth", "key"]
+        .iter()
+        .any(|word| name.contains(word));
     if is_secret
         || value.len() > 80
         || value.contains('@')

@@ -3,10 +3,13 @@
 //! A service may have several readers, each with pipelines of its own. One reader is one relay, so the first that reads
 //! the binlog of MySQL is printed, and the others are named.
 
+mod left;
+
 use std::collections::BTreeSet;
 
+use self::left::leave_rest;
 use super::Error;
-use super::draft::{Draft, quoted_raw, relay_name, shown};
+use super::draft::{Draft, quoted_raw, relay_name};
 use super::properties::{Settings, properties, yaml};
 
 /// Reads a service's environment in any of its forms.
@@ -324,6 +327,7 @@ fn write_outboxes(
     let url = reader
         .and_then(|reader| settings.peek(&format!("EVENTUATE_CDC_READER_{reader}_DATASOURCEURL")));
     let of_url = url.or_else(|| settings.peek("SPRING_DATASOURCE_URL")).and_then(database);
+    ensure_mysql_url(settings, reader)?;
     let outbox_id = reader_of(settings, reader).take(&["OUTBOXID"], &["EVENTUATE_OUTBOX_ID"]);
     let pipelines = names_of(settings, "EVENTUATE_CDC_PIPELINE_");
     let mut written = 0;
@@ -367,6 +371,22 @@ fn write_outboxes(
     Ok(())
 }
 
+fn ensure_mysql_url(settings: &Settings, reader: Option<&str>) -> Result<(), Error> {
+    let of_reader = reader
+        .and_then(|reader| settings.peek(&format!("EVENTUATE_CDC_READER_{reader}_DATASOURCEURL")));
+    let Some(url) = of_reader.or_else(|| settings.peek("SPRING_DATASOURCE_URL")) else {
+        return Ok(());
+    };
+    let kind = url.split("://").next().unwrap_or_default();
+    if !kind.starts_with("jdbc:") || kind.contains("mysql") || kind.contains("mariadb") {
+        return Ok(());
+    }
+    Err(Error::NoOutbox {
+        what: format!("the service reads {kind}"),
+        hint: "the relay reads MySQL only: keep Eventuate CDC for other databases".to_owned(),
+    })
+}
+
 struct Outbox {
     from: String,
     kind: String,
@@ -383,6 +403,13 @@ impl Outbox {
         draft: &mut Draft,
     ) -> bool {
         let (preset, table) = match as_variable(&self.kind).as_str() {
+            kind if kind.starts_with("${") => {
+                draft.leave_todo(
+                    &format!("{} = {}", self.from, self.kind),
+                    "is set elsewhere: eventuate-local is assumed; the other preset is eventuate-tram",
+                );
+                ("eventuate-local", "events")
+            }
             "EVENTUATELOCAL" => ("eventuate-local", "events"),
             "EVENTUATETRAM" => ("eventuate-tram", "message"),
             _ => {
@@ -428,60 +455,4 @@ fn write_http(settings: &mut Settings, draft: &mut Draft) {
         "listen",
         &format!("\"0.0.0.0:{port}\""),
     );
-}
-
-/// Settings that nothing here needs, by the beginning or the end of their names, and why.
-const NEEDLESS: [(&str, &str); 22] = [
-    ("ZOOKEEPER", "no ZooKeeper"),
-    ("LEADERSHIP", "one process for each name; a second one fences the first"),
-    ("DRIVER", "the relay has its own connection"),
-    ("SPRING_DATASOURCE_", "the relay has no connection pool"),
-    ("EVENTUATE_CDC_CONNECTION_", "the relay has no connection pool"),
-    ("POLLING", "the relay does not poll"),
-    ("POSTGRES", "PostgreSQL only"),
-    ("REPLICATION_SLOT", "PostgreSQL only"),
-    ("WAIT_FOR_OFFSET_SYNC", "PostgreSQL only"),
-    ("WAITFOROFFSETSYNC", "PostgreSQL only"),
-    ("BINLOG_CONNECTION", "the relay retries for ever"),
-    ("BINLOGCONNECTION", "the relay retries for ever"),
-    ("REPLICATION_LAG", "the relay measures the lag without writing"),
-    ("REPLICATIONLAG", "the relay measures the lag without writing"),
-    ("MONITORING", "the relay measures the lag without writing"),
-    ("MANAGEMENT_", "/metrics and /status"),
-    ("LOGGING_LEVEL", "RUST_LOG"),
-    ("CONNECTION_VALIDATION", "the relay retries for ever"),
-    ("MAX_EVENT_INTERVAL", "[mysql] heartbeat"),
-    ("DRY_RUN", "binlog-relay check"),
-    ("BATCH_PROCESSING", "one row is one record; linger.ms and batch.size in [kafka.properties]"),
-    (
-        "CONSUMER",
-        "the relay has no consumer of Eventuate's; put security settings into [kafka.properties]",
-    ),
-];
-
-/// The same, of settings that need a decision.
-const DECISIONS: [(&str, &str); 5] = [
-    ("KAFKA_PRODUCER_PROPERTIES", "set librdkafka's property of this name in [kafka.properties]"),
-    ("CLEANER", "the relay deletes nothing: see \"Cleaning up\" in docs/coming-from-eventuate.md"),
-    ("OUTBOX_PARTITIONING", "one [[outbox]] for each table: see docs/coming-from-eventuate.md"),
-    ("OUTBOXTABLE", "one [[outbox]] for each table: see docs/coming-from-eventuate.md"),
-    ("OLD", "let Eventuate CDC migrate the position first"),
-];
-
-fn leave_rest(settings: &Settings, draft: &mut Draft) {
-    for (name, value) in settings.unused() {
-        let find = |known: &[(&str, &'static str)]| {
-            known.iter().find(|(part, _)| name.contains(part)).map(|(_, what)| *what)
-        };
-        let option = format!("{name}{}", shown(name, value));
-        let is_off = value.trim().eq_ignore_ascii_case("false");
-        match (find(&DECISIONS), find(&NEEDLESS)) {
-            (Some(what), _) if !is_off => draft.leave_todo(&option, what),
-            (Some(what), _) | (None, Some(what)) => draft.leave(&option, what),
-            (None, None) if name.starts_with("EVENTUATE") => {
-                draft.leave_todo(&option, "the relay does not know this setting");
-            }
-            (None, None) => draft.leave(&option, "no setting of Eventuate CDC"),
-        }
-    }
 }

@@ -210,6 +210,11 @@ impl<'a> Router<'a> {
             return self.envelope(&payload, &placements.envelope, draft);
         }
         let written = self.converters.value;
+        if expands && written == Written::Plain {
+            draft.todo(
+                "table.expand.json.payload without a JsonConverter: Debezium writes Struct{…}. The payload is written as it is",
+            );
+        }
         let template = match (expands, written) {
             (true, Written::JsonWithSchema) => {
                 draft.todo(

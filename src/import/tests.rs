@@ -319,3 +319,28 @@ fn what_is_no_outbox_of_mysql_says_what_to_do() {
     let error = super::import(Program::Debezium, std::path::Path::new("/nowhere")).unwrap_err();
     assert!(matches!(error, Error::Read { .. }) && !error.is_understood());
 }
+
+#[test]
+fn the_configurations_and_templates_of_the_pages_are_valid() {
+    let page = include_str!("../../docs/coming-from-maxwell.md");
+    let (_, rest) = page.split_once("```toml\n").unwrap();
+    let (outbox, _) = rest.split_once("```").unwrap();
+    let head = "name = \"a\"\n[mysql]\nhosts = [\"m\"]\nuser = \"u\"\n[kafka]\nbootstrap_servers = \"k:1\"\n";
+    assert_eq!(read(&format!("{head}{outbox}")).outbox.len(), 1);
+    let page = include_str!("../../docs/coming-from-debezium.md");
+    let (_, rest) = page.split_once("## Converters").unwrap();
+    let (table, _) = rest.split_once("## What differs").unwrap();
+    let mut count = 0;
+    for line in table.lines().filter_map(|line| line.strip_prefix("| ")) {
+        let cell = line.replace("\\|", "\u{0}");
+        let Some(cell) = cell.split(" | ").nth(1) else { continue };
+        let quoted = cell.split('`').nth(1).filter(|it| it.starts_with(['"', '\'']));
+        let Some(quoted) = quoted else { continue };
+        let value = quoted.replace('\u{0}', "|");
+        let config =
+            format!("{head}[[outbox]]\ntable = \"a.b\"\npreset = \"outbox\"\nvalue = {value}\n");
+        assert_eq!(read(&config).outbox.len(), 1);
+        count += 1;
+    }
+    assert_eq!(count, 7);
+}

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::connecting::{Ends, connect_ends};
-use super::debezium_offsets;
 use super::line::Line;
 use super::line::ledger::Ledger;
 use super::planted::{Bug, is_planted};
@@ -24,6 +23,7 @@ use crate::checkpoint::{Checkpoint, CheckpointOptions};
 use crate::config::{Config, FirstStart};
 use crate::connect::{self, binlog_error, ensure_continuable, find_start};
 use crate::coordinates::Coordinates;
+use crate::debezium_offsets;
 use crate::error::Error;
 use crate::failpoint::failpoint;
 use crate::outbox;

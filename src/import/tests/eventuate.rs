@@ -125,6 +125,7 @@ EVENTUATELOCAL_KAFKA_BOOTSTRAP_SERVERS=${KAFKA_SERVERS}
 #[test]
 fn a_type_and_a_schema_of_the_service_decide_about_its_table() {
     for (settings, table, preset) in [
+        ("EVENTUATE_CDC_TYPE=${EVENTUATE_CDC_TYPE}\n", "eventuate.events", "eventuate-local"),
         ("EVENTUATE_CDC_TYPE=EventuateTram\n", "eventuate.message", "eventuate-tram"),
         (
             "EVENTUATE_CDC_TYPE=EventuateTram\nEVENTUATE_DATABASE_SCHEMA=shop\n",
@@ -152,6 +153,7 @@ fn what_reads_no_binlog_of_mysql_says_what_to_do() {
         ("SPRING_PROFILES_ACTIVE=EventuatePolling", true, "polls"),
         ("SPRING_PROFILES_ACTIVE=Redis", true, "another broker"),
         ("EVENTUATE_CDC_READER_A_TYPE=polling", true, "no reader of the type mysql-binlog"),
+        ("SPRING_DATASOURCE_URL=jdbc:sqlserver://mssql;databaseName=x", true, "jdbc:sqlserver"),
         ("EVENTUATE_CDC_TYPE=Other", true, "no pipeline"),
     ] {
         let error = convert(Program::Eventuate, &(environment() + settings), "file").unwrap_err();

@@ -5,11 +5,16 @@
 
 mod record;
 
+use std::sync::Arc;
+use std::time::SystemTime;
+
 use self::record::DebeziumOffset;
-use super::recovery::{now_millis, table_filter};
-use crate::binlog::event_type::{HEARTBEAT, HEARTBEAT_V2, TRANSACTION_PAYLOAD};
+use crate::binlog::event_type::{HEARTBEAT, HEARTBEAT_V2, QUERY, TRANSACTION_PAYLOAD};
 use crate::binlog::row::Cell;
-use crate::binlog::{self, AlreadyRelayed, Change, Identity, Rows, Server, Source, Start, start};
+use crate::binlog::{
+    self, AlreadyRelayed, Change, Identity, Interest, Rows, Server, Source, Start, TableFilter,
+    start,
+};
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, OffsetsOf};
 use crate::connect;
@@ -19,6 +24,7 @@ use crate::error::Error as RelayError;
 use crate::fate::Fate;
 use crate::outbox::{self, OutboxOptions, Route};
 use crate::primary::mysql;
+use crate::telemetry::clock::micros_since_1970;
 
 /// Why the relay cannot go on where Debezium stopped.
 #[derive(Debug, thiserror::Error)]
@@ -76,16 +82,9 @@ impl Error {
 /// # Errors
 /// There is none, or it is not on this server, or an end cannot be asked.
 pub async fn resolve(config: &Config, of: &OffsetsOf) -> Result<Checkpoint, RelayError> {
-    let records = config.kafka.last_values("offset topic of Kafka Connect", &of.topic).await?;
-    let records = records.ok_or_else(|| Error::NoTopic { topic: of.topic.clone() })?;
-    let offset = DebeziumOffset::find(of, &records)?;
     let (mut server, identity) = connect::connect_mysql(config).await?;
-    let from = offset.start_from(identity.has_gtids);
-    let start = start::resolve(&mut server, &identity, &from)
-        .await
-        .map_err(|source| connect::start_error(config, start::Origin::StartFrom(from), source))?;
+    let (offset, start) = find(config, of, &mut server, &identity).await?;
     let (rows, gtid) = if offset.is_inside_transaction() {
-        ensure_has_file(config, &offset, &mut server).await?;
         count_rows_done(config, &offset, start.clone(), server, &identity).await?
     } else {
         (0, None)
@@ -96,9 +95,41 @@ pub async fn resolve(config: &Config, of: &OffsetsOf) -> Result<Checkpoint, Rela
     );
     Ok(Checkpoint {
         server_uuid: Some(identity.server_uuid.to_string()),
-        generation: Some(now_millis()),
+        generation: Some(micros_since_1970(SystemTime::now()) / 1_000),
         ..Checkpoint::position(&start.position(), rows, gtid.as_ref())
     })
+}
+
+/// The place of the connector's offset, which is on the server. No row is read.
+///
+/// # Errors
+/// As [`resolve`].
+pub async fn look(
+    config: &Config,
+    of: &OffsetsOf,
+    server: &mut Server,
+    identity: &Identity,
+) -> Result<Coordinates, RelayError> {
+    Ok(find(config, of, server, identity).await?.0.at)
+}
+
+async fn find(
+    config: &Config,
+    of: &OffsetsOf,
+    server: &mut Server,
+    identity: &Identity,
+) -> Result<(DebeziumOffset, Start), RelayError> {
+    let records = config.kafka.last_values("offset topic of Kafka Connect", &of.topic).await?;
+    let records = records.ok_or_else(|| Error::NoTopic { topic: of.topic.clone() })?;
+    let offset = DebeziumOffset::find(of, &records)?;
+    let from = offset.start_from(identity.has_gtids);
+    let start = start::resolve(server, identity, &from)
+        .await
+        .map_err(|source| connect::start_error(config, start::Origin::StartFrom(from), source))?;
+    if offset.is_inside_transaction() {
+        ensure_has_file(config, &offset, server).await?;
+    }
+    Ok((offset, start))
 }
 
 async fn ensure_has_file(
@@ -132,7 +163,11 @@ async fn count_rows_done(
     identity: &Identity,
 ) -> Result<(u64, Option<Gtid>), RelayError> {
     let outboxes = outbox::as_on_server(&config.outbox, identity.folds_case);
-    let filter = table_filter(outboxes.clone());
+    let patterns: Vec<_> = outboxes.iter().map(|outbox| outbox.table.clone()).collect();
+    let filter: TableFilter = Arc::new(move |database: &str, table: &str| {
+        let is_outbox = patterns.iter().any(|pattern| pattern.matches(database, table));
+        if is_outbox { Interest::Outbox } else { Interest::None }
+    });
     let replica = mysql::replica_of_nobody();
     let opened = Source::open(None, &config.mysql, &replica, start, server, filter).await;
     let mut source = opened.map_err(|source| connect::binlog_error(config, source))?;
@@ -171,6 +206,10 @@ impl Count<'_> {
         let (kind, size) = (event.event_type, u64::from(event.size));
         let is_heartbeat = matches!(kind, HEARTBEAT | HEARTBEAT_V2);
         let is_in_file = event.log_pos != 0 && !is_heartbeat;
+        let begins = match kind {
+            QUERY => event.body.ends_with(b"BEGIN"),
+            kind => kind == TRANSACTION_PAYLOAD,
+        };
         let number = self.next.filter(|_| !is_heartbeat);
         let change = source.interpret().await.map_err(failed)?;
         let Some(number) = number else {
@@ -180,7 +219,7 @@ impl Count<'_> {
                 return Err(elsewhere(self.offset, "rows before it were not published"));
             }
             return if self.next.is_none() && is_in_file {
-                self.find(source.read_end(), kind, size)
+                self.find(source.read_end(), kind, size, begins)
             } else {
                 Ok(Step::Read)
             };
@@ -208,12 +247,18 @@ impl Count<'_> {
     }
 
     /// Looks whether the event that was read begins the transaction.
-    fn find(&mut self, end: &Coordinates, kind: u8, size: u64) -> Result<Step, RelayError> {
+    fn find(
+        &mut self,
+        end: &Coordinates,
+        kind: u8,
+        size: u64,
+        begins: bool,
+    ) -> Result<Step, RelayError> {
         let start = end.at(end.offset.saturating_sub(size));
-        if start == self.offset.at {
+        if start == self.offset.at && begins {
             // The events of a compressed transaction come out of this one, with their own BEGIN.
             self.next = Some(u64::from(kind != TRANSACTION_PAYLOAD));
-        } else if start > self.offset.at {
+        } else if start >= self.offset.at {
             return Err(elsewhere(self.offset, "no transaction begins there"));
         }
         Ok(Step::Read)
