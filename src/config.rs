@@ -4,6 +4,7 @@
 //! each room gets only options that it can work with. Anything else is an [`Error`] that names the place, the key, what
 //! was expected and what to do; all of them are told at once. This makes no connection and no look-up.
 
+mod changes;
 mod error;
 mod fallback;
 mod first_start;
@@ -14,11 +15,13 @@ mod read;
 mod tree;
 mod unknown;
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use changes::Changes;
 pub use error::Error;
 use error::Problems;
 pub use first_start::{FirstStart, OffsetsOf};
@@ -27,9 +30,9 @@ use self::fallback::OfRelay;
 use crate::checkpoint::{CheckpointOptions, NAME_LENGTH_MAX};
 use crate::coordinates;
 use crate::delivery::Delivery;
-use crate::http::HttpOptions;
+use crate::http::{HttpOptions, UNIX};
 use crate::outbox::OutboxOptions;
-use crate::secret::{Environment, environment};
+use crate::secret::{Environment, Secret, environment};
 use crate::sink::kafka::connection::{ClientError, KafkaOptions};
 use crate::sink::kafka::topics::TopicOptions;
 use crate::sink::kafka::{Kafka, PublishOptions};
@@ -64,6 +67,9 @@ const PARTITIONS_MAX: i32 = 10_000;
 /// A cluster has at most some millions of partitions, and a topic at least one.
 const TOPICS_MAX: usize = 1_000_000;
 
+/// `sun_path` of unix(7), less its last byte.
+const SOCKET_PATH_MAX: usize = 107;
+
 /// The replication factor is 16 bits wide in Kafka's protocol.
 const REPLICATION_MAX: i32 = i16::MAX as i32;
 
@@ -81,6 +87,8 @@ pub struct Config {
     /// `None` is an error only if there is no checkpoint.
     pub start_from: Option<FirstStart>,
     pub mysql: binlog::MysqlOptions,
+    /// Where the password of `mysql` comes from.
+    mysql_password: Secret,
     pub kafka: Kafka,
     /// At least one; no two are sure to match one table.
     pub outbox: Vec<OutboxOptions>,
@@ -129,18 +137,20 @@ impl Config {
         let shutdown_timeout =
             root.read("shutdown_timeout", |field| field.duration(bounds(SHUTDOWN_TIMEOUT)));
         let start_from = mysql.read_optional("start_from", build_start_from);
+        let mysql_password = mysql.field("password").and_then(|field| field.secret()).ok();
         let mysql = build_mysql(&mysql, &root.section("mysql.tls"));
         let kafka = build_kafka(root, &kafka, name.as_deref());
         let checkpoint_topic = kafka.as_ref().map(|kafka| &*kafka.checkpoint.topic);
         let relay = OfRelay { name: name.as_deref(), checkpoint_topic };
         let outbox = outbox::build_outboxes(root, relay);
-        let http = root.section("http").read_optional("listen", build_http);
+        let http = build_http(&root.section("http"));
         let (mut kafka, outbox) = (kafka?, outbox?);
         kafka.topics.dead_letter_topics = crate::outbox::dead_letter_topics(&outbox);
         Some(Self {
             shutdown_timeout: shutdown_timeout?,
             start_from: start_from?,
             mysql: mysql?,
+            mysql_password: mysql_password?,
             kafka,
             outbox,
             http: http?,
@@ -361,17 +371,59 @@ fn build_batch(batch: &Section<'_>) -> Option<batch::Limits> {
     Some(batch::Limits { records_max: records_max? as usize, bytes_max: bytes_max? })
 }
 
-fn build_http(listen: &Field<'_>) -> Result<HttpOptions, Error> {
-    let unexpected = || listen.unexpected("host:port, such as \"127.0.0.1:8080\" or \"[::]:8080\"");
-    let text = listen.text()?;
-    let (host, port) = text.rsplit_once(':').ok_or_else(unexpected)?;
+fn build_http(section: &Section<'_>) -> Option<Option<HttpOptions>> {
+    let listen = section.read_optional("listen", read_listen);
+    let reload = section.read("reload", |field| match (&listen, field.boolean()?) {
+        (Some(None), true) => Err(field.rule(
+            "without listen, nothing is asked by HTTP",
+            "set listen under [http] to 127.0.0.1:PORT or unix:/path, or send SIGHUP instead",
+        )),
+        (Some(Some((listen, Reach::Network))), true) => Err(field.rule(
+            format!("whoever reaches {listen} could have the configuration read again"),
+            "set listen to 127.0.0.1:PORT, [::1]:PORT or unix:/path, or send SIGHUP instead",
+        )),
+        (_, reload) => Ok(reload),
+    });
+    let (listen, reload) = (listen?, reload?);
+    Some(listen.map(|(listen, _)| HttpOptions { listen, reload }))
+}
+
+/// Who can reach an address.
+#[derive(Clone, Copy)]
+enum Reach {
+    ThisMachine,
+    Network,
+}
+
+fn read_listen(field: &Field<'_>) -> Result<(String, Reach), Error> {
+    let text = field.text()?;
+    let unexpected = || {
+        field.unexpected(
+            "host:port, such as \"127.0.0.1:8080\" or \"[::]:8080\", or unix: and an absolute path",
+        )
+    };
+    let reach = match text.strip_prefix(UNIX) {
+        Some(path) if path.starts_with('/') && path.len() <= SOCKET_PATH_MAX => Reach::ThisMachine,
+        Some(_) => return Err(unexpected()),
+        None if is_loopback(host_of(&text).ok_or_else(unexpected)?) => Reach::ThisMachine,
+        None => Reach::Network,
+    };
+    Ok((text, reach))
+}
+
+/// The host of `host:port`; `None` if it is something else.
+fn host_of(text: &str) -> Option<&str> {
+    let (host, port) = text.rsplit_once(':')?;
     let is_port = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-    match port.parse::<u16>() {
-        Ok(_) if is_port && !host.is_empty() && !host.contains(char::is_whitespace) => {
-            Ok(HttpOptions { listen: text })
-        }
-        _ => Err(unexpected()),
-    }
+    let is_host = !host.is_empty() && !host.contains(char::is_whitespace);
+    (is_port && is_host && port.parse::<u16>().is_ok()).then_some(host)
+}
+
+/// Only this machine reaches it. Nothing is looked up: `localhost` is what it says by RFC 6761.
+fn is_loopback(host: &str) -> bool {
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let is_loopback = |address: IpAddr| address.is_loopback();
+    host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(is_loopback)
 }
 
 #[cfg(test)]

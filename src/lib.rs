@@ -5,6 +5,8 @@
 //! the program, the tests and the benchmarks use are public:
 //!
 //! - [`cli`]: the command line
+//! - [`http`]: health, metrics, status and reload over HTTP
+//! - [`reload`]: reads the configuration again while the relay runs
 //! - [`relay`]: the line end to end: recovery, the loop, draining
 //! - [`import`]: the configuration of another program becomes one of the relay
 //! - [`schema`]: the SQL that makes a preset's tables and the relay's user
@@ -15,7 +17,6 @@
 //! - [`error`]: every error that ends a session, with its fate and hint
 //! - [`decode`]: shows what is in binlog files
 //! - [`explain`]: shows what record a row would become
-//! - [`http`]: health, metrics and status over HTTP
 //! - `preflight`: what must hold before a row is read
 //! - `lease`: a named lock of MySQL, held by a connection of its own
 //! - [`sink`]: the seam to where records go; [`sink::kafka`] is the only room that knows rdkafka
@@ -57,6 +58,7 @@ pub mod outbox;
 pub(crate) mod preflight;
 pub(crate) mod primary;
 pub mod relay;
+pub mod reload;
 pub mod resend;
 pub mod schema;
 pub(crate) mod secret;

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use binlog_relay::checkpoint::Checkpoint;
@@ -16,10 +15,12 @@ use binlog_relay::fate::Fate;
 use binlog_relay::http::{self, Http};
 use binlog_relay::import::{self, Program};
 use binlog_relay::outbox::Preset;
+use binlog_relay::relay::orders::{Orders, Wanted};
+use binlog_relay::reload::{self, ConfigFile, Reloader, Requests};
 use binlog_relay::sink::none_without_store;
 use binlog_relay::telemetry::{Telemetry, spans};
 use binlog_relay::{check, dead_letter, decode, explain, relay, schema, telemetry};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// A person must act.
@@ -35,10 +36,7 @@ pub fn main() -> ExitCode {
     telemetry::start(cli.log_format);
     let done = match cli.request {
         Request::Configured { command, config, overrides } => {
-            match Config::load(&config, &overrides) {
-                Ok(config) => answer_configured(command, &config),
-                Err(error) => Ok(refuse_all(&error)),
-            }
+            answer_configured(command, &ConfigFile { path: config, overrides })
         }
         Request::Decode { asked, config, overrides } => {
             match config.map(|path| Config::load(&path, &overrides)).transpose() {
@@ -58,17 +56,23 @@ pub fn main() -> ExitCode {
     })
 }
 
-fn answer_configured(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
+fn answer_configured(command: Command, file: &ConfigFile) -> anyhow::Result<ExitCode> {
+    // Before anything else: from its first moment on, a SIGHUP does not end a relay.
+    let hangups = Hangups::of(&command)?;
+    let config = match file.load() {
+        Ok(config) => config,
+        Err(error) => return Ok(refuse_all(&error)),
+    };
     // All lines of this thread, and of the threads that it starts, are inside this span.
     let _entered = spans::process(&config.name).entered();
     match command {
-        Command::Run => run(config),
-        Command::Check { json } => check(config, json),
-        Command::Explain { asked, json } => explain(config, &asked, json),
-        Command::CheckpointShow { json } => show_checkpoint(config, json),
-        Command::CheckpointSet { to, force } => set_checkpoint(config, &to, force),
-        Command::CheckpointReset { force } => reset_checkpoint(config, force),
-        Command::DeadLetter(asked) => answer_of_dead_letters(config, &asked),
+        Command::Run => run(file, config, hangups),
+        Command::Check { json } => check(&config, json),
+        Command::Explain { asked, json } => explain(&config, &asked, json),
+        Command::CheckpointShow { json } => show_checkpoint(&config, json),
+        Command::CheckpointSet { to, force } => set_checkpoint(&config, &to, force),
+        Command::CheckpointReset { force } => reset_checkpoint(&config, force),
+        Command::DeadLetter(asked) => answer_of_dead_letters(&config, &asked),
     }
 }
 
@@ -155,25 +159,34 @@ fn explain(config: &Config, asked: &explain::Asked, json: bool) -> anyhow::Resul
     Ok(if is_ok { ExitCode::SUCCESS } else { ExitCode::from(EXIT_HALTED) })
 }
 
-fn run(config: &Config) -> anyhow::Result<ExitCode> {
+fn run(file: &ConfigFile, config: Config, hangups: Hangups) -> anyhow::Result<ExitCode> {
+    let config = Arc::new(config);
     let telemetry = Arc::new(Telemetry::new(&config.name, config.mysql.to_string()));
-    let http = match config.http.as_ref().map(http::bind).transpose() {
-        Ok(bound) => bound.map(|bound| answer_http(bound, &telemetry, config)).transpose()?,
+    let (orders, want, reports) = Orders::new(config.clone());
+    let (requests, requested) = reload::requests();
+    let want = Arc::new(want);
+    let bound = match config.http.as_ref().map(http::bind).transpose() {
+        Ok(bound) => bound,
         Err(error) => {
             let hint = "stop what listens there, or correct [http] listen";
             tell(&telemetry::Causes(&error).to_string(), Some(hint));
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
-    let (stop, stopped) = watch::channel(false);
-    let deadline = config.shutdown_timeout;
-    let span = tracing::Span::current();
+    let reload = config.http.as_ref().filter(|http| http.reload).map(|_| requests.clone());
+    let http =
+        bound.map(|bound| answer_http(bound, &telemetry, want.clone(), reload)).transpose()?;
+    let (span, signals) = (tracing::Span::current(), want.clone());
     std::thread::Builder::new()
         .name("signals".to_owned())
-        .spawn(move || span.in_scope(|| await_signals(&stop, deadline)))
+        .spawn(move || span.in_scope(|| await_signals(hangups, &signals, &requests)))
         .context("start the thread that waits for signals")?;
+    let (file, reported) = (file.clone(), telemetry.clone());
+    Reloader { file, current: config, want, reports, requested, telemetry: reported }
+        .start()
+        .context("start the thread that reads the configuration again")?;
     let runtime = runtime()?;
-    let ended = runtime.block_on(relay::run(config, telemetry, stopped));
+    let ended = runtime.block_on(relay::run(telemetry, orders));
     // Do not wait for threads that still wait for Kafka.
     runtime.shutdown_background();
     if let Some(http) = http {
@@ -185,10 +198,12 @@ fn run(config: &Config) -> anyhow::Result<ExitCode> {
 fn answer_http(
     bound: http::Bound,
     telemetry: &Arc<Telemetry>,
-    config: &Config,
+    want: Arc<watch::Sender<Wanted>>,
+    reload: Option<Requests>,
 ) -> anyhow::Result<Http> {
-    let address = bound.address;
-    let http = Http::start(bound, telemetry.clone(), config.mysql.clone());
+    let address = bound.address.clone();
+    let mysql = move || want.borrow().config.mysql.clone();
+    let http = Http::start(bound, telemetry.clone(), mysql, reload);
     let http = http.context("start the thread that answers HTTP")?;
     tracing::info!(%address, "answering HTTP");
     Ok(http)
@@ -264,26 +279,60 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")
 }
 
-/// Orders a drain at the first signal. Ends the process at the second one, or when the drain takes too long. Runs on a
-/// thread of its own, so that no other work delays it.
-fn await_signals(stop: &watch::Sender<bool>, drain_max: Duration) {
-    let heard = runtime().and_then(|runtime| {
-        runtime.block_on(async {
-            let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-            let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+/// SIGHUPs of this process. While this lives, one that came before somebody listened is not lost.
+struct Hangups {
+    runtime: tokio::runtime::Runtime,
+    signals: Option<Signal>,
+}
+
+impl Hangups {
+    /// From now on, SIGHUP does not end a relay, also where it was ignored before: whoever started the relay with nohup
+    /// wants it to outlive the terminal, and it does. Other commands end by it, as all programs do.
+    fn of(command: &Command) -> anyhow::Result<Hangups> {
+        let runtime = runtime()?;
+        let signals = match command {
+            Command::Run => {
+                let _entered = runtime.enter();
+                Some(signal(SignalKind::hangup()).context("listen for SIGHUP")?)
             }
-            tracing::info!("draining");
-            stop.send_replace(true);
-            let why = tokio::select! {
-                _ = terminate.recv() => "a second signal came",
-                _ = interrupt.recv() => "a second signal came",
-                () = tokio::time::sleep(drain_max) => "draining took longer than shutdown_timeout",
-            };
-            anyhow::Ok(why)
-        })
+            _ => None,
+        };
+        Ok(Hangups { runtime, signals })
+    }
+
+    async fn next(signals: &mut Option<Signal>) {
+        match signals {
+            Some(signals) => drop(signals.recv().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Has the configuration read again at each SIGHUP. Orders a drain at the first SIGTERM or SIGINT; ends the process at
+/// the second one, or when the drain takes too long. Runs on a thread of its own, so that no other work delays it.
+fn await_signals(hangups: Hangups, want: &watch::Sender<Wanted>, requests: &Requests) {
+    let Hangups { runtime, mut signals } = hangups;
+    let heard = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+        loop {
+            tokio::select! {
+                biased; // to stop is more than to change
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                // The log says what becomes of it.
+                () = Hangups::next(&mut signals) => drop(requests.ask("SIGHUP")),
+            }
+        }
+        tracing::info!("draining");
+        want.send_modify(|wanted| wanted.is_stop = true);
+        let drain_max = want.borrow().config.shutdown_timeout;
+        let why = tokio::select! {
+            _ = terminate.recv() => "a second signal came",
+            _ = interrupt.recv() => "a second signal came",
+            () = tokio::time::sleep(drain_max) => "draining took longer than shutdown_timeout",
+        };
+        anyhow::Ok(why)
     });
     let why = heard.unwrap_or_else(|error| format!("{error:#}").leak());
     tell(

@@ -12,6 +12,7 @@ mod cut;
 pub(crate) mod debezium_offsets;
 mod failover;
 pub(crate) mod line;
+pub mod orders;
 mod planted;
 mod predecessor;
 mod progress;
@@ -28,13 +29,11 @@ mod suspect;
 mod takeover;
 
 use std::convert::Infallible;
-use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -42,6 +41,7 @@ pub use self::commands::{reset_checkpoint, set_checkpoint};
 use self::contest::Contest;
 use self::cut::Cut;
 use self::failover::Failover;
+use self::orders::Orders;
 use self::predecessor::while_held;
 use self::recovery::Recovered;
 use self::refusal::{OneByOne, Refusal, Refusals};
@@ -109,11 +109,60 @@ impl<'a> World for Configured<'a> {
     }
 }
 
-/// Turns true when the relay is to drain and stop.
-pub type Stop = watch::Receiver<bool>;
+/// The worlds of one process: one for each configuration that it runs with.
+pub trait Worlds {
+    type World<'a>: World
+    where
+        Self: 'a;
+
+    fn of<'a>(&'a self, config: &'a Config) -> Self::World<'a>;
+}
+
+/// MySQL and Kafka, as they are configured.
+struct Servers;
+
+impl Worlds for Servers {
+    type World<'a> = Configured<'a>;
+
+    fn of<'a>(&'a self, config: &'a Config) -> Configured<'a> {
+        Configured::new(config)
+    }
+}
 
 /// A batch limit of one byte: librdkafka then puts each record into a batch of its own.
 const ONE_RECORD: usize = 1;
+
+/// What stays the same from one configuration to the next.
+struct Kept {
+    instance: String,
+    /// Number of the last session.
+    session: u64,
+    failed: Option<Option<Peer>>,
+    batch_bytes_max: Option<usize>,
+    contest: Contest,
+    predecessor: Option<String>,
+    has_claimed: bool,
+    failover: Failover,
+    cut: Cut,
+    is_lock_missed: bool,
+}
+
+impl Kept {
+    fn new() -> Kept {
+        Kept {
+            instance: uuid::Uuid::new_v4().to_string(),
+            session: 0,
+            failed: None,
+            batch_bytes_max: None,
+            contest: Contest::default(),
+            predecessor: None,
+            has_claimed: false,
+            failover: Failover::default(),
+            cut: Cut::default(),
+            is_lock_missed: false,
+        }
+    }
+}
 
 /// What stays the same from session to session.
 struct Relay<'a, W> {
@@ -124,6 +173,8 @@ struct Relay<'a, W> {
     failed: Option<Option<Peer>>,
     /// Random id of this process.
     instance: String,
+    /// Number of the last session.
+    session: u64,
     /// The smallest `max.message.bytes` found that is below the batches librdkafka makes.
     batch_bytes_max: Option<usize>,
     /// Set while records are sent one by one.
@@ -141,30 +192,31 @@ struct Relay<'a, W> {
     predecessor: Option<String>,
     /// This instance's claim is stored.
     has_claimed: bool,
+    /// With this configuration, a claim may be stored.
+    is_claim_sent: bool,
     failover: Failover,
     cut: Cut,
     /// The log has said that the server gives out no locks.
     is_lock_missed: bool,
 }
 
-/// Relays until `stop`, then drains.
+/// Relays until it is told to stop, then drains.
 ///
 /// # Errors
 /// A person must act, or another instance has taken over.
-pub async fn run(config: &Config, telemetry: Arc<Telemetry>, stop: Stop) -> Result<(), Error> {
-    run_in(&Configured::new(config), config, telemetry, stop).await
+pub async fn run(telemetry: Arc<Telemetry>, orders: Orders) -> Result<(), Error> {
+    run_in(&Servers, telemetry, orders).await
 }
 
 /// The same in any world.
-async fn run_in<W: World>(
-    world: &W,
-    config: &Config,
+async fn run_in<S: Worlds>(
+    worlds: &S,
     telemetry: Arc<Telemetry>,
-    stop: Stop,
+    mut orders: Orders,
 ) -> Result<(), Error> {
     let ended = tokio::select! {
         biased; // prefer the relay's result over the heartbeat
-        ended = relay_until(world, config, telemetry.clone(), stop) => ended,
+        ended = relay_until_stopped(worlds, &telemetry, &mut orders) => ended,
         never = heartbeat(&telemetry) => match never {},
     };
     if let Err(error) = &ended {
@@ -183,37 +235,52 @@ async fn heartbeat(telemetry: &Telemetry) -> Infallible {
     }
 }
 
-async fn relay_until<W: World>(
-    world: &W,
-    config: &Config,
-    telemetry: Arc<Telemetry>,
-    mut stop: Stop,
+async fn relay_until_stopped<S: Worlds>(
+    worlds: &S,
+    telemetry: &Arc<Telemetry>,
+    orders: &mut Orders,
 ) -> Result<(), Error> {
-    let mut relay = Relay::new(config, world, telemetry);
-    let instance = &relay.instance;
+    let mut kept = Kept::new();
+    let (name, instance) = (orders.in_force().name.clone(), &kept.instance);
     spans::note_instance(instance);
-    tracing::info!(name = config.name, instance, version = env!("CARGO_PKG_VERSION"), "starting");
-    let mut suspect: Option<Suspect> = None;
-    for number in 1.. {
-        let session = session_and_pause(&mut relay, &mut suspect, &mut stop);
-        let span = spans::session(number, &config.mysql);
-        if session.instrument(span).await?.is_break() {
-            break;
+    tracing::info!(name, instance, version = env!("CARGO_PKG_VERSION"), "starting");
+    loop {
+        let config = orders.in_force();
+        let world = worlds.of(&config);
+        let mut relay = Relay::new(&config, &world, telemetry.clone(), kept);
+        match relay.relay_until_changed(orders).await {
+            Ok(()) if orders.is_stop() => return Ok(()),
+            Ok(()) => {}
+            // Its claim would name it, and the one before may not go on from that.
+            Err(error) if error.fate().is_halt() && !relay.is_claim_sent => {
+                orders.fall_back(error)?;
+            }
+            Err(error) => return Err(error),
         }
+        kept = relay.keep();
     }
-    Ok(())
 }
 
-/// One session, and the pause after it where it failed. Breaks when the relay was told to stop.
+/// How a session ended, and the pause after it where it failed.
+enum Ended {
+    /// The relay was told to stop.
+    Stopped,
+    /// It has drained at a boundary, for another configuration.
+    AtBoundary,
+    Failed,
+}
+
+/// One session, and the pause after it where it failed.
 async fn session_and_pause<W: World>(
     relay: &mut Relay<'_, W>,
     suspect: &mut Option<Suspect>,
-    stop: &mut Stop,
-) -> Result<ControlFlow<()>, Error> {
-    let error = match relay.session(stop).await {
-        Ok(()) => return Ok(ControlFlow::Break(())),
+    orders: &mut Orders,
+) -> Result<Ended, Error> {
+    let error = match relay.session(orders).await {
+        Ok(()) if orders.is_stop() => return Ok(Ended::Stopped),
+        Ok(()) => return Ok(Ended::AtBoundary),
         // The drain failed: the exit code says so.
-        Err(error) if *stop.borrow() => return Err(relay.resolve_takeover(error).await?),
+        Err(error) if orders.is_stop() => return Err(relay.resolve_takeover(error).await?),
         Err(error) => error,
     };
     relay.show_failed(&error);
@@ -224,60 +291,108 @@ async fn session_and_pause<W: World>(
     if let Some(stored) = &reached.stored {
         relay.refusals.forget_stored(stored.sequence);
     }
-    let recover = async {
-        let error = relay.decide(error, suspect.as_ref()).await?;
-        relay.pause(&error).await;
-        Ok(error)
-    };
-    let recovered: Result<Error, Error> = tokio::select! {
+    let decided: Result<Error, Error> = tokio::select! {
         biased; // a stop wins over the next session
-        _ = stop.wait_for(|stop| *stop) => return Ok(ControlFlow::Break(())),
-        recovered = recover => recovered,
+        () = orders.stopped() => return Ok(Ended::Stopped),
+        decided = relay.decide(error, suspect.as_ref()) => decided,
     };
-    *suspect = Suspect::of(recovered?, reached).or(suspect.take());
-    Ok(ControlFlow::Continue(()))
+    let error = decided?;
+    let order = orders.order();
+    tokio::select! {
+        biased; // a stop, or another configuration, wins over the pause
+        () = orders.differs_from(order) => {}
+        () = relay.pause(&error) => {}
+    }
+    if orders.is_stop() {
+        return Ok(Ended::Stopped);
+    }
+    *suspect = Suspect::of(error, reached).or(suspect.take());
+    Ok(Ended::Failed)
 }
 
 impl<'a, W: World> Relay<'a, W> {
-    fn new(config: &'a Config, world: &'a W, telemetry: Arc<Telemetry>) -> Relay<'a, W> {
+    fn new(config: &'a Config, world: &'a W, telemetry: Arc<Telemetry>, kept: Kept) -> Self {
         Relay {
             config,
             world,
             telemetry,
-            failed: None,
-            instance: uuid::Uuid::new_v4().to_string(),
-            batch_bytes_max: None,
+            failed: kept.failed,
+            instance: kept.instance,
+            session: kept.session,
+            batch_bytes_max: kept.batch_bytes_max,
             one_by_one: None,
             failures: 0,
             reached: Reached::default(),
             began: Instant::now(),
-            contest: Contest::default(),
+            contest: kept.contest,
             refusals: Refusals::default(),
-            predecessor: None,
-            has_claimed: false,
-            failover: Failover::default(),
-            cut: Cut::default(),
-            is_lock_missed: false,
+            predecessor: kept.predecessor,
+            has_claimed: kept.has_claimed,
+            is_claim_sent: false,
+            failover: kept.failover,
+            cut: kept.cut,
+            is_lock_missed: kept.is_lock_missed,
+        }
+    }
+
+    /// What the next configuration goes on with. Its numbers may be of other rows, so nothing of a refused record stays.
+    fn keep(self) -> Kept {
+        let bytes_max_before = self.one_by_one.map(|it| it.bytes_max_before);
+        Kept {
+            instance: self.instance,
+            session: self.session,
+            failed: self.failed,
+            batch_bytes_max: bytes_max_before.unwrap_or(self.batch_bytes_max),
+            contest: self.contest,
+            predecessor: self.predecessor,
+            has_claimed: self.has_claimed,
+            failover: self.failover,
+            cut: self.cut,
+            is_lock_missed: self.is_lock_missed,
         }
     }
 }
 
 impl<W: World> Relay<'_, W> {
-    async fn session(&mut self, stop: &mut Stop) -> Result<(), Error> {
+    /// Session after session, until the relay is told to stop, or another configuration is in force.
+    async fn relay_until_changed(&mut self, orders: &mut Orders) -> Result<(), Error> {
+        let mut suspect: Option<Suspect> = None;
+        loop {
+            self.session += 1;
+            let span = spans::session(self.session, &self.config.mysql);
+            let session = session_and_pause(self, &mut suspect, orders);
+            let is_changed = match session.instrument(span).await? {
+                Ended::Stopped => return Ok(()),
+                Ended::AtBoundary => {
+                    self.telemetry.end_session(None);
+                    self.telemetry.enter(State::Reconnecting, orders.reason());
+                    orders.change_at_boundary()
+                }
+                Ended::Failed => orders.change_between_sessions(),
+            };
+            if is_changed {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Follows the binlog until a stop, or until a boundary where another configuration is wanted.
+    async fn session(&mut self, orders: &mut Orders) -> Result<(), Error> {
         self.began = Instant::now();
         let Recovered { source, line, mut lock } = tokio::select! {
             biased; // a stop wins: nothing is in flight yet
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            () = orders.stopped() => return Ok(()),
             recovered = supervised(recovery::recover(self)) => recovered?,
         };
+        orders.note_begun();
         let rest = |time| self.world.rest(time);
         let mut session = Session::new(self.config, source, line, &rest);
-        let followed = while_held(self.config, &mut lock, session.follow(stop));
+        let followed = while_held(self.config, &mut lock, session.follow(orders));
         let followed = supervised(followed).await;
         self.failover = Failover::default();
         session.observe();
         if followed.is_ok() {
-            self.telemetry.enter(State::Draining, None);
+            self.telemetry.enter(State::Draining, orders.reason());
         }
         if let Err(error) = &followed
             && self.halts_behind_rows(error)
@@ -428,7 +543,7 @@ preset = "eventuate-local"
         let config = Config::load(file.path(), &[]).unwrap();
         let telemetry = Arc::new(Telemetry::new("orders", "db.example.org:3306".to_owned()));
         let world = Configured::new(&config);
-        let mut relay = Relay::new(&config, &world, telemetry);
+        let mut relay = Relay::new(&config, &world, telemetry, Kept::new());
         let denied = mysql_async::ServerError {
             code: 1045,
             message: "Access denied for user 'relay'@'db' (using password: YES)".to_owned(),

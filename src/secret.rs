@@ -60,7 +60,8 @@ pub fn environment(name: &str) -> Option<String> {
 }
 
 /// A text that is never printed. Its files are read each time it is revealed.
-#[derive(Clone)]
+/// Two are equal when they are written alike, whatever their files hold.
+#[derive(Clone, PartialEq)]
 pub struct Secret(Vec<Part>);
 
 #[derive(Clone, PartialEq)]

@@ -39,7 +39,7 @@ const fn key(section: &'static str, name: &'static str, absent: Absent) -> Key {
 }
 
 /// Every key, in the order of config.example.toml.
-pub(super) const KEYS: [Key; 65] = [
+pub(super) const KEYS: [Key; 66] = [
     key("", "name", Required(r#"name = "orders""#)),
     key("", "shutdown_timeout", Default(r#""10s""#)),
     key("mysql", "hosts", Required(r#"hosts = ["127.0.0.1:3306"] under [mysql]"#)),
@@ -107,6 +107,7 @@ pub(super) const KEYS: [Key; 65] = [
     key("outbox.cloudevents", "dataschema", Nothing),
     key("outbox.cloudevents", "data", Nothing),
     key("http", "listen", Nothing),
+    key("http", "reload", Default("false")),
     key("ha", "enabled", Later),
     key("ha", "election", Later),
 ];

@@ -62,7 +62,11 @@ impl Looks {
 
 /// Updates [`Telemetry`] while there are readers. After a failure, the next reader causes another attempt. The relay
 /// itself reports when the server is gone.
-pub async fn watch(telemetry: &Telemetry, options: &MysqlOptions, looks: &Looks) -> Infallible {
+pub async fn watch(
+    telemetry: &Telemetry,
+    options: &(impl Fn() -> MysqlOptions + ?Sized),
+    looks: &Looks,
+) -> Infallible {
     let mut server = None;
     loop {
         if tokio::time::timeout(IDLE_MAX, looks.wanted.notified()).await.is_err() {
@@ -71,7 +75,8 @@ pub async fn watch(telemetry: &Telemetry, options: &MysqlOptions, looks: &Looks)
         }
         let begun = Instant::now();
         // The driver may panic on damaged bytes. HTTP must be answered all the same.
-        let asked = AssertUnwindSafe(ask(server.take(), options, telemetry)).catch_unwind().await;
+        let options = options();
+        let asked = AssertUnwindSafe(ask(server.take(), &options, telemetry)).catch_unwind().await;
         server = match asked {
             Ok(Ok(server)) => Some(server),
             Ok(Err(error)) => {

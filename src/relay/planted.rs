@@ -27,11 +27,13 @@ pub enum Bug {
     PredecessorNotWaitedFor,
     /// A row that was found is relayed again.
     FoundRowSentAgain,
+    /// Another configuration is taken over wherever the line stands.
+    ReloadAnywhere,
 }
 
 #[cfg(test)]
 impl Bug {
-    pub const ALL: [Bug; 12] = [
+    pub const ALL: [Bug; 13] = [
         Bug::SkipOffByOne,
         Bug::CheckpointAhead,
         Bug::ReadBeforeFence,
@@ -44,6 +46,7 @@ impl Bug {
         Bug::DrainAhead,
         Bug::PredecessorNotWaitedFor,
         Bug::FoundRowSentAgain,
+        Bug::ReloadAnywhere,
     ];
 }
 

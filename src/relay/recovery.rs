@@ -86,6 +86,7 @@ pub(super) async fn recover<W: World>(relay: &mut Relay<'_, W>) -> Result<Recove
     relay.predecessor = stored.and_then(|checkpoint| checkpoint.instance.clone());
     let (guarantee, cluster_id) = (sink.guarantee(), sink.cluster_id().to_owned());
     failpoint!("before-claim");
+    relay.is_claim_sent = true;
     let claimed = sink.claim(claim(&start, stored, &resume_point)).await?;
     (relay.predecessor, relay.has_claimed) = (None, true);
     let outboxes = outbox::as_on_server(&config.outbox, identity.folds_case);

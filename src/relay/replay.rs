@@ -15,9 +15,9 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use super::Stop;
 use super::line::Line;
 use super::line::ledger::Ledger;
+use super::orders::{Orders, Wanted};
 use super::progress::Observer;
 use super::recovery::table_filter;
 use super::refusal::Refusals;
@@ -50,8 +50,8 @@ pub struct Replay<'a> {
     runtime: Runtime,
     feed: Feed,
     session: Session<'a, FeedStream, FixedCatalog, Topics>,
-    /// Never turns true.
-    stop: (watch::Sender<bool>, Stop),
+    /// Nothing but to relay is ever wanted.
+    wanted: (watch::Sender<Wanted>, Orders),
     orders: Receiver<Order>,
     answers: Answers,
 }
@@ -90,8 +90,9 @@ impl<'a> Replay<'a> {
         };
         let line = Line::new(options, Ledger::new(resume_point(config)), claimed, observer);
         let session = Session::new(config, source, line, &|_| {});
-        let stop = watch::channel(false);
-        Ok(Replay { runtime, feed, session, stop, orders, answers: way_back })
+        let (relaying, want, _) = Orders::new(Arc::new(config.clone()));
+        let wanted = (want, relaying);
+        Ok(Replay { runtime, feed, session, wanted, orders, answers: way_back })
     }
 
     /// Appends events that follow one another, as in a binlog file behind its first 4 bytes.
@@ -108,7 +109,7 @@ impl<'a> Replay<'a> {
     /// What would have ended the session.
     pub fn relay(&mut self, mut send: impl FnMut(RecordRef<'_>, u64)) -> anyhow::Result<u64> {
         let mut batches = 0;
-        let mut followed = pin!(self.session.follow(&mut self.stop.1));
+        let mut followed = pin!(self.session.follow(&mut self.wanted.1));
         loop {
             // One poll relays all that is there, until the session waits for an answer or for more events.
             let poll = poll_fn(|context| Poll::Ready(followed.as_mut().poll(context)));

@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
-use super::Stop;
 use super::line::Line;
+use super::orders::{Order, Orders};
 use super::suspect::Reached;
 use crate::binlog::{self, Catalog, Change, Source, Stream};
 use crate::config::Config;
@@ -51,6 +51,8 @@ pub(super) struct Session<'a, S, C, D> {
     events: u32,
     /// Nothing was read since the last [`COALESCING`] pause.
     has_coalesced: bool,
+    /// Another configuration waits for a transaction boundary.
+    seeks_boundary: bool,
 }
 
 impl<'a, S: Stream, C: Catalog, D: Destinations> Session<'a, S, C, D> {
@@ -61,7 +63,16 @@ impl<'a, S: Stream, C: Catalog, D: Destinations> Session<'a, S, C, D> {
         rest: &'a dyn Fn(Duration),
     ) -> Session<'a, S, C, D> {
         let server = config.mysql.to_string();
-        Session { config, server, source, line, rest, events: 0, has_coalesced: false }
+        Session {
+            config,
+            server,
+            source,
+            line,
+            rest,
+            events: 0,
+            has_coalesced: false,
+            seeks_boundary: false,
+        }
     }
 
     /// This session has published something.
@@ -74,9 +85,14 @@ impl<'a, S: Stream, C: Catalog, D: Destinations> Session<'a, S, C, D> {
         self.line.begin_halt(error.reason());
     }
 
-    /// Follows the binlog until the stop.
-    pub async fn follow(&mut self, stop: &mut Stop) -> Result<(), Error> {
-        while !*stop.borrow() {
+    /// Follows the binlog until the stop, or until a boundary where another configuration is wanted.
+    pub async fn follow(&mut self, orders: &mut Orders) -> Result<(), Error> {
+        loop {
+            let order = orders.order();
+            self.seeks_boundary = order == Order::Reload;
+            if order == Order::Stop || self.seeks_boundary && self.is_at_boundary() {
+                return Ok(());
+            }
             self.line.try_answers()?;
             // Events that are buffered already go into one batch.
             let has_read = self.drain_buffered().await?;
@@ -92,9 +108,9 @@ impl<'a, S: Stream, C: Catalog, D: Destinations> Session<'a, S, C, D> {
             let checkpoint_due = self.line.stored_at() + IDLE_CHECKPOINT_INTERVAL;
             let due = if self.is_checkpoint_wanted() { checkpoint_due } else { look_again };
             tokio::select! {
-                // The stop first. Then answers, so that the next batch leaves. Then what comes in.
+                // Orders first. Then answers, so that the next batch leaves. Then what comes in.
                 biased;
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                () = orders.differs_from(order) => {}
                 answer = self.line.answer() => answer?,
                 // While no batch can leave, rows may gather in the socket instead of waking us one by one.
                 read = self.source.read(), if self.line.is_ready() => {
@@ -104,7 +120,6 @@ impl<'a, S: Stream, C: Catalog, D: Destinations> Session<'a, S, C, D> {
                 () = tokio::time::sleep_until(due) => self.store_position_if_wanted(),
             }
         }
-        Ok(())
     }
 
     /// Waits for [`COALESCING`] before more of a backlog is read. Returns `false` where that was done since the last
@@ -134,7 +149,9 @@ impl<'a, S: Stream, C: Catalog, D: Destinations> Session<'a, S, C, D> {
                 self.observe();
                 return Ok(true);
             }
-            if effective >= EFFECTIVE_EVENTS_MAX || !self.try_read()? {
+            let is_enough =
+                effective >= EFFECTIVE_EVENTS_MAX || self.seeks_boundary && self.is_at_boundary();
+            if is_enough || !self.try_read()? {
                 return Ok(true);
             }
         }
@@ -178,6 +195,12 @@ impl<'a, S: Stream, C: Catalog, D: Destinations> Session<'a, S, C, D> {
         !self.source.is_before_start()
             && !self.source.is_uncounted()
             && !self.line.has_unreadable_prefix()
+    }
+
+    /// A drain would leave a checkpoint between two transactions, and no doubt about what is in Kafka after it: any
+    /// configuration of `[[outbox]]` can go on from that.
+    fn is_at_boundary(&self) -> bool {
+        self.may_store() && self.line.is_at_boundary(self.source.position())
     }
 
     fn store_position_if_wanted(&mut self) {

@@ -2,7 +2,8 @@
 //! the ones that ship; the primary and the sink are models, and time is virtual.
 //!
 //! A story is made of a seed: a binlog that grows, a sink with one of three guarantees, and a relay that is killed,
-//! paused while another takes over, drained, or cut off from one end, again and again at points that the seed names.
+//! paused while another takes over, drained, given another configuration, or cut off from one end, again and again at
+//! points that the seed names.
 //! A point is an event, a question to the primary, a request to the sink or its answer. At the end the judge holds what
 //! is in the sink against what was committed. A seed that fails tells its story.
 //!
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet};
 
 use self::broker::{Broker, Fault, Record, lane_of};
@@ -32,10 +33,13 @@ use self::primary::ModelPrimaries;
 use self::process::{Process, State};
 use self::sink::ModelSinks;
 use self::world::Shared;
-use super::{World, run_in};
+use super::orders::{Orders, Report, Wanted};
+use super::{World, Worlds, run_in};
 use crate::batch::Limits;
 use crate::config::Config;
+use crate::connect::ensure_continuable;
 use crate::error::Error;
+use crate::outbox;
 use crate::sink::Guarantee;
 use crate::telemetry::Telemetry;
 
@@ -55,6 +59,8 @@ struct Plan {
     points_max: u64,
     /// Servers fail over. Their sequences of rows are the same only where a drain or a transaction says so.
     fails_over: bool,
+    /// Relays are given other configurations while they run.
+    reloads: bool,
 }
 
 impl Plan {
@@ -74,6 +80,7 @@ impl Plan {
             stops: rng.random_range(4..24),
             points_max: rng.random_range(4..90),
             fails_over: has_gtids && guarantee == Guarantee::Atomic && rng.random_bool(0.4),
+            reloads: rng.random_bool(0.3),
         }
     }
 }
@@ -93,7 +100,16 @@ struct ModelWorld {
     sinks: ModelSinks,
 }
 
-impl World for ModelWorld {
+/// It does not depend on the configuration.
+impl Worlds for ModelWorld {
+    type World<'a> = &'a ModelWorld;
+
+    fn of<'a>(&'a self, _: &'a Config) -> &'a ModelWorld {
+        self
+    }
+}
+
+impl World for &ModelWorld {
     type Primaries = ModelPrimaries;
     type Sinks = ModelSinks;
 
@@ -116,14 +132,17 @@ impl World for ModelWorld {
 /// A relay that was started.
 struct Relay {
     process: Arc<Process>,
-    stop: watch::Sender<bool>,
+    want: watch::Sender<Wanted>,
+    reports: mpsc::UnboundedReceiver<Report>,
     running: JoinHandle<Result<(), Error>>,
 }
 
 struct Story {
     plan: Plan,
     shared: Arc<Shared>,
-    config: Arc<Config>,
+    configs: [Arc<Config>; 2],
+    /// The second configuration is wanted.
+    is_other: bool,
     rng: ChaCha8Rng,
     processes: u32,
     stops: u64,
@@ -141,8 +160,16 @@ pub fn tell(seed: u64, is_told: bool) -> Told {
     let database = Database::new(plan.has_gtids, plan.has_checksums);
     let world_rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
     let shared = Shared::new(database, Broker::default(), world_rng, is_told);
-    let config = config(plan.guarantee, plan.records_max);
-    let mut story = Story { plan, shared: shared.clone(), config, rng, processes: 0, stops: 0 };
+    let configs = configs(plan.guarantee, plan.records_max);
+    let mut story = Story {
+        plan,
+        shared: shared.clone(),
+        configs,
+        is_other: false,
+        rng,
+        processes: 0,
+        stops: 0,
+    };
     shared.tell(|| format!("{plan:?}"));
     let failure = LocalSet::new().block_on(&runtime, story.tell()).err();
     Told { stops: story.stops, failure, story: shared.story() }
@@ -171,6 +198,7 @@ impl Story {
                 relay.process.set(State::Paused);
             }
             self.stops += 1;
+            ensure_none_refused(&mut relay)?;
             relay = self.stop(relay).await?;
         }
         writer.await.map_err(|error| format!("the writer failed: {error}"))?;
@@ -194,6 +222,7 @@ impl Story {
                 return Err(format!("stuck: {}", self.judge().err().unwrap_or_default()));
             }
         }
+        ensure_none_refused(&mut relay)?;
         self.drain(relay).await?;
         self.judge()
     }
@@ -208,7 +237,10 @@ impl Story {
     /// The process stands still. Something happens to it, and a relay runs afterwards.
     async fn stop(&mut self, relay: Relay) -> Result<Relay, String> {
         let process = relay.process.clone();
-        match self.rng.random_range(0..100) {
+        // The checkpoint of a relay that takes over another configuration may ask for either. So nobody takes over from
+        // it who could not know which.
+        let fate = self.rng.random_range(0..if self.plan.reloads { 140 } else { 100 });
+        match fate {
             0..55 => {
                 self.kill(relay).await;
                 self.pause_up_to(2_000).await;
@@ -241,6 +273,14 @@ impl Story {
                 self.shared.tell(|| "another server takes over".to_owned());
                 self.shared.database().fail_over();
                 self.shared.written.notify_waiters();
+                process.set(State::Running);
+                Ok(relay)
+            }
+            88.. if self.plan.reloads => {
+                self.shared.tell(|| "another configuration is wanted".to_owned());
+                self.is_other = !self.is_other;
+                let config = self.config();
+                relay.want.send_modify(|wanted| wanted.config = config);
                 process.set(State::Running);
                 Ok(relay)
             }
@@ -324,7 +364,7 @@ impl Story {
     async fn drain(&mut self, relay: Relay) -> Result<(), String> {
         let id = relay.process.id;
         self.shared.tell(|| format!("process {id} drains"));
-        relay.stop.send_replace(true);
+        relay.want.send_modify(|wanted| wanted.is_stop = true);
         match tokio::time::timeout(PATIENCE, relay.running).await {
             Ok(Ok(Ok(()))) => {}
             // What was lost with the last request is not drained, and is said.
@@ -346,7 +386,8 @@ impl Story {
         let id = self.processes;
         self.shared.tell(|| format!("process {id} is started"));
         let process = Arc::new(Process::new(id));
-        let (shared, config) = (self.shared.clone(), self.config.clone());
+        self.choose_config();
+        let (shared, config) = (self.shared.clone(), self.config());
         let world = ModelWorld {
             primaries: ModelPrimaries { shared: shared.clone(), process: process.clone() },
             sinks: ModelSinks {
@@ -357,14 +398,28 @@ impl Story {
                 name: config.name.clone(),
             },
         };
-        let (stop, stopped) = watch::channel(false);
+        let (orders, want, reports) = Orders::new(config.clone());
         let gate = process.clone();
         let running = tokio::task::spawn_local(async move {
             let telemetry = Rc::new(Telemetry::new(&config.name, "db:3306".to_owned()));
             let telemetry = Arc::new(Rc::try_unwrap(telemetry).ok().expect("one owner"));
-            gate.run(run_in(&world, &config, telemetry, stopped)).await
+            gate.run(run_in(&world, telemetry, orders)).await
         });
-        Relay { process, stop, running }
+        Relay { process, want, reports, running }
+    }
+
+    fn config(&self) -> Arc<Config> {
+        self.configs[usize::from(self.is_other)].clone()
+    }
+
+    /// Of two configurations, a person starts with the one that the checkpoint asks for.
+    fn choose_config(&mut self) {
+        let broker = self.shared.broker();
+        let fingerprint = outbox::fingerprint(&self.config().outbox);
+        let stored = broker.checkpoint.as_ref();
+        if stored.is_some_and(|stored| ensure_continuable(stored, &fingerprint).is_err()) {
+            self.is_other = !self.is_other;
+        }
     }
 
     /// Holds the sink against what was committed.
@@ -443,6 +498,16 @@ fn number_of(record: &Record) -> Result<u64, String> {
     number.ok_or_else(|| format!("no row is in {text}"))
 }
 
+/// At the boundaries that a relay chooses, it can take over any configuration.
+fn ensure_none_refused(relay: &mut Relay) -> Result<(), String> {
+    while let Ok(report) = relay.reports.try_recv() {
+        if let Report::Refused { error, .. } = report {
+            return Err(format!("a configuration was refused: {error}"));
+        }
+    }
+    Ok(())
+}
+
 fn ensure_taken_over(
     ended: Result<Result<(), Error>, tokio::task::JoinError>,
 ) -> Result<(), String> {
@@ -492,18 +557,23 @@ fn transaction(rng: &mut ChaCha8Rng, next: &mut u64) -> Transaction {
 }
 
 /// Configurations are read once each: librdkafka looks at them.
-fn config(guarantee: Guarantee, records_max: usize) -> Arc<Config> {
-    type Configs = std::sync::Mutex<HashMap<(bool, usize), Arc<Config>>>;
+fn configs(guarantee: Guarantee, records_max: usize) -> [Arc<Config>; 2] {
+    // It counts for rows whose id the database numbers, and those of a story have one of their own.
+    ["", "outbox_id = 7\n"].map(|lines| config(guarantee, records_max, lines))
+}
+
+fn config(guarantee: Guarantee, records_max: usize, lines: &'static str) -> Arc<Config> {
+    type Configs = std::sync::Mutex<HashMap<(bool, usize, &'static str), Arc<Config>>>;
     static CONFIGS: OnceLock<Configs> = OnceLock::new();
     let is_atomic = guarantee == Guarantee::Atomic;
     let mut configs = CONFIGS.get_or_init(Configs::default).lock().unwrap();
-    let config = configs.entry((is_atomic, records_max)).or_insert_with(|| {
+    let config = configs.entry((is_atomic, records_max, lines)).or_insert_with(|| {
         let delivery = if is_atomic { "exactly-once" } else { "idempotent" };
         let text = format!(
             "name = \"orders\"\n[mysql]\nhosts = [\"db:3306\"]\nuser = \"relay\"\npassword = \"secret\"\n\
              start_from = \"earliest\"\n[kafka]\nbootstrap_servers = \"kafka:9092\"\ndelivery = \"{delivery}\"\n\
              [batch]\nmax_records = {records_max}\n[[outbox]]\ntable = \"shop.events\"\n\
-             preset = \"eventuate-local\"\n"
+             preset = \"eventuate-local\"\n{lines}"
         );
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();

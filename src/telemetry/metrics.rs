@@ -109,6 +109,27 @@ impl ErrorKind {
     }
 }
 
+/// What became of a configuration that was read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reloaded {
+    Applied,
+    /// The old one stays in force.
+    Refused,
+    Unchanged,
+}
+
+impl Reloaded {
+    const ALL: [Reloaded; 3] = [Reloaded::Applied, Reloaded::Refused, Reloaded::Unchanged];
+
+    fn label(self) -> &'static str {
+        match self {
+            Reloaded::Applied => "applied",
+            Reloaded::Refused => "refused",
+            Reloaded::Unchanged => "unchanged",
+        }
+    }
+}
+
 /// Why a row of an outbox table became no record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Skipped {
@@ -182,6 +203,9 @@ pub struct Metrics {
     dead_letters: IntCounterVec,
     reconnects: IntCounterVec,
     errors: IntCounterVec,
+    config_reloads: IntCounterVec,
+    pub config_last_reload_successful: IntGauge,
+    pub config_last_reload_success_timestamp_seconds: Gauge,
     end_to_end_duration_seconds: Histogram,
     end_to_end_is_shown: Once,
     pub transactions: IntCounter,
@@ -226,6 +250,15 @@ impl Metrics {
             dead_letters: new.counters("dead_letters_total", "Rows committed in Kafka as dead letters.", &["reason"])?,
             reconnects: new.counters("reconnects_total", "Recoveries after the peer failed.", &["peer"])?,
             errors: new.counters("errors_total", "Errors that ended a session or the relay.", &["kind"])?,
+            config_reloads: new.counters("config_reloads_total", "Times that the configuration was read again.", &["result"])?,
+            config_last_reload_successful: new.register(IntGauge::with_opts(opts(
+                "config_last_reload_successful",
+                "1 unless the configuration that was read last was refused.",
+            ))?)?,
+            config_last_reload_success_timestamp_seconds: new.value(
+                "config_last_reload_success_timestamp_seconds",
+                "When a configuration was last read and not refused, in seconds since 1970.",
+            )?,
             transactions: new.counter("transactions_total", "MySQL transactions with records, committed in Kafka.")?,
             batches: new.counter("batches_total", "Batches with records, committed in Kafka.")?,
             batch_records: new.histogram("batch_records", "Records of a batch.", &RECORDS_BUCKETS)?,
@@ -278,6 +311,9 @@ impl Metrics {
         for reason in DeadLetterReason::ALL {
             self.dead_letters.with_label_values(&[reason.as_str()]);
         }
+        for result in Reloaded::ALL {
+            self.config_reloads.with_label_values(&[result.label()]);
+        }
         self.lag_bytes.set(f64::NAN);
         self.binlog_retained_behind_checkpoint_bytes.set(f64::NAN);
     }
@@ -301,6 +337,10 @@ impl Metrics {
 
     pub fn errors(&self, kind: ErrorKind) -> IntCounter {
         self.errors.with_label_values(&[kind.label()])
+    }
+
+    pub fn config_reloads(&self, result: Reloaded) -> IntCounter {
+        self.config_reloads.with_label_values(&[result.label()])
     }
 
     pub fn show_connected(&self, peer: Peer, is_connected: bool) {

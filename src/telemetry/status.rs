@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::binlogs::Binlogs;
 use super::clock::{ServerClock, iso_8601, micros_since_1970};
 use super::lag::Lag;
-use super::metrics::{DeadLetterReason, ErrorKind, Metrics, Peer, Skipped};
+use super::metrics::{DeadLetterReason, ErrorKind, Metrics, Peer, Reloaded, Skipped};
 use super::state::State;
 use crate::coordinates::{Coordinates, GtidSet};
 
@@ -138,8 +138,10 @@ impl Telemetry {
             records: Records::default(),
             last_error: None,
         };
+        let metrics = Metrics::new();
+        show_read(&metrics);
         Telemetry {
-            metrics: Metrics::new(),
+            metrics,
             name: name.to_owned(),
             began: Instant::now(),
             heartbeat_millis: AtomicU64::new(0),
@@ -264,6 +266,19 @@ impl Telemetry {
         shared.records.failed += u64::from(kind == ErrorKind::Row);
     }
 
+    /// The configuration was read again, and not refused.
+    pub fn note_reload(&self, result: Reloaded) {
+        self.metrics.config_reloads(result).inc();
+        show_read(&self.metrics);
+    }
+
+    /// The configuration was read again. The old one stays in force.
+    pub fn note_refused_reload(&self, words: &str) {
+        self.metrics.config_reloads(Reloaded::Refused).inc();
+        self.metrics.config_last_reload_successful.set(0);
+        self.shared().last_error = Some(words.to_owned());
+    }
+
     /// The binlogs that the server has, oldest first.
     pub fn note_binlogs(&self, binlogs: Binlogs) {
         self.shared().binlogs = Some((binlogs, Instant::now()));
@@ -342,6 +357,13 @@ impl Telemetry {
         // A panic cannot leave half an update: each statement under the lock is complete.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The configuration was read now.
+fn show_read(metrics: &Metrics) {
+    metrics.config_last_reload_successful.set(1);
+    let now = micros_since_1970(SystemTime::now());
+    metrics.config_last_reload_success_timestamp_seconds.set(seconds(now));
 }
 
 impl Shared {

@@ -35,7 +35,7 @@ impl MysqlOptions {
 }
 
 /// Whether and how the connection is encrypted; the files are PEM.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsOptions {
     /// What is encrypted and verified.
     pub mode: TlsMode,

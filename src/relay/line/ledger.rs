@@ -230,6 +230,15 @@ impl Ledger {
         self.window.as_ref()
     }
 
+    /// The next cut at this position leads to a checkpoint that counts no rows after it.
+    pub fn is_at_boundary(&self, position: &Coordinates) -> bool {
+        let is_passed = |window: &ResendWindow| window.is_passed(position, self.sequence + 1);
+        is_planted(Bug::ReloadAnywhere)
+            || self.rows_done == 0
+                && self.part.is_none()
+                && self.window.as_ref().is_none_or(is_passed)
+    }
+
     /// No predecessor sends anything any more, and none has read further than this.
     pub fn note_predecessor_end(&mut self, until: Coordinates) {
         if let Some(window) = &mut self.window {

@@ -47,6 +47,11 @@ impl<D: Destinations> Line<D> {
         self.ledger.window().is_some()
     }
 
+    /// Nothing of the open transaction was cut off, and all rows that a predecessor may have sent are passed.
+    pub fn is_at_boundary(&self, position: &Position) -> bool {
+        self.ledger.is_at_boundary(&position.coordinates)
+    }
+
     /// The publisher has nothing to answer any more: all is published, and the last checkpoint stored.
     pub fn is_settled(&self) -> bool {
         self.publisher.is_settled()
