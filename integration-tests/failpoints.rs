@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use harness::consumer::{Inbox, Isolation};
 use harness::relay::{Relay, RelaySetup, SOON};
-use harness::scene::{Delivery, Scene};
+use harness::scene::{Delivery, EVENTUATE_LOCAL, Scene};
 use harness::watchdog;
 use harness::workload::PlainWriter;
 
@@ -545,4 +545,49 @@ fn sources_below(folder: &Path) -> Vec<std::path::PathBuf> {
         }
     }
     found
+}
+
+/// A relay dies at `point` while it takes over another configuration, and the next one starts with the new file, or with
+/// the old one. `halts`: which of the two a start has to refuse, since rows behind the checkpoint are of the other one.
+fn a_reload_dies_at(delivery: Delivery, point: &str, is_new: bool, halts: bool) {
+    let scene = Scene::on_shared_servers("dies_reloading").with(delivery);
+    scene.create_topic("account");
+    let mut writer = PlainWriter::on(&scene);
+    writer.sql.run("CREATE TABLE added LIKE events");
+    let old = scene.relay_setup();
+    let mut new = old.clone();
+    new.outboxes.push(scene.outbox("added", EVENTUATE_LOCAL));
+    let mut relay = start_to_die_at(&old, point);
+    writer.write(3);
+    scene.wait_for_records(&relay, 3);
+    writer.write(2);
+    relay.rewrite_config(&new.to_toml());
+    relay.signal("HUP");
+    assert_died_at(&mut relay, point);
+    writer.write(2);
+    let (first, other) = if is_new { (&new, &old) } else { (&old, &new) };
+    let mut relay = first.start();
+    if halts {
+        let log = relay.halts();
+        assert!(log.contains("[[outbox]]"), "{point}: {log}");
+        relay = other.start();
+    }
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+}
+
+#[test]
+fn a_kill_while_another_configuration_is_taken_over_loses_and_repeats_nothing() {
+    // Rows that were sent behind the last checkpoint were sent by the configuration that it names.
+    for (point, halting) in [
+        ("before-last-checkpoint", Some(true)),
+        ("last-checkpoint-stored", None),
+        ("before-claim@2", None),
+        ("before-dump@2", Some(false)),
+    ] {
+        for is_new in [true, false] {
+            a_reload_dies_at(Delivery::ExactlyOnce, point, is_new, false);
+            let halts = halting == Some(is_new);
+            a_reload_dies_at(Delivery::Idempotent, point, is_new, halts);
+        }
+    }
 }

@@ -47,6 +47,7 @@ mod readme;
 mod recipes;
 mod refusals;
 mod refused_changes;
+mod reload;
 mod renamed;
 mod replicas;
 mod resume;

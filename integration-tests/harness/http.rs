@@ -51,6 +51,22 @@ impl Http {
         }
     }
 
+    /// POSTs nothing, with these headers.
+    pub fn post(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.agent.post(format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut answer =
+            request.send_empty().unwrap_or_else(|error| panic!("POST {path}: {error}"));
+        let content_type = answer.headers().get("content-type").and_then(|is| is.to_str().ok());
+        Answer {
+            status: answer.status().as_u16(),
+            content_type: content_type.unwrap_or_default().to_owned(),
+            body: answer.body_mut().read_to_string().expect("a text"),
+        }
+    }
+
     pub fn status(&self) -> serde_json::Value {
         serde_json::from_str(&self.get("/status").body).expect("the status is JSON")
     }

@@ -29,6 +29,7 @@ const NEVER_SAID: [&str; 4] = [
 #[derive(Debug, Clone)]
 pub struct RelaySetup {
     pub name: String,
+    pub shutdown_timeout: Option<String>,
     pub mysql_address: String,
     pub mysql_user: String,
     pub mysql_password: String,
@@ -43,6 +44,7 @@ pub struct RelaySetup {
     pub outboxes: Vec<Outbox>,
     /// `host:port` of `[http] listen`.
     pub http: Option<String>,
+    pub http_lines: Vec<String>,
     /// Environment variables of the process.
     pub environment: Vec<(String, String)>,
     /// Another program than the one under test.
@@ -59,6 +61,7 @@ pub struct Outbox {
 /// A running relay; killed with -9 when dropped.
 pub struct Relay {
     process: Process,
+    config: PathBuf,
 }
 
 /// The parts of a `relay-sequence` header. Text order is stream order.
@@ -74,6 +77,9 @@ impl RelaySetup {
         let mut file = String::new();
         let mut line = |text: String| writeln!(file, "{text}").expect("writing to a string");
         line(format!("name = {}", toml_string(&self.name)));
+        if let Some(timeout) = &self.shutdown_timeout {
+            line(format!("shutdown_timeout = {}", toml_string(timeout)));
+        }
         line("[mysql]".to_owned());
         line(format!("hosts = [{}]", toml_string(&self.mysql_address)));
         line(format!("user = {}", toml_string(&self.mysql_user)));
@@ -99,6 +105,7 @@ impl RelaySetup {
         if let Some(listen) = &self.http {
             line("[http]".to_owned());
             line(format!("listen = {}", toml_string(listen)));
+            self.http_lines.iter().cloned().for_each(&mut line);
         }
         for outbox in &self.outboxes {
             line("[[outbox]]".to_owned());
@@ -113,9 +120,9 @@ impl RelaySetup {
         let directory = watchdog::fresh_directory(&self.name);
         let config = self.write_file(&directory);
         let mut command = self.command();
-        command.args(["run", "--config"]).arg(config).envs(self.environment.iter().cloned());
+        command.args(["run", "--config"]).arg(&config).envs(self.environment.iter().cloned());
         let process = Process::start("the relay", &mut command, directory.join("relay.log"));
-        Relay { process }
+        Relay { process, config }
     }
 
     /// Runs a command of the relay with this configuration to its end.
@@ -179,6 +186,28 @@ impl Relay {
 
     pub fn signal(&self, name: &str) {
         self.process.signal(name);
+    }
+
+    /// Gives its configuration file another text.
+    pub fn rewrite_config(&self, text: &str) {
+        fs::write(&self.config, text).expect("write the configuration file");
+    }
+
+    /// Has it take over another configuration, and waits until that is in force.
+    pub fn reload(&mut self, setup: &RelaySetup) {
+        const IN_FORCE: &str = "the new configuration is in force";
+        // Before the program runs, the signal is the system's to answer, and ends it.
+        self.wait_for_log("starting");
+        let count = |relay: &Relay| relay.log().matches(IN_FORCE).count();
+        let before = count(self);
+        self.rewrite_config(&setup.to_toml());
+        self.signal("HUP");
+        let deadline = Instant::now() + SOON;
+        while count(self) == before {
+            assert!(Instant::now() < deadline, "it is not in force\n{}", self.log_tail());
+            assert!(!self.has_ended(), "it has ended\n{}", self.log_tail());
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     pub fn has_ended(&mut self) -> bool {

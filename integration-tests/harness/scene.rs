@@ -124,6 +124,7 @@ impl Scene {
         let login = self.mysql.login();
         RelaySetup {
             name: self.name.clone(),
+            shutdown_timeout: None,
             mysql_address: format!("{}:{}", login.host, login.port),
             mysql_user: RELAY_USER.to_owned(),
             mysql_password: RELAY_PASSWORD.to_owned(),
@@ -143,6 +144,7 @@ impl Scene {
                 self.outbox("message", EVENTUATE_TRAM),
             ],
             http: None,
+            http_lines: Vec::new(),
             environment: Vec::new(),
             program: None,
         }
