@@ -5,11 +5,13 @@
 //! hears of it. Before the relay drains, the new configuration logs in to MySQL and finds its tables and their columns
 //! there, as at a start: so a mistake stops nothing.
 
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{self, Changes, Config};
@@ -20,7 +22,7 @@ use crate::outbox;
 use crate::preflight::mysql::{self as preflight, Found};
 use crate::primary::MySql;
 use crate::relay::orders::{Report, Wanted};
-use crate::tasks;
+use crate::tasks::{self, Panicked};
 use crate::telemetry::metrics::Reloaded;
 use crate::telemetry::{Causes, Telemetry};
 
@@ -275,7 +277,10 @@ fn supersede(next: Option<Next>) {
 async fn examine(config: &Config) -> Result<(), Error> {
     let mut is_said = false;
     loop {
-        let error = match look(config).await {
+        // The driver may panic on damaged bytes. Later requests must be served all the same.
+        let looked = AssertUnwindSafe(look(config)).catch_unwind().await;
+        let looked = looked.unwrap_or_else(|panic| Err(Panicked(tasks::words(&*panic)).into()));
+        let error = match looked {
             Ok(()) => return Ok(()),
             Err(error) if error.fate() == Fate::Retry => error,
             Err(error) => return Err(error),

@@ -190,3 +190,30 @@ fn routes_to_another_topic_are_taken_over_while_the_relay_waits_for_a_missing_on
     assert_eq!(values, ["1", "2"]);
     assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
 }
+
+/// Signals that come faster than a reload takes are not lost, and not counted: the last file holds.
+#[test]
+fn of_many_hangups_at_once_the_last_file_is_in_force() {
+    let scene = Scene::on_shared_servers("reload_flood");
+    let mut setup = scene.setup_with_http();
+    setup.http_lines = vec!["reload = true".to_owned()];
+    let mut writer = PlainWriter::on(&scene);
+    let mut relay = setup.start();
+    let http = relay.http();
+    http.wait_until_ready();
+    for records in (1..=20).rev() {
+        setup.batch_lines = vec![format!("max_records = {records}")];
+        relay.rewrite_config(&setup.to_toml());
+        relay.signal("HUP");
+        writer.write(1);
+        thread::sleep(Duration::from_millis(10 * (records % 5)));
+    }
+    let answer = http.post("/reload", &[]);
+    assert_eq!(answer.status, 200, "{answer:?}\n{}", relay.log_tail());
+    scene.judge_clean(&writer.ledger, &relay, SOON);
+    let batches = || http.metrics().value("batches_total", &[]);
+    let before = batches();
+    writer.write_together(5);
+    http.wait_until("a batch a row", |_| batches() - before == 5.0);
+    scene.judge_clean_to_the_end(&writer.ledger, &mut relay, SOON);
+}

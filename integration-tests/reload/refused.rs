@@ -135,6 +135,10 @@ fn a_bad_file_is_refused_with_its_words_and_the_old_one_goes_on() {
     let log = relay.log();
     assert_eq!(log.matches("the old one stays in force").count(), files.len());
     assert!(!log.contains("drained"), "it never stopped relaying\n{}", relay.log_tail());
+    // Who puts the file back has nothing to mend any more.
+    relay.rewrite_config(&setup.to_toml());
+    assert_eq!(http.post("/reload", &[]).body, "{\"result\":\"unchanged\"}\n");
+    assert_eq!(http.metrics().value("config_last_reload_successful", &[]), 1.0);
     relay.rewrite_config(&with_outbox(&setup, custom(&scene, "added", "added")));
     let answer = http.post("/reload", &[]);
     let applied =
