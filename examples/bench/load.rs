@@ -21,7 +21,7 @@ const ROWS_OF_TWENTY: u64 = 20;
 /// Group commit makes many small transactions quick.
 const WRITERS: u64 = 8;
 /// So many different data, of so many bytes; a stretch that a compressor looks back on has no two alike.
-const NARROW: (u64, usize) = (20_000, 230);
+pub const NARROW: (u64, usize) = (20_000, 230);
 const WIDE: (u64, usize) = (1_000, 10_000);
 const SEED: u64 = 330;
 
@@ -115,9 +115,25 @@ impl Scenario {
 /// scenario's own.
 pub fn prepare(scenario: Scenario, scene: &Scene, rows: u64) {
     let mut sql = scene.sql();
-    let (count, bytes) = scenario.data();
-    sql.run("CREATE TABLE data (n INT PRIMARY KEY, note MEDIUMTEXT NOT NULL)");
     sql.run("CREATE TABLE orders (id BIGINT AUTO_INCREMENT PRIMARY KEY, customer VARCHAR(100), note MEDIUMTEXT, state VARCHAR(20))");
+    write_notes(&mut sql, scenario.data());
+    match scenario {
+        Scenario::Large | Scenario::LargeCompressed => {
+            sql.run("CREATE TABLE times (k INT PRIMARY KEY)");
+            for k in 0..rows.div_ceil(scenario.data().0) {
+                sql.run(format!("INSERT INTO times VALUES ({k})"));
+            }
+        }
+        _ => {
+            let (body, step) = scenario.loop_body(scene);
+            create_fill(&mut sql, &body, step);
+        }
+    }
+}
+
+/// Makes the table `data` with this many notes, numbered `n`, each for data of this many bytes.
+pub fn write_notes(sql: &mut Sql, (count, bytes): (u64, usize)) {
+    sql.run("CREATE TABLE data (n INT PRIMARY KEY, note MEDIUMTEXT NOT NULL)");
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let numbers: Vec<u64> = (0..count).collect();
     for some in numbers.chunks(200) {
@@ -125,21 +141,14 @@ pub fn prepare(scenario: Scenario, scene: &Scene, rows: u64) {
         let values: Vec<String> = some.iter().map(value).collect();
         sql.run(format!("INSERT INTO data VALUES {}", values.join(",")));
     }
-    match scenario {
-        Scenario::Large | Scenario::LargeCompressed => {
-            sql.run("CREATE TABLE times (k INT PRIMARY KEY)");
-            for k in 0..rows.div_ceil(count) {
-                sql.run(format!("INSERT INTO times VALUES ({k})"));
-            }
-        }
-        _ => {
-            let (body, step) = scenario.loop_body(scene);
-            sql.run(format!(
-                "CREATE PROCEDURE fill(first INT, behind INT) BEGIN DECLARE i INT DEFAULT first; \
-                 WHILE i < behind DO {body} SET i = i + {step}; END WHILE; END"
-            ));
-        }
-    }
+}
+
+/// Makes the procedure that runs `body` for each `step`th number `i`.
+pub fn create_fill(sql: &mut Sql, body: &str, step: u64) {
+    sql.run(format!(
+        "CREATE PROCEDURE fill(first INT, behind INT) BEGIN DECLARE i INT DEFAULT first; \
+         WHILE i < behind DO {body} SET i = i + {step}; END WHILE; END"
+    ));
 }
 
 /// Writes the rows.

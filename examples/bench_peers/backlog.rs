@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::beginning::Beginning;
 use crate::debezium::Tuning;
-use crate::load::{self, Scenario};
 use crate::numbers::grouped;
 use crate::peer::Peer;
+use crate::scenario::Scenario;
 use crate::site::Site;
 
 pub struct Backlog {
@@ -24,19 +24,23 @@ pub struct Backlog {
 impl Backlog {
     pub fn fill(site: &Site, scenario: Scenario, scale: f64, peers: &[Peer]) -> Result<Backlog> {
         let rows = scenario.rows(scale);
-        ensure!(rows > 0, "there is nothing to relay in it");
-        let prepare = |scene: &_| load::prepare(scenario, scene, rows);
-        let beginning = Beginning::make(site, scenario.name(), peers, Tuning::Throughput, prepare)?;
+        // Also the name of a database.
+        let label = scenario.name().replace('-', "_");
+        let (shape, tuning) = (scenario.shape(), Tuning::Throughput);
+        let prepare = |scene: &_| scenario.prepare(scene, scale);
+        let beginning = Beginning::make(site, &label, shape, peers, tuning, prepare)?;
         let scene = &beginning.scene;
         let begun = Instant::now();
-        load::write(scenario, scene, scale);
+        scenario.write(scene, scale);
         let fill_seconds = begun.elapsed().as_secs_f64();
-        let written: Vec<(String, String, String)> = scene.sql().query(format!(
-            "SELECT event_id, entity_id, event_data FROM events WHERE entity_type = '{}'",
-            scene.topic("event")
-        ));
+        let written: Vec<(String, String, String)> = scene.sql().query(shape.written(scene));
         let contents = written.into_iter().map(|(id, key, data)| (id, (key, data))).collect();
         Ok(Backlog { beginning, scenario, rows: usize::try_from(rows)?, contents, fill_seconds })
+    }
+
+    /// Where its records go.
+    pub fn topic(&self) -> String {
+        self.beginning.shape.topic(&self.beginning.scene)
     }
 
     pub fn description(&self) -> String {

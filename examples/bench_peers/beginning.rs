@@ -7,12 +7,14 @@ use anyhow::{Context, Result};
 
 use crate::debezium::{self, Guarantee, Stopped, Tuning};
 use crate::peer::Peer;
+use crate::shape::Shape;
 use crate::site::Site;
 use harness::scene::Scene;
 use harness::sql::Coordinates;
 
 pub struct Beginning {
     pub scene: Scene,
+    pub shape: &'static dyn Shape,
     pub coordinates: Coordinates,
     stopped: HashMap<Guarantee, Stopped>,
 }
@@ -22,15 +24,17 @@ impl Beginning {
     pub fn make(
         site: &Site,
         label: &str,
+        shape: &'static dyn Shape,
         peers: &[Peer],
         tuning: Tuning,
         prepare: impl FnOnce(&Scene),
     ) -> Result<Beginning> {
         let scene = site.scene(label);
+        shape.create(&scene);
         prepare(&scene);
         let mut stopped = HashMap::new();
         for guarantee in peers.iter().filter_map(|peer| peer.debezium()) {
-            let state = debezium::run_once(&scene, guarantee, tuning)
+            let state = debezium::run_once(&scene, shape, guarantee, tuning)
                 .with_context(|| format!("Debezium, {}", guarantee.name()))?;
             stopped.insert(guarantee, state);
         }
@@ -38,7 +42,7 @@ impl Beginning {
         // The relay reads a file from its head where it is given a place, though not where it has a checkpoint.
         sql.run("FLUSH BINARY LOGS");
         let coordinates = sql.end_of_binlog();
-        Ok(Beginning { scene, coordinates, stopped })
+        Ok(Beginning { scene, shape, coordinates, stopped })
     }
 
     pub fn stopped(&self, guarantee: Guarantee) -> &Stopped {

@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
+use crate::shape::Shape;
 use harness::consumer::{Inbox, Isolation, Record};
-use harness::kafka::{create_compacted_topic, write_record};
+use harness::kafka::{create_compacted_topic, create_topic, write_record};
 use harness::process::Process;
 use harness::scene::Scene;
 use harness::servers::free_port;
 use harness::watchdog::fresh_directory;
-use harness::workload::insert_event;
 
 const WORKER_SETTINGS: &str = include_str!("debezium/worker.properties");
 const EXACTLY_ONCE_WORKER_SETTINGS: &str = include_str!("debezium/exactly-once-worker.properties");
@@ -86,10 +86,15 @@ pub fn ensure_fetched() -> Result<()> {
 }
 
 /// Runs it from the creation of the scene's tables until it has relayed a row, so that it has a place to resume at.
-pub fn run_once(scene: &Scene, guarantee: Guarantee, tuning: Tuning) -> Result<Stopped> {
+pub fn run_once(
+    scene: &Scene,
+    shape: &dyn Shape,
+    guarantee: Guarantee,
+    tuning: Tuning,
+) -> Result<Stopped> {
     create_user(scene);
     let directory = fresh_directory("debezium-state");
-    let connector = connector_settings(scene, guarantee, tuning, &directory);
+    let connector = connector_settings(scene, shape, guarantee, tuning, &directory);
     fs::write(directory.join("connector.properties"), &connector)?;
     let nothing = Stopped { guarantee, tuning, directory, topics: Default::default() };
     let worker_name = nothing.worker_name();
@@ -98,7 +103,7 @@ pub fn run_once(scene: &Scene, guarantee: Guarantee, tuning: Tuning) -> Result<S
     if guarantee == Guarantee::ExactlyOnce {
         debezium.create_connector(&connector)?;
     }
-    relay_a_row(scene, guarantee, &mut debezium)?;
+    relay_a_row(scene, shape, guarantee, &mut debezium)?;
     debezium.stop();
     if let Some(offsets) = ready.offsets_file() {
         fs::copy(offsets, nothing.directory.join("offsets"))?;
@@ -115,13 +120,20 @@ pub fn run_once(scene: &Scene, guarantee: Guarantee, tuning: Tuning) -> Result<S
 }
 
 /// Writes rows to a topic of their own until the first one has come.
-fn relay_a_row(scene: &Scene, guarantee: Guarantee, debezium: &mut Debezium) -> Result<()> {
-    let topic = scene.create_topic(&format!("before-{}", guarantee.name().replace(' ', "-")));
+fn relay_a_row(
+    scene: &Scene,
+    shape: &dyn Shape,
+    guarantee: Guarantee,
+    debezium: &mut Debezium,
+) -> Result<()> {
+    let label = guarantee.label();
+    let topic = shape.first_topic(scene, label);
+    create_topic(&scene.kafka, &topic, scene.partitions, &[]);
     let mut inbox = Inbox::open(&scene.kafka, &topic, Isolation::ReadCommitted);
     let mut sql = scene.sql();
     let deadline = Instant::now() + ANSWERS_WITHIN;
     for number in 0.. {
-        sql.run(insert_event(&format!("{topic}-{number}"), "'{}'", &topic));
+        sql.run(shape.first_row(scene, label, number));
         if inbox.wait_for(1, Duration::from_secs(1)).is_ok() {
             break;
         }
@@ -136,6 +148,14 @@ impl Guarantee {
         match self {
             Guarantee::AtLeastOnce => "at least once",
             Guarantee::ExactlyOnce => "exactly once",
+        }
+    }
+
+    /// Of the rows by which it is known to relay; the name of a table, too.
+    pub fn label(self) -> &'static str {
+        match self {
+            Guarantee::AtLeastOnce => "before_at_least_once",
+            Guarantee::ExactlyOnce => "before_exactly_once",
         }
     }
 }
@@ -265,12 +285,14 @@ impl Debezium {
 /// The connector's settings, with what is of this scene.
 fn connector_settings(
     scene: &Scene,
+    shape: &dyn Shape,
     guarantee: Guarantee,
     tuning: Tuning,
     directory: &Path,
 ) -> String {
     let login = scene.mysql.login();
     let mut settings = CONNECTOR_SETTINGS.to_owned();
+    settings += &shape.debezium_settings(scene);
     settings += match tuning {
         Tuning::Throughput => include_str!("debezium/throughput-connector.properties"),
         Tuning::Latency => include_str!("debezium/latency-connector.properties"),
@@ -288,11 +310,6 @@ fn connector_settings(
         ("database.password", PASSWORD.to_owned()),
         ("database.server.id", server_id.to_string()),
         ("database.include.list", scene.name.clone()),
-        ("table.include.list", format!("{}.events", scene.name)),
-        (
-            "column.exclude.list",
-            format!("{0}.events.triggering_event,{0}.events.published", scene.name),
-        ),
         (
             "schema.history.internal.file.filename",
             directory.join("schema-history").display().to_string(),

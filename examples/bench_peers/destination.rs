@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use serde_json::Value as Json;
 
 use crate::backlog::Backlog;
-use harness::consumer::{Inbox, Isolation, Record};
+use crate::beginning::Beginning;
+use harness::consumer::{Inbox, Isolation};
 use harness::kafka::{create_topic, delete_topic, partition_count};
 use harness::scene::Scene;
 
@@ -31,16 +31,15 @@ pub struct Contents {
 }
 
 /// Makes the topic anew, and waits until the broker is ready to take records.
-pub fn renew(scene: &Scene) -> Result<Ends> {
-    let topic = scene.topic("event");
-    if partition_count(&scene.kafka, &topic) > 0 {
-        delete_topic(&scene.kafka, &topic);
+pub fn renew(scene: &Scene, topic: &str) -> Result<Ends> {
+    if partition_count(&scene.kafka, topic) > 0 {
+        delete_topic(&scene.kafka, topic);
     }
-    let ends = Ends::open(scene, &topic, Isolation::ReadUncommitted)?;
+    let ends = Ends::open(scene, topic, Isolation::ReadUncommitted)?;
     let deadline = Instant::now() + WITHIN;
     let partitions = usize::try_from(scene.partitions)?;
     loop {
-        create_topic(&scene.kafka, &topic, scene.partitions, &[]);
+        create_topic(&scene.kafka, topic, scene.partitions, &[]);
         if ends.look().is_ok_and(|ends| ends == vec![0; partitions]) {
             return Ok(ends);
         }
@@ -82,15 +81,15 @@ impl Contents {
     /// Reads the topic to its end, and fails unless it has every row of the backlog once, with the right key and
     /// data, and nothing else.
     pub fn check(backlog: &Backlog, isolation: Isolation) -> Result<Contents> {
-        let scene = &backlog.beginning.scene;
-        let topic = scene.topic("event");
-        let records = Inbox::read_all(&scene.kafka, &topic, isolation);
+        let Beginning { scene, shape, .. } = &backlog.beginning;
+        let records = Inbox::read_all(&scene.kafka, &backlog.topic(), isolation);
         let mut offsets = vec![Vec::new(); usize::try_from(scene.partitions)?];
         let mut seen = HashSet::new();
         let mut repeated = 0_u64;
         for record in &records {
             offsets[usize::try_from(record.partition)?].push(record.offset);
-            let (id, data) = id_and_data(record).context("a record without its fields")?;
+            let id_and_data = shape.id_and_data(record);
+            let (id, data) = id_and_data.context("a record without its fields")?;
             let (key, written) =
                 backlog.contents.get(&id).with_context(|| format!("{id} was never written"))?;
             let is_whole = record.key_text() == *key && data == *written;
@@ -108,11 +107,4 @@ impl Contents {
         let before = |(offsets, end): (&Vec<i64>, &i64)| offsets.partition_point(|at| at < end);
         self.offsets.iter().zip(ends).map(before).sum()
     }
-}
-
-/// The relay names the data as Eventuate does, Debezium's router always calls it payload.
-fn id_and_data(record: &Record) -> Option<(String, String)> {
-    let value: Json = serde_json::from_slice(record.value.as_deref()?).ok()?;
-    let data = value.get("eventData").or_else(|| value.get("payload"))?;
-    Some((value["id"].as_str()?.to_owned(), data.as_str()?.to_owned()))
 }

@@ -55,8 +55,9 @@ struct Look {
 pub fn drain(site: &Site, backlog: &Backlog, placed: Placed) -> Result<Drain> {
     let peer = placed.peer;
     let scene = &backlog.beginning.scene;
-    destination::renew(scene)?;
-    let ends = Ends::open(scene, &scene.topic("event"), peer.isolation())?;
+    let topic = backlog.topic();
+    destination::renew(scene, &topic)?;
+    let ends = Ends::open(scene, &topic, peer.isolation())?;
     // The first look connects.
     ends.look()?;
     let ready = peer.prepare(&backlog.beginning, site.bootstrap(placed.link)?);

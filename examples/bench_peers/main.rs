@@ -13,7 +13,7 @@ mod destination;
 mod drain;
 mod latency;
 #[path = "../bench/load.rs"]
-#[allow(dead_code, reason = "the comparison drains two of its scenarios")]
+#[allow(dead_code, reason = "shared with the benchmark")]
 mod load;
 #[path = "../bench/meter.rs"]
 #[allow(dead_code, reason = "shared with the benchmark")]
@@ -23,6 +23,8 @@ mod meter;
 mod numbers;
 mod peer;
 mod report;
+mod scenario;
+mod shape;
 mod site;
 #[path = "../bench/table.rs"]
 mod table;
@@ -46,8 +48,9 @@ use debezium::Tuning;
 use drain::Drain;
 use harness::link::Delay;
 use latency::{Latency, Span};
-use load::Scenario;
 use peer::{Peer, Placed};
+use scenario::Scenario;
+use shape::eventuate::EVENTUATE;
 use site::{Site, start_mysql};
 use world::{Layout, one_or_three};
 
@@ -62,7 +65,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_values = ["drain", "latency"])]
     part: Vec<Part>,
     /// Which backlogs are drained
-    #[arg(long, value_delimiter = ',', default_values = ["single", "twenty"])]
+    #[arg(long, value_delimiter = ',', default_values = ["single", "twenty", "outbox", "custom"])]
     scenario: Vec<Scenario>,
     /// Who is compared
     #[arg(long, value_delimiter = ',', default_values = ["exactly-once", "idempotent", "debezium", "debezium-exactly-once"])]
@@ -82,7 +85,7 @@ struct Arguments {
     /// How long latencies are measured in each round, in seconds
     #[arg(long, default_value_t = 15, value_parser = at_least_one)]
     seconds: usize,
-    /// The fraction of 300,000 rows that a backlog has
+    /// The fraction of its rows that a backlog has
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
     /// Write the tables into docs/benchmarks.md
@@ -152,7 +155,8 @@ fn drain_backlogs(site: &Site, layout: Layout, arguments: &Arguments) -> Result<
 }
 
 fn measure_latency(site: &Site, layout: Layout, arguments: &Arguments) -> Result<Vec<String>> {
-    let beginning = Beginning::make(site, "latency", &arguments.peer, Tuning::Latency, |_| ())?;
+    let (peers, tuning) = (&arguments.peer, Tuning::Latency);
+    let beginning = Beginning::make(site, "latency", &EVENTUATE, peers, tuning, |_| ())?;
     let span = Span { warm_up: arguments.warm_up, measured: arguments.seconds };
     println!("\nlatency: {} rows/s; {layout}", latency::ROWS_PER_SECOND);
     // Not measured: brokers that have just begun compile their own code.

@@ -10,7 +10,7 @@ use harness::consumer::Isolation;
 use harness::kafka::create_compacted_topic;
 use harness::link::Delay;
 use harness::relay::{Relay, RelaySetup};
-use harness::scene::{Delivery, EVENTUATE_LOCAL};
+use harness::scene::Delivery;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Peer {
@@ -108,7 +108,7 @@ fn relay_setup(beginning: &Beginning, delivery: Delivery, bootstrap: &str) -> Re
     setup.kafka_bootstrap = bootstrap.to_owned();
     setup.delivery = delivery;
     setup.start_from = Some(beginning.coordinates.to_string());
-    setup.outboxes = vec![scene.outbox("events", EVENTUATE_LOCAL)];
+    setup.outboxes = vec![beginning.shape.relay_outbox(scene)];
     // As Debezium's connection: what TLS takes is not what is compared.
     setup.mysql_lines = vec!["[mysql.tls]".to_owned(), "mode = \"disabled\"".to_owned()];
     setup
