@@ -113,7 +113,8 @@ impl Observer {
     }
 
     fn count_letters(&mut self, until: u64) {
-        while let Some((_, reason)) = self.letters.pop_front_if(|(of, _)| *of <= until) {
+        let published = self.letters.iter().take_while(|(of, _)| *of <= until).count();
+        for (_, reason) in self.letters.drain(..published) {
             self.telemetry.note_letter(reason);
         }
     }
