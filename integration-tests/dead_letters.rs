@@ -323,6 +323,27 @@ fn letters_command(setup: &RelaySetup, arguments: &[&str]) -> (Option<i32>, Stri
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
+/// Three letters are listed, and the one of this number is shown.
+fn assert_shown(scene: &Scene, setup: &RelaySetup, second: &str) {
+    let (code, list, _) = letters_command(setup, &["list"]);
+    let lines: Vec<_> = list.lines().collect();
+    assert_eq!((code, lines.len()), (Some(0), 3), "{list}");
+    assert_eq!(
+        lines[0],
+        format!(
+            "{} null {}.orders: column topic: it is NULL where a record needs a value",
+            second, scene.name
+        )
+    );
+    assert!(lines[1].contains(" size ") && lines[2].contains(" template "), "{list}");
+    let (code, shown, _) = letters_command(setup, &["show", second]);
+    assert_eq!(code, Some(0));
+    assert!(shown.contains("\"extra\": \"/wA=\""), "{shown}");
+    let (code, _, error) = letters_command(setup, &["show", "none"]);
+    assert_eq!(code, Some(1));
+    assert!(error.starts_with("error: there is no dead letter none\nhint: "), "{error}");
+}
+
 #[test]
 fn a_dead_letter_is_shown_and_published_again_once_when_it_is_mended() {
     for delivery in DELIVERIES {
@@ -348,24 +369,7 @@ fn a_dead_letter_is_shown_and_published_again_once_when_it_is_mended() {
         let before = records(&scene, &mut relay, 4);
         let sequence = |id: usize| text_of(&before[id - 1], "relay-sequence").expect("a number");
 
-        let (code, list, _) = letters_command(&setup, &["list"]);
-        let lines: Vec<_> = list.lines().collect();
-        assert_eq!((code, lines.len()), (Some(0), 3), "{list}");
-        assert_eq!(
-            lines[0],
-            format!(
-                "{} null {}.orders: column topic: it is NULL where a record needs a value",
-                sequence(2),
-                scene.name
-            )
-        );
-        assert!(lines[1].contains(" size ") && lines[2].contains(" template "), "{list}");
-        let (code, shown, _) = letters_command(&setup, &["show", &sequence(2)]);
-        assert_eq!(code, Some(0));
-        assert!(shown.contains("\"extra\": \"/wA=\""), "{shown}");
-        let (code, _, error) = letters_command(&setup, &["show", "none"]);
-        assert_eq!(code, Some(1));
-        assert!(error.starts_with("error: there is no dead letter none\nhint: "), "{error}");
+        assert_shown(&scene, &setup, &sequence(2));
 
         // Nothing is mended yet.
         let (code, said, _) = letters_command(&setup, &["replay", "--all"]);
@@ -403,4 +407,23 @@ fn a_dead_letter_is_shown_and_published_again_once_when_it_is_mended() {
         assert_eq!(left[0]["reason"], "template");
         assert_eq!(letters_command(&setup, &["list", "--all"]).1.lines().count(), 3);
     }
+}
+
+#[test]
+fn a_check_weighs_how_long_dead_letters_are_kept() {
+    let scene = Scene::on_shared_servers("letter_check");
+    scene.sql().run(TABLE);
+    let mut setup = scene.relay_setup();
+    setup.outboxes = vec![outbox(&scene, &["on_error = \"dead-letter\""])];
+    let letters = letters(&scene);
+    let check = || String::from_utf8(setup.answer(&["check"]).stdout).expect("text");
+    let report = check();
+    assert!(report.contains(&format!("{letters} is not there, and will be created")), "{report}");
+    create_topic(&scene.kafka, &letters, 1, &[("retention.ms", "604800000")]);
+    let report = check();
+    let words = format!("{letters} deletes dead letters after 604800000 ms (retention.ms)");
+    assert!(report.contains(&words), "{report}");
+    set_topic_config(&scene.kafka, &letters, "retention.ms", "-1");
+    let report = check();
+    assert!(report.contains(&format!("{letters} keeps dead letters (retention.ms)")), "{report}");
 }

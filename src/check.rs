@@ -12,6 +12,7 @@ mod rows;
 
 pub use self::report::Report;
 use crate::config::Config;
+use crate::outbox;
 use crate::sink::kafka::check::Cluster;
 
 /// Asks both ends at the same time, then the requirements that need both.
@@ -22,7 +23,8 @@ pub async fn check(config: &Config) -> Report {
     of_kafka.take_all(findings);
     if let (Some(server), Some(cluster)) = (&mut server, &cluster) {
         server.ask_server_id(config, cluster.id(), &mut of_mysql).await;
-        destinations::ask(cluster, server.samples(), &mut of_kafka).await;
+        let letters = outbox::dead_letter_topics(&config.outbox);
+        destinations::ask(cluster, server.samples(), &letters, &mut of_kafka).await;
     }
     let mut report = of_mysql;
     report.append(of_kafka);

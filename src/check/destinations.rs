@@ -9,7 +9,13 @@ use crate::finding::Finding;
 use crate::sink::kafka::check::Cluster;
 
 /// Asks about the topics of the samples. Other topics are unknown until their rows come.
-pub(super) async fn ask(cluster: &Cluster, samples: &[Sample], report: &mut Report) {
+/// `letters`: topics of dead letters.
+pub(super) async fn ask(
+    cluster: &Cluster,
+    samples: &[Sample],
+    letters: &[String],
+    report: &mut Report,
+) {
     let mut topics = BTreeSet::new();
     for Sample { table, topics: named, misfits } in samples {
         topics.extend(named);
@@ -22,6 +28,9 @@ pub(super) async fn ask(cluster: &Cluster, samples: &[Sample], report: &mut Repo
             };
             report.take("kafka.topic", Ok(finding));
         }
+    }
+    for topic in letters {
+        report.take_all(cluster.ask_dead_letters(topic).await);
     }
     let count = topics.len();
     for topic in topics {

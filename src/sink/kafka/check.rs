@@ -106,6 +106,16 @@ impl Cluster {
         ]
     }
 
+    /// The same of a topic of dead letters.
+    pub async fn ask_dead_letters(&self, topic: &str) -> Findings {
+        let mut findings = self.ask_destination(topic).await;
+        if let Ok(Some(description)) = self.topics.describe(topic).await {
+            let retention = preflight::weigh_letter_retention(topic, &description);
+            findings.push(("kafka.dead_letter_retention", Ok(retention)));
+        }
+        findings
+    }
+
     fn will_be_created(
         &self,
         topic: &str,

@@ -78,6 +78,30 @@ pub fn weigh_record_size(topic: &str, description: &Description) -> Finding {
     }
 }
 
+/// A dead letter is wanted until somebody has published it again.
+#[must_use]
+pub fn weigh_letter_retention(topic: &str, description: &Description) -> Finding {
+    let is_compacted =
+        description.cleanup_policy.as_ref().is_some_and(|policy| policy.contains("compact"));
+    if is_compacted {
+        return Finding::doubtful(
+            format!("{topic} is compacted: a later dead letter of a key replaces the one before"),
+            "set cleanup.policy=delete on the topic",
+        );
+    }
+    match description.retention_millis {
+        Some(millis @ 0..) => Finding::doubtful(
+            format!("{topic} deletes dead letters after {millis} ms (retention.ms)"),
+            "set retention.ms=-1 on the topic, or publish what is mended again sooner",
+        ),
+        Some(_) => Finding::Holds(format!("{topic} keeps dead letters (retention.ms)")),
+        None => Finding::doubtful(
+            format!("{topic}: {}: how long it keeps dead letters is not known", topics::NO_CONFIG),
+            "grant the relay's principal DescribeConfigs on the topic",
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +112,7 @@ mod tests {
             replicas,
             batch_bytes_max: None,
             cleanup_policy: None,
+            retention_millis: None,
             min_insync_replicas,
         }
     }

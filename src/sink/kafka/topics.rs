@@ -122,6 +122,8 @@ pub struct Description {
     /// `max.message.bytes`: the largest record batch.
     pub batch_bytes_max: Option<usize>,
     pub cleanup_policy: Option<String>,
+    /// `retention.ms`: how long a record stays; -1: for ever.
+    pub retention_millis: Option<i64>,
     pub min_insync_replicas: Option<usize>,
 }
 
@@ -363,11 +365,13 @@ impl Topics {
         };
         let value = |name| config.get(name)?.value.clone();
         let number = |name| value(name).and_then(|text| text.parse().ok());
+        let retention = value("retention.ms").and_then(|text| text.parse().ok());
         Ok(Some(Description {
             partitions,
             replicas,
             batch_bytes_max: number("max.message.bytes"),
             cleanup_policy: value("cleanup.policy"),
+            retention_millis: retention,
             min_insync_replicas: number("min.insync.replicas"),
         }))
     }
