@@ -304,6 +304,10 @@ fn a_table_that_does_not_fit_is_explained_beside_the_others() {
     ] {
         assert!(said.out.contains(wanted), "{wanted}\n{}", said.out);
     }
+    sql.run("DELETE FROM b");
+    let both = explained(&setup, &[]);
+    assert!(both.len() == 2 && both[0]["hint"].is_string(), "{both:?}");
+    assert!(both[1]["notes"].to_string().contains("the table has no rows"), "{both:?}");
     // A halt and a check name all of them as well.
     let log = setup.start().halts();
     assert!(log.contains("no column type, which topic") && log.contains("no column body"), "{log}");

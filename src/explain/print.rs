@@ -127,7 +127,7 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// For programs: an array of an object for each row, and for each table that does not fit.
+/// For programs: an array of an object for each row, and for each table that does not fit or has no rows.
 #[must_use]
 pub fn to_json(tables: &[OfTable]) -> String {
     let mut all = Vec::new();
@@ -142,6 +142,7 @@ pub fn to_json(tables: &[OfTable]) -> String {
                 table.extend(error_json(shown));
                 all.push(Json::Object(table));
             }
+            Ok(rows) if rows.is_empty() => all.push(Json::Object(table)),
             Ok(rows) => all.extend(rows.iter().map(|row| {
                 let mut object = table.clone();
                 object.insert("row".to_owned(), json!(row.name));
