@@ -136,6 +136,36 @@ fn a_relay_goes_on_at_each_row_where_debezium_stopped() {
 }
 
 #[test]
+fn the_place_where_debezium_stopped_is_stored_before_a_row_is_read() {
+    let written = write("dbz_stored", false);
+    create_compacted_topic(&written.scene.kafka, &written.offset_topic(), 1);
+    for (number, has_gtids) in [(0, true), (1, false)] {
+        written.store(&written.offset(2, 2, has_gtids));
+        let mut setup = written.setup(number);
+        let create = setup.kafka_lines.clone();
+        setup.kafka_lines = vec!["create_topics = false".to_owned()];
+        create_compacted_topic(&written.scene.kafka, &setup.checkpoint_topic, 1);
+        // It claims the place, and waits for the topic of the first row.
+        let mut relay = setup.start();
+        relay.wait_for_log("relaying");
+        relay.kill();
+        // Debezium's offsets are not looked at again.
+        written.store("{}");
+        setup.kafka_lines = create;
+        let mut relay = setup.start();
+        let topic = written.scene.topic(&format!("to-{number}"));
+        let mut inbox =
+            Inbox::open(&written.scene.kafka, &topic, written.scene.delivery.isolation());
+        relay.wait_until_came(&mut inbox, 4, SOON);
+        assert_eq!(relay.stop(), 0, "{}", relay.log_tail());
+        let mut came: Vec<String> =
+            inbox.take_what_came().iter().map(harness::consumer::Record::value_text).collect();
+        came.sort();
+        assert_eq!(came, ["3", "4", "5", "6"], "GTIDs {has_gtids}");
+    }
+}
+
+#[test]
 fn a_relay_goes_on_inside_of_a_compressed_transaction() {
     let written = write("dbz_payload", true);
     if written.events[0].kind != "Transaction_payload" {

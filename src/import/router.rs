@@ -328,10 +328,10 @@ impl<'a> Router<'a> {
     fn leave_rest(&mut self, draft: &mut Draft) {
         if let Some(behavior) = self.take("table.op.invalid.behavior") {
             match behavior.to_ascii_lowercase().as_str() {
-                "fatal" => draft.idle(
-                    "table.op.invalid.behavior = fatal: in versions that have it, an update halts with",
+                "fatal" => draft.text(
+                    "table.op.invalid.behavior = fatal: an update halts the relay",
                     "on_update",
-                    "\"halt\"",
+                    "halt",
                 ),
                 _ => draft.text(
                     "table.op.invalid.behavior: an update is ignored, without a line in the log",
@@ -373,7 +373,8 @@ impl<'a> Router<'a> {
             if let Some(value) = self.take(option) {
                 draft.leave_todo(
                     &format!("{}{option} = {value}", self.prefix),
-                    "the relay makes no spans: let the application write traceparent into a column, and send it as a header",
+                    "the relay makes no spans. It can pass the writer's on, with {tracingspancontext|property:traceparent} \
+                     as a header: docs/recipes.md",
                 );
             }
         }

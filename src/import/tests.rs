@@ -70,6 +70,8 @@ fn a_router_with_its_defaults_is_the_preset() {
     let preset = crate::outbox::PlanOptions::of(crate::outbox::Preset::Outbox);
     assert_eq!(config.outbox[0].plan.as_deref(), preset.as_ref(), "{printed}");
     assert!(!printed.contains("dbz-secret") && printed.contains("${MYSQL_PASSWORD}"), "{printed}");
+    let fatal = connector(&[("transforms.outbox.table.op.invalid.behavior", "fatal")]);
+    assert!(debezium(&fatal).contains("on_update = \"halt\""));
 }
 
 #[test]
