@@ -148,6 +148,8 @@ impl Writer {
         if is_compressed {
             sql.run("SET SESSION binlog_transaction_compression = ON");
         }
+        // Events that count, and that are no rows.
+        sql.run("SET SESSION binlog_rows_query_log_events = ON");
         let thread = thread::spawn(move || {
             let mut number = 0u64;
             let mut transaction = 0u64;
@@ -156,6 +158,7 @@ impl Writer {
                 sql.run("BEGIN");
                 for statement in 0..=transaction % 3 {
                     sql.run("INSERT INTO orders (note) VALUES ('a'), ('b')");
+                    sql.run("SAVEPOINT one");
                     let rows: Vec<String> = (0..=(transaction + statement) % 11)
                         .map(|_| {
                             number += 1;
