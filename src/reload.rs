@@ -97,7 +97,7 @@ impl Requests {
     pub fn ask(&self, by: &'static str) -> oneshot::Receiver<Answer> {
         let (answer, answered) = oneshot::channel();
         // The process may be ending.
-        let _ = self.0.send(Request { by, answer });
+        drop(self.0.send(Request { by, answer }));
         answered
     }
 }
@@ -191,7 +191,7 @@ impl Reloader {
             self.withdraw(pending);
             tracing::info!("the configuration has not changed");
             self.telemetry.note_reload(Reloaded::Unchanged);
-            let _ = answer.send(Answer::Unchanged);
+            drop(answer.send(Answer::Unchanged));
             return None;
         }
         Some(Next { config: Arc::new(config), changes, answer })
@@ -220,7 +220,7 @@ impl Reloader {
                 self.telemetry.note_reload(Reloaded::Applied);
                 let is_it = |next: &mut Next| Arc::ptr_eq(&next.config, &self.current);
                 if let Some(Next { changes, answer, .. }) = pending.take_if(is_it) {
-                    let _ = answer.send(Answer::Applied { changes });
+                    drop(answer.send(Answer::Applied { changes }));
                 }
             }
             Report::Refused { config, error } => {
@@ -255,7 +255,7 @@ impl Reloader {
             "the new configuration is refused, and the old one stays in force: {error}"
         );
         self.telemetry.note_refused_reload(&error);
-        let _ = answer.send(Answer::Refused { why, error, hint });
+        drop(answer.send(Answer::Refused { why, error, hint }));
     }
 }
 
@@ -269,7 +269,7 @@ async fn examined(examination: &mut Option<Examination>) -> Result<(), Error> {
 /// Another configuration takes its place.
 fn supersede(next: Option<Next>) {
     if let Some(Next { answer, .. }) = next {
-        let _ = answer.send(Answer::Superseded);
+        drop(answer.send(Answer::Superseded));
     }
 }
 

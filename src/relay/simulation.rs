@@ -11,6 +11,7 @@
 
 mod broker;
 mod database;
+mod judge;
 mod primary;
 mod process;
 mod sink;
@@ -27,8 +28,9 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet};
 
-use self::broker::{Broker, Fault, Record, lane_of};
+use self::broker::{Broker, Fault, Record};
 use self::database::{Database, Kind, OutboxRow, Transaction};
+use self::judge::{ensure_none_refused, ensure_order, ensure_row, ensure_taken_over, number_of};
 use self::primary::ModelPrimaries;
 use self::process::{Process, State};
 use self::sink::ModelSinks;
@@ -438,82 +440,6 @@ impl Story {
             return Err(format!("row {number} was never committed"));
         }
         ensure_order(&database.expected, &broker.records)
-    }
-}
-
-/// A row is there once, or where repeats are allowed at least once, as it was written.
-fn ensure_row(
-    guarantee: Guarantee,
-    row: &OutboxRow,
-    sequence: u64,
-    records: &[&Record],
-) -> Result<(), String> {
-    let OutboxRow { number, topic, key, .. } = row;
-    let (topic, key) = (format!("topic{topic}"), format!("key{key}"));
-    match records.len() {
-        0 => return Err(format!("row {number} is lost")),
-        1 => {}
-        _ if guarantee == Guarantee::AtLeastOnce => {}
-        times => return Err(format!("row {number} came {times} times")),
-    }
-    for record in records {
-        let is_altered = !record.topic.ends_with(&topic)
-            || record.key.as_deref() != Some(key.as_bytes())
-            || record.partition != lane_of(record.key.as_deref());
-        if is_altered {
-            return Err(format!("row {number} was altered: {record:?}"));
-        }
-        if record.sequence != sequence {
-            let is = record.sequence;
-            return Err(format!("row {number} has the number {is} instead of {sequence}"));
-        }
-    }
-    Ok(())
-}
-
-/// In each partition, rows come first in the order in which they were committed.
-fn ensure_order(expected: &[OutboxRow], records: &[Record]) -> Result<(), String> {
-    let position: HashMap<u64, usize> =
-        expected.iter().enumerate().map(|(index, row)| (row.number, index)).collect();
-    let mut last: HashMap<(&str, u32), (usize, std::collections::HashSet<u64>)> = HashMap::new();
-    for record in records {
-        let number = number_of(record)?;
-        let (last, seen) = last.entry((&record.topic, record.partition)).or_default();
-        if !seen.insert(number) {
-            continue;
-        }
-        let position = position[&number];
-        if position < *last {
-            return Err(format!("row {number} is out of order"));
-        }
-        *last = position;
-    }
-    Ok(())
-}
-
-fn number_of(record: &Record) -> Result<u64, String> {
-    let text = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default());
-    let digits = text.split("\"id\":\"e").nth(1).and_then(|rest| rest.split('"').next());
-    let number = digits.and_then(|digits| digits.parse().ok());
-    number.ok_or_else(|| format!("no row is in {text}"))
-}
-
-/// At the boundaries that a relay chooses, it can take over any configuration.
-fn ensure_none_refused(relay: &mut Relay) -> Result<(), String> {
-    while let Ok(report) = relay.reports.try_recv() {
-        if let Report::Refused { error, .. } = report {
-            return Err(format!("a configuration was refused: {error}"));
-        }
-    }
-    Ok(())
-}
-
-fn ensure_taken_over(
-    ended: Result<Result<(), Error>, tokio::task::JoinError>,
-) -> Result<(), String> {
-    match ended {
-        Ok(Err(Error::TakenOver { .. })) => Ok(()),
-        ended => Err(format!("it ended: {ended:?}")),
     }
 }
 
