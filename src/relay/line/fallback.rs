@@ -49,8 +49,7 @@ impl<D: Destinations> Line<D> {
             &error,
             Error::Sink(SinkError { about: About::Destination(Destinational::Unfit), .. })
         );
-        let is_letter = self.is_letter_topic(row);
-        if !is_unfit || is_letter || !self.has_letters_for_errors(row) {
+        if !is_unfit || self.is_letter_topic(row) || !self.has_letters_for_errors(row) {
             return Err(error);
         }
         *parts = self.draft_letter(row, Reason::Topic, &told(&error))?;
@@ -76,8 +75,6 @@ impl<D: Destinations> Line<D> {
             let (oversize, on_error) = fallback.map_or((Oversize::Halt, OnError::Halt), |it| {
                 (it.options.oversize, it.options.on_error)
             });
-            let is_letter =
-                fallback.is_some_and(|it| *it.options.dead_letter_topic == *self.buffers.topic());
             let reason = match error {
                 Error::RecordTooLarge { .. } => Some(Reason::Size),
                 Error::RecordRefused { limit: SizeLimit::None, .. } => Some(Reason::Topic),
@@ -85,7 +82,7 @@ impl<D: Destinations> Line<D> {
                 _ => None,
             };
             match (reason, oversize, on_error) {
-                _ if is_letter => return Err(error),
+                _ if self.is_letter_topic(row) => return Err(error),
                 (Some(Reason::Size), Oversize::ClaimCheck, _) => {
                     *parts = self.draft_claim_check(row, *parts)?;
                     break;
