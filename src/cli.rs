@@ -147,7 +147,7 @@ impl Cli {
 /// Relay the rows of an outbox table from MySQL to Kafka
 ///
 /// Reads the MySQL binlog as a replica does, publishes each row that is inserted into an outbox table
-/// to Kafka, and keeps its place in a Kafka topic: every committed row, once, in order.
+/// to Kafka, and keeps its position in a Kafka topic: every committed row, once, in order.
 #[derive(Debug, Parser)]
 #[command(name = "binlog-relay", version, verbatim_doc_comment)]
 #[command(
@@ -195,6 +195,7 @@ enum Asked {
     /// Reads the inserts into the outbox tables from the MySQL binlog and publishes each row to Kafka.
     /// Begins at the stored checkpoint, or at mysql.start_from where there is none. A second signal, or
     /// a stop that takes longer than shutdown_timeout, ends the relay at once; nothing is lost by it.
+    /// SIGHUP reads the configuration again: the relay takes it over, or refuses it and goes on as before.
     ///
     /// Exit codes: 0 stopped cleanly, 1 halted and a person must act, 2 bad usage or configuration,
     /// 3 another instance of this relay has taken over.
@@ -233,7 +234,7 @@ enum Asked {
         /// One table only: table, or database.table
         #[arg(long, value_name = "TABLE")]
         table: Option<String>,
-        /// So many rows of each table, the last ones by primary key
+        /// The last N rows of each table, by primary key
         #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
         last: u16,
         /// A row that need not be in the table: a JSON object with its columns, bytes in base64
@@ -262,7 +263,7 @@ enum Asked {
         /// Only the rows of this table, or of database.table, in which * matches
         #[arg(long, value_name = "PATTERN")]
         table: Option<decode::Tables>,
-        /// Only what begins there: an offset of the first file, or binlog.000012:4711
+        /// Begin there: at an offset of the first file, or at binlog.000012:4711
         #[arg(long, value_name = "POS")]
         from: Option<decode::From>,
         /// Print a line of JSON for each event or row
@@ -278,7 +279,7 @@ enum Asked {
     /// ACLs of the relay. Needs no configuration. Exit codes: 0 printed, 2 bad usage or no such preset.
     #[command(verbatim_doc_comment)]
     Schema {
-        /// eventuate-local or eventuate-tram
+        /// eventuate-local, eventuate-tram, outbox, message-events, event-sourcing or custom
         #[arg(long, value_name = "NAME")]
         preset: String,
     },
@@ -298,13 +299,13 @@ enum Asked {
         file: PathBuf,
     },
 
-    /// Look at the stored place in the binlog, or change it
+    /// Show the stored position in the binlog, or change it
     Checkpoint {
         #[command(subcommand)]
         asked: AskedOfCheckpoint,
     },
 
-    /// Look at the rows that could not be records, or publish them again
+    /// Show the rows that could not be records, or publish them again
     DeadLetter {
         #[command(subcommand)]
         asked: AskedOfDeadLetters,
@@ -315,8 +316,9 @@ enum Asked {
 enum AskedOfCheckpoint {
     /// Print the stored checkpoint
     ///
-    /// Can be asked while the relay runs; it changes nothing. Exit codes: 0 printed, 1 there is none, or Kafka cannot be read,
-    /// 2 bad usage or configuration.
+    /// May run while the relay runs; it changes nothing.
+    ///
+    /// Exit codes: 0 printed, 1 there is none, or Kafka cannot be read, 2 bad usage or configuration.
     #[command(verbatim_doc_comment)]
     Show {
         /// Print the record as it is stored, one line of JSON
@@ -326,7 +328,7 @@ enum AskedOfCheckpoint {
         overrides: Overrides,
     },
 
-    /// Store another place, from which the next start reads on
+    /// Store another position, from which the next start reads on
     ///
     /// Says first what follows from it: what is relayed again, or left out. The rows that are relayed
     /// next begin a new generation of relay-sequence. Refuses while a relay of this name is running.
@@ -344,7 +346,7 @@ enum AskedOfCheckpoint {
         overrides: Overrides,
     },
 
-    /// Forget the stored place: the next start begins at mysql.start_from
+    /// Forget the stored position: the next start begins at mysql.start_from
     ///
     /// Refuses while a relay of this name is running.
     ///
@@ -394,10 +396,10 @@ enum AskedOfDeadLetters {
         overrides: Overrides,
     },
 
-    /// Publish the rows of dead letters again, once, by the configuration of now
+    /// Publish the rows of dead letters again, once, by the current configuration
     ///
-    /// Each row becomes a record as if it came now, with the relay-sequence that it had and the header
-    /// dead-letter-replayed. A row that still cannot be a record stays a dead letter. The relay may run meanwhile.
+    /// Each row becomes a record of the current plan, with the relay-sequence that it had and the header
+    /// dead-letter-replayed. A row that still cannot be a record stays a dead letter. May run while the relay runs.
     ///
     /// Exit codes: 0 all are published, 1 some stay, or MySQL or Kafka cannot be asked, 2 bad usage or configuration.
     #[command(verbatim_doc_comment)]
