@@ -234,7 +234,7 @@ fn a_record_above_the_limit_of_its_topic_is_a_dead_letter_unless_its_own_topic_r
 }
 
 #[test]
-fn a_topic_that_can_not_be_created_makes_dead_letters_of_its_rows_only() {
+fn a_record_that_its_topic_does_not_take_for_another_reason_is_a_dead_letter_alone() {
     let scene = Scene::on_shared_servers("unfit_topic");
     scene.sql().run(TABLE);
     let topic = scene.topic("orders");
@@ -426,4 +426,34 @@ fn a_check_weighs_how_long_dead_letters_are_kept() {
     set_topic_config(&scene.kafka, &letters, "retention.ms", "-1");
     let report = check();
     assert!(report.contains(&format!("{letters} keeps dead letters (retention.ms)")), "{report}");
+}
+
+#[test]
+fn letters_may_not_change_behind_rows_that_nobody_has_acknowledged_and_many_topics_still_halt() {
+    let scene = Scene::on_shared_servers("letter_change").with(Delivery::Idempotent);
+    scene.sql().run(TABLE);
+    let mut setup = scene.relay_setup();
+    let topic = scene.topic("orders");
+    // One topic of records, beside that of the letters.
+    setup.kafka_lines = vec!["topics_max = 1".to_owned()];
+    setup.outboxes = vec![outbox(&scene, &["on_error = \"dead-letter\""])];
+    let mut relay = setup.start();
+    insert(
+        &scene,
+        &[
+            format!("(1, '{topic}', 'ann', '0', 'a', 'one', NULL)"),
+            "(2, NULL, 'ann', '0', 'a', 'two', NULL)".to_owned(),
+        ],
+    );
+    scene.wait_for_records(&relay, 2);
+    relay.kill();
+    let changed = |line: &String| line.replace(".letters", ".others");
+    let mut other = setup.clone();
+    other.outboxes[0].lines = setup.outboxes[0].lines.iter().map(changed).collect();
+    let mut relay = other.start();
+    assert!(relay.halts().contains("another configuration of [[outbox]]"), "{}", relay.log_tail());
+    let mut relay = setup.start();
+    insert(&scene, &[format!("(3, '{topic}-more', 'ann', '0', 'a', 'three', NULL)")]);
+    assert!(relay.halts().contains("topics_max"), "{}", relay.log_tail());
+    assert_eq!(scene.records().len(), 2);
 }

@@ -11,6 +11,7 @@ use crate::checkpoint::{Checkpoint, CheckpointOptions};
 use crate::config::{Config, FirstStart};
 use crate::coordinates::Uuid;
 use crate::error::Error;
+use crate::outbox;
 use crate::preflight;
 
 /// Logs in to MySQL and asks for its identity.
@@ -29,12 +30,11 @@ pub async fn connect_mysql(config: &Config) -> Result<(Server, Identity), Error>
 /// # Errors
 /// The checkpoint counts rows that would be counted differently now.
 pub fn ensure_continuable(checkpoint: &Checkpoint, fingerprint: &str) -> Result<(), Error> {
-    let is_own_fingerprint =
-        checkpoint.outbox_fingerprint.as_deref().is_none_or(|own| own == fingerprint);
-    if checkpoint.rows_done > 0 && !is_own_fingerprint {
+    let Some(own) = checkpoint.outbox_fingerprint.as_deref() else { return Ok(()) };
+    if checkpoint.rows_done > 0 && outbox::counted_by(own) != outbox::counted_by(fingerprint) {
         return Err(Error::OutboxChanged);
     }
-    if checkpoint.has_unacknowledged_tail() && !is_own_fingerprint {
+    if checkpoint.has_unacknowledged_tail() && own != fingerprint {
         return Err(Error::OutboxChangedBehind);
     }
     Ok(())

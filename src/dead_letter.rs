@@ -22,6 +22,7 @@ use crate::envelope::fallback::{REASON_HEADER, TOPIC_HEADER};
 use crate::envelope::{self, Buffers, Outcome, RowFacts, RowPosition};
 use crate::error::Error as RelayError;
 use crate::outbox::{self, OutboxOptions, Route};
+use crate::sink::About;
 use crate::sink::kafka::dead_letters::{Mended, Replayer, StoredLetter};
 use crate::telemetry::Causes;
 use crate::telemetry::clock::{CommitTime, iso_8601_of_millis};
@@ -144,6 +145,12 @@ async fn read(config: &Config) -> Result<Vec<StoredLetter>, Error> {
         letters.extend(config.kafka.dead_letters(&topic).await.map_err(RelayError::from)?);
     }
     letters.sort_by(|one, other| one.sequence.cmp(&other.sequence));
+    // After a crash, a letter may be there twice.
+    letters.dedup_by(|later, kept| {
+        let is_same = later.sequence == kept.sequence;
+        kept.is_replayed |= is_same && later.is_replayed;
+        is_same
+    });
     Ok(letters)
 }
 
@@ -247,6 +254,12 @@ impl<'a> Replay<'a> {
         if letter.is_replayed {
             return Ok(Replayed::Before);
         }
+        let relay = letter.sequence.rsplit_once(':').map_or("", |(relay, _)| relay);
+        if relay != self.config.name {
+            return Ok(Replayed::Stays(format!(
+                "it is of the relay {relay}, whose configuration says what becomes of it"
+            )));
+        }
         let content: Content<'_> = match serde_json::from_slice(&letter.value) {
             Ok(content) => content,
             Err(error) => return Ok(Replayed::Stays(format!("it is no dead letter: {error}"))),
@@ -274,7 +287,9 @@ impl<'a> Replay<'a> {
         };
         match self.replayer.publish(&mended).await {
             Ok(()) => Ok(Replayed::Published(self.buffers.topic().to_owned())),
-            Err(error) if error.fate.is_halt() => Ok(Replayed::Stays(Causes(&error).to_string())),
+            Err(error) if error.fate.is_halt() || matches!(error.about, About::Destination(_)) => {
+                Ok(Replayed::Stays(Causes(&error).to_string()))
+            }
             Err(error) => Err(error.into()),
         }
     }

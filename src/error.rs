@@ -75,8 +75,8 @@ pub enum Error {
         source: Arc<dyn StdError + Send + Sync>,
     },
     #[error(
-        "the topic {topic} refuses a batch, and how large it may be is not known; sending records one by one, to find \
-         the one that is too large"
+        "the topic {topic} refuses a batch, and which record of it is not known; sending records one by one, to find the \
+         one"
     )]
     OneByOne {
         topic: String,

@@ -234,8 +234,8 @@ pub fn dead_letter_topics(outboxes: &[OutboxOptions]) -> Vec<String> {
 /// them by another rule must not be passed over. 2: the copies of tools are left out.
 const STAR_RULE: u32 = 2;
 
-/// 16 hexadecimal characters that change when any table, preset or id changes, and not with the order
-/// or the spelling of the file.
+/// 16 hexadecimal characters that change when any table, preset or id changes, and not with the order or the spelling of
+/// the file. Where rows may become dead letters or claim checks, as many behind a dash.
 #[must_use]
 pub fn fingerprint(outboxes: &[OutboxOptions]) -> String {
     let describe = |outbox: &OutboxOptions| {
@@ -249,6 +249,25 @@ pub fn fingerprint(outboxes: &[OutboxOptions]) -> String {
     };
     let mut lines: Vec<_> = outboxes.iter().map(describe).collect();
     lines.sort_unstable();
+    let own = digest(&lines);
+    let fallback = |outbox: &OutboxOptions| {
+        let fallback = outbox.plan.as_ref()?.fallback.as_ref()?;
+        let [database, name] = outbox.table.names();
+        Some(json!([database, name, format!("{fallback:?}")]).to_string())
+    };
+    let mut fallbacks: Vec<_> = outboxes.iter().filter_map(fallback).collect();
+    fallbacks.sort_unstable();
+    if fallbacks.is_empty() { own } else { format!("{own}-{}", digest(&fallbacks)) }
+}
+
+/// The part of a fingerprint that decides how the rows of a transaction are counted. The rest says what becomes of those
+/// that cannot be records: where such a row has halted the relay inside a transaction, it is what can be changed.
+#[must_use]
+pub fn counted_by(fingerprint: &str) -> &str {
+    fingerprint.split_once('-').map_or(fingerprint, |(counted, _)| counted)
+}
+
+fn digest(lines: &[String]) -> String {
     let digest = Sha256::digest(lines.join("\n"));
     digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -341,5 +360,33 @@ mod tests {
             assert_ne!(fingerprint(&changed), fingerprint(&base), "{changed:?}");
         }
         assert_eq!(fingerprint(&[]).len(), 16);
+    }
+
+    #[test]
+    fn what_becomes_of_rows_that_cannot_be_records_does_not_change_how_rows_are_counted() {
+        let plan = PlanOptions::of(Preset::Outbox).unwrap();
+        let of = |fallback: Option<FallbackOptions>| {
+            let plan = Arc::new(PlanOptions { fallback, ..plan.clone() });
+            fingerprint(&[OutboxOptions {
+                plan: Some(plan),
+                ..outbox("a.b", Preset::Outbox, None)
+            }])
+        };
+        let to = |topic: &str, on_error| FallbackOptions {
+            on_error,
+            oversize: Oversize::ClaimCheck,
+            dead_letter_topic: topic.to_owned(),
+        };
+        let none = of(None);
+        assert_eq!((none.len(), counted_by(&none)), (16, &*none));
+        let all = [
+            of(Some(to("letters", OnError::DeadLetter))),
+            of(Some(to("others", OnError::DeadLetter))),
+            of(Some(to("letters", OnError::Halt))),
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert_eq!(counted_by(one), none);
+            assert!(all.iter().skip(index + 1).all(|other| other != one), "{one}");
+        }
     }
 }

@@ -30,14 +30,14 @@ pub fn reason_of(problem: &Problem) -> Option<Reason> {
         Problem::Null => Some(Reason::Null),
         Problem::Value(_) => Some(Reason::NotText),
         Problem::IllegalTopic(_) => Some(Reason::Topic),
-        Problem::NoPartition(_) | Problem::NoTime(_) | Problem::NoProperty => {
-            Some(Reason::Template)
-        }
+        Problem::NoPartition(_)
+        | Problem::NoTime(_)
+        | Problem::NoProperty
+        | Problem::NotAnObject(_) => Some(Reason::Template),
         // The server does not log the column, so the letter would lack it, too.
         Problem::NotLogged => None,
         // Those of presets that have writers of their own.
         Problem::NoOutboxId
-        | Problem::NotAnObject(_)
         | Problem::NoId
         | Problem::Nested(_)
         | Problem::PartitionIdNotAString => None,
@@ -165,4 +165,24 @@ fn write_value(column: &Column, bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"base64\":\"");
     value::write_base64(bytes, out);
     out.extend_from_slice(b"\"}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_problem_of_a_plan_has_a_reason_but_the_one_that_is_of_no_row() {
+        for (problem, reason) in [
+            (Problem::Null, Some(Reason::Null)),
+            (Problem::IllegalTopic("a b".to_owned()), Some(Reason::Topic)),
+            (Problem::NoPartition("x".to_owned()), Some(Reason::Template)),
+            (Problem::NoTime("x".to_owned()), Some(Reason::Template)),
+            (Problem::NoProperty, Some(Reason::Template)),
+            (Problem::NotAnObject("x".to_owned()), Some(Reason::Template)),
+            (Problem::NotLogged, None),
+        ] {
+            assert_eq!(reason_of(&problem), reason, "{problem}");
+        }
+    }
 }

@@ -396,11 +396,11 @@ fn write_rfc_3339(text: &str, out: &mut String) -> bool {
         }
         return text.parse::<jiff::Timestamp>().is_ok();
     }
-    let (date, time) = text.split_once(' ').unwrap_or((text, "00:00:00"));
+    let (date, time) = text.split_once([' ', 'T', 't']).unwrap_or((text, "00:00:00"));
     for part in [date, "T", time, "Z"] {
         out.push_str(part);
     }
-    text.parse::<jiff::civil::DateTime>().is_ok()
+    is_rfc_3339(out)
 }
 
 /// The text says more than a date and time. One without a zone would be read from it all the same, and be hours off.
@@ -408,6 +408,14 @@ fn has_zone(text: &str) -> bool {
     text.bytes()
         .skip("2026-01-31".len())
         .any(|byte| matches!(byte, b'Z' | b'z' | b'+' | b'-' | b'['))
+}
+
+/// A date, a `T`, a time with its seconds, and a zone.
+fn is_rfc_3339(text: &str) -> bool {
+    let mut separators = text.bytes().enumerate().filter(|(at, _)| [4, 7, 10, 13, 16].contains(at));
+    separators.all(|(_, byte)| matches!(byte, b'-' | b'T' | b':'))
+        && text.len() >= "2026-01-31T12:00:00Z".len()
+        && text.parse::<jiff::Timestamp>().is_ok()
 }
 
 /// Milliseconds since 1970 of a number of them, of a date and time in UTC as MySQL writes it, or of RFC 3339. Kafka has
@@ -480,6 +488,9 @@ mod tests {
             ("2026-01-31 12:00:00", Some("2026-01-31T12:00:00Z")),
             ("2026-01-31 12:00:00.250", Some("2026-01-31T12:00:00.250Z")),
             ("2026-01-31", Some("2026-01-31T00:00:00Z")),
+            ("2026-01-31T12:00:00", Some("2026-01-31T12:00:00Z")),
+            ("2026-01-31 12:00", None),
+            ("20260131 12:00:00", None),
             ("2026-01-31T12:00:00+02:00", Some("2026-01-31T12:00:00+02:00")),
             ("2026-01-31 12:00:00-02:00", Some("2026-01-31T12:00:00-02:00")),
             ("2026-01-31T12:00:00[Europe/Berlin]", None),

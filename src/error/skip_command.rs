@@ -68,7 +68,10 @@ impl Error {
         let is_one = match self {
             Error::Binlog { source, .. } => is_in_binlog(source),
             Error::Sink(error) => {
-                matches!(error.about, About::Destination(Destinational::Unfit))
+                matches!(
+                    error.about,
+                    About::Destination(Destinational::Unfit | Destinational::TooMany)
+                )
             }
             Error::Ambiguous(_) => false,
             error => error.is_of_one_transaction(),

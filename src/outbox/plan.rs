@@ -221,8 +221,7 @@ impl PlanOptions {
         renamed.map_or(name, |(_, table)| table)
     }
 
-    /// All that decides about the records, for the fingerprint. The fallback does not: a row that was a record before
-    /// stays one, and where a row halts the relay inside a transaction, the fallback is what can be changed.
+    /// All that decides about the records, for the fingerprint, but for the fallback.
     pub fn describe(&self) -> Json {
         let text = |template: &Option<Template>| template.as_ref().map(ToString::to_string);
         let value = match &self.value {

@@ -222,7 +222,7 @@ impl<D: Destinations> Line<D> {
         let key = parts.key_len.map(|key_len| self.filling.draft_key(key_len));
         let sequence = self.next_sequence();
         let is_there = |sent: &SentRows| {
-            if self.may_be_elsewhere(row, topic, parts) {
+            if self.may_be_elsewhere(row) {
                 sent.sequences.contains(&sequence)
             } else {
                 sent.holds(key, parts.partition, sequence)

@@ -134,6 +134,8 @@ impl Orders {
         } else {
             let mut bridge = Config::clone(&wanted);
             bridge.outbox.clone_from(&self.in_force.outbox);
+            let letters = &self.in_force.kafka.topics.dead_letter_topics;
+            bridge.kafka.topics.dead_letter_topics.clone_from(letters);
             self.put_in_force(Arc::new(bridge));
             self.bridged_to = Some(wanted);
         }

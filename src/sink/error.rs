@@ -48,6 +48,8 @@ pub enum Destinational {
     Awaited,
     /// The row that names it is at fault.
     Unfit,
+    /// One more than the relay may have.
+    TooMany,
     Other,
 }
 

@@ -30,7 +30,8 @@ GRANT SELECT ON events TO 'relay'@'%';
 -- configuration, PRINCIPAL who it is to the brokers, and PREFIX what its destination topics begin with
 -- ('*' with --resource-pattern-type literal for all). Create is needed only while create_topics is true,
 -- DescribeConfigs only to say which row is too large for a topic, and Read on the destination topics only in
--- idempotent delivery (which needs IdempotentWrite on the cluster as well, for brokers before 2.8).
+-- idempotent delivery (which needs IdempotentWrite on the cluster as well, for brokers before 2.8). The command
+-- dead-letter needs Read on its topics, and start_from = "debezium:…" on the offset topic.
 --
 --   kafka-acls.sh --bootstrap-server BROKER --add --allow-principal User:PRINCIPAL \
 --     --operation Write --operation Describe \

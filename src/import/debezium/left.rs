@@ -29,7 +29,7 @@ const NEEDLESS: [(&str, &str); 33] = [
     ("max.queue.size", "[batch] max_records and max_bytes"),
     ("poll.interval.ms", "the relay does not poll"),
     ("connect.", "the relay reconnects by itself"),
-    ("errors.", "the relay halts, with a hint, where a person must act"),
+    ("errors.", "the relay halts, with a hint, unless on_error = \"dead-letter\""),
     ("event.processing.failure.handling.mode", "the relay halts at an event that it cannot read"),
     ("inconsistent.schema.handling.mode", "the relay halts at an event that it cannot read"),
     ("exactly.once.support", "delivery = \"exactly-once\""),

@@ -10,6 +10,7 @@ use crate::envelope;
 use crate::envelope::fallback::{DeadLetter, WholeRow, reason_of};
 use crate::error::Error;
 use crate::outbox::{Fallback, OnError, Oversize, Route};
+use crate::relay::ONE_RECORD;
 use crate::relay::refusal::{Refusal, Verdict};
 use crate::sink::{About, Destinational, Destinations, Refused, SinkError, SizeLimit};
 use crate::telemetry::Causes;
@@ -85,6 +86,9 @@ impl<D: Destinations> Line<D> {
                 _ if self.is_letter_topic(row) => return Err(error),
                 (Some(Reason::Size), Oversize::ClaimCheck, _) => {
                     *parts = self.draft_claim_check(row, *parts)?;
+                    if self.is_too_large(topic, *parts) {
+                        return Err(error);
+                    }
                     break;
                 }
                 (Some(reason @ Reason::Size), Oversize::DeadLetter, _)
@@ -98,22 +102,9 @@ impl<D: Destinations> Line<D> {
         Ok(topic)
     }
 
-    /// The row's record may have been refused, and be elsewhere: that later records are in its partition then says
-    /// nothing.
-    pub(super) fn may_be_elsewhere(
-        &self,
-        row: &DecodedRow<'_>,
-        topic: DestinationId,
-        parts: Parts,
-    ) -> bool {
-        let Some(fallback) = self.fallback(row) else { return false };
-        let may_be_too_large = fallback.options.oversize != Oversize::Halt && {
-            let bytes_max = self.destinations.get(topic).record_bytes_max;
-            bytes_max.is_none_or(|bytes_max| self.draft_record_bytes(parts) > bytes_max)
-        };
-        let may_be_unfit = fallback.options.on_error != OnError::Halt
-            && (parts.key_len.is_none() || parts.timestamp.is_some());
-        may_be_too_large || may_be_unfit
+    /// The row may be in the topic of dead letters: that later records are in its own partition then says nothing.
+    pub(super) fn may_be_elsewhere(&self, row: &DecodedRow<'_>) -> bool {
+        self.fallback(row).is_some_and(|it| it.options.has_dead_letters())
     }
 
     /// The error of a row whose record was refused; `None` where it was not, or is to be sent again.
@@ -133,9 +124,14 @@ impl<D: Destinations> Line<D> {
     ) -> Option<Error> {
         let destination = self.destinations.get(topic);
         let bytes = self.draft_record_bytes(parts);
+        let may_divert = self.has_letters_for_errors(row);
         let (table, at, row) = (row.rows.table.full_name(), row.at(), row.index);
         let topic = destination.name.to_string();
         let sent_below = self.destinations.batch_bytes_max();
+        if may_divert && refusal.refused.limit == SizeLimit::None && sent_below > ONE_RECORD {
+            // Not every broker says which record of a batch it does not take.
+            return Some(Error::OneByOne { topic, sequence: refusal.refused.sequence });
+        }
         match refusal.verdict(bytes, destination.record_bytes_max, sent_below) {
             Verdict::SendAgain => None,
             Verdict::OneByOne => {
@@ -149,6 +145,12 @@ impl<D: Destinations> Line<D> {
                 Some(Error::RecordRefused { table, at, row, topic, bytes, limit, fate, source })
             }
         }
+    }
+
+    /// The record in draft cannot be taken, as far as is known.
+    fn is_too_large(&self, topic: DestinationId, parts: Parts) -> bool {
+        let bytes_max = self.destinations.get(topic).record_bytes_max;
+        bytes_max.is_some_and(|bytes_max| self.draft_record_bytes(parts) > bytes_max)
     }
 
     fn draft_record_bytes(&self, parts: Parts) -> usize {

@@ -105,7 +105,7 @@ fn of_destination(error: &topics::Error) -> Destinational {
         topics::Error::Missing { .. } | topics::Error::TooFewBrokers { .. } => {
             Destinational::Awaited
         }
-        topics::Error::TooMany { .. } => Destinational::Unfit,
+        topics::Error::TooMany { .. } => Destinational::TooMany,
         // A missing right also stops what comes after the row.
         error if fate::is_illegal_name(error) => Destinational::Unfit,
         _ => Destinational::Other,

@@ -196,7 +196,7 @@ impl Topics {
     /// # Errors
     /// It does not exist, takes no records, or Kafka cannot be asked.
     pub async fn ensure(&mut self, name: &str) -> Result<DestinationId, Error> {
-        self.ensure_room(name, self.topics.len())?;
+        self.ensure_room(name, self.destinations())?;
         let needed = destination_operations(self.options.delivery);
         let (description, is_new) = match self.look_at(name).await? {
             Some(looked) => (looked.accept(name, needed)?, false),
@@ -205,7 +205,7 @@ impl Topics {
                 self.create(name, self.destination(name), needed).await?
             }
         };
-        self.created += usize::from(is_new);
+        self.created += usize::from(is_new && !self.is_of_letters(name));
         let name: Arc<str> = Arc::from(name);
         let id = DestinationId(u32::try_from(self.topics.len()).expect("fewer topics than 2^32"));
         let Description { batch_bytes_max, cleanup_policy, partitions, .. } = description;
@@ -224,11 +224,20 @@ impl Topics {
 
     fn ensure_room(&self, name: &str, topics: usize) -> Result<(), Error> {
         let topics_max = self.options.topics_max;
-        if topics < topics_max {
+        if topics < topics_max || self.is_of_letters(name) {
             Ok(())
         } else {
             Err(Error::TooMany { topic: name.to_owned(), topics_max })
         }
+    }
+
+    /// Those of dead letters do not count.
+    fn destinations(&self) -> usize {
+        self.topics.iter().filter(|topic| !self.is_of_letters(&topic.destination.name)).count()
+    }
+
+    fn is_of_letters(&self, name: &str) -> bool {
+        self.options.dead_letter_topics.iter().any(|it| it == name)
     }
 
     /// Warns early, while there is time to act.
@@ -409,7 +418,7 @@ impl Topics {
     fn destination<'a>(&self, name: &'a str) -> NewTopic<'a> {
         let TopicOptions { partitions, replication, .. } = self.options;
         let topic = new_topic(name, partitions, replication);
-        if self.options.dead_letter_topics.iter().any(|it| it == name) {
+        if self.is_of_letters(name) {
             topic.set("max.message.bytes", LETTER_BYTES_MAX).set("retention.ms", "-1")
         } else {
             topic
@@ -427,7 +436,21 @@ impl Topics {
         topic: NewTopic<'_>,
         needed: &[Operation],
     ) -> Result<(Description, bool), Error> {
-        let is_new = self.request_creation(name, topic, creation()).await?;
+        let requested = match self.request_creation(name, topic, creation()).await {
+            Err(error) if self.is_of_letters(name) && is_about_settings(&error) => {
+                tracing::warn!(
+                    topic = name,
+                    "the brokers refuse the settings that dead letters want ({}); creating the topic with their defaults: \
+                     a large dead letter may be refused, and all are deleted in time",
+                    crate::telemetry::Causes(&error)
+                );
+                let TopicOptions { partitions, replication, .. } = self.options;
+                self.request_creation(name, new_topic(name, partitions, replication), creation())
+                    .await
+            }
+            requested => requested,
+        };
+        let is_new = requested?;
         if is_new {
             failpoint!("topic-created");
             tracing::info!(topic = name, "created topic");
@@ -483,6 +506,12 @@ impl Topics {
 /// Four fifths, rounded up.
 fn warn_at(topics_max: usize) -> usize {
     topics_max - topics_max / 5
+}
+
+/// The brokers do not take a setting of the new topic.
+fn is_about_settings(error: &Error) -> bool {
+    let codes = [RDKafkaErrorCode::InvalidConfig, RDKafkaErrorCode::PolicyViolation];
+    matches!(error, Error::Create { source: KafkaError::AdminOp(code), .. } if codes.contains(code))
 }
 
 fn creation() -> AdminOptions {
