@@ -168,8 +168,7 @@ fn run(file: &ConfigFile, config: Config, hangups: Hangups) -> anyhow::Result<Ex
     let bound = match config.http.as_ref().map(http::bind).transpose() {
         Ok(bound) => bound,
         Err(error) => {
-            let hint = "stop what listens there, or correct [http] listen";
-            tell(&telemetry::Causes(&error).to_string(), Some(hint));
+            tell(&telemetry::Causes(&error).to_string(), Some(error.hint()));
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };

@@ -22,6 +22,17 @@ pub enum Error {
     NotLoopback { listen: String, address: SocketAddr },
 }
 
+impl Error {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Error::NotBound { .. } => "stop what listens there, or correct [http] listen",
+            Error::NotLoopback { .. } => "write listen = \"127.0.0.1:PORT\", or leave reload out",
+        }
+    }
+}
+
 /// An address that is bound, before anything is answered on it.
 pub struct Bound {
     pub(super) listener: Listener,
