@@ -157,11 +157,6 @@ impl Batch {
         self.bytes.truncate(end);
     }
 
-    /// The draft: a key, a value, and headers.
-    pub fn draft_bytes(&self) -> &[u8] {
-        &self.bytes[self.end()..]
-    }
-
     /// The key of a draft of these parts, and its headers as bytes.
     pub fn draft_key_and_headers(&self, parts: Parts) -> (&[u8], &[u8]) {
         let draft = &self.bytes[self.end()..];

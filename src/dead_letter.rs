@@ -3,6 +3,7 @@
 //! A letter is mended by the configuration, by the table, or by the topic. Its row becomes a record by the plan of today,
 //! with the number that it had.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::Write;
 
@@ -10,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::batch::{Batch, Headers, Limits, Parts};
+use crate::batch::{Batch, DestinationId, Limits};
 use crate::binlog::Server;
 use crate::binlog::table::Table;
 use crate::binlog::value::{EncodedRow, JsonOptions, row_from_json};
@@ -22,12 +23,11 @@ use crate::envelope::fallback::{REASON_HEADER, TOPIC_HEADER};
 use crate::envelope::{self, Buffers, Outcome, RowFacts, RowPosition};
 use crate::error::Error as RelayError;
 use crate::outbox::{self, OutboxOptions, Route};
+use crate::preflight::mysql as preflight;
 use crate::sink::About;
 use crate::sink::kafka::dead_letters::{Mended, Replayer, StoredLetter};
 use crate::telemetry::Causes;
 use crate::telemetry::clock::{CommitTime, iso_8601_of_millis};
-
-const ROW_METADATA: &str = "binlog_row_metadata";
 
 /// Why a command about dead letters has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -70,41 +70,38 @@ pub async fn answer(
     asked: &DeadLetterCommand,
     out: &mut dyn Write,
 ) -> Result<bool, Error> {
-    let mut letters = read(config).await?;
     match asked {
         DeadLetterCommand::List { all, json } => {
+            let mut letters = read(config).await?;
             letters.retain(|letter| *all || !letter.is_replayed);
             let text = if *json { list_json(&letters) + "\n" } else { list(&letters) };
             out.write_all(text.as_bytes())?;
             Ok(true)
         }
         DeadLetterCommand::Show { number, json } => {
+            let letters = read(config).await?;
             let letter = find(&letters, number)?;
             let text = if *json { describe(letter).to_string() + "\n" } else { show(letter) };
             out.write_all(text.as_bytes())?;
             Ok(true)
         }
-        DeadLetterCommand::Replay { numbers } => {
-            let chosen: Vec<&StoredLetter> = if numbers.is_empty() {
-                letters.iter().filter(|letter| !letter.is_replayed).collect()
-            } else {
-                numbers.iter().map(|number| find(&letters, number)).collect::<Result<_, _>>()?
-            };
-            replay(config, &chosen, out).await
-        }
+        DeadLetterCommand::Replay { numbers } => replay(config, numbers, out).await,
     }
 }
 
-async fn replay(
-    config: &Config,
-    chosen: &[&StoredLetter],
-    out: &mut dyn Write,
-) -> Result<bool, Error> {
+/// Publishes the letters of these numbers again, or all that were not yet, where there are none.
+async fn replay(config: &Config, numbers: &[String], out: &mut dyn Write) -> Result<bool, Error> {
+    topics(config)?;
     let mut replay = Replay::connect(config).await?;
-    // Another replay may have published some since they were read. It is fenced now.
+    // Another replay is fenced by now, so nobody else publishes what is read here.
     let letters = read(config).await?;
+    let named = numbers.iter().map(|number| Ok(&*find(&letters, number)?.sequence));
+    let named = named.collect::<Result<HashSet<&str>, Error>>()?;
+    let is_chosen = |letter: &&StoredLetter| {
+        if numbers.is_empty() { !letter.is_replayed } else { named.contains(&*letter.sequence) }
+    };
     let mut is_done = true;
-    for letter in letters.iter().filter(|it| chosen.iter().any(|of| of.sequence == it.sequence)) {
+    for letter in letters.iter().filter(is_chosen) {
         let became = replay.publish(letter).await?;
         is_done &= !matches!(became, Replayed::Stays(_));
         let words = match became {
@@ -131,17 +128,18 @@ fn find<'a>(letters: &'a [StoredLetter], number: &str) -> Result<&'a StoredLette
     }
 }
 
+fn topics(config: &Config) -> Result<Vec<String>, Error> {
+    let topics = outbox::dead_letter_topics(&config.outbox);
+    if topics.is_empty() { Err(Error::NoTopic) } else { Ok(topics) }
+}
+
 /// The letters of all topics that the configuration names, in the order of their numbers.
 ///
 /// # Errors
 /// Kafka cannot be read.
 async fn read(config: &Config) -> Result<Vec<StoredLetter>, Error> {
-    let topics = outbox::dead_letter_topics(&config.outbox);
-    if topics.is_empty() {
-        return Err(Error::NoTopic);
-    }
     let mut letters = Vec::new();
-    for topic in topics {
+    for topic in topics(config)? {
         letters.extend(config.kafka.dead_letters(&topic).await.map_err(RelayError::from)?);
     }
     letters.sort_by(|one, other| one.sequence.cmp(&other.sequence));
@@ -237,9 +235,9 @@ impl<'a> Replay<'a> {
     /// An end cannot be reached.
     async fn connect(config: &'a Config) -> Result<Replay<'a>, RelayError> {
         let (mut server, identity) = connect::connect_mysql(config).await?;
-        let variables = server.variables(&[ROW_METADATA]).await;
+        let variables = server.variables(&[preflight::ROW_METADATA]).await;
         let variables = variables.map_err(|it| connect::binlog_error(config, it.into()))?;
-        let has_names = variables.get(ROW_METADATA).is_some_and(|it| it == "FULL");
+        let has_names = preflight::names_columns(&variables);
         let outboxes = outbox::as_on_server(&config.outbox, identity.folds_case);
         let replayer = config.kafka.replayer().await?;
         let buffers = Buffers::default();
@@ -269,22 +267,10 @@ impl<'a> Replay<'a> {
             Err(why) => return Ok(Replayed::Stays(why)),
         };
         let mut batch = Batch::new(Limits { records_max: 1, bytes_max: usize::MAX });
-        let parts = match self.write(&content, &table, (&route, &row), &mut batch) {
-            Ok(parts) => parts,
-            Err(why) => return Ok(Replayed::Stays(why)),
-        };
-        let (key_len, value_len) =
-            (parts.key_len.unwrap_or_default(), parts.value_len.unwrap_or_default());
-        let headers: Headers<'_> = batch.draft_headers(parts);
-        let draft = batch.draft_bytes();
-        let mended = Mended {
-            letter,
-            topic: self.buffers.topic(),
-            parts,
-            key: parts.key_len.map(|_| &draft[..key_len]),
-            value: parts.value_len.map(|_| &draft[key_len..key_len + value_len]),
-            headers,
-        };
+        if let Err(why) = self.write(&content, &table, (&route, &row), &mut batch) {
+            return Ok(Replayed::Stays(why));
+        }
+        let mended = Mended { letter, topic: self.buffers.topic(), record: batch.record(0) };
         match self.replayer.publish(&mended).await {
             Ok(()) => Ok(Replayed::Published(self.buffers.topic().to_owned())),
             Err(error) if error.fate.is_halt() || matches!(error.about, About::Destination(_)) => {
@@ -301,7 +287,7 @@ impl<'a> Replay<'a> {
         table: &Table,
         (route, row): (&Route, &EncodedRow),
         batch: &mut Batch,
-    ) -> Result<Parts, String> {
+    ) -> Result<(), String> {
         let position = &content.position;
         let gtid = position.gtid.as_deref().and_then(|gtid| gtid.parse::<Gtid>().ok());
         let facts = RowFacts {
@@ -320,7 +306,10 @@ impl<'a> Replay<'a> {
         };
         let cells = row.cells(&route.decoder.wanted());
         match envelope::write(route, &cells, &facts, &mut self.buffers, batch.draft()) {
-            Ok(Outcome::Record(parts)) => Ok(parts),
+            Ok(Outcome::Record(parts)) => {
+                batch.push_parts(DestinationId(0), parts, facts.committed_at);
+                Ok(())
+            }
             Ok(Outcome::LeftOut | Outcome::AlreadyPublished) => {
                 Err("the where of its [[outbox]] leaves it out".to_owned())
             }

@@ -98,9 +98,9 @@ pub async fn explain(config: &Config, asked: &Asked) -> Result<Vec<OfTable>, Err
         tables.extend(found.tables.into_iter().map(|table| (outbox, table)));
     }
     let tables = chosen(tables, asked)?;
-    let variables = server.variables(&["binlog_row_metadata"]).await;
+    let variables = server.variables(&[preflight::ROW_METADATA]).await;
     let variables = variables.map_err(|source| failed(source.into()))?;
-    let has_names = variables.values().any(|value| value.eq_ignore_ascii_case("FULL"));
+    let has_names = preflight::names_columns(&variables);
     let mut explained = Vec::new();
     for (outbox, table) in tables {
         let mut of = Of { config, server: &mut server, has_gtids: identity.has_gtids, has_names };

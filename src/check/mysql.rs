@@ -188,7 +188,6 @@ impl Fit {
         table: &OutboxTable,
         report: &mut Report,
     ) {
-        let metadata = self.variables.get("binlog_row_metadata");
         let sample = match (&outbox.plan, envelope::topic_column(outbox.preset)) {
             (Some(plan), _) => {
                 let planned = Planned {
@@ -197,7 +196,7 @@ impl Fit {
                     table,
                     name: &config.name,
                     has_gtids: self.identity.has_gtids,
-                    has_names: metadata.is_some_and(|value| value.eq_ignore_ascii_case("FULL")),
+                    has_names: preflight::names_columns(&self.variables),
                 };
                 planned.sample(&mut self.server, report).await
             }

@@ -5,12 +5,12 @@
 use std::fmt::Write;
 
 use super::json::write_string;
-use super::{Problem, RowFacts};
+use super::{Error, Problem, RowFacts};
 use crate::batch::{Parts, write_header};
 use crate::binlog::row::Cell;
 use crate::binlog::table::Column;
 use crate::binlog::value::{self, JsonOptions};
-use crate::outbox::Fallback;
+use crate::outbox::{Fallback, OnError, Route};
 use crate::telemetry::clock::rfc_3339;
 use crate::telemetry::metrics::DeadLetterReason as Reason;
 
@@ -25,7 +25,7 @@ const TAKES_ALL: &str = "a string takes all that is written";
 
 /// Why a row with this problem becomes a dead letter. `None`: the row itself is not at fault, so that the relay halts in
 /// any case.
-pub fn reason_of(problem: &Problem) -> Option<Reason> {
+fn reason_of(problem: &Problem) -> Option<Reason> {
     match problem {
         Problem::Null => Some(Reason::Null),
         Problem::Value(_) => Some(Reason::NotText),
@@ -42,6 +42,12 @@ pub fn reason_of(problem: &Problem) -> Option<Reason> {
         | Problem::Nested(_)
         | Problem::PartitionIdNotAString => None,
     }
+}
+
+/// Why a row that cannot be a record becomes a dead letter by its route; `None` where it does not.
+pub fn letter_for(route: &Route, error: &Error) -> Option<Reason> {
+    route.fallback.as_ref().filter(|it| it.options.on_error == OnError::DeadLetter)?;
+    reason_of(&error.problem)
 }
 
 /// A row with all of its columns.

@@ -7,10 +7,10 @@ use crate::binlog::row::Cell;
 use crate::binlog::table::{Column, Table};
 use crate::binlog::value::{self, EncodedRow};
 use crate::coordinates::Gtid;
-use crate::envelope::fallback::reason_of;
+use crate::envelope::fallback::letter_for;
 use crate::envelope::{self, Buffers, Outcome, RowFacts, RowPosition};
 use crate::error;
-use crate::outbox::{OnError, Route};
+use crate::outbox::Route;
 use crate::telemetry::Causes;
 use crate::telemetry::clock::{CommitTime, micros_since_1970};
 
@@ -162,15 +162,14 @@ pub(crate) fn record_of(
         Ok(Outcome::AlreadyPublished) => Explained::LeftOut("published"),
         Ok(Outcome::LeftOut) => Explained::LeftOut("where"),
         Err(error) => {
-            let fallback = route.fallback.as_ref().map(|fallback| &fallback.options);
-            let letter = fallback.filter(|options| options.on_error == OnError::DeadLetter);
-            let hint = match (letter, reason_of(&error.problem)) {
-                (Some(letter), Some(reason)) => format!(
+            let letter = route.fallback.as_ref().zip(letter_for(route, &error));
+            let hint = match letter {
+                Some((fallback, reason)) => format!(
                     "it becomes a dead letter of {}, with the reason {}",
-                    letter.dead_letter_topic,
+                    fallback.options.dead_letter_topic,
                     reason.as_str()
                 ),
-                _ => error::row_cure(&error.problem).to_owned(),
+                None => error::row_cure(&error.problem).to_owned(),
             };
             Explained::Error(Shown { message: Causes(&error).to_string(), hint: Some(hint) })
         }

@@ -62,13 +62,16 @@ pub enum Error {
     ServerIdTaken { server_id: u32, uuid: String },
 }
 
+/// The variable that [`names_columns`] reads.
+pub const ROW_METADATA: &str = "binlog_row_metadata";
+
 /// The variables that the functions of this file read.
 pub const VARIABLES: [&str; 11] = [
     "log_bin",
     "binlog_format",
     "binlog_row_image",
     "binlog_row_value_options",
-    "binlog_row_metadata",
+    ROW_METADATA,
     "gtid_mode",
     "binlog_expire_logs_seconds",
     "binlog_expire_logs_auto_purge",
@@ -238,12 +241,18 @@ pub fn weigh_row_value_options(variables: &Variables) -> Finding {
 }
 
 /// Without column names in the binlog, the relay takes those of information_schema, if they can fit.
+/// Rows of the binlog name their own columns.
+#[must_use]
+pub fn names_columns(variables: &Variables) -> bool {
+    variables.get(ROW_METADATA).is_some_and(|value| value.eq_ignore_ascii_case("FULL"))
+}
+
 #[must_use]
 pub fn weigh_row_metadata(variables: &Variables) -> Finding {
     let effect = "rows do not name their columns, and an ALTER TABLE of an outbox halts the relay when rows from \
                   before it are still to be read";
-    match variables.get("binlog_row_metadata") {
-        Some(value) if value.eq_ignore_ascii_case("FULL") => {
+    match variables.get(ROW_METADATA) {
+        Some(_) if names_columns(variables) => {
             Finding::Holds("binlog_row_metadata=FULL".to_owned())
         }
         Some(value) => Finding::doubtful(

@@ -24,6 +24,7 @@ use crate::binlog::table::Table;
 use crate::binlog::{LayoutId, Position, Rows};
 use crate::checkpoint::Checkpoint;
 use crate::coordinates::Coordinates;
+use crate::envelope::fallback::letter_for;
 use crate::envelope::{self, Buffers, Outcome, RowFacts, RowPosition};
 use crate::error::Error;
 use crate::outbox::{self, CELLS_MAX, Route};
@@ -170,7 +171,7 @@ impl<D: Destinations> Line<D> {
         let (rows, cells) = (row.rows, row.cells);
         let route = routes[rows.layout.index].as_ref().expect(HAS_ROUTE);
         let is_relayed = || match envelope::is_relayed(route, cells) {
-            Err(source) if fallback::letter_for(route, &source).is_some() => Ok(true),
+            Err(source) if letter_for(route, &source).is_some() => Ok(true),
             is_relayed => is_relayed.map_err(|source| row.error(source)),
         };
         if ledger.is_done(admission, rows.gtid, is_relayed)? {

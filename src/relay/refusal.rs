@@ -1,7 +1,7 @@
 //! A record that a broker has refused: its row, and what the next session does when that row comes again.
 
-use super::Error;
 use super::suspect::Reached;
+use super::{Error, ONE_RECORD};
 use crate::checkpoint::Checkpoint;
 use crate::sink::{About, Refused, SinkError, SizeLimit};
 
@@ -90,8 +90,14 @@ impl Refusal {
 
     /// The sink sees records compressed, so only it can judge their size. `bytes`: size of the record, in a batch of
     /// its own. `bytes_max`: what the destination takes, if we may know it. `sent_below`: limit of the batches with
-    /// several records.
-    pub fn verdict(&self, bytes: usize, bytes_max: Option<usize>, sent_below: usize) -> Verdict {
+    /// several records. `may_divert`: the row goes elsewhere if its record is refused.
+    pub fn verdict(
+        &self,
+        bytes: usize,
+        bytes_max: Option<usize>,
+        sent_below: usize,
+        may_divert: bool,
+    ) -> Verdict {
         match (self.refused.limit, bytes_max) {
             (SizeLimit::OfRecords, Some(bytes_max)) if bytes > bytes_max => {
                 Verdict::TooLarge { bytes_max }
@@ -102,6 +108,8 @@ impl Refusal {
             (SizeLimit::OfRecords | SizeLimit::OfBatches, _) if bytes <= sent_below => {
                 Verdict::OneByOne
             }
+            // Not every broker says which record of a batch it does not take.
+            (SizeLimit::None, _) if may_divert && sent_below > ONE_RECORD => Verdict::OneByOne,
             _ => Verdict::Refused,
         }
     }
@@ -148,6 +156,15 @@ mod tests {
         assert!(!one_by_one.is_over(&reached(Some(8)), &refused));
     }
 
+    #[test]
+    fn no_row_goes_elsewhere_for_the_record_of_its_neighbour() {
+        let refusal = refused(7, SizeLimit::None);
+        let verdict = |below, may_divert| refusal.verdict(500, Some(1_000), below, may_divert);
+        assert_eq!(verdict(1_000_000, true), Verdict::OneByOne);
+        assert_eq!(verdict(ONE_RECORD, true), Verdict::Refused);
+        assert_eq!(verdict(1_000_000, false), Verdict::Refused);
+    }
+
     fn error(sequence: u64, limit: SizeLimit) -> SinkError {
         let fate = Fate::Halt { hint: "raise the limit".to_owned() };
         let destination = "orders".to_owned();
@@ -184,9 +201,9 @@ mod tests {
             (NoLimit, 500, Some(1_000), Verdict::Refused),
         ] {
             let refusal = refused(7, limit).after(None).unwrap();
-            assert_eq!(refusal.verdict(bytes, bytes_max, below), first, "{limit:?} {bytes}");
+            assert_eq!(refusal.verdict(bytes, bytes_max, below, false), first, "{limit:?} {bytes}");
             let again = refused(7, limit).after(Some(&refusal)).unwrap();
-            let verdict = again.verdict(bytes, bytes_max, 1);
+            let verdict = again.verdict(bytes, bytes_max, 1, false);
             assert!(
                 matches!(verdict, Verdict::Refused | Verdict::TooLarge { .. }),
                 "{limit:?} {bytes}: {verdict:?}"

@@ -13,23 +13,25 @@ use super::text::{TextBuffer, push_integer, push_json_string};
 
 mod opaque;
 
+pub(super) use self::opaque::DECIMAL as DECIMAL_TYPE;
+
 /// How deep arrays and objects nest, as the server allows (`JSON_DOCUMENT_MAX_DEPTH`).
 pub const DEPTH_MAX: usize = 100;
 
-const SMALL_OBJECT: u8 = 0;
-const LARGE_OBJECT: u8 = 1;
-const SMALL_ARRAY: u8 = 2;
-const LARGE_ARRAY: u8 = 3;
-const LITERAL: u8 = 4;
-const INT16: u8 = 5;
-const UINT16: u8 = 6;
-const INT32: u8 = 7;
-const UINT32: u8 = 8;
-const INT64: u8 = 9;
-const UINT64: u8 = 10;
-const DOUBLE: u8 = 11;
-const STRING: u8 = 12;
-const OPAQUE: u8 = 15;
+pub(super) const SMALL_OBJECT: u8 = 0;
+pub(super) const LARGE_OBJECT: u8 = 1;
+pub(super) const SMALL_ARRAY: u8 = 2;
+pub(super) const LARGE_ARRAY: u8 = 3;
+pub(super) const LITERAL: u8 = 4;
+pub(super) const INT16: u8 = 5;
+pub(super) const UINT16: u8 = 6;
+pub(super) const INT32: u8 = 7;
+pub(super) const UINT32: u8 = 8;
+pub(super) const INT64: u8 = 9;
+pub(super) const UINT64: u8 = 10;
+pub(super) const DOUBLE: u8 = 11;
+pub(super) const STRING: u8 = 12;
+pub(super) const OPAQUE: u8 = 15;
 
 /// Where servers differ in printing one and the same document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -139,10 +139,9 @@ impl ColumnRights {
     /// # Errors
     /// The server cannot be asked.
     pub async fn ask(server: &mut Server, variables: &Variables) -> Result<ColumnRights, Error> {
-        let metadata = variables.get("binlog_row_metadata");
         Ok(ColumnRights {
             on_columns: server.has_rights_on_columns().await?,
-            rows_have_names: metadata.is_some_and(|value| value.eq_ignore_ascii_case("FULL")),
+            rows_have_names: super::names_columns(variables),
         })
     }
 

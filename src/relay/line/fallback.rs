@@ -7,10 +7,9 @@ use super::{DecodedRow, HAS_ROUTE, Line};
 use crate::batch::{DestinationId, Parts};
 use crate::binlog::row::Cell;
 use crate::envelope;
-use crate::envelope::fallback::{DeadLetter, WholeRow, reason_of};
+use crate::envelope::fallback::{DeadLetter, WholeRow, letter_for};
 use crate::error::Error;
-use crate::outbox::{Fallback, OnError, Oversize, Route};
-use crate::relay::ONE_RECORD;
+use crate::outbox::{Fallback, OnError, Oversize};
 use crate::relay::refusal::{Refusal, Verdict};
 use crate::sink::{About, Destinational, Destinations, Refused, SinkError, SizeLimit};
 use crate::telemetry::Causes;
@@ -30,9 +29,10 @@ impl<D: Destinations> Line<D> {
         row: &DecodedRow<'_>,
         source: envelope::Error,
     ) -> Result<Parts, Error> {
-        let route = self.routes[row.rows.layout.index].as_ref().expect(HAS_ROUTE);
-        let Some(reason) = letter_for(route, &source) else { return Err(row.error(source)) };
-        self.draft_letter(row, reason, &source.to_string())
+        match letter_for(self.route(row.rows.layout), &source) {
+            Some(reason) => self.draft_letter(row, reason, &source.to_string()),
+            None => Err(row.error(source)),
+        }
     }
 
     /// The topic of the record in draft, which is not known yet. Where there can be no such topic, the draft becomes a
@@ -128,11 +128,7 @@ impl<D: Destinations> Line<D> {
         let (table, at, row) = (row.rows.table.full_name(), row.at(), row.index);
         let topic = destination.name.to_string();
         let sent_below = self.destinations.batch_bytes_max();
-        if may_divert && refusal.refused.limit == SizeLimit::None && sent_below > ONE_RECORD {
-            // Not every broker says which record of a batch it does not take.
-            return Some(Error::OneByOne { topic, sequence: refusal.refused.sequence });
-        }
-        match refusal.verdict(bytes, destination.record_bytes_max, sent_below) {
+        match refusal.verdict(bytes, destination.record_bytes_max, sent_below, may_divert) {
             Verdict::SendAgain => None,
             Verdict::OneByOne => {
                 Some(Error::OneByOne { topic, sequence: refusal.refused.sequence })
@@ -212,23 +208,12 @@ impl<D: Destinations> Line<D> {
     }
 
     fn has_letters_for_errors(&self, row: &DecodedRow<'_>) -> bool {
-        self.fallback(row).is_some_and(has_letters_for_errors)
+        self.fallback(row).is_some_and(|it| it.options.on_error == OnError::DeadLetter)
     }
 
     fn fallback(&self, row: &DecodedRow<'_>) -> Option<&Fallback> {
-        let route: &Route = self.routes[row.rows.layout.index].as_ref().expect(HAS_ROUTE);
-        route.fallback.as_deref()
+        self.route(row.rows.layout).fallback.as_deref()
     }
-}
-
-/// Why a row that cannot be a record becomes a dead letter; `None` where it does not.
-pub(super) fn letter_for(route: &Route, source: &envelope::Error) -> Option<Reason> {
-    route.fallback.as_deref().filter(|it| has_letters_for_errors(it))?;
-    reason_of(&source.problem)
-}
-
-fn has_letters_for_errors(fallback: &Fallback) -> bool {
-    fallback.options.on_error == OnError::DeadLetter
 }
 
 fn whole_cells<'a>(fallback: &Fallback, row: &DecodedRow<'a>) -> Result<Vec<Cell<'a>>, Error> {

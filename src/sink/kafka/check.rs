@@ -87,33 +87,38 @@ impl Cluster {
 
     /// A topic that records go to.
     pub async fn ask_destination(&self, topic: &str) -> Findings {
+        self.look_at_destination(topic).await.0
+    }
+
+    /// The same of a topic of dead letters.
+    pub async fn ask_dead_letters(&self, topic: &str) -> Findings {
+        let (mut findings, description) = self.look_at_destination(topic).await;
+        if let Some(description) = description {
+            let retention = preflight::weigh_letter_retention(topic, &description);
+            findings.push(("kafka.dead_letter_retention", Ok(retention)));
+        }
+        findings
+    }
+
+    async fn look_at_destination(&self, topic: &str) -> (Findings, Option<Description>) {
         let described = self.topics.describe(topic).await;
         let description = match described.map_err(|error| self.kafka.failed(error)) {
             Ok(Some(description)) => description,
             Ok(None) => {
                 let creatable = self.topics.ensure_creatable(topic).await;
-                return vec![("kafka.topic", self.will_be_created(topic, creatable))];
+                return (vec![("kafka.topic", self.will_be_created(topic, creatable))], None);
             }
-            Err(error) => return vec![("kafka.topic", Err(error))],
+            Err(error) => return (vec![("kafka.topic", Err(error))], None),
         };
         let needed = topics::destination_operations(self.kafka.publish.delivery);
         let rights = preflight::ensure_authorized(&self.topics, topic, needed).await;
-        vec![
+        let findings = vec![
             ("kafka.topic", Ok(exists(topic, &description))),
             ("kafka.topic_replicas", Ok(preflight::weigh_replicas(topic, &description))),
             ("kafka.topic_record_size", Ok(preflight::weigh_record_size(topic, &description))),
             ("kafka.topic_rights", rights.map_err(|error| self.kafka.failed(error))),
-        ]
-    }
-
-    /// The same of a topic of dead letters.
-    pub async fn ask_dead_letters(&self, topic: &str) -> Findings {
-        let mut findings = self.ask_destination(topic).await;
-        if let Ok(Some(description)) = self.topics.describe(topic).await {
-            let retention = preflight::weigh_letter_retention(topic, &description);
-            findings.push(("kafka.dead_letter_retention", Ok(retention)));
-        }
-        findings
+        ];
+        (findings, Some(description))
     }
 
     fn will_be_created(

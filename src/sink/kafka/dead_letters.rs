@@ -18,7 +18,7 @@ use super::reports::{Acknowledgements, Context};
 use super::sequence::SEQUENCE_HEADER;
 use super::topics::Topics;
 use super::{Error, Kafka, PublishError, producer};
-use crate::batch::Parts;
+use crate::batch::RecordRef;
 use crate::sink::SinkError;
 
 /// Header of a record that was published again, and of the marker beside the letter. The marker's value is the
@@ -69,15 +69,12 @@ impl StoredLetter {
 pub struct Mended<'a> {
     pub letter: &'a StoredLetter,
     pub topic: &'a str,
-    /// Key, value and headers, as the envelope wrote them.
-    pub parts: Parts,
-    pub key: Option<&'a [u8]>,
-    pub value: Option<&'a [u8]>,
-    pub headers: crate::batch::Headers<'a>,
+    /// As the envelope wrote it.
+    pub record: RecordRef<'a>,
 }
 
 impl Kafka {
-    /// All dead letters of a topic, in the order of their numbers; none where there is no topic.
+    /// All dead letters of a topic, partition by partition; none where there is no topic.
     ///
     /// # Errors
     /// It cannot be read to its end.
@@ -156,7 +153,6 @@ fn read(reader: &Reader, topic: &str) -> Result<Vec<StoredLetter>, reader::Error
     for letter in &mut letters {
         letter.is_replayed = replayed.contains(&letter.sequence);
     }
-    letters.sort_by(|one, other| one.sequence.cmp(&other.sequence));
     Ok(letters)
 }
 
@@ -187,17 +183,17 @@ impl Replayer {
             }
         };
         let partitions = self.topics.topic(id).partitions;
-        let Parts { partition, timestamp, .. } = mended.parts;
-        let partition = partition_for(mended.key, partition, partitions);
+        let record = mended.record;
+        let partition = partition_for(record.key, record.partition, partitions);
         let sequence = mended.letter.sequence.as_bytes();
         let mut headers =
             OwnedHeaders::new().insert(Header { key: SEQUENCE_HEADER, value: Some(sequence) });
-        for header in mended.headers.iter() {
+        for header in record.headers.iter() {
             headers = headers.insert(Header { key: header.name, value: header.value });
         }
         headers = headers.insert(Header { key: REPLAYED_HEADER, value: Some("true") });
         let partition = i32::try_from(partition).expect("Kafka numbers partitions in 31 bits");
-        let published = self.commit(mended, headers, partition, timestamp);
+        let published = self.commit(mended, headers, partition);
         published.map_err(|error| self.kafka.failed(error))
     }
 
@@ -206,7 +202,6 @@ impl Replayer {
         mended: &Mended<'_>,
         headers: OwnedHeaders,
         partition: i32,
-        timestamp: Option<i64>,
     ) -> Result<(), PublishError> {
         let failed = |doing| move |source: KafkaError| PublishError::Kafka { doing, source };
         let timeout = self.kafka.publish.transaction_timeout;
@@ -214,7 +209,8 @@ impl Replayer {
         self.producer.begin_transaction().map_err(failed("begin a transaction"))?;
         let mut record: BaseRecord<'_, [u8], [u8], usize> =
             BaseRecord::with_opaque_to(mended.topic, RECORD).partition(partition).headers(headers);
-        (record.key, record.payload, record.timestamp) = (mended.key, mended.value, timestamp);
+        let RecordRef { key, value, timestamp, .. } = mended.record;
+        (record.key, record.payload, record.timestamp) = (key, value, timestamp);
         let letter = mended.letter;
         let replayed = Header { key: REPLAYED_HEADER, value: Some(letter.sequence.as_bytes()) };
         let mut marker: BaseRecord<'_, [u8], [u8], usize> =

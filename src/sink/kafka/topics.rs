@@ -27,6 +27,7 @@ use crate::delivery::Delivery;
 use crate::failpoint::failpoint;
 use crate::sink::Destination;
 use crate::tasks;
+use crate::telemetry::Causes;
 
 /// Whether and how missing topics are created.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,7 +206,8 @@ impl Topics {
                 self.create(name, self.destination(name), needed).await?
             }
         };
-        self.created += usize::from(is_new && !self.is_of_letters(name));
+        let counts = !self.is_of_letters(name);
+        self.created += usize::from(is_new && counts);
         let name: Arc<str> = Arc::from(name);
         let id = DestinationId(u32::try_from(self.topics.len()).expect("fewer topics than 2^32"));
         let Description { batch_bytes_max, cleanup_policy, partitions, .. } = description;
@@ -218,7 +220,9 @@ impl Topics {
             partitions,
         });
         self.ids.insert(name, id);
-        self.warn_of_many();
+        if counts {
+            self.warn_of_many();
+        }
         Ok(id)
     }
 
@@ -242,7 +246,7 @@ impl Topics {
 
     /// Warns early, while there is time to act.
     fn warn_of_many(&self) {
-        let (topics, topics_max) = (self.topics.len(), self.options.topics_max);
+        let (topics, topics_max) = (self.destinations(), self.options.topics_max);
         if topics == warn_at(topics_max) {
             tracing::warn!(
                 topics,
@@ -416,13 +420,17 @@ impl Topics {
     }
 
     fn destination<'a>(&self, name: &'a str) -> NewTopic<'a> {
-        let TopicOptions { partitions, replication, .. } = self.options;
-        let topic = new_topic(name, partitions, replication);
+        let topic = self.plain(name);
         if self.is_of_letters(name) {
             topic.set("max.message.bytes", LETTER_BYTES_MAX).set("retention.ms", "-1")
         } else {
             topic
         }
+    }
+
+    /// A topic with the configured counts, and the brokers' settings.
+    fn plain<'a>(&self, name: &'a str) -> NewTopic<'a> {
+        new_topic(name, self.options.partitions, self.options.replication)
     }
 
     fn checkpoint<'a>(&self, name: &'a str) -> NewTopic<'a> {
@@ -442,11 +450,9 @@ impl Topics {
                     topic = name,
                     "the brokers refuse the settings that dead letters want ({}); creating the topic with their defaults: \
                      a large dead letter may be refused, and all are deleted in time",
-                    crate::telemetry::Causes(&error)
+                    Causes(&error)
                 );
-                let TopicOptions { partitions, replication, .. } = self.options;
-                self.request_creation(name, new_topic(name, partitions, replication), creation())
-                    .await
+                self.request_creation(name, self.plain(name), creation()).await
             }
             requested => requested,
         };

@@ -10,7 +10,8 @@ const TIMESTAMP: u8 = 7;
 const DATE: u8 = 10;
 const TIME: u8 = 11;
 const DATETIME: u8 = 12;
-const DECIMAL: u8 = 246;
+/// `enum_field_types` of a DECIMAL.
+pub const DECIMAL: u8 = 246;
 
 /// Prints a value of the given column type (`enum_field_types` of the server), with `line_feed` between lines of base64.
 pub(super) fn print(

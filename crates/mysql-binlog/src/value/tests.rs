@@ -54,7 +54,8 @@ fn assert_prints(column: &Column, cell: Cell<'_>, expected: Option<&str>, contex
     true
 }
 
-fn column(kind: ColumnKind) -> Column {
+/// A column of a type, and of nothing else.
+pub(super) fn column(kind: ColumnKind) -> Column {
     Column {
         name: "c".to_owned(),
         kind,

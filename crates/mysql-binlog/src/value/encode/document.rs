@@ -9,25 +9,12 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use super::super::super::json::{self, DEPTH_MAX, Style};
+use super::super::super::json::{
+    self, DECIMAL_TYPE, DEPTH_MAX, DOUBLE, INT16, INT32, INT64, LARGE_ARRAY, LARGE_OBJECT, LITERAL,
+    OPAQUE, SMALL_ARRAY, SMALL_OBJECT, STRING, Style, UINT64,
+};
 use super::super::super::text::push_base64_lines;
 use super::{Misfit, from_base64, number};
-
-const SMALL_OBJECT: u8 = 0;
-const LARGE_OBJECT: u8 = 1;
-const SMALL_ARRAY: u8 = 2;
-const LARGE_ARRAY: u8 = 3;
-const LITERAL: u8 = 4;
-const INT16: u8 = 5;
-const INT32: u8 = 7;
-const INT64: u8 = 9;
-const UINT64: u8 = 10;
-const DOUBLE: u8 = 11;
-const STRING: u8 = 12;
-const OPAQUE: u8 = 15;
-
-/// `enum_field_types` of a DECIMAL.
-const DECIMAL_TYPE: u8 = 246;
 
 const NO_JSON: Misfit = Misfit::Document("it is no JSON");
 const TOO_DEEP: Misfit = Misfit::Document("its arrays and objects nest deeper than 100");

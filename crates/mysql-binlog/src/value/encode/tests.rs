@@ -8,7 +8,7 @@ use super::super::super::charset::Charset;
 use super::super::super::json::{self, Style};
 use super::super::super::row::Cell;
 use super::super::super::table::{Display, Size, Table, golden};
-use super::super::tests::any_kind;
+use super::super::tests::{any_kind, column};
 use super::super::{DecimalFormat, write_bytes, write_json, write_text};
 use super::*;
 
@@ -116,19 +116,6 @@ fn documents_that_servers_logged_are_encoded_from_their_text() {
     }
     // The others have dates, times, small unsigned numbers or, on 5.7, whole doubles.
     assert!(same_bytes * 10 > all * 6, "{same_bytes} of {all} have the server's bytes");
-}
-
-fn column(kind: ColumnKind) -> Column {
-    Column {
-        name: "c".to_owned(),
-        kind,
-        nullable: true,
-        unsigned: None,
-        charset: None,
-        values: None,
-        json_style: Style::V8_0,
-        display: Display::default(),
-    }
 }
 
 fn misfit(column: &Column, text: &str) -> String {
